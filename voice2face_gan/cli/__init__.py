@@ -1,0 +1,26 @@
+"""The command line, `v2f-gan`. One file a command; what is heavy is imported inside the command."""
+
+import click
+
+from voice2face_gan import __version__
+from voice2face_gan.cli import bench, evaluate, generate, judge, train
+from voice2face_gan.cli.console import Group
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="v2f-gan")
+def main() -> None:
+    """A face from a voice: generate, train, evaluate.
+
+    \b
+      v2f-gan generate clip.wav                a face for a recording, clip.png
+      v2f-gan train --gender female            train on the built-in world, offline
+      v2f-gan evaluate --metric all            measure a model on people it was not trained on
+
+    Pictures are synthetic. They show what the training data associate with a voice, not the speaker: use
+    them for research and avatars, never to identify or judge a person.
+    """
+
+
+for command in (generate.generate, train.train, evaluate.evaluate, judge.train_judge, bench.bench):
+    main.add_command(command)

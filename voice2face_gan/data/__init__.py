@@ -1,0 +1,1 @@
+"""Records, prepared stores and batches."""

@@ -1,0 +1,122 @@
+"""Batches, drawn without a state: the batch of step s depends on seed and s alone.
+
+So a resumed run draws what an uninterrupted one would have drawn, and a process of a distributed run that
+takes every n-th sample of a step's batch sees just what one process alone would have given it.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voice2face_gan.data.store import Store
+from voice2face_gan.faces.pixels import to_unit
+
+# Independent streams of random numbers, so that one more draw in one of them leaves the others alone.
+STREAMS = {
+    name: i for i, name in enumerate(("voices", "faces", "crops", "flips", "noise", "weights", "latent"))
+}
+
+
+def generator(seed: int, stream: str, step: int) -> np.random.Generator:
+    """The random numbers of one stream at one step."""
+    return np.random.default_rng([seed, STREAMS[stream], step])
+
+
+def gaussian(shape: tuple[int, ...], seed: int, stream: str, step: int) -> Tensor:
+    """Standard normal float32 numbers of one stream at one step."""
+    return torch.from_numpy(generator(seed, stream, step).standard_normal(shape, dtype=np.float32))
+
+
+class EpochSampler:
+    """Endless shuffled passes over `count` items: every item once before any comes again.
+
+    Args:
+        count: number of items.
+        seed, stream: name the order.
+    """
+
+    def __init__(self, count: int, seed: int, stream: str):
+        self.count, self.seed, self.stream = count, seed, stream
+        self._orders: dict[int, np.ndarray] = {}
+
+    def draw(self, step: int, batch: int) -> np.ndarray:
+        """int64 (batch,): items number step x batch to (step + 1) x batch - 1 of the endless passes."""
+        places = np.arange(step * batch, (step + 1) * batch)
+        epochs = places // self.count
+        needed = range(epochs[0], epochs[-1] + 1)
+        self._orders = {e: self._orders[e] if e in self._orders else self._order(e) for e in needed}
+        drawn = np.empty(batch, dtype=np.int64)
+        for epoch, order in self._orders.items():
+            mine = epochs == epoch
+            drawn[mine] = order[places[mine] % self.count]
+        return drawn
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return generator(self.seed, self.stream, epoch).permutation(self.count)
+
+
+class VoiceBank:
+    """The voices of a store, cut to equal length for a batch.
+
+    Args:
+        store: records with voices only.
+        labels: int64 (records,), the class of each record's identity.
+        min_frames: shorter voices count as repeated to this length before they are cut (10 s).
+    """
+
+    def __init__(self, store: Store, labels: np.ndarray, min_frames: int = 1000):
+        self.frames = torch.from_numpy(np.asarray(store.voices))  # (frames of all, mel bins), float16
+        self.offset = torch.from_numpy(store.voice_offset)
+        self.length = torch.from_numpy(store.voice_frames)
+        self.labels = torch.from_numpy(labels)
+        self.min_frames = min_frames
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def crops(self, items: np.ndarray, frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Random pieces of `frames` frames: float32 (batch, mel bins, frames), and int64 labels (batch,)."""
+        chosen = torch.from_numpy(items)
+        length = self.length[chosen]
+        room = (length.clamp(min=self.min_frames) - frames).clamp(min=0)
+        start = (torch.from_numpy(rng.random(len(items))) * (room + 1)).long()
+        within = (start[:, None] + torch.arange(frames)) % length[:, None]  # a short voice is repeated
+        mel = self.frames[self.offset[chosen][:, None] + within]  # (batch, frames, mel bins)
+        return mel.float().transpose(1, 2).contiguous(), self.labels[chosen]
+
+    def whole(self, item: int) -> Tensor:
+        """float32 (mel bins, T): the whole voice, repeated to `min_frames` if shorter."""
+        length = int(self.length[item])
+        within = torch.arange(max(length, self.min_frames)) % length
+        return self.frames[self.offset[item] + within].float().t().contiguous()
+
+
+class FaceBank:
+    """The faces of a store.
+
+    Args:
+        store: records with faces only.
+        labels: int64 (records,), the class of each record's identity.
+    """
+
+    def __init__(self, store: Store, labels: np.ndarray):
+        self.faces = torch.from_numpy(np.asarray(store.faces))
+        self.index = torch.from_numpy(store.face_index)
+        self.labels = torch.from_numpy(labels)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def batch(self, items: np.ndarray, flips: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
+        """float32 (batch, 3, side, side) in [-1, 1], mirrored where `flips` is true, and labels (batch,)."""
+        chosen = torch.from_numpy(items)
+        faces = to_unit(self.faces[self.index[chosen]])
+        if flips is not None:
+            faces = torch.where(torch.from_numpy(flips)[:, None, None, None], faces.flip(-1), faces)
+        return faces, self.labels[chosen]
+
+
+def classes(store: Store) -> tuple[list[str], np.ndarray]:
+    """The identities of a store in sorted order, and each record's class among them, int64 (records,)."""
+    names, labels = np.unique(store.identity, return_inverse=True)
+    return names.tolist(), labels.astype(np.int64)

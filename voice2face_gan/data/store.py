@@ -1,0 +1,233 @@
+"""The prepared store: a folder that a training run opens by memory map.
+
+    store.json     version, counts, log-mel settings, source layout, what the store was made from
+    records.csv    one row a record: its names and labels, and where its voice and face lie
+    voices.npy     float16 (frames, mel bins): normalised log-mels of all voices, end to end
+    faces.npy      uint8 (faces, side, side, 3)
+
+A store is written under a temporary name and renamed when it is whole.
+"""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from voice2face_gan.data.records import GENDERS, RECORD_FIELDS, Record
+from voice2face_gan.errors import DataError, StoreError
+from voice2face_gan.files import replace_folder, temporary_beside
+
+VERSION = 1
+_PLACES = ("voice_offset", "voice_frames", "face_index")  # in frames, frames, faces; blank where absent
+_HEADER = (*[f for f in RECORD_FIELDS if f not in ("voice", "face")], *_PLACES)
+
+
+class StoreWriter:
+    """Writes a store record by record, in bounded memory.
+
+    Args:
+        folder: where the store will be; must not exist yet, or hold a store to be replaced.
+        features: log-mel settings as dict (kept, and compared with a model's later).
+        side: side of the faces in pixels.
+        source: what the store was made from: layout, paths, settings.
+    """
+
+    def __init__(self, folder: str | Path, features: dict, side: int = 64, source: dict | None = None):
+        self.folder = Path(folder)
+        self.features, self.side, self.source = features, side, source or {}
+        self._temporary = temporary_beside(self.folder)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(parents=True)
+        self._voices = (self._temporary / "voices.npy").open("wb")
+        self._faces = (self._temporary / "faces.npy").open("wb")
+        self._records = (self._temporary / "records.csv").open("w", newline="", encoding="utf-8")
+        self._rows = csv.DictWriter(self._records, _HEADER)
+        self._rows.writeheader()
+        self._frames = self._face_count = self._record_count = 0
+        self._write_headers()
+
+    def _write_headers(self) -> None:
+        """Array headers for what is written so far. NumPy pads a header for growth along the first axis,
+        so the final one overwrites the first in place."""
+        for file, shape, dtype in (
+            (self._voices, (self._frames, self.features["n_mels"]), np.float16),
+            (self._faces, (self._face_count, self.side, self.side, 3), np.uint8),
+        ):
+            file.seek(0)
+            descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+            header = {"descr": descr, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            file.seek(0, os.SEEK_END)
+
+    def add(self, record: Record, log_mel: np.ndarray | None = None, face: np.ndarray | None = None) -> None:
+        """Append one record.
+
+        Args:
+            record: its labels.
+            log_mel: (mel bins, frames) normalised, not repeated; None for a face alone.
+            face: uint8 (side, side, 3); None for a voice alone.
+        """
+        row = {k: v for k, v in asdict(record).items() if k in _HEADER and v is not None}
+        if log_mel is not None:
+            frames = np.ascontiguousarray(log_mel.T, dtype=np.float16)
+            row |= {"voice_offset": self._frames, "voice_frames": len(frames)}
+            self._voices.write(frames.tobytes())
+            self._frames += len(frames)
+        if face is not None:
+            if face.shape != (self.side, self.side, 3) or face.dtype != np.uint8:
+                raise StoreError(
+                    f"{record.source}: a face must be uint8 ({self.side}, {self.side}, 3), "
+                    f"not {face.dtype} {face.shape}."
+                )
+            row["face_index"] = self._face_count
+            self._faces.write(np.ascontiguousarray(face).tobytes())
+            self._face_count += 1
+        self._rows.writerow(row)
+        self._record_count += 1
+
+    def finish(self) -> Path:
+        """Complete the store and give it its name."""
+        self._write_headers()
+        for file in (self._voices, self._faces, self._records):
+            file.close()
+        about = {
+            "version": VERSION,
+            "records": self._record_count,
+            "faces": self._face_count,
+            "frames": self._frames,
+            "side": self.side,
+            "features": self.features,
+            "source": self.source,
+        }
+        (self._temporary / "store.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        replace_folder(self._temporary, self.folder)
+        return self.folder
+
+    def abort(self) -> None:
+        for file in (self._voices, self._faces, self._records):
+            file.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is not None:
+            self.abort()
+
+
+class Store:
+    """A store, or a part of one, opened for reading.
+
+    Attributes:
+        folder: its path.
+        about: the content of store.json.
+        voices: float16 (frames, mel bins), memory-mapped.
+        faces: uint8 (faces, side, side, 3), memory-mapped.
+        identity, gender, split, source: arrays of str, one entry a record.
+        age: float64, NaN where unknown.
+        voice_offset, voice_frames, face_index: int64, one entry a record, -1 where it has none.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        if not (self.folder / "store.json").is_file():
+            state = (
+                "is no prepared store (it has no store.json)" if self.folder.exists() else "does not exist"
+            )
+            raise StoreError(f"{self.folder} {state}; give a prepared store, or 'builtin'.")
+        try:
+            self.about = json.loads((self.folder / "store.json").read_text(encoding="utf-8"))
+            if self.about["version"] != VERSION:
+                raise StoreError(f"{self.folder}: store version {self.about['version']}, expected {VERSION}.")
+            with (self.folder / "records.csv").open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            self.voices = _map(self.folder / "voices.npy")
+            self.faces = _map(self.folder / "faces.npy")
+            if (len(rows), len(self.voices), len(self.faces)) != tuple(
+                self.about[k] for k in ("records", "frames", "faces")
+            ):
+                raise ValueError("the counts in store.json do not fit its files")
+        except (OSError, ValueError, KeyError) as error:
+            raise StoreError(
+                f"{self.folder}: the store cannot be read ({error}); prepare it again."
+            ) from error
+        for name in ("source", "identity", "gender", "split", "nationality", "ethnicity"):
+            setattr(self, name, np.array([row[name] for row in rows], dtype=str))
+        self.age = np.array([float(row["age"] or "nan") for row in rows])
+        for name in _PLACES:
+            setattr(self, name, np.array([int(row[name] or -1) for row in rows], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.identity)
+
+    def select(self, keep: np.ndarray | Callable[["Store"], np.ndarray]) -> "Store":
+        """The records where `keep` is true, sharing the arrays of voices and faces."""
+        mask = keep(self) if callable(keep) else keep
+        part = object.__new__(Store)
+        part.__dict__.update(self.__dict__)
+        names = ("source", "identity", "gender", "split", "nationality", "ethnicity", "age", *_PLACES)
+        for name in names:
+            setattr(part, name, getattr(self, name)[mask])
+        return part
+
+    def of_gender(self, gender: str) -> "Store":
+        """The records of one gender ("female", "male"), or all ("all", unknown ones included).
+
+        Raises:
+            DataError: none is left.
+        """
+        if gender == "all":
+            return self
+        if gender not in GENDERS:
+            raise DataError(f"gender must be female, male or all, not '{gender}'.")
+        part = self.select(self.gender == gender)
+        if not len(part):
+            raise DataError(f"{self.folder}: no record is of gender '{gender}' in the data set's metadata.")
+        return part
+
+    def of_split(self, split: str) -> "Store":
+        """The records of a split, or all of them ("all").
+
+        Raises:
+            DataError: the split is empty.
+        """
+        part = self if split == "all" else self.select(self.split == split)
+        if not len(part):
+            raise DataError(f"{self.folder}: the split '{split}' is empty.")
+        return part
+
+    @property
+    def has_voice(self) -> np.ndarray:
+        return self.voice_offset >= 0
+
+    @property
+    def has_face(self) -> np.ndarray:
+        return self.face_index >= 0
+
+    def summary(self) -> dict:
+        """Counts by split and gender, for a checkpoint's config.json and for people."""
+        hop_seconds = self.about["features"]["hop_ms"] / 1000
+        people = {
+            g or "unknown": len(np.unique(self.identity[self.gender == g])) for g in np.unique(self.gender)
+        }
+        return {
+            "identities": len(np.unique(self.identity)),
+            "voices": int(self.has_voice.sum()),
+            "faces": int(self.has_face.sum()),
+            "hours": round(float(self.voice_frames[self.has_voice].sum()) * hop_seconds / 3600, 3),
+            "identities_by_gender": people,
+        }
+
+
+def _map(path: Path) -> np.ndarray:
+    """A memory map (copy-on-write, so that torch may share it); an array without elements, which cannot be mapped, is read."""
+    try:
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except ValueError:
+        return np.load(path, allow_pickle=False)

@@ -1,0 +1,29 @@
+"""Writing so that a file or folder is whole or not there, whatever interrupts."""
+
+import os
+import shutil
+from pathlib import Path
+
+
+def temporary_beside(path: Path) -> Path:
+    """A hidden name in the same folder (so that a rename is atomic), private to this process."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Rename `new` to `folder`; what was there is removed only after the rename has succeeded."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it to `path`."""
+    temporary = temporary_beside(path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

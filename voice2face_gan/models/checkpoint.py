@@ -1,0 +1,194 @@
+"""A checkpoint is a folder: `config.json` says what the nets are, `model.safetensors` holds them.
+
+    checkpoint/
+      config.json         architecture, model dimensions, log-mel and VAD settings, what it was trained on
+      model.safetensors   embedder.*, generator.* (absent in a checkpoint of a voice embedder alone),
+                          gender_probe (65,), a logistic regression from e to "female": weights, then bias
+
+Half-precision weights are cast to float32 when loaded. No pickle is read.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from voice2face_gan import __version__
+from voice2face_gan.audio.features import FeatureSettings
+from voice2face_gan.errors import CheckpointError
+from voice2face_gan.files import replace_folder, temporary_beside
+from voice2face_gan.models import registry
+from voice2face_gan.models.wen2019 import Wen2019Config
+from voice2face_gan.resources import resource
+
+CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
+
+
+@dataclass
+class Checkpoint:
+    """What a checkpoint folder holds, ready for use.
+
+    Attributes:
+        architecture: name in models/registry.py.
+        model: the dimensions of the nets.
+        embedder: log-mel -> e.
+        generator: e -> face; None in a checkpoint of a voice embedder alone.
+        gender_probe: (embedding + 1,) float32, or None where the data had no genders.
+        features: log-mel settings, a FeatureSettings as dict.
+        vad: voice activity settings as dict.
+        info: everything else: recipe, data summary, gender, stage, iteration, package version.
+        folder: where it was loaded from.
+    """
+
+    architecture: str
+    model: Wen2019Config
+    embedder: nn.Module
+    generator: nn.Module | None = None
+    gender_probe: Tensor | None = None
+    features: dict = field(default_factory=lambda: FeatureSettings().to_dict())
+    vad: dict = field(default_factory=dict)
+    info: dict = field(default_factory=dict)
+    folder: Path | None = None
+
+    def save(self, folder: str | Path, half: bool = False) -> Path:
+        """Write the folder anew: to a temporary name first, so that it is whole or not there.
+
+        Args:
+            folder: its path; an existing checkpoint there is replaced.
+            half: store the weights as float16.
+        """
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        temporary = temporary_beside(folder)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            dtype = torch.float16 if half else torch.float32
+            save_file({k: _stored(v, dtype) for k, v in self.tensors().items()}, temporary / WEIGHTS)
+            (temporary / CONFIG).write_text(json.dumps(self.config(), indent=2) + "\n", encoding="utf-8")
+            replace_folder(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return folder
+
+    def tensors(self) -> dict[str, Tensor]:
+        tensors = {f"embedder.{k}": v for k, v in self.embedder.state_dict().items()}
+        if self.generator is not None:
+            tensors |= {f"generator.{k}": v for k, v in self.generator.state_dict().items()}
+        if self.gender_probe is not None:
+            tensors["gender_probe"] = self.gender_probe
+        return tensors
+
+    def config(self) -> dict:
+        return {
+            "format": FORMAT,
+            "voice2face_gan": __version__,
+            "architecture": self.architecture,
+            "model": self.model.to_dict(),
+            "features": self.features,
+            "vad": self.vad,
+            **self.info,
+        }
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    tensor = tensor.detach().cpu()
+    return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """The checkpoint folder that a name means.
+
+    Args:
+        name: "default" (shipped with the package), a checkpoint folder, or a run folder (its newest one).
+    Raises:
+        CheckpointError: there is none.
+    """
+    if str(name) == "default":
+        folder = resource("assets", "default")
+        if not (folder / CONFIG).is_file():
+            raise CheckpointError(f"The default checkpoint is missing from this installation ({folder}).")
+        return folder
+    folder = Path(name).expanduser()
+    if (folder / CONFIG).is_file():
+        return folder
+    inside = sorted(p for p in folder.glob("checkpoints/*") if (p / CONFIG).is_file())
+    if inside:
+        return inside[-1]
+    if (folder / "embedder" / CONFIG).is_file():
+        return folder / "embedder"
+    if not folder.exists():
+        raise CheckpointError(
+            f"{folder}: no such checkpoint; give a checkpoint folder, a run folder or 'default'."
+        )
+    raise CheckpointError(f"{folder} is not a checkpoint or a run with one: it has no {CONFIG}.")
+
+
+def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint:
+    """Load a checkpoint, nets in evaluation mode, on the CPU, without gradients.
+
+    Args:
+        name: see `find_checkpoint`.
+        need_generator: refuse a checkpoint of a voice embedder alone.
+    Raises:
+        CheckpointError: missing, incomplete, of a newer format, or weights that do not fit the configuration.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = find_checkpoint(name)
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        tensors = {
+            k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / WEIGHTS).items()
+        }
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: the checkpoint cannot be read ({_short(error)}).") from error
+    if config.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{folder}: checkpoint format {config.get('format')}, but this version reads {FORMAT}."
+        )
+    try:
+        architecture = config["architecture"]
+        model = registry.model_config(architecture, config["model"])
+        with torch.device("meta"):  # no time spent on initial weights that are replaced at once
+            embedder, generator = registry.build_embedder(model), None
+            if any(k.startswith("generator.") for k in tensors):
+                generator = registry.build_generator(model)
+        _fill(embedder, tensors, "embedder.")
+        if generator is not None:
+            _fill(generator, tensors, "generator.")
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{folder}: weights and {CONFIG} do not fit ({_short(error)}).") from error
+    if generator is None and need_generator:
+        raise CheckpointError(
+            f"{folder} holds a voice embedder alone; train a generator with `v2f-gan train --embedder {folder}`."
+        )
+    known = ("format", "architecture", "model", "features", "vad")
+    return Checkpoint(
+        architecture=architecture,
+        model=model,
+        embedder=embedder,
+        generator=generator,
+        gender_probe=tensors.get("gender_probe"),
+        features=config["features"],
+        vad=config["vad"],
+        info={k: v for k, v in config.items() if k not in known},
+        folder=folder,
+    )
+
+
+def _fill(net: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
+    state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    net.load_state_dict(state, assign=True)
+    net.eval().requires_grad_(False)
+
+
+def _short(error: Exception) -> str:
+    """The first line of an error, short enough for a sentence."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:160]

@@ -1,0 +1,39 @@
+"""Architecture names, as recipes and checkpoints spell them, and how each is built."""
+
+from dataclasses import fields
+
+from torch import nn
+
+from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models import wen2019
+
+ARCHITECTURES = {"wen2019": wen2019.Wen2019Config}
+
+
+def model_config(architecture: str, settings: dict) -> wen2019.Wen2019Config:
+    """The configuration object of an architecture from plain settings.
+
+    Raises:
+        CheckpointError: unknown architecture or setting, or a value outside its range.
+    """
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise CheckpointError(f"Unknown architecture '{architecture}'; this version knows {known}.")
+    kind = ARCHITECTURES[architecture]
+    unknown = sorted(set(settings) - {f.name for f in fields(kind)})
+    if unknown:
+        raise CheckpointError(f"Architecture '{architecture}' has no setting '{unknown[0]}'.")
+    return kind(**settings)
+
+
+def build_embedder(config: wen2019.Wen2019Config) -> nn.Module:
+    return wen2019.VoiceEmbedder(config)
+
+
+def build_generator(config: wen2019.Wen2019Config) -> nn.Module:
+    return wen2019.Generator(config)
+
+
+def parameters(net: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)

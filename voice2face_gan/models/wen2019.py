@@ -1,0 +1,212 @@
+"""The networks of Wen, Raj and Singh, "Face Reconstruction from Voice using Generative Adversarial
+Networks", NeurIPS 2019, and the two variants of them in use.
+
+    recipe          kernels  voice embedder's last conv   generator
+    wen2019         4 x 4    plain                        no norm, linear output    (the released settings)
+    wen2019-paper   3 x 3    BatchNorm + ReLU             no norm, linear output    (the paper's tables)
+    poster2023-*    4 x 4    plain                        BatchNorm2d, tanh output  (Ain Shams poster, 2023)
+
+Shapes: B clips, T frames, N identities. Faces are float32 in [-1, 1] (see faces/pixels.py).
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voice2face_gan.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Wen2019Config:
+    """Dimensions of the 2019 networks; kept in a checkpoint's config.json.
+
+    Args:
+        mel_bins: rows of the log-mel the voice embedder reads.
+        embedding: size of the voice embedding e, and of the face trunk's output.
+        voice_channels: output channels of the voice embedder's first four convolutions (Table 1).
+        embedder_norm_last: BatchNorm and ReLU after the fifth voice convolution too (the paper's table).
+        generator_channels: output channels of the generator's five up-convolutions.
+        trunk_channels: output channels of the face trunk's first five convolutions.
+        kernel: side of the stride-2 kernels of generator and trunk: 4 (released) or 3 (paper).
+        generator_norm: "none" or "batch" (BatchNorm2d after each up-convolution).
+        generator_output: "linear" (2019) or "tanh".
+        normalise: the generator takes e / |e|, and e / |e| again after noise is added.
+        noise: standard deviation of the Gaussian noise added to each element of e in training.
+    """
+
+    mel_bins: int = 64
+    embedding: int = 64
+    voice_channels: tuple[int, ...] = (256, 384, 576, 864)
+    embedder_norm_last: bool = False
+    generator_channels: tuple[int, ...] = (1024, 512, 256, 128, 64)
+    trunk_channels: tuple[int, ...] = (32, 64, 128, 256, 512)
+    kernel: int = 4
+    generator_norm: str = "none"
+    generator_output: str = "linear"
+    normalise: bool = True
+    noise: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("voice_channels", "generator_channels", "trunk_channels"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        checks = {
+            "kernel must be 3 or 4": self.kernel in (3, 4),
+            'generator_norm must be "none" or "batch"': self.generator_norm in ("none", "batch"),
+            'generator_output must be "linear" or "tanh"': self.generator_output in ("linear", "tanh"),
+            "generator_channels must be five numbers (64 x 64 faces)": len(self.generator_channels) == 5,
+            "trunk_channels must be five numbers (64 x 64 faces)": len(self.trunk_channels) == 5,
+            "noise must not be negative": self.noise >= 0,
+        }
+        for sentence, holds in checks.items():
+            if not holds:
+                raise CheckpointError(f"Model settings: {sentence}.")
+
+    @property
+    def side(self) -> int:
+        """Side of the faces made and judged, in pixels."""
+        return 64
+
+    def to_dict(self) -> dict:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+class VoiceEmbedder(nn.Module):
+    """Log-mel to voice embedding (Table 1, "voice embedding network"): five 1-d convolutions of kernel 3
+    and stride 2, then the average over time. 2.67 M parameters.
+
+    forward: (B, mel_bins, T), any T >= 1 -> (B, embedding), not normalised.
+    """
+
+    def __init__(self, config: Wen2019Config):
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = config.mel_bins
+        for channels in config.voice_channels:
+            layers += [
+                nn.Conv1d(width, channels, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm1d(channels),
+                nn.ReLU(inplace=True),
+            ]
+            width = channels
+        if config.embedder_norm_last:
+            layers += [
+                nn.Conv1d(width, config.embedding, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm1d(config.embedding),
+                nn.ReLU(inplace=True),
+            ]
+        else:
+            layers += [nn.Conv1d(width, config.embedding, 3, stride=2, padding=1)]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        return self.model(log_mel).mean(dim=2)  # (B, embedding, T / 32) -> (B, embedding)
+
+
+class Generator(nn.Module):
+    """Voice embedding to face (Table 1, "generator"): five transposed convolutions 1 -> 4 -> ... -> 64,
+    then a 1 x 1 one to RGB. 12.19 M parameters with 4 x 4 kernels, 7.32 M with 3 x 3.
+
+    forward: (B, embedding) -> (B, 3, 64, 64), aimed at [-1, 1]; without tanh values may lie outside.
+    """
+
+    def __init__(self, config: Wen2019Config):
+        super().__init__()
+        kernel, channels = config.kernel, config.generator_channels
+        layers: list[nn.Module] = [nn.ConvTranspose2d(config.embedding, channels[0], 4)]  # 1 -> 4
+        for before, after in zip(channels, channels[1:], strict=False):
+            layers += self._between(before, config)
+            layers += [nn.ConvTranspose2d(before, after, kernel, 2, 1, output_padding=4 - kernel)]  # x 2
+        layers += self._between(channels[-1], config)
+        layers += [nn.ConvTranspose2d(channels[-1], 3, 1)]
+        if config.generator_output == "tanh":
+            layers += [nn.Tanh()]
+        self.model = nn.Sequential(*layers)
+
+    @staticmethod
+    def _between(channels: int, config: Wen2019Config) -> list[nn.Module]:
+        norm = [nn.BatchNorm2d(channels)] if config.generator_norm == "batch" else []
+        return [*norm, nn.ReLU(inplace=True)]
+
+    def forward(self, e: Tensor) -> Tensor:
+        x = e[:, :, None, None]
+        if self.training or torch.is_grad_enabled() or x.device.type != "cpu" or len(x) > 2:
+            return self.model(x)
+        # One or two faces on a CPU: the layers are bound by reading 49 MB of weights, and a matrix
+        # product followed by col2im reads them 2.5 times faster than PyTorch's transposed convolution.
+        for layer in self.model:
+            x = _up_convolve(x, layer) if isinstance(layer, nn.ConvTranspose2d) else layer(x)
+        return x
+
+
+def _up_convolve(x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
+    """The transposed convolution `layer` of x (B, C, H, W) as one matrix product and col2im."""
+    batch, _, height, width = x.shape
+    kernel, stride, pad = layer.kernel_size[0], layer.stride[0], layer.padding[0]
+    columns = layer.weight.flatten(1).t() @ x.flatten(2)  # (B, C' * kernel * kernel, H * W)
+    size = [(s - 1) * stride - 2 * pad + kernel + layer.output_padding[0] for s in (height, width)]
+    y = columns.view(batch, -1, *size) if kernel == 1 else F.fold(columns, size, kernel, 1, pad, stride)
+    return y if layer.bias is None else y.add_(layer.bias[:, None, None])
+
+
+class FaceTrunk(nn.Module):
+    """Face to 64 numbers, shared by discriminator and identity classifier (Table 1, "face embedding").
+    3.31 M parameters with 4 x 4 kernels.
+
+    forward: (B, 3, 64, 64) in [-1, 1] -> (B, embedding), not normalised.
+    """
+
+    def __init__(self, config: Wen2019Config):
+        super().__init__()
+        channels = config.trunk_channels
+        layers: list[nn.Module] = [nn.Conv2d(3, channels[0], 1), nn.LeakyReLU(0.2, inplace=True)]
+        for before, after in zip(channels, channels[1:], strict=False):  # 64 -> 32 -> 16 -> 8 -> 4
+            layers += [nn.Conv2d(before, after, config.kernel, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        layers += [nn.Conv2d(channels[-1], config.embedding, 4)]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, face: Tensor) -> Tensor:
+        return self.model(face).flatten(1)
+
+
+class Discriminator(nn.Module):
+    """Real or generated, from the trunk's output: (B, embedding) -> (B,) logits."""
+
+    def __init__(self, config: Wen2019Config):
+        super().__init__()
+        self.model = nn.Linear(config.embedding, 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.model(h).squeeze(1)
+
+
+class IdentityClassifier(nn.Module):
+    """Whose face, from the trunk's output: (B, embedding) -> (B, identities) logits."""
+
+    def __init__(self, config: Wen2019Config, identities: int):
+        super().__init__()
+        self.model = nn.Linear(config.embedding, identities)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.model(h)
+
+
+def condition(
+    e: Tensor, config: Wen2019Config, noise: Tensor | None = None, scale: float | None = None
+) -> Tensor:
+    """What the generator takes, from the embedder's output.
+
+    Args:
+        e: (B, embedding), the embedder's output.
+        noise: (B, embedding), standard normal; None for none.
+        scale: standard deviation to give the noise; default the configuration's. Where e is not normalised
+            it is relative to |e|, so that 0.05 means the same disturbance in every variant.
+    Returns:
+        (B, embedding): normalise(normalise(e) + scale x noise) with `normalise`, else e + scale |e| noise.
+    """
+    scale = config.noise if scale is None else scale
+    if config.normalise:
+        e = F.normalize(e, dim=1)
+        return e if noise is None or scale == 0 else F.normalize(e + scale * noise, dim=1)
+    return e if noise is None or scale == 0 else e + scale * e.norm(dim=1, keepdim=True) * noise

@@ -1,0 +1,223 @@
+"""A clip in, faces out: what the command line, the web studio and a notebook all call."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from voice2face_gan import __version__
+from voice2face_gan.audio.decode import source_name
+from voice2face_gan.audio.features import FeatureSettings
+from voice2face_gan.audio.vad import VadSettings
+from voice2face_gan.audio.voice import VoiceFeatures, voice_features
+from voice2face_gan.data.records import FEMALE, GENDERS, MALE
+from voice2face_gan.errors import CheckpointError, VoiceToFaceError
+from voice2face_gan.faces.pixels import to_picture, to_uint8
+from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
+from voice2face_gan.models.wen2019 import condition
+
+VARIANT_NOISE = 0.05  # Wen's training noise: what variants differ by where a model has no noise of its own
+SHORT_SPEECH = 2.0  # seconds; below this a warning is due
+_BATCH = 16  # faces generated together
+
+
+@dataclass
+class Heard:
+    """What was made of one clip.
+
+    Attributes:
+        name: the clip, as messages call it.
+        seconds: length of the recording.
+        speech_seconds: speech found in it.
+        female: probability that the data's gender label would be "female"; None if the model cannot tell.
+        faces: one PIL picture a variant, RGB, with text metadata for PNG in `.info`.
+        warning: a sentence about the clip, or "".
+    """
+
+    name: str
+    seconds: float
+    speech_seconds: float
+    female: float | None
+    faces: list[Image.Image]
+    warning: str = ""
+
+
+class VoiceToFace:
+    """A trained model, ready for clips.
+
+        v2f = VoiceToFace.from_pretrained("default")
+        faces = v2f.generate("clip.wav", variants=4)
+
+    Args:
+        checkpoint: a loaded checkpoint with a generator.
+        name: what pictures' metadata call it.
+        device: where the nets run.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, name: str, device: str | torch.device = "cpu"):
+        self.checkpoint, self.name, self.device = checkpoint, name, torch.device(device)
+        self.config = checkpoint.model
+        self.features = FeatureSettings.from_dict(checkpoint.features)
+        self.vad = VadSettings(**checkpoint.vad)
+        self.embedder = checkpoint.embedder.to(self.device)
+        self.generator = checkpoint.generator.to(self.device)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path = "default", device: str | torch.device = "cpu"
+    ) -> "VoiceToFace":
+        """Load a model.
+
+        Args:
+            name: "default" (shipped with the package), a checkpoint folder, or a run folder.
+            device: "cpu", "cuda", ...
+        Raises:
+            CheckpointError: missing or damaged.
+        """
+        checkpoint = load_checkpoint(name)
+        label = "default" if str(name) == "default" else checkpoint.folder.resolve().name
+        return cls(checkpoint, label, device)
+
+    def generate(
+        self, clip, variants: int = 1, seed: int = 0, gender: str = "auto", size: int | None = None
+    ) -> list[Image.Image]:
+        """Faces for one clip.
+
+        Args:
+            clip: a path, bytes, a binary file, or (array, sampling rate).
+            variants: pictures wanted. The first is the model's plain answer; the others add noise to the
+                voice embedding, as training did.
+            seed: of that noise.
+            gender: "auto" (as heard), "female" or "male".
+            size: side in pixels; None for the model's own.
+        Returns:
+            `variants` PIL pictures.
+        Raises:
+            AudioError: the clip cannot be opened.
+            NoSpeechError: too little speech in it.
+            CheckpointError: the model cannot choose a gender.
+        """
+        return self.listen(clip, variants, seed, gender, size).faces
+
+    def listen(
+        self, clip, variants: int = 1, seed: int = 0, gender: str = "auto", size: int | None = None
+    ) -> Heard:
+        """Like `generate`, with what was heard."""
+        (heard,) = self.listen_all([clip], variants, seed, gender, size)
+        if isinstance(heard, VoiceToFaceError):
+            raise heard
+        return heard
+
+    def listen_all(
+        self, clips: Iterable, variants: int = 1, seed: int = 0, gender: str = "auto", size: int | None = None
+    ) -> Iterator[Heard | VoiceToFaceError]:
+        """For each clip in order what `listen` gives, or the error it would raise.
+
+        A clip's pictures do not depend on the other clips. Memory is bounded however many there are.
+        """
+        if variants < 1:
+            raise VoiceToFaceError(f"variants must be 1 or more, not {variants}.")
+        self._check_gender(gender)
+        group: list[tuple[VoiceFeatures, str, Tensor] | VoiceToFaceError] = []
+        for clip in clips:
+            try:
+                voice = voice_features(clip, vad=self.vad, features=self.features)
+                group.append((voice, source_name(clip), self.embed(voice.log_mel)))
+            except VoiceToFaceError as error:
+                group.append(error)
+            if len(group) * variants >= _BATCH:
+                yield from self._faces_of(group, variants, seed, gender, size)
+                group = []
+        yield from self._faces_of(group, variants, seed, gender, size)
+
+    @torch.inference_mode()
+    def embed(self, log_mel: Tensor) -> Tensor:
+        """What the generator takes: (64, frames) normalised and repeated log-mel -> (embedding,)."""
+        return condition(self.embedder(log_mel[None].to(self.device)), self.config)[0].cpu()
+
+    @torch.inference_mode()
+    def decode(self, e: Tensor) -> Tensor:
+        """Faces of embeddings: (B, embedding) -> uint8 (B, side, side, 3)."""
+        parts = [self.generator(part.to(self.device)) for part in e.split(_BATCH)]
+        return to_uint8(torch.cat(parts)).cpu()
+
+    def female(self, e: Tensor) -> float | None:
+        """Probability of the label "female" for an embedding (embedding,), None without a probe."""
+        probe = self.checkpoint.gender_probe
+        return None if probe is None else float(torch.sigmoid(e @ probe[:-1] + probe[-1]))
+
+    def towards(self, e: Tensor, gender: str) -> Tensor:
+        """The embedding (embedding,) if it lies on the asked side of the gender probe's boundary, else its
+        mirror image in that boundary: everything else about the voice is kept."""
+        probe = self.checkpoint.gender_probe
+        if gender == "auto" or probe is None:
+            return e
+        weights, bias = probe[:-1], probe[-1]
+        margin = e @ weights + bias
+        if (margin > 0) == (gender == FEMALE):
+            return e
+        mirrored = e - 2 * margin * weights / weights.dot(weights)
+        return F.normalize(mirrored, dim=0) if self.config.normalise else mirrored
+
+    def _check_gender(self, gender: str) -> None:
+        if gender not in ("auto", *GENDERS):
+            raise VoiceToFaceError(f"gender must be auto, female or male, not '{gender}'.")
+        trained_on = self.checkpoint.info.get("gender", "all")
+        if gender == "auto" or gender == trained_on or self.checkpoint.gender_probe is not None:
+            return
+        if trained_on in GENDERS:
+            raise CheckpointError(
+                f"The checkpoint '{self.name}' was trained on {trained_on} voices and faces only; "
+                f"use one trained with --gender {gender} or all."
+            )
+        raise CheckpointError(
+            f"The checkpoint '{self.name}' cannot choose a gender: its training data had no gender labels."
+        )
+
+    def _faces_of(self, group, variants, seed, gender, size) -> Iterator[Heard | VoiceToFaceError]:
+        good = [item for item in group if not isinstance(item, VoiceToFaceError)]
+        faces = iter(())
+        if good:
+            e = torch.cat([self._variants(self.towards(e, gender), variants, seed) for _, _, e in good])
+            faces = iter(self.decode(e).split(variants))
+        for item in group:
+            if isinstance(item, VoiceToFaceError):
+                yield item
+                continue
+            voice, name, e = item
+            pictures = [to_picture(face, size) for face in next(faces)]
+            for number, picture in enumerate(pictures, 1):
+                picture.info = self._metadata(seed, number)
+            yield Heard(name, voice.seconds, voice.speech_seconds, self.female(e), pictures, _warning(voice))
+
+    def _variants(self, e: Tensor, variants: int, seed: int) -> Tensor:
+        """(variants, embedding): the plain embedding, then noisy ones that depend on the seed alone."""
+        random = torch.Generator().manual_seed(seed)
+        noise = torch.randn((variants, len(e)), generator=random)
+        noise[0] = 0
+        scale = self.config.noise or VARIANT_NOISE
+        return condition(e.expand(variants, -1), self.config, noise, scale)
+
+    def _metadata(self, seed: int, variant: int) -> dict[str, str]:
+        return {
+            "Synthetic": "yes: generated from a voice; not a picture of a real person",
+            "Software": f"voice2face-gan {__version__}",
+            "Checkpoint": self.name,
+            "Seed": str(seed),
+            "Variant": str(variant),
+        }
+
+
+def _warning(voice: VoiceFeatures) -> str:
+    if voice.speech_seconds < SHORT_SPEECH:
+        return (
+            f"only {voice.speech_seconds:.1f} s of speech; {SHORT_SPEECH:.0f} s or more give a steadier face"
+        )
+    return ""
+
+
+__all__ = ["FEMALE", "MALE", "Heard", "VoiceToFace"]

@@ -1,0 +1,1 @@
+"""From a store to a run folder. Imports without PyAV, webrtcvad or dlib."""

@@ -1,0 +1,65 @@
+"""A linear reading of the data's gender label from the voice embedding.
+
+`generate --gender female|male` uses it to move an embedding to the side asked for (pipeline.py).
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from voice2face_gan.data.records import FEMALE, GENDERS
+from voice2face_gan.data.sampling import VoiceBank
+from voice2face_gan.data.store import Store
+from voice2face_gan.models.wen2019 import Wen2019Config, condition
+
+_VOICES = 4000  # more add nothing to 65 numbers
+
+
+@torch.no_grad()
+def embed_store(store: Store, embedder: nn.Module, config: Wen2019Config, device: torch.device) -> Tensor:
+    """What the generator takes, for every record (all must have a voice): float32 (records, embedding)."""
+    bank = VoiceBank(store, np.zeros(len(store), dtype=np.int64), store.about["features"]["min_frames"])
+    embedder.eval()
+    e = [embedder(bank.whole(i)[None].to(device)) for i in range(len(store))]
+    return condition(torch.cat(e), config).cpu()
+
+
+def gender_probe(
+    store: Store, embedder: nn.Module, config: Wen2019Config, device: torch.device
+) -> Tensor | None:
+    """Logistic regression from e to "female" on the training voices.
+
+    Returns:
+        float32 (embedding + 1,): weights, then bias; None where the records are not of both genders.
+    """
+    labelled = store.select(store.has_voice & np.isin(store.gender, GENDERS))
+    if len(np.unique(labelled.gender)) < 2:
+        return None
+    if len(labelled) > _VOICES:
+        labelled = labelled.select(np.linspace(0, len(labelled) - 1, _VOICES).astype(np.int64))
+    e = embed_store(labelled, embedder, config, device).double()
+    return fit_logistic(e, torch.from_numpy(labelled.gender == FEMALE).double()).float()
+
+
+def fit_logistic(x: Tensor, y: Tensor, penalty: float = 1e-3) -> Tensor:
+    """Weights and bias (D + 1,) of a logistic regression of y (N,) in {0, 1} on x (N, D).
+
+    Newton's method on the mean log-loss with an L2 penalty on the weights, classes weighted equally. The
+    penalty is relative to the variance of x, so that the result does not depend on its scale.
+    """
+    scale = x.std().clamp_min(1e-12)
+    design = torch.cat([x / scale, torch.ones_like(x[:, :1])], dim=1)
+    share = y.mean().clamp(1e-6, 1 - 1e-6)
+    weight = torch.where(y > 0.5, 0.5 / share, 0.5 / (1 - share))
+    ridge = penalty * torch.eye(design.shape[1], dtype=x.dtype)
+    ridge[-1, -1] = 1e-9
+    theta = x.new_zeros(design.shape[1])
+    for _ in range(50):
+        p = torch.sigmoid(design @ theta)
+        gradient = design.t() @ (weight * (p - y)) / len(y) + ridge @ theta
+        curvature = design.t() @ ((weight * p * (1 - p))[:, None] * design) / len(y) + ridge
+        change = torch.linalg.solve(curvature, gradient)
+        theta = theta - change
+        if change.abs().max() < 1e-8:
+            break
+    return torch.cat([theta[:-1] / scale, theta[-1:]])

@@ -1,0 +1,254 @@
+"""A recipe is a TOML file in experiments/: the whole difference between two runs.
+
+    base = "wen2019"          # start from another recipe; what follows overrides it
+    architecture = "wen2019"
+    [model]                   # dimensions, see the architecture's configuration (models/wen2019.py)
+    [data]  [embedder]  [gan]  [run]
+
+`--set gan.batch=64` overrides one key for one run. Unknown keys are refused with the nearest known one.
+"""
+
+import difflib
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from voice2face_gan.data.records import GENDERS
+from voice2face_gan.errors import RecipeError
+from voice2face_gan.models.registry import ARCHITECTURES, model_config
+from voice2face_gan.resources import resource, resources
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """What a batch is made of.
+
+    Args:
+        gender: "female", "male" or "all": whose records are used; `train --gender` overrides it.
+        split: "train" (the store's training identities) or "all" (every identity, as the poster did).
+        crop_frames: shortest and longest random crop of a voice, in frames of 10 ms; one length a batch.
+        flip: mirror half of the real faces.
+    """
+
+    gender: str = "all"
+    split: str = "train"
+    crop_frames: tuple[int, int] = (300, 800)
+    flip: bool = True
+
+
+@dataclass(frozen=True)
+class EmbedderRecipe:
+    """The voice embedder's pretraining: speaker classification with cross-entropy (Wen et al., issue 9 of
+    their repository says so; the paper does not).
+
+    Args:
+        iterations, batch: length of the stage.
+        lr, betas, weight_decay: of AdamW; the rate falls to zero along half a cosine.
+    """
+
+    iterations: int = 20_000
+    batch: int = 64
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 1e-4
+
+
+@dataclass(frozen=True)
+class GanRecipe:
+    """The adversarial stage (Wen et al., Algorithm 1).
+
+    Args:
+        iterations, batch: length of the stage.
+        lr, betas: of Adam, for generator, trunk, discriminator and classifier alike.
+        adversarial, identity: weights of the two losses in each step.
+        ema: decay of the average of the generator's weights per iteration; 0 keeps the last weights.
+    """
+
+    iterations: int = 50_000
+    batch: int = 128
+    lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    adversarial: float = 1.0
+    identity: float = 1.0
+    ema: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunRecipe:
+    """How a run is done; changes no mathematics.
+
+    Args:
+        precision: "bf16" (autocast), "fp32", or "auto": bf16 where the processor multiplies it natively.
+        checkpoint_every, grid_every, log_every: iterations.
+        keep: checkpoints kept, the newest ones.
+    """
+
+    precision: str = "auto"
+    checkpoint_every: int = 250
+    grid_every: int = 250
+    log_every: int = 10
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A resolved recipe. `model` holds the architecture's settings, checked."""
+
+    name: str
+    architecture: str
+    model: dict
+    data: DataRecipe = field(default_factory=DataRecipe)
+    embedder: EmbedderRecipe = field(default_factory=EmbedderRecipe)
+    gan: GanRecipe = field(default_factory=GanRecipe)
+    run: RunRecipe = field(default_factory=RunRecipe)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+_SECTIONS = {"data": DataRecipe, "embedder": EmbedderRecipe, "gan": GanRecipe, "run": RunRecipe}
+_TOP = ("base", "description", "architecture", "model", *_SECTIONS)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return [path.stem for path in resources("recipes", "*.toml")]
+
+
+def load_recipe(name: str, overrides: tuple[str, ...] = ()) -> Recipe:
+    """A recipe by name or by path of a TOML file, with overrides like "gan.batch=64".
+
+    Raises:
+        RecipeError: no such recipe, a file that is not TOML, an unknown key, a value of the wrong type.
+    """
+    tree = _read(name, ())
+    for override in overrides:
+        _override(tree, override)
+    return build_recipe(Path(name).stem, tree)
+
+
+def build_recipe(name: str, tree: dict) -> Recipe:
+    """A recipe from nested settings, as read from TOML or from a run folder."""
+    tree = {k: v for k, v in tree.items() if k != "name"}
+    _check_keys(name, tree, _TOP, "")
+    architecture = tree.get("architecture", "wen2019")
+    if architecture not in ARCHITECTURES:
+        raise RecipeError(f"Recipe {name}: unknown architecture '{architecture}'.")
+    known = [f.name for f in fields(ARCHITECTURES[architecture])]
+    model = tree.get("model", {})
+    _check_keys(name, model, known, "model.")
+    sections = {}
+    for section, kind in _SECTIONS.items():
+        values = tree.get(section, {})
+        _check_keys(name, values, [f.name for f in fields(kind)], f"{section}.")
+        sections[section] = kind(
+            **{k: _typed(name, f"{section}.{k}", v, getattr(kind(), k)) for k, v in values.items()}
+        )
+    default = ARCHITECTURES[architecture]()
+    model = {k: _typed(name, f"model.{k}", v, getattr(default, k)) for k, v in model.items()}
+    recipe = Recipe(name, architecture, model_config(architecture, model).to_dict(), **sections)
+    _check_values(recipe)
+    return recipe
+
+
+def _read(name: str, seen: tuple[str, ...]) -> dict:
+    path = Path(name) if name.endswith(".toml") else resource("recipes", f"{name}.toml")
+    if not path.is_file():
+        near = difflib.get_close_matches(name, recipe_names(), 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(recipe_names())}."
+        raise RecipeError(f"No recipe '{name}'; {hint}")
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}.") from error
+    base = tree.get("base")
+    if base is None:
+        return tree
+    if base in seen:
+        raise RecipeError(f"Recipe {name}: its bases go round in a circle ({' -> '.join((*seen, base))}).")
+    return _merge(_read(base, (*seen, name)), tree)
+
+
+def _merge(below: dict, above: dict) -> dict:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merge(below[key], value) if both else value
+    return merged
+
+
+def _override(tree: dict, text: str) -> None:
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or len(parts) > 2 or not all(parts):
+        raise RecipeError(f"--set {text}: write --set section.key=value, for example --set gan.batch=64.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # a bare word is a string: --set data.split=all
+    if len(parts) == 1:
+        tree[parts[0]] = parsed
+    else:
+        section = tree.setdefault(parts[0], {})
+        if not isinstance(section, dict):
+            raise RecipeError(f"--set {text}: '{parts[0]}' is no section of a recipe.")
+        section[parts[1]] = parsed
+
+
+def _check_keys(name: str, tree: dict, known, prefix: str) -> None:
+    if not isinstance(tree, dict):
+        raise RecipeError(f"Recipe {name}: '{prefix.rstrip('.')}' must be a section with keys.")
+    for key in tree:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known are {', '.join(known)}."
+            raise RecipeError(f"Recipe {name}: unknown key '{prefix}{key}'; {hint}")
+
+
+def _typed(name: str, key: str, value, default):
+    """`value` in the type of the key's default; whole numbers pass as floats, lists as tuples."""
+    wanted = type(default)
+    if wanted is float and type(value) is int:
+        return float(value)
+    if wanted is tuple and isinstance(value, (list, tuple)):
+        if len(value) != len(default) and key.split(".")[0] != "model":
+            raise RecipeError(f"Recipe {name}: '{key}' must be {len(default)} numbers, not {list(value)}.")
+        return tuple(_typed(name, key, item, default[0]) for item in value)
+    if type(value) is not wanted:
+        kinds = {
+            int: "a whole number",
+            float: "a number",
+            bool: "true or false",
+            str: "text",
+            tuple: "a list",
+        }
+        raise RecipeError(f"Recipe {name}: '{key}' must be {kinds[wanted]}, not {value!r}.")
+    return value
+
+
+def _check_values(recipe: Recipe) -> None:
+    data, run = recipe.data, recipe.run
+    checks = {
+        "data.gender must be 'female', 'male' or 'all'": data.gender in (*GENDERS, "all"),
+        "data.split must be 'train' or 'all'": data.split in ("train", "all"),
+        "data.crop_frames must be two numbers, 1 or more, in order": 1
+        <= data.crop_frames[0]
+        <= data.crop_frames[1],
+        "run.precision must be 'auto', 'bf16' or 'fp32'": run.precision in ("auto", "bf16", "fp32"),
+        "gan.ema must be at least 0 and below 1": 0 <= recipe.gan.ema < 1,
+    }
+    whole = {
+        "embedder.iterations": recipe.embedder.iterations,
+        "embedder.batch": recipe.embedder.batch - 1,  # batch normalisation needs two
+        "gan.iterations": recipe.gan.iterations,
+        "gan.batch": recipe.gan.batch - 1,
+        "run.checkpoint_every": run.checkpoint_every,
+        "run.grid_every": run.grid_every,
+        "run.log_every": run.log_every,
+        "run.keep": run.keep,
+    }
+    checks |= {f"{k} must be {2 if k.endswith('batch') else 1} or more": v >= 1 for k, v in whole.items()}
+    checks |= {f"{k}.lr must be above 0": getattr(recipe, k).lr > 0 for k in ("embedder", "gan")}
+    for sentence, holds in checks.items():
+        if not holds:
+            raise RecipeError(f"Recipe {recipe.name}: {sentence}.")
