@@ -226,7 +226,7 @@ class Store:
 
 
 def _map(path: Path) -> np.ndarray:
-    """A memory map (copy-on-write, so that torch may share it); an array without elements, which cannot be mapped, is read."""
+    """A memory map, copy-on-write so that torch may share it; an empty array cannot be mapped and is read."""
     try:
         return np.load(path, mmap_mode="c", allow_pickle=False)
     except ValueError:

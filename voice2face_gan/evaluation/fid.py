@@ -67,8 +67,8 @@ def inception(weights: Path | None) -> torch.nn.Module:
     if not path.is_file():
         where = f"{path} does not exist" if weights is not None else "they are not on this machine"
         raise MetricError(
-            f"FID needs pytorch-fid's Inception weights, and {where}: download {WEIGHTS} from the pytorch-fid "
-            "project's releases and give it with --inception-weights PATH."
+            f"FID needs pytorch-fid's Inception weights, and {where}: download {WEIGHTS} from the "
+            "pytorch-fid project's releases and give it with --inception-weights PATH."
         )
     from pytorch_fid import inception as module
 

@@ -166,7 +166,8 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         raise CheckpointError(f"{folder}: weights and {CONFIG} do not fit ({_short(error)}).") from error
     if generator is None and need_generator:
         raise CheckpointError(
-            f"{folder} holds a voice embedder alone; train a generator with `v2f-gan train --embedder {folder}`."
+            f"{folder} holds a voice embedder alone; "
+            f"train a generator on it with `v2f-gan train --embedder {folder}`."
         )
     known = ("format", "architecture", "model", "features", "vad")
     return Checkpoint(

@@ -114,7 +114,7 @@ def train(
         minutes: stop and save after so long; None for no limit.
         iterations: do at most so many iterations of each stage, instead of the run's own number.
     Raises:
-        TrainingError: a loss is no longer finite (the last good checkpoint is kept), or nothing can be written.
+        TrainingError: a loss is not finite (the last good checkpoint is kept), or nothing can be written.
         DataError: the data lack what the stages need.
     """
     reporter = reporter or Reporter()
