@@ -22,6 +22,7 @@ from voice2face_gan.models.wen2019 import condition
 
 VARIANT_NOISE = 0.05  # Wen's training noise: what variants differ by where a model has no noise of its own
 SHORT_SPEECH = 2.0  # seconds; below this a warning is due
+STEADY = 1.2  # nats; a log-mel that varies less is no speech (audio/voice.py)
 _BATCH = 16  # faces generated together
 
 
@@ -213,6 +214,8 @@ class VoiceToFace:
 
 
 def _warning(voice: VoiceFeatures) -> str:
+    if voice.variation < STEADY:
+        return "it sounds like steady noise rather than speech; the face means little"
     if voice.speech_seconds < SHORT_SPEECH:
         return (
             f"only {voice.speech_seconds:.1f} s of speech; {SHORT_SPEECH:.0f} s or more give a steadier face"

@@ -25,11 +25,15 @@ class VoiceFeatures:
             `FeatureSettings.min_frames` (1,000) frames; 100 frames a second.
         seconds: length of the recording.
         speech_seconds: length of the speech found in it.
+        variation: how much the log-mel changes over time: standard deviation of each bin in nats, mean over
+            the bins. Steady noise and hum, which the detector may take for speech, have 0.7 to 0.9; of
+            60 real recordings none has less than 1.5.
     """
 
     log_mel: torch.Tensor
     seconds: float
     speech_seconds: float
+    variation: float
 
 
 def voice_features(
@@ -64,5 +68,7 @@ def voice_features(
     if speech_samples < max(1, min_speech_seconds * rate):
         raise NoSpeechError(speech_samples / rate, min_speech_seconds, source_name(source))
     mel = stream.finish()
+    # A few thousand frames tell as much as an hour of them.
+    variation = float(mel[:, :: 1 + mel.shape[1] // 5000].std(dim=1, correction=0).mean())
     mel = repeat_to(normalise(mel, out=mel), features.min_frames)
-    return VoiceFeatures(mel, samples / rate, speech_samples / rate)
+    return VoiceFeatures(mel, samples / rate, speech_samples / rate, variation)

@@ -44,6 +44,7 @@ class EmbedderRecipe:
     Args:
         iterations, batch: length of the stage.
         lr, betas, weight_decay: of AdamW; the rate falls to zero along half a cosine.
+        crop_frames: shortest and longest random crop of a voice, in frames of 10 ms; one length a batch.
     """
 
     iterations: int = 20_000
@@ -51,6 +52,7 @@ class EmbedderRecipe:
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4
+    crop_frames: tuple[int, int] = (300, 800)
 
 
 @dataclass(frozen=True)
@@ -227,13 +229,14 @@ def _typed(name: str, key: str, value, default):
 
 
 def _check_values(recipe: Recipe) -> None:
-    data, run = recipe.data, recipe.run
+    data, run, heard = recipe.data, recipe.run, recipe.embedder.crop_frames
     checks = {
         "data.gender must be 'female', 'male' or 'all'": data.gender in (*GENDERS, "all"),
         "data.split must be 'train' or 'all'": data.split in ("train", "all"),
         "data.crop_frames must be two numbers, 1 or more, in order": 1
         <= data.crop_frames[0]
         <= data.crop_frames[1],
+        "embedder.crop_frames must be two numbers, 1 or more, in order": 1 <= heard[0] <= heard[1],
         "run.precision must be 'auto', 'bf16' or 'fp32'": run.precision in ("auto", "bf16", "fp32"),
         "gan.ema must be at least 0 and below 1": 0 <= recipe.gan.ema < 1,
     }
