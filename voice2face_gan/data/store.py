@@ -5,6 +5,8 @@
     voices.npy     float16 (frames, mel bins): normalised log-mels of all voices, end to end
     faces.npy      uint8 (faces, side, side, 3)
 
+    dropped.csv    of a prepared store: each recording and picture that was left out, and why
+
 A store is written under a temporary name and renamed when it is whole.
 """
 
@@ -12,19 +14,22 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from voice2face_gan.data.records import GENDERS, RECORD_FIELDS, Record
+from voice2face_gan.data.records import GENDERS, RECORD_FIELDS, SPLITS, Record
 from voice2face_gan.errors import DataError, StoreError
 from voice2face_gan.files import replace_folder, temporary_beside
 
 VERSION = 1
-_PLACES = ("voice_offset", "voice_frames", "face_index")  # in frames, frames, faces; blank where absent
-_HEADER = (*[f for f in RECORD_FIELDS if f not in ("voice", "face")], *_PLACES)
+PLACES = ("voice_offset", "voice_frames", "face_index")  # in frames, frames, faces; blank where absent
+LABELS = ("source", "identity", "gender", "split", "nationality", "ethnicity")  # text, one entry a record
+_HEADER = (*[f for f in RECORD_FIELDS if f not in ("voice", "face")], *PLACES)
 
 
 class StoreWriter:
@@ -35,12 +40,21 @@ class StoreWriter:
         features: log-mel settings as dict (kept, and compared with a model's later).
         side: side of the faces in pixels.
         source: what the store was made from: layout, paths, settings.
+        temporary: where it is written until it is whole, on the same disk; default: a name private to this
+            process. What lies there is replaced.
     """
 
-    def __init__(self, folder: str | Path, features: dict, side: int = 64, source: dict | None = None):
+    def __init__(
+        self,
+        folder: str | Path,
+        features: dict,
+        side: int = 64,
+        source: dict | None = None,
+        temporary: str | Path | None = None,
+    ):
         self.folder = Path(folder)
         self.features, self.side, self.source = features, side, source or {}
-        self._temporary = temporary_beside(self.folder)
+        self._temporary = temporary_beside(self.folder) if temporary is None else Path(temporary)
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir(parents=True)
         self._voices = (self._temporary / "voices.npy").open("wb")
@@ -89,6 +103,10 @@ class StoreWriter:
             self._face_count += 1
         self._rows.writerow(row)
         self._record_count += 1
+
+    def attach(self, name: str, content: str) -> None:
+        """Put a further text file into the store."""
+        (self._temporary / name).write_text(content, encoding="utf-8", newline="")
 
     def finish(self) -> Path:
         """Complete the store and give it its name."""
@@ -145,34 +163,47 @@ class Store:
             self.about = json.loads((self.folder / "store.json").read_text(encoding="utf-8"))
             if self.about["version"] != VERSION:
                 raise StoreError(f"{self.folder}: store version {self.about['version']}, expected {VERSION}.")
-            with (self.folder / "records.csv").open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
+            columns = _columns(self.folder / "records.csv")
             self.voices = _map(self.folder / "voices.npy")
             self.faces = _map(self.folder / "faces.npy")
-            if (len(rows), len(self.voices), len(self.faces)) != tuple(
+            if (len(columns["age"]), len(self.voices), len(self.faces)) != tuple(
                 self.about[k] for k in ("records", "frames", "faces")
             ):
                 raise ValueError("the counts in store.json do not fit its files")
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, IndexError, StopIteration) as error:
             raise StoreError(
                 f"{self.folder}: the store cannot be read ({error}); prepare it again."
             ) from error
-        for name in ("source", "identity", "gender", "split", "nationality", "ethnicity"):
-            setattr(self, name, np.array([row[name] for row in rows], dtype=str))
-        self.age = np.array([float(row["age"] or "nan") for row in rows])
-        for name in _PLACES:
-            setattr(self, name, np.array([int(row[name] or -1) for row in rows], dtype=np.int64))
+        for name in LABELS:
+            setattr(self, name, np.array(columns[name], dtype=str))
+        self.age = np.array(columns["age"], dtype=np.float64)
+        for name in PLACES:
+            setattr(self, name, np.array(columns[name], dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.identity)
+
+    @classmethod
+    def join(cls, stores: Sequence["Store"]) -> "Store":
+        """Several stores as one; see `join.join_stores`."""
+        from voice2face_gan.data.join import join_stores
+
+        return join_stores(stores)
+
+    @property
+    def family(self) -> str:
+        """Stores of one family mean one person by one name: the data set's, as store.json says it, or its
+        layout; a built-in world is a family of its own."""
+        source = self.about["source"]
+        family = str(source.get("family") or source.get("layout") or self.folder.name)
+        return f"{family}-{source.get('seed')}" if family == "builtin" else family
 
     def select(self, keep: np.ndarray | Callable[["Store"], np.ndarray]) -> "Store":
         """The records where `keep` is true, sharing the arrays of voices and faces."""
         mask = keep(self) if callable(keep) else keep
         part = object.__new__(Store)
         part.__dict__.update(self.__dict__)
-        names = ("source", "identity", "gender", "split", "nationality", "ethnicity", "age", *_PLACES)
-        for name in names:
+        for name in (*LABELS, "age", *PLACES):
             setattr(part, name, getattr(self, name)[mask])
         return part
 
@@ -210,19 +241,74 @@ class Store:
     def has_face(self) -> np.ndarray:
         return self.face_index >= 0
 
+    def breakdown(self) -> list[dict]:
+        """Counts by split and gender: split, gender ("unknown" too), identities, voices, faces, hours."""
+        rows = []
+        for split in (*SPLITS, ""):
+            for gender in (*GENDERS, ""):
+                mine = (self.split == split) & (self.gender == gender)
+                if mine.any():
+                    rows.append(
+                        {
+                            "split": split or "undecided",
+                            "gender": gender or "unknown",
+                            "identities": len(np.unique(self.identity[mine])),
+                            "voices": int(self.has_voice[mine].sum()),
+                            "faces": int(self.has_face[mine].sum()),
+                            "hours": round(self._hours(mine), 3),
+                        }
+                    )
+        return rows
+
+    def dropped(self) -> dict[str, int]:
+        """How much was left out, by reason ("face: no face"); most first."""
+        path = self.folder / "dropped.csv"
+        if not path.is_file():
+            return {}
+        with path.open(newline="", encoding="utf-8") as file:
+            found = Counter(f"{row['part']}: {row['reason']}" for row in csv.DictReader(file))
+        return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def _hours(self, mask: np.ndarray) -> float:
+        frames = float(self.voice_frames[mask & self.has_voice].sum())
+        return frames * self.about["features"]["hop_ms"] / 3_600_000
+
     def summary(self) -> dict:
         """Counts by split and gender, for a checkpoint's config.json and for people."""
-        hop_seconds = self.about["features"]["hop_ms"] / 1000
         people = {
-            g or "unknown": len(np.unique(self.identity[self.gender == g])) for g in np.unique(self.gender)
+            str(g) or "unknown": len(np.unique(self.identity[self.gender == g]))
+            for g in np.unique(self.gender)
         }
         return {
             "identities": len(np.unique(self.identity)),
             "voices": int(self.has_voice.sum()),
             "faces": int(self.has_face.sum()),
-            "hours": round(float(self.voice_frames[self.has_voice].sum()) * hop_seconds / 3600, 3),
+            "hours": round(self._hours(self.has_voice), 3),
             "identities_by_gender": people,
         }
+
+
+def _columns(path: Path) -> dict[str, list | array]:
+    """records.csv by column. A million records must not be a million dicts: numbers become numbers at once,
+    and labels, which most records share with others, are kept once."""
+    columns = {name: array("d" if name == "age" else "q") for name in ("age", *PLACES)}
+    columns |= {name: [] for name in LABELS}
+    known: dict[str, str] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.reader(file)
+        order = [(columns[name], name, i) for i, name in enumerate(next(rows)) if name in columns]
+        for row in rows:
+            for column, name, i in order:
+                cell = row[i]
+                if name == "age":
+                    column.append(float(cell or "nan"))
+                elif name in PLACES:
+                    column.append(int(cell or -1))
+                else:
+                    column.append(cell if name == "source" else known.setdefault(cell, cell))
+    if len({len(column) for column in columns.values()}) > 1:
+        raise ValueError("records.csv lacks a column")
+    return columns
 
 
 def _map(path: Path) -> np.ndarray:

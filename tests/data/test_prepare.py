@@ -1,0 +1,200 @@
+"""Preparation of a built-in world as recordings and pictures: what comes out, and that it always does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise
+from voice2face_gan.audio.vad import keep_speech
+from voice2face_gan.bench.prepare import make_world
+from voice2face_gan.data.join import join_stores
+from voice2face_gan.data.prepare import SplitChoice, prepare
+from voice2face_gan.data.settings import PrepareSettings
+from voice2face_gan.data.sources import open_source
+from voice2face_gan.errors import DataError, StoreError
+from voice2face_gan.synthetic import face, speakers, voice
+
+PLAIN = PrepareSettings.of(["faces.detector=none"])
+PEOPLE = 12  # of 4 clips and 4 pictures
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    return make_world(tmp_path_factory.mktemp("raw") / "world", 8 * PEOPLE, "wav")
+
+
+@pytest.fixture(scope="module")
+def made(world, tmp_path_factory):
+    return prepare("folders", [world], tmp_path_factory.mktemp("made") / "store", PLAIN, workers=1)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_world_comes_back(made):
+    store, people = made.store, speakers.sample_speakers(PEOPLE, seed=0)
+    assert store.summary()["identities"] == PEOPLE and store.dropped() == {}
+    assert store.has_voice.sum() == store.has_face.sum() == 4 * PEOPLE
+    assert set(store.split) == {"train", "val", "test"}
+    for name in np.unique(store.identity):
+        assert len(set(store.split[store.identity == name])) == 1
+    clip = np.flatnonzero(store.source == f"{people.name[3]}/voices/2.wav")
+    if not len(clip):  # a layout may leave the ending away
+        clip = np.flatnonzero(np.char.startswith(store.source, f"{people.name[3]}/voices/2"))
+    start, frames = int(store.voice_offset[clip[0]]), int(store.voice_frames[clip[0]])
+    waveform = voice.synthesise(people, 6.0, clip=2)[3]
+    rounded = ((waveform.clip(-1, 1) * 32767).astype(np.int16) / 32768).astype(np.float32)
+    wanted = normalise(log_mel(keep_speech(rounded), FeatureSettings()))
+    assert frames == wanted.shape[1], "neither repeated nor cut"
+    heard = torch.from_numpy(np.array(store.voices[start : start + frames])).float().T
+    torch.testing.assert_close(heard, wanted, atol=0.02, rtol=0.01)
+    picture = np.flatnonzero(np.char.startswith(store.source, f"{people.name[3]}/faces/2"))[0]
+    rendered = Image.fromarray(face.render(people, view=2, side=128)[3]).resize(
+        (64, 64), Image.Resampling.BICUBIC
+    )
+    difference = np.abs(store.faces[store.face_index[picture]].astype(int) - np.asarray(rendered))
+    assert difference.mean() < 4, "but for the JPEG"
+
+
+def test_again_nothing_is_done(made, world):
+    before = {p.name: p.stat().st_mtime_ns for p in made.store.folder.iterdir()}
+    again = prepare("folders", [world], made.store.folder, PLAIN, workers=1)
+    assert again.already and not made.already
+    assert before == {p.name: p.stat().st_mtime_ns for p in made.store.folder.iterdir()}
+    assert [p.name for p in made.store.folder.parent.iterdir()] == ["store"]
+
+
+def test_other_settings_are_refused_until_forced(made, world, tmp_path):
+    folder = tmp_path / "store"
+    prepare("folders", [world], folder, PLAIN, workers=1, limit=40)
+    other = replace(PLAIN, features=FeatureSettings(hop_ms=12.5))
+    for settings, options, words in (
+        (other, {"limit": 40}, "features.hop_ms is 12.5 now, was 10"),
+        (PLAIN, {"limit": 48}, "records: 48 now, was 40"),
+        (PLAIN, {"limit": 40, "split": SplitChoice(seed=1)}, "seed: 1 now, was 0"),
+    ):
+        with pytest.raises(StoreError, match=words):
+            prepare("folders", [world], folder, settings, workers=1, **options)
+    forced = prepare("folders", [world], folder, other, workers=1, limit=40, force=True)
+    assert forced.store.about["features"]["hop_ms"] == 12.5
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("not to be lost")
+    with pytest.raises(StoreError, match="no prepared store"):
+        prepare("folders", [world], tmp_path / "mine", PLAIN, workers=1, force=True)
+
+
+def test_two_processes_make_the_same_bytes(made, world, tmp_path):
+    two = prepare("folders", [world], tmp_path / "store", PLAIN, workers=2)
+    assert content(two.store.folder) == content(made.store.folder)
+
+
+def test_a_cluster_makes_the_same_bytes(made, world, tmp_path):
+    pytest.importorskip("ray")
+    there = prepare("folders", [world], tmp_path / "store", PLAIN, cluster="local")
+    assert content(there.store.folder) == content(made.store.folder)
+
+
+def test_killed_it_goes_on_and_makes_the_same_bytes(made, world, tmp_path):
+    folder, work = tmp_path / "store", tmp_path / ".store.preparing"
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from voice2face_gan.data.prepare import prepare\n"
+        "from voice2face_gan.data.settings import PrepareSettings\n"
+        "settings = PrepareSettings.of(['faces.detector=none'])\n"
+        "slow = lambda done, total: time.sleep(0.2)\n"
+        "prepare('folders', [sys.argv[1]], sys.argv[2], settings, workers=1, progress=slow)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(world), str(folder)])
+    deadline = time.monotonic() + 60
+    while len(list(work.glob("shards/*.npz"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not folder.exists() and len(list(work.glob("shards/*.npz"))) >= 3
+    for note in work.glob("now/*"):  # with a note a process of its own would look for a crash
+        note.unlink()
+    again = prepare("folders", [world], folder, PLAIN, workers=1)
+    assert again.resumed and content(folder) == content(made.store.folder)
+    assert not work.exists()
+
+
+def test_an_interrupted_run_of_other_settings_is_kept_until_forced(world, tmp_path):
+    folder = tmp_path / "store"
+
+    def stop(done: int, total: int) -> None:
+        if done >= 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare("folders", [world], folder, PLAIN, workers=1, limit=48, progress=stop)
+    with pytest.raises(DataError, match="interrupted run"):
+        prepare("folders", [world], folder, PLAIN, workers=1, limit=40)
+    assert not prepare("folders", [world], folder, PLAIN, workers=1, limit=40, force=True).resumed
+
+
+def test_splits(world, tmp_path):
+    def sides(rule: str, name: str) -> set[str]:
+        store = prepare("folders", [world], tmp_path / name, PLAIN, workers=1, split=SplitChoice(rule)).store
+        return set(store.split)
+
+    assert sides("none", "a") == {""}
+    names = [p.name for p in sorted(world.iterdir())]
+    listed = tmp_path / "list.csv"
+    listed.write_text("\n".join(f"{n},{('train', 'val', 'test')[i % 3]}" for i, n in enumerate(names)))
+    assert sides(str(listed), "b") == {"train", "val", "test"}
+    with pytest.raises(DataError, match="val"):  # everybody's name begins with s
+        sides("wen-letters", "c")
+    assert not (tmp_path / ".c.preparing").exists()
+    with pytest.raises(DataError, match="no split 'best'"):
+        sides("best", "d")
+
+
+def test_settings_are_checked():
+    settings = PrepareSettings.of(
+        ["features.hop_ms=12.5", "vad.aggressiveness=3", "faces.crop=[0.1,0.1,0.9,0.9]"]
+    )
+    assert PrepareSettings.from_dict(settings.to_dict()) == settings
+    assert settings.features.hop_ms == 12.5 and settings.faces.crop == (0.1, 0.1, 0.9, 0.9)
+    for text, words in (
+        ("features.hop=5", "did you mean features.hop_ms"),
+        ("hop_ms", "group.key=value"),
+        ("vad.aggressiveness=7", "0, 1, 2 or 3"),
+        ("faces.side=65", "64, 128"),
+        ("voice.vad=7", "a value like True"),
+        ("faces.crop=[0.9,0,0.1,1]", "rising fractions"),
+        ("features.sample_rate=8000", "f_max|16000"),
+    ):
+        with pytest.raises(DataError, match=words):
+            PrepareSettings.of([text])
+
+
+def test_open_source(world, made, tmp_path, monkeypatch):
+    monkeypatch.setenv("V2F_CACHE", str(tmp_path / "cache"))
+    store = made.store
+    assert len(open_source(store.folder)) == len(store)
+    small = prepare("folders", [world], tmp_path / "small", PLAIN, workers=1, limit=40).store
+    both = open_source(f"{store.folder},{small.folder}")
+    assert len(both) == len(store) + len(small) and both.summary()["identities"] == PEOPLE
+    assert len(join_stores([store, small, small])) == len(store) + 2 * len(small)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(StoreError, match="neither a prepared store nor a data set"):
+        open_source(tmp_path / "nothing")
+
+
+def test_training_reads_a_store_without_what_prepares_it():
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('av', 'webrtcvad', 'dlib'))\n"
+        "import voice2face_gan.data.store, voice2face_gan.data.join, voice2face_gan.data.sampling\n"
+        "import voice2face_gan.data.sources, voice2face_gan.data.sheet\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -1,0 +1,126 @@
+"""Splits: the rules, whole identities, no video on two sides, no side empty."""
+
+from collections import Counter
+
+import pytest
+
+from voice2face_gan.data.splits import (
+    official_split,
+    read_split_list,
+    seeded_split,
+    shared_videos,
+    split_identities,
+    wen_split,
+)
+from voice2face_gan.errors import DataError
+
+PEOPLE = {f"p{i:03d}": "female" if i < 60 else "male" for i in range(100)}
+
+
+def test_seeded_split_is_stratified_and_repeatable():
+    split = seeded_split(PEOPLE)
+    assert Counter(split.values()) == {"train": 70, "val": 10, "test": 20}
+    assert Counter((PEOPLE[name], side) for name, side in split.items()) == {
+        ("female", "train"): 42, ("female", "val"): 6, ("female", "test"): 12,
+        ("male", "train"): 28, ("male", "val"): 4, ("male", "test"): 8,
+    }  # fmt: skip
+    assert split == seeded_split(dict(reversed(PEOPLE.items())))
+    assert split != seeded_split(PEOPLE, seed=1)
+
+
+@pytest.mark.parametrize("count", range(3, 12))
+def test_few_identities_fill_all_sides(count):
+    people = {f"p{i}": ("female", "male", "")[i % 3] for i in range(count)}
+    assert set(split_identities("seeded", people).values()) == {"train", "val", "test"}
+
+
+def test_fewer_than_three_are_refused():
+    with pytest.raises(DataError, match="three identities or more; the data have 2"):
+        split_identities("seeded", {"a": "", "b": ""})
+
+
+def test_people_who_share_a_video_stay_together():
+    groups = [(f"p{i:03d}", f"v{i // 2}") for i in range(100)] + [("p000", ""), ("p099", "")]
+    split = split_identities("seeded", PEOPLE, groups=groups)
+    assert all(split[f"p{i:03d}"] == split[f"p{i + 1:03d}"] for i in range(0, 100, 2))
+    assert not shared_videos(split, groups)
+    assert Counter(split.values()) == {"train": 70, "val": 10, "test": 20}
+    chain = [(name, f"v{i + k}") for i, name in enumerate(PEOPLE) for k in (0, 1)]
+    with pytest.raises(DataError, match="leaves val and test empty"):
+        split_identities("seeded", PEOPLE, groups=chain)  # everyone is linked with everyone
+
+
+def test_letters_of_wen():
+    names = ["A.J._Buckley", "bo_O'Neil", "Çağla_Su", "Éva_Green", "Dag", "Fay", "Zoë", "50_Cent", "李冰冰"]
+    assert list(wen_split(names).values()) == ["val", "val", "test", "test", "test", *["train"] * 4]
+
+
+def test_letters_that_leave_a_side_empty_are_refused():
+    with pytest.raises(DataError, match=r"by first letters .* leaves val and test empty .*4 train.*seeded"):
+        split_identities("wen-letters", {f"id1000{i}": "" for i in range(4)})
+
+
+def test_an_official_list_is_kept_and_validation_drawn_from_training():
+    official = {name: "test" if name > "p079" else "train" for name in PEOPLE} | {"stranger": "test"}
+    split = split_identities("official", PEOPLE, official)
+    assert {n for n, side in split.items() if side == "test"} == {n for n in PEOPLE if n > "p079"}
+    assert Counter(split.values()) == {"train": 72, "val": 8, "test": 20}
+    whole = official | {"p000": "val"}
+    assert Counter(official_split(PEOPLE, whole).values())["val"] == 1
+
+
+def test_an_official_list_with_gaps_is_refused():
+    with pytest.raises(DataError, match="names no side for 99 of 100 identities .such as 'p001'"):
+        split_identities("official", PEOPLE, {"p000": "train", "p001": ""})
+    with pytest.raises(DataError, match="there is no split 'letters'; choose one of"):
+        split_identities("letters", PEOPLE)
+
+
+def test_a_shared_video_stays_with_what_is_measured_on():
+    split = {"a": "train", "b": "test", "c": "val", "d": "train"}
+    groups = [
+        ("a", "v1"),
+        ("b", "v1"),
+        ("c", "v2"),
+        ("a", "v2"),
+        ("a", "v3"),
+        ("d", "v3"),
+        ("b", "v4"),
+        ("x", "v4"),
+    ]
+    groups += [("a", ""), ("b", ""), ("a", "v1")]
+    assert shared_videos(split, groups) == {("a", "v1"), ("a", "v2")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Éva Green,test\nbo_oneil,dev\n",
+        "\ufeffidentity;split\r\neva_green;TEST\r\n\r\nBo_O'Neil;train\r\nSomebody;val\r\n",
+        "test\tÉva_Green\ntrain\tBo_O'Neil\n",
+        "Éva Green test\nBo O'Neil train\n",
+    ],
+)
+def test_lists_of_two_columns(text, tmp_path):
+    (tmp_path / "list.txt").write_text(text, encoding="utf-8", newline="")
+    assert read_split_list(tmp_path / "list.txt", ["Éva_Green", "Bo_O'Neil", "Else"]) == {
+        "Éva_Green": "test",
+        "Bo_O'Neil": "train",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "3 id10003/na8-QEFmj44/00003.wav\n",
+            "line 1 is '3 id10003.*iden_split.txt splits clips, not people",
+        ),
+        ("identity,split\na,test\nb,later\n", "line 3 is 'b,later'"),
+        ("a,test\nA,train\n", "line 2 puts 'a' on the side train, another line elsewhere"),
+    ],
+)
+def test_lists_that_are_none(text, words, tmp_path):
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_split_list(tmp_path / "list.txt", ["a", "b"])

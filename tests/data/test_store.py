@@ -1,0 +1,115 @@
+"""The store's contract on disk, and several stores as one."""
+
+import json
+
+import numpy as np
+import pytest
+
+from voice2face_gan.data.records import Record
+from voice2face_gan.data.store import Store, StoreWriter
+from voice2face_gan.errors import StoreError
+
+FEATURES = {"n_mels": 4, "hop_ms": 10, "min_frames": 20}
+RNG = np.random.default_rng(0)
+
+
+def write(folder, people: dict[str, str], source=None, features=None, side=8) -> Store:
+    """A store with a voice and a face of each (identity -> gender), and a voice alone of the last."""
+    features = features or FEATURES
+    with StoreWriter(folder, features, side, source or {"layout": "paired"}) as writer:
+        for i, (name, gender) in enumerate(people.items()):
+            mel = RNG.standard_normal((features["n_mels"], 10 + i)).astype(np.float32)
+            face = RNG.integers(0, 255, (side, side, 3), dtype=np.uint8)
+            writer.add(Record(f"{name}/0", name, gender=gender, split="train"), mel, face)
+        writer.add(Record(f"{name}/1", name, gender=gender, split="test"), mel)
+        writer.finish()
+    return Store(folder)
+
+
+def test_what_is_written_is_read(tmp_path):
+    mel = RNG.standard_normal((4, 30)).astype(np.float32)
+    face = RNG.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    with StoreWriter(tmp_path / "s", FEATURES, 8, temporary=tmp_path / "aside") as writer:
+        writer.add(Record("a/0", 'Zoë, "A"', gender="female", age=31.5, ethnicity="x"), mel, face)
+        writer.add(Record("b", "b"), face=face)
+        writer.attach("dropped.csv", "source,part,reason\nq,face,no face\n")
+        assert (tmp_path / "aside").is_dir() and not (tmp_path / "s").exists()
+        writer.finish()
+    store = Store(tmp_path / "s")
+    assert list(store.identity) == ['Zoë, "A"', "b"] and store.age[0] == 31.5 and np.isnan(store.age[1])
+    assert list(store.voice_offset) == [0, -1] and list(store.face_index) == [0, 1]
+    np.testing.assert_array_equal(store.voices, mel.T.astype(np.float16))
+    np.testing.assert_array_equal(store.faces[1], face)
+    assert store.dropped() == {"face: no face": 1}
+
+
+def test_the_breakdown_adds_up(tmp_path):
+    store = write(tmp_path / "s", {"a": "female", "b": "", "c": "male"})
+    rows = store.breakdown()
+    assert [(r["split"], r["gender"], r["voices"], r["faces"]) for r in rows] == [
+        ("train", "female", 1, 1),
+        ("train", "male", 1, 1),
+        ("train", "unknown", 1, 1),
+        ("test", "male", 1, 0),
+    ]
+    assert sum(r["voices"] for r in rows) == store.summary()["voices"] == 4
+
+
+def test_joined_stores_hold_what_each_holds(tmp_path):
+    first = write(tmp_path / "one", {"a": "female", "b": "male"})
+    second = write(tmp_path / "two", {"b": "male", "c": "female"})
+    joined = Store.join([first, second])
+    assert len(joined) == len(first) + len(second)
+    assert joined.summary()["identities"] == 3, "b is one person: the same family"
+    parts = [(store, i) for store in (first, second) for i in range(len(store))]
+    for place, (part, i) in enumerate(parts):
+        a, b, frames = joined.voice_offset[place], part.voice_offset[i], part.voice_frames[i]
+        np.testing.assert_array_equal(joined.voices[a : a + frames], part.voices[b : b + frames])
+        assert (joined.face_index[place] < 0) == (part.face_index[i] < 0)
+        if part.face_index[i] >= 0:
+            ours, theirs = joined.faces[joined.face_index[place]], part.faces[part.face_index[i]]
+            np.testing.assert_array_equal(ours, theirs)
+    assert joined.about["records"] == 6 and len(joined.of_split("test")) == 2
+    assert Store.join([first]) is first
+
+
+def test_one_name_in_two_families_is_two_people(tmp_path):
+    stores = [
+        write(tmp_path / name, {"anna": "female", name: "male"}, {"layout": "paired", "family": name})
+        for name in ("one", "two", "three")
+    ]
+    assert sorted(set(Store.join(stores).identity)) == [
+        "anna", "one", "three", "three:anna", "two", "two:anna",
+    ]  # fmt: skip
+    worlds = [
+        write(tmp_path / f"w{seed}", {"spk0": "male"}, {"layout": "builtin", "seed": seed}) for seed in (0, 1)
+    ]
+    assert sorted(set(Store.join(worlds).identity)) == ["builtin-1:spk0", "spk0"]
+
+
+def test_stores_of_other_settings_are_not_joined(tmp_path):
+    first = write(tmp_path / "one", {"a": "male"})
+    other = write(tmp_path / "two", {"a": "male"}, features={**FEATURES, "hop_ms": 12})
+    with pytest.raises(StoreError, match="hop_ms is 12 instead of 10"):
+        Store.join([first, other])
+    with pytest.raises(StoreError, match=r"side of faces .*\(16 instead of 8\)"):
+        Store.join([first, write(tmp_path / "three", {"a": "male"}, side=16)])
+
+
+def test_a_damaged_store_is_refused(tmp_path):
+    folder = write(tmp_path / "s", {"a": "male"}).folder
+    about = json.loads((folder / "store.json").read_text())
+    (folder / "store.json").write_text(json.dumps({**about, "faces": 7}))
+    with pytest.raises(StoreError, match="prepare it again"):
+        Store(folder)
+    with pytest.raises(StoreError, match="does not exist"):
+        Store(tmp_path / "none")
+
+
+def test_a_failed_writer_leaves_nothing(tmp_path):
+    with (
+        pytest.raises(StoreError, match="a face must be uint8"),
+        StoreWriter(tmp_path / "s", FEATURES, 8) as w,
+    ):
+        w.add(Record("a", "a"), face=np.zeros((9, 9, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,87 @@
+"""Alignment, by closed forms: known points go where the template says, and pixels with them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from voice2face_gan.errors import PictureError
+from voice2face_gan.faces.align import TEMPLATE, align, eye_distance, plain, similarity
+from voice2face_gan.synthetic import face, speakers
+
+
+def transform(points: np.ndarray, scale: float, degrees: float, shift: tuple[float, float]) -> np.ndarray:
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return scale * points @ np.array([[cos, sin], [-sin, cos]]) + shift
+
+
+def test_the_template_has_the_eyes_of_the_built_in_world():
+    np.testing.assert_allclose(TEMPLATE[:2].mean(axis=0), face.EYE_LEFT)
+    np.testing.assert_allclose(TEMPLATE[2:4].mean(axis=0), face.EYE_RIGHT)
+    assert eye_distance(100 * TEMPLATE) == pytest.approx(26)
+    assert face.EYE_LEFT[1] < TEMPLATE[4, 1] < face.MOUTH[1]
+
+
+@pytest.mark.parametrize(("scale", "degrees"), [(1, 0), (137.0, 31.0), (0.2, -178.0)])
+def test_a_similarity_is_recovered(scale, degrees):
+    points = transform(TEMPLATE, scale, degrees, (12.0, -7.0))
+    found = similarity(points, TEMPLATE)
+    np.testing.assert_allclose(np.c_[points, np.ones(5)] @ found.T, TEMPLATE, atol=1e-9)
+
+
+def test_least_squares_neither_shears_nor_mirrors():
+    rng = np.random.default_rng(0)
+    found = similarity(rng.normal(size=(5, 2)), TEMPLATE)
+    np.testing.assert_allclose(found[0, 0], found[1, 1])
+    np.testing.assert_allclose(found[0, 1], -found[1, 0])
+
+
+def test_points_in_one_place_are_refused():
+    with pytest.raises(PictureError, match="one place"):
+        align(Image.new("RGB", (64, 64)), np.full((5, 2), 20.0))
+
+
+@pytest.mark.parametrize("side", [64, 128])
+@pytest.mark.parametrize(("scale", "degrees"), [(150.0, 0.0), (300.0, 20.0), (600.0, -35.0), (40.0, 10.0)])
+def test_marks_at_the_points_land_on_the_template(side, scale, degrees):
+    points = transform(TEMPLATE, scale, degrees, (0.0, 0.0))
+    points += scale * 1.5 - points.mean(axis=0)
+    size = int(3 * scale)
+    y, x = np.mgrid[:size, :size] + 0.5
+    for i in (0, 3, 4):
+        squared = (x - points[i, 0]) ** 2 + (y - points[i, 1]) ** 2
+        spot = 255 * np.exp(-squared / (2 * (0.025 * scale) ** 2))
+        picture = Image.fromarray(spot.astype(np.uint8)).convert("RGB")
+        weights = align(picture, points, side)[:, :, 0].astype(float)
+        centre = np.array(
+            [(weights.sum(axis=a) * (np.arange(side) + 0.5)).sum() / weights.sum() for a in (0, 1)]
+        )
+        np.testing.assert_allclose(centre / side, TEMPLATE[i], atol=0.15 / side)
+
+
+def test_a_rendered_face_comes_back():
+    large = Image.fromarray(face.render(speakers.sample_speakers(1, seed=3), side=256)[0])
+    turned = large.rotate(25, Image.Resampling.BICUBIC, expand=True)
+    points = transform(256 * (TEMPLATE - 0.5), 1.0, -25.0, (turned.width / 2, turned.height / 2))
+    wanted = np.asarray(large.resize((64, 64), Image.Resampling.BOX)).astype(int)
+    difference = np.abs(align(turned, points).astype(int) - wanted)[8:56, 8:56]
+    assert difference.mean() < 2.5
+
+
+def test_fine_patterns_become_grey_and_not_moire():
+    board = np.indices((1024, 1024)).sum(axis=0) % 2 * 255
+    picture = Image.fromarray(board.astype(np.uint8)).convert("RGB")
+    aligned = align(picture, transform(TEMPLATE, 1000.0, 9.0, (12.0, 12.0)), 64)[12:52, 12:52]
+    assert np.abs(aligned.astype(int) - 127).max() < 12
+
+
+def test_beyond_the_edges_the_picture_goes_on():
+    picture = Image.new("RGB", (100, 100), (200, 100, 50))
+    aligned = align(picture, transform(TEMPLATE, 160.0, 0.0, (-30.0, -30.0)))
+    assert np.abs(aligned.astype(int) - (200, 100, 50)).max() <= 1
+
+
+def test_plain_takes_the_middle_or_a_crop():
+    picture = Image.fromarray(np.arange(200, dtype=np.uint8)[None].repeat(100, axis=0)).convert("RGB")
+    middle, left = plain(picture, 64), plain(picture, 64, (0.0, 0.0, 0.5, 1.0))
+    assert middle.shape == (64, 64, 3) and abs(int(middle[32, 32, 0]) - 100) <= 2
+    assert abs(int(left[32, 32, 0]) - 50) <= 2

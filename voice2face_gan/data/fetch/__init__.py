@@ -1,0 +1,1 @@
+"""Fetching data sets that are lists of addresses. The only part of the package that uses the network."""

@@ -1,0 +1,71 @@
+"""One's own pairs: a folder a person, in it a folder of voices and one of faces."""
+
+from pathlib import Path
+
+from voice2face_gan.data.layouts import media
+from voice2face_gan.data.layouts.labels import Labels
+from voice2face_gan.data.layouts.people import UNMATCHED, PeopleLayout, Person, Plan, Tree
+from voice2face_gan.data.records import GENDERS
+from voice2face_gan.errors import DataError
+
+_VOICES = ("voices", "voice", "audio", "wav", "sound")
+_FACES = ("faces", "face", "pictures", "images", "photos")
+_VIDEOS = ("videos", "video")
+
+
+class Folders(PeopleLayout):
+    """Gender is told by a labels.csv (identity, gender, ...), or by folders female/ and male/ above the
+    people."""
+
+    name = "folders"
+    description = (
+        "IDENTITY/voices/*, IDENTITY/faces/* (and videos/*), below female/ and male/ or not; "
+        "labels.csv (identity, gender, ...) if at hand"
+    )
+    sources = ("FOLDER",)
+    options = {"unmatched": UNMATCHED}
+
+    def recognises(self, folder: Path) -> bool:
+        tops = [folder, *(folder / gender for gender in GENDERS)]
+        return any(_trees(sub, folder) for top in tops for sub in media.subfolders(top)[:5])
+
+    def _plan(self, sources: list[Path], unmatched: bool) -> Plan:
+        root = sources[0]
+        labels = Labels.below(root)
+        plan = Plan()
+        places = [("", root)] + [
+            (g, f) for f in media.subfolders(root) for g in GENDERS if f.name.lower() == g
+        ]
+        for gender, top in places:
+            for folder in media.subfolders(top):
+                trees = _trees(folder, root)
+                if trees and folder.name.lower() not in GENDERS:
+                    known = {"gender": gender} | labels.of(folder.name)
+                    plan.people.append(Person(folder.name, trees=trees, **known))
+        if not plan.people:
+            raise DataError(
+                f"{root}: holds no IDENTITY/voices or IDENTITY/faces; see 'v2f-gan prepare --help'."
+            )
+        _refuse_twins(root, plan.people)
+        return plan
+
+
+def _trees(folder: Path, root: Path) -> tuple[Tree, ...]:
+    """A person's folders of voices, faces and videos."""
+    kinds = ((_VOICES, media.AUDIO, "voice"), (_FACES, media.PICTURE, "face"), (_VIDEOS, media.VIDEO, "both"))
+    return tuple(
+        Tree(sub, root, endings, kind)
+        for names, endings, kind in kinds
+        for sub in media.subfolders(folder)
+        if sub.name.lower() in names
+    )
+
+
+def _refuse_twins(root: Path, people: list[Person]) -> None:
+    seen: set[str] = set()
+    for person in people:
+        if person.identity in seen:
+            raise DataError(
+                f"{root}: '{person.identity}' is in two folders; an identity is one person, rename one."
+            )
+        seen.add(person.identity)

@@ -1,0 +1,47 @@
+"""VoxCeleb1 audio, alone or with the faces of VGGFace. See `voxceleb` for the facts."""
+
+from pathlib import Path
+
+from voice2face_gan.data.layouts import media
+from voice2face_gan.data.layouts.base import WEN
+from voice2face_gan.data.layouts.people import UNMATCHED, PeopleLayout, Plan, Tree, join_people
+from voice2face_gan.data.layouts.vggface import face_trees
+from voice2face_gan.data.layouts.voxceleb import (
+    ID1,
+    find_metadata,
+    looks_like,
+    read_metadata,
+    video_of,
+    voice_trees,
+)
+from voice2face_gan.errors import DataError
+
+
+class VoxCeleb1(PeopleLayout):
+    name = "voxceleb1"
+    description = (
+        "VoxCeleb1: id10001/VIDEO/00001.wav (below wav/, dev/, ... or not), vox1_meta.csv; FACES: "
+        "VGGFace, a folder a name"
+    )
+    sources = ("AUDIO", "METADATA?", "FACES?")
+    split_rule = WEN
+    options = {"unmatched": UNMATCHED}
+
+    def recognises(self, folder: Path) -> bool:
+        return looks_like(folder, ID1)
+
+    def _plan(self, sources: list[Path], unmatched: bool = False) -> Plan:
+        root, *others = sources
+        known = read_metadata(find_metadata(others, ("vox1_meta.csv",), [root, root.parent]))
+        voices = voice_trees(root, ID1)
+        if not voices:
+            raise DataError(
+                f"{root}: holds no folders of VoxCeleb1 (id10001, ...); give the folder above them."
+            )
+        faces: dict[str, list[Tree]] = {}
+        for face_root in (path for path in others if path.is_dir()):
+            faces |= face_trees(face_root, known)
+        return join_people(known, voices, faces)
+
+    def _group(self, tree: Tree, file: str) -> str:
+        return "" if tree.endings == media.PICTURE else video_of(file)

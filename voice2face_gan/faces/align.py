@@ -1,0 +1,159 @@
+"""A face in a picture -> the face of every data set: one template, one framing.
+
+The five points are dlib's: both corners of each eye and the base of the nose. A similarity transform (turn,
+scale, shift; nothing is sheared) lays them on the template as well as least squares can, so that pupils and
+mouth lie where the built-in world draws them: EYE_LEFT, EYE_RIGHT and MOUTH of `synthetic.face`.
+
+In units of half the distance between the eyes' centres, with the origin between them, the medians of about
+860 real faces (AVSpeech, VoxCeleb, UTKFace; found by dlib's own predictor) are: corners at x = -1.40,
+-0.60, 0.60 and 1.40, base of the nose at y = 1.43 to 1.54, middle of the mouth at y = 2.05 to 2.3. The
+built-in world's mouth is at 2.08."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from voice2face_gan.errors import PictureError
+
+EYES_Y, EYE_DISTANCE = 0.44, 0.26
+"""Height of the eyes and distance of their centres, in fractions of the side."""
+
+_UNIT = EYE_DISTANCE / 2
+TEMPLATE = np.array([0.5, EYES_Y]) + _UNIT * np.array(
+    [(-1.40, 0.0), (-0.60, 0.0), (0.60, 0.0), (1.40, 0.0), (0.0, 1.50)]
+)
+"""float64 (5, 2): x and y in fractions of the side, in the order of `detect.Face.points`."""
+
+_BLUR = 0.08  # radius of the blur beyond a picture's edges, in fractions of the side
+_SUPER = 2  # samples a pixel of the result, each way and at least: what the bicubic warp cannot smooth
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The similarity transform that takes `source` to `target`, least squares (Umeyama 1991, in closed form).
+
+    Args:
+        source, target: float (points, 2), not all source points the same.
+    Returns:
+        float64 (2, 3) A with A @ (x, y, 1) nearest to the target; never a reflection.
+    Raises:
+        PictureError: all source points are the same.
+    """
+    z, w = (points[:, 0] + 1j * points[:, 1] for points in (np.asarray(source), np.asarray(target)))
+    centred = z - z.mean()
+    spread = float(np.sum(np.abs(centred) ** 2))
+    if spread < 1e-12:
+        raise PictureError("The points of the face all lie in one place, so it cannot be aligned.")
+    turn = np.sum(np.conj(centred) * (w - w.mean())) / spread  # scale and rotation as one complex number
+    shift = w.mean() - turn * z.mean()
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def eye_distance(points: np.ndarray) -> float:
+    """Distance between the centres of the eyes in pixels, of float (5, 2) points."""
+    return float(np.hypot(*(points[2:4].mean(axis=0) - points[:2].mean(axis=0))))
+
+
+def align(picture: Image.Image, points: np.ndarray, side: int = 64) -> np.ndarray:
+    """The face at `points`, laid on the template.
+
+    Args:
+        picture: RGB.
+        points: float (5, 2), x and y in pixels; pixel (0, 0) covers 0 to 1.
+        side: of the result in pixels.
+    Returns:
+        uint8 (side, side, 3), smoothed as far as it is made smaller. Beyond the picture's edges its outermost
+        pixels go on, softly: a mirror image there would grow a second brow on tightly cut faces.
+    Raises:
+        PictureError: the points do not make a face.
+    """
+    return warp(picture, similarity(points, TEMPLATE), side)
+
+
+def warp(picture: Image.Image, transform: np.ndarray, side: int) -> np.ndarray:
+    """Take a picture through a similarity transform into the unit square.
+
+    Args:
+        picture: RGB.
+        transform: float (2, 3), pixels of the picture -> fractions of the side.
+        side: of the result in pixels.
+    Returns:
+        uint8 (side, side, 3).
+    """
+    inverse = np.linalg.inv(np.vstack([transform, [0, 0, 1]]))[:2]
+    scale = float(np.hypot(inverse[0, 0], inverse[1, 0])) / side  # pixels of the picture per pixel
+    corners = inverse @ np.array([(0, 1, 0, 1), (0, 0, 1, 1), (1, 1, 1, 1)], dtype=float)
+    margin = 4 + 2 * math.ceil(scale)
+    left, top = (int(v) - margin for v in np.floor(corners.min(axis=1)))
+    right, bottom = (int(v) + margin for v in np.ceil(corners.max(axis=1)))
+    if max(right - left, bottom - top) > 64 * (picture.width + picture.height):
+        raise PictureError("The points of the face lie too far apart for the picture.")
+    patch = _cut(picture, (left, top, right, bottom))
+    inverse[:, 2] -= (left, top)
+    # Whole-number reduction first, so that what follows works on little more than it needs.
+    factor = max(1, int(scale / _SUPER))
+    if factor > 1:
+        patch = patch.reduce(factor)
+        inverse /= factor
+    edges = (-left, -top, picture.width - left, picture.height - top)
+    patch = _soften(patch, tuple(v / factor for v in edges), _BLUR * scale * side / factor)
+    fine = side * max(1, math.ceil(scale / factor))
+    matrix = inverse.copy()
+    matrix[:, :2] /= fine
+    warped = patch.transform(
+        (fine, fine), Image.Transform.AFFINE, tuple(matrix.ravel()), Image.Resampling.BICUBIC
+    )
+    if fine > side:
+        warped = warped.resize((side, side), Image.Resampling.BOX)
+    return np.array(warped)
+
+
+def plain(picture: Image.Image, side: int, crop: tuple[float, ...] | None = None) -> np.ndarray:
+    """A picture of a set that is aligned already: cut and resized, not searched.
+
+    Args:
+        picture: RGB.
+        side: of the result in pixels.
+        crop: left, top, right and bottom in fractions of the width and height; default: the largest square
+            in the middle.
+    Returns:
+        uint8 (side, side, 3).
+    """
+    width, height = picture.size
+    if crop is None:
+        half = min(width, height) / 2
+        box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
+    else:
+        box = (crop[0] * width, crop[1] * height, crop[2] * width, crop[3] * height)
+    return np.array(picture.resize((side, side), Image.Resampling.BICUBIC, box=box))
+
+
+def _cut(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """The part of a picture in `box`; beyond the edges the outermost pixels are repeated."""
+    left, top, right, bottom = box
+    if left >= 0 and top >= 0 and right <= picture.width and bottom <= picture.height:
+        return picture.crop(box)
+    pixels = np.asarray(picture)
+    rows = np.arange(top, bottom).clip(0, picture.height - 1)
+    columns = np.arange(left, right).clip(0, picture.width - 1)
+    return Image.fromarray(pixels[rows[:, None], columns[None, :]])
+
+
+def _soften(patch: Image.Image, edges: tuple[float, ...], radius: float) -> Image.Image:
+    """Blur what `_cut` repeated, the more the farther it lies beyond the edges; what is inside stays.
+
+    Args:
+        patch: RGB.
+        edges: left, top, right and bottom of the true picture in the patch's pixels.
+        radius: of the blur, and the distance at which it is whole, in the patch's pixels.
+    """
+    x, y = np.arange(patch.width) + 0.5, np.arange(patch.height) + 0.5
+    beyond_x = np.maximum(0, np.maximum(edges[0] - x, x - edges[2]))
+    beyond_y = np.maximum(0, np.maximum(edges[1] - y, y - edges[3]))
+    distance = np.maximum(beyond_x[None, :], beyond_y[:, None])
+    if not distance.any():
+        return patch
+    weight = Image.fromarray((255 * np.minimum(1, distance / radius)).astype(np.uint8))
+    return Image.composite(patch.filter(ImageFilter.GaussianBlur(radius)), patch, weight)
