@@ -63,3 +63,9 @@ class OutputError(VoiceToFaceError):
 
 class MetricError(VoiceToFaceError):
     """A metric cannot be computed here: weights or data it needs are missing."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library says of an error, short enough for a sentence; its kind where it says nothing."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:160]

@@ -1,5 +1,6 @@
 """Writing so that a file or folder is whole or not there, whatever interrupts."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -7,12 +8,19 @@ from pathlib import Path
 
 def temporary_beside(path: Path) -> Path:
     """A hidden name in the same folder (so that a rename is atomic), private to this process."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return _beside(path, "tmp")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    name = os.fsencode(path.name)
+    if len(name) > 200:  # file systems allow 255 bytes, which ours would pass where the name itself does not
+        name = hashlib.sha256(name).hexdigest().encode()
+    return path.with_name(f".{os.fsdecode(name)}.{os.getpid()}.{ending}")
 
 
 def replace_folder(new: Path, folder: Path) -> None:
     """Rename `new` to `folder`; what was there is removed only after the rename has succeeded."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    old = _beside(folder, "old")
     if folder.exists():
         os.rename(folder, old)
     os.rename(new, folder)

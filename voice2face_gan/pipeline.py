@@ -15,7 +15,7 @@ from voice2face_gan.audio.features import FeatureSettings
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.audio.voice import VoiceFeatures, voice_features
 from voice2face_gan.data.records import FEMALE, GENDERS, MALE
-from voice2face_gan.errors import CheckpointError, VoiceToFaceError
+from voice2face_gan.errors import CheckpointError, DataError, VoiceToFaceError
 from voice2face_gan.faces.pixels import to_picture, to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.wen2019 import condition
@@ -63,7 +63,12 @@ class VoiceToFace:
         self.checkpoint, self.name, self.device = checkpoint, name, torch.device(device)
         self.config = checkpoint.model
         self.features = FeatureSettings.from_dict(checkpoint.features)
-        self.vad = VadSettings(**checkpoint.vad)
+        try:
+            self.vad = VadSettings(**checkpoint.vad)
+        except (TypeError, DataError) as error:
+            raise CheckpointError(
+                f"The checkpoint '{name}': its vad settings are wrong ({error})."
+            ) from error
         self.embedder = checkpoint.embedder.to(self.device)
         self.generator = checkpoint.generator.to(self.device)
 
@@ -157,12 +162,19 @@ class VoiceToFace:
         probe = self.checkpoint.gender_probe
         if gender == "auto" or probe is None:
             return e
-        weights, bias = probe[:-1], probe[-1]
-        margin = e @ weights + bias
-        if (margin > 0) == (gender == FEMALE):
+        length = probe[:-1].norm()
+        direction, bias = probe[:-1] / length, probe[-1] / length
+        along = e @ direction
+        if (along + bias > 0) == (gender == FEMALE):
             return e
-        mirrored = e - 2 * margin * weights / weights.dot(weights)
-        return F.normalize(mirrored, dim=0) if self.config.normalise else mirrored
+        across = e - along * direction
+        mirrored = -along - 2 * bias  # as far beyond the boundary as it was before it
+        if not self.config.normalise:
+            return across + mirrored * direction
+        # On the unit sphere what is across shrinks or grows to fit; normalising the whole instead could bring
+        # it back over a boundary that lies far from the origin.
+        mirrored = mirrored.clamp(-1, 1)
+        return mirrored * direction + (1 - mirrored**2).sqrt() * F.normalize(across, dim=0)
 
     def _check_gender(self, gender: str) -> None:
         if gender not in ("auto", *GENDERS):

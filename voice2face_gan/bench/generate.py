@@ -109,5 +109,6 @@ def _times(steps: dict[str, Callable[[], object]], runs: int) -> dict[str, dict[
             step()
             taken[name].append(1000 * (time.perf_counter() - start))
     return {
-        name: {"median_ms": round(float(np.median(t)), 2), "min_ms": round(min(t), 2)} for name, t in taken.items()
+        name: {"median_ms": round(float(np.median(t)), 2), "min_ms": round(min(t), 2)}
+        for name, t in taken.items()
     }

@@ -3,7 +3,7 @@
 import click
 
 from voice2face_gan import __version__
-from voice2face_gan.cli import bench, evaluate, generate, judge, train
+from voice2face_gan.cli import bench, bench_prepare, data, evaluate, fetch, generate, judge, prepare, train
 from voice2face_gan.cli.console import Group
 
 
@@ -22,5 +22,15 @@ def main() -> None:
     """
 
 
-for command in (generate.generate, train.train, evaluate.evaluate, judge.train_judge, bench.bench):
+bench.bench.add_command(bench_prepare.bench_prepare, "prepare")
+for command in (
+    generate.generate,
+    train.train,
+    evaluate.evaluate,
+    prepare.prepare,
+    data.data,
+    fetch.fetch,
+    judge.train_judge,
+    bench.bench,
+):
     main.add_command(command)

@@ -11,8 +11,12 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--checkpoint", default="default", show_default=True, help="'default', a checkpoint or a run folder.")
-@click.option("--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True, help="Length of the clip.")
+@click.option(
+    "--checkpoint", default="default", show_default=True, help="'default', a checkpoint or a run folder."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True, help="Length of the clip."
+)
 @click.option("--runs", type=click.IntRange(3), default=30, show_default=True, help="Runs of each step.")
 @click.option("--device", default="cpu", show_default=True)
 @json_option

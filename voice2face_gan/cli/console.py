@@ -1,5 +1,6 @@
 """What all commands share: where words go, how errors end, --json."""
 
+import contextlib
 import functools
 import json
 import os
@@ -8,6 +9,8 @@ import sys
 import click
 
 from voice2face_gan.errors import VoiceToFaceError
+
+SEED = click.IntRange(0, 2**63 - 2)  # what torch takes, and one more for a second stream
 
 
 class Group(click.Group):
@@ -23,6 +26,8 @@ class Group(click.Group):
         except BrokenPipeError:  # the reader of our output has gone (`| head`); say nothing more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
+        except OSError as error:  # a full disk, no permission, somewhere that does not say so itself
+            fail(f"{error.filename + ': ' if error.filename else ''}{error.strerror or error}.")
 
 
 def say(text: str = "") -> None:
@@ -44,7 +49,12 @@ def json_option(command):
 
 
 def print_json(document: dict) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal that lacks the letters, a file name that is no text
+        text = json.dumps(document, indent=2)
+    click.echo(text)
 
 
 @functools.cache
@@ -69,20 +79,27 @@ def progress_bar(*columns):
 
 
 def open_data(data: str):
-    """The store that --data names: "builtin[:SPEAKERS]", made at first use, or a prepared store's folder."""
-    from voice2face_gan.data.builtin import is_builtin
-    from voice2face_gan.data.store import Store
+    """The store that --data names: the built-in world, prepared stores, raw folders that are recognised, or
+    several of them with commas between; what is not there yet is made first (data/sources.py)."""
+    from voice2face_gan.data.builtin import builtin_size, is_builtin
+    from voice2face_gan.data.sources import open_source
 
-    return builtin(data) if is_builtin(data) else Store(data)
+    title = f"making the built-in world of {builtin_size(data)} speakers" if is_builtin(data) else "preparing"
+    with _making(title) as progress:
+        return open_source(data, progress, say)
 
 
 def builtin(data: str, **options):
     """A built-in world as a store, with a progress bar if it has to be made; see `builtin_store`."""
     from voice2face_gan.data.builtin import builtin_size, builtin_store
 
+    with _making(f"making the built-in world of {builtin_size(data)} speakers") as progress:
+        return builtin_store(data, progress, **options)
+
+
+@contextlib.contextmanager
+def _making(title: str):
+    """A progress bar that appears once there is something to wait for: yields progress(done, total)."""
     with progress_bar() as bar:
-        title = f"making the built-in world of {builtin_size(data)} speakers"
-        task = bar.add_task(title, total=builtin_size(data), visible=False)
-        return builtin_store(
-            data, lambda done, total: bar.update(task, completed=done, visible=True), **options
-        )
+        task = bar.add_task(title, total=1, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)

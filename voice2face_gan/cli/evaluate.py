@@ -2,7 +2,7 @@
 
 import click
 
-from voice2face_gan.cli.console import console, json_option, open_data, print_json, say
+from voice2face_gan.cli.console import SEED, console, json_option, open_data, print_json, say
 
 _METRICS = ("fid", "l1", "cosine", "gender")
 
@@ -14,7 +14,9 @@ _METRICS = ("fid", "l1", "cosine", "gender")
 @click.option(
     "--checkpoint", default="default", show_default=True, help="'default', a checkpoint or a run folder."
 )
-@click.option("--data", default="builtin", show_default=True, help="A prepared store, or builtin[:SPEAKERS].")
+@click.option(
+    "--data", default="builtin", show_default=True, help="A store, a raw data set, or builtin[:SPEAKERS]."
+)
 @click.option("--gender", type=click.Choice(["female", "male", "all"]), default="all", show_default=True)
 @click.option(
     "--split",
@@ -24,11 +26,14 @@ _METRICS = ("fid", "l1", "cosine", "gender")
     help="Whose faces.",
 )
 @click.option("--inception-weights", metavar="PATH", help="pytorch-fid's weights file, for fid.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of resampling.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of resampling.")
 @click.option("--device", default="cpu", show_default=True, help="Where the generator runs.")
 @click.option("-o", "--output", metavar="FILE", help="Also write the result there, as JSON.")
+@click.option("--sheet", metavar="FILE.png", help="Also draw own faces above generated ones.")
 @json_option
-def evaluate(metric, checkpoint, data, gender, split, inception_weights, seed, device, output, as_json):
+def evaluate(
+    metric, checkpoint, data, gender, split, inception_weights, seed, device, output, sheet, as_json
+):
     """Measure a model on people it was not trained on.
 
     \b
@@ -70,6 +75,8 @@ def evaluate(metric, checkpoint, data, gender, split, inception_weights, seed, d
     _show(document, results)
     for name, reason in skipped.items():
         say(f"{name} left out: {reason}")
+    if sheet:
+        _draw(case, Path(sheet))
     if output:
         try:
             write_bytes(Path(output), (json.dumps(document, indent=2) + "\n").encode())
@@ -78,6 +85,18 @@ def evaluate(metric, checkpoint, data, gender, split, inception_weights, seed, d
     _append_to_run(model.checkpoint.folder, document)
     if as_json:
         print_json(document)
+
+
+def _draw(case, path) -> None:
+    """The first people of the case: a face of their own above, the face from their first voice below."""
+    from voice2face_gan.errors import OutputError
+    from voice2face_gan.evaluation.protocol import sheet
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet(case).save(path, "PNG")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}).") from error
 
 
 def _append_to_run(folder, document: dict) -> None:

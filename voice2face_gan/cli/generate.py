@@ -1,10 +1,11 @@
 """`v2f-gan generate`: recordings in, pictures out."""
 
+import os
 from pathlib import Path
 
 import click
 
-from voice2face_gan.cli.console import json_option, print_json, progress_bar, say
+from voice2face_gan.cli.console import SEED, json_option, print_json, progress_bar, say
 from voice2face_gan.cli.naming import grid_name, picture_names
 from voice2face_gan.errors import OutputError, VoiceToFaceError
 
@@ -37,7 +38,7 @@ class ClipsCommand(click.Command):
 @click.option(
     "--variants", type=click.IntRange(1, 1000), default=1, show_default=True, help="Faces for each clip."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the variants' noise.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the variants' noise.")
 @click.option(
     "--size", type=click.IntRange(8, 4096), metavar="PX", help="Side of a picture. [default: the model's]"
 )
@@ -55,7 +56,8 @@ def generate(clips, output, checkpoint, gender, variants, seed, size, grid, forc
       v2f-gan generate memo.m4a -o face.png --size 256   face.png, enlarged
       v2f-gan generate *.mp3 -o faces --variants 4       faces/NAME-1.png ... faces/NAME-4.png
     """
-    clips = list(dict.fromkeys(clips))
+    # A file given twice, in whatever spelling (a.wav, ./a.wav), is one clip.
+    clips = list({os.path.abspath(clip): clip for clip in reversed(clips)}.values())[::-1]
     result = {"checkpoint": str(checkpoint), "faces": [], "errors": []}
 
     def report(clip: str, error: VoiceToFaceError) -> None:
@@ -139,7 +141,7 @@ def _entry(clip: str, heard, files: list[Path]) -> dict:
 
 
 def _refuse_existing(path: Path, force: bool) -> None:
-    if path.exists() and not force:
+    if os.path.exists(path) and not force:  # unlike Path.exists false where the name is too long
         raise OutputError(f"{path} exists and is kept; add --force to replace it.")
 
 

@@ -2,7 +2,7 @@
 
 import click
 
-from voice2face_gan.cli.console import json_option, print_json, say
+from voice2face_gan.cli.console import SEED, json_option, print_json, say
 
 
 @click.command("train-judge")
@@ -12,7 +12,7 @@ from voice2face_gan.cli.console import json_option, print_json, say
 )
 @click.option("--iterations", type=click.IntRange(10), default=1500, show_default=True)
 @click.option("--device", default="auto", show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--force", is_flag=True, help="Replace a judge that exists.")
 @json_option
 def train_judge(output, speakers, iterations, device, seed, force, as_json):

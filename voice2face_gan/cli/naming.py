@@ -5,10 +5,12 @@
     (no -o)                             as with the current folder
 
 Clips with the same stem get their parent folder's name in front; if that is not enough (a.wav and a.mp3 in
-one folder), the clip's ending is kept, then further parents are added. Names are compared without case,
-since some file systems do not tell it apart.
+one folder), the clip's ending is kept, then further parents are added, in the end a number. Names are
+compared without case, since some file systems do not tell it apart.
 """
 
+import itertools
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -63,26 +65,31 @@ def _variants(path: Path, variants: int) -> list[Path]:
 
 
 def _distinct(clips: list[str]) -> dict[str, str]:
-    names = {clip: Path(clip).stem for clip in clips}
-    parents = {clip: Path(clip).absolute().parent.parts for clip in clips}
-    deepest = max((len(p) for p in parents.values()), default=0)
-    for attempt in range(deepest + 1):
+    """Clip -> its stem, longer where two would be equal. What two are called does not depend on the order."""
+    parents = {clip: Path(os.path.abspath(clip)).parent.parts[1:] for clip in clips}  # without the root
+    level = dict.fromkeys(clips, 0)
+    while True:
+        names = {clip: _name(clip, parents[clip], level[clip]) for clip in clips}
         counts = Counter(name.casefold() for name in names.values())
-        clashing = [clip for clip in clips if counts[names[clip].casefold()] > 1]
-        if not clashing:
+        longer = [
+            c for c in clips if counts[names[c].casefold()] > 1 and level[c] < max(2, len(parents[c]) + 1)
+        ]
+        if not longer:
             break
-        for clip in clashing:
-            if attempt == 0:
-                names[clip] = _prefixed(names[clip], parents[clip], 1)
-            elif attempt == 1:
-                names[clip] = _prefixed(Path(clip).name, parents[clip], 1)
-            else:
-                names[clip] = _prefixed(names[clip], parents[clip], attempt)
+        for clip in longer:
+            level[clip] += 1
+    taken = set(counts)
+    for clip in sorted(clips):  # a.wav and A.wav in one folder: nothing but a number is left
+        if counts[names[clip].casefold()] > 1:
+            counts[names[clip].casefold()] -= 1
+            number = next(n for n in itertools.count(2) if f"{names[clip]}-{n}".casefold() not in taken)
+            names[clip] = f"{names[clip]}-{number}"
+            taken.add(names[clip].casefold())
     return names
 
 
-def _prefixed(name: str, parents: tuple[str, ...], depth: int) -> str:
-    """The name of the parent folder `depth` levels up in front, where there is one that has a name."""
-    if depth >= len(parents):  # parts[0] is the root, which has no name
-        return name
-    return f"{parents[-depth]}-{name}"
+def _name(clip: str, parents: tuple[str, ...], level: int) -> str:
+    """stem, parent-stem, parent-stem.ending, grandparent-parent-stem.ending, ..."""
+    path = Path(clip)
+    depth = max(1, level - 1) if level else 0
+    return "-".join([*parents[len(parents) - depth :], path.name if level > 1 else path.stem])

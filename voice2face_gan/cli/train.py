@@ -2,20 +2,25 @@
 
 import click
 
-from voice2face_gan.cli.console import console, json_option, open_data, print_json, say
+from voice2face_gan.cli.console import SEED, console, json_option, open_data, print_json, say
 from voice2face_gan.errors import TrainingError
 
-LAPTOP = "wen2019-laptop"
+LAPTOP = "laptop"
 
 
 @click.command()
-@click.option("--data", default="builtin", show_default=True, help="A prepared store, or builtin[:SPEAKERS].")
+@click.option(
+    "--data",
+    default="builtin",
+    show_default=True,
+    help="A store, a raw data set, several with commas, or builtin[:SPEAKERS].",
+)
 @click.option(
     "--gender", type=click.Choice(["female", "male", "all"]), help="Train on these only. [default: all]"
 )
 @click.option(
     "--recipe",
-    help="Recipe name or TOML file. [default: wen2019; on the built-in world without a GPU wen2019-laptop]",
+    help="Recipe name or TOML file. [default: wen2019; on the built-in world without a GPU laptop]",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: gan.batch=64.")
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations of each stage.")
@@ -23,7 +28,7 @@ LAPTOP = "wen2019-laptop"
 @click.option("-o", "--out", "root", default="runs", show_default=True, help="Folder of run folders.")
 @click.option("--embedder", metavar="CKPT", help="A trained voice embedder, instead of training one.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--resume",
     is_flag=False,
@@ -76,9 +81,12 @@ def train(
 
 def _new_run(data, gender, recipe, overrides, iterations, root, embedder, seed, device):
     """The run folder and its store, made only once everything given has been found good."""
+    from pathlib import Path
+
     from voice2face_gan.data.builtin import is_builtin
+    from voice2face_gan.data.sources import source_names
     from voice2face_gan.models.checkpoint import find_checkpoint
-    from voice2face_gan.training.loop import training_records
+    from voice2face_gan.training.loop import given_embedder, training_records
     from voice2face_gan.training.recipe import load_recipe
     from voice2face_gan.training.run import Run
 
@@ -87,7 +95,9 @@ def _new_run(data, gender, recipe, overrides, iterations, root, embedder, seed, 
     override = (*overrides, *([f'data.gender="{gender}"'] if gender else ()))
     resolved = load_recipe(recipe, override)
     settings = {
-        "data": data if is_builtin(data) else _absolute(data),
+        "data": ",".join(
+            n if is_builtin(n) else str(Path(n).expanduser().resolve()) for n in source_names(data)
+        ),
         "gender": resolved.data.gender,
         "seed": seed,
         "iterations": iterations,
@@ -95,14 +105,8 @@ def _new_run(data, gender, recipe, overrides, iterations, root, embedder, seed, 
     }
     store = open_data(data)
     draft = Run(None, resolved, settings)
-    training_records(store, draft)
+    given_embedder(draft, training_records(store, draft))
     return Run.create(root, resolved, settings), store
-
-
-def _absolute(folder: str) -> str:
-    from pathlib import Path
-
-    return str(Path(folder).expanduser().resolve())
 
 
 def _describe(run, records, device) -> None:

@@ -115,6 +115,14 @@ class FaceBank:
             faces = torch.where(torch.from_numpy(flips)[:, None, None, None], faces.flip(-1), faces)
         return faces, self.labels[chosen]
 
+    def of_identities(self, labels: Tensor, rng: np.random.Generator) -> np.ndarray:
+        """int64 (batch,): for each label a random face of that identity; each must have one."""
+        order = torch.argsort(self.labels, stable=True)
+        first = torch.searchsorted(self.labels[order], labels)
+        count = torch.searchsorted(self.labels[order], labels, right=True) - first
+        drawn = (torch.from_numpy(rng.random(len(labels))) * count).long()
+        return order[first + drawn].numpy()
+
 
 def classes(store: Store) -> tuple[list[str], np.ndarray]:
     """The identities of a store in sorted order, and each record's class among them, int64 (records,)."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from voice2face_gan.errors import MetricError
+from voice2face_gan.errors import MetricError, first_line
 from voice2face_gan.evaluation.protocol import Case
 from voice2face_gan.evaluation.registry import Figure, Options, metric
 from voice2face_gan.faces.pixels import to_unit
@@ -31,6 +31,8 @@ def fid(case: Case, options: Options) -> dict[str, Figure]:
     net = inception(options.inception_weights)
     random = np.random.default_rng(options.seed)
     count = min(len(case.generated), len(case.real))
+    if count < 2:
+        raise MetricError(f"FID needs two pictures or more of each kind, and there are {count}.")
     real = case.real[torch.from_numpy(random.permutation(len(case.real)))]
     made = case.generated[torch.from_numpy(random.permutation(len(case.generated))[:count])]
     real_features, made_features = inception_features(net, real), inception_features(net, made)
@@ -80,8 +82,9 @@ def inception(weights: Path | None) -> torch.nn.Module:
         block = module.InceptionV3.BLOCK_INDEX_BY_DIM[DIMENSIONS]
         return module.InceptionV3([block]).eval().requires_grad_(False)
     except Exception as error:  # a damaged zip, a foreign pickle, other weights: whatever torch makes of it
-        first = str(error).splitlines()[0]
-        raise MetricError(f"{path} does not hold pytorch-fid's Inception weights ({first}).") from error
+        raise MetricError(
+            f"{path} does not hold pytorch-fid's Inception weights ({first_line(error)})."
+        ) from error
     finally:
         module.load_state_dict_from_url = download
 

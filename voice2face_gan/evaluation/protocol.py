@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from voice2face_gan.data.sampling import VoiceBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
+from voice2face_gan.faces.pixels import to_grid
 from voice2face_gan.models.judge import Judge, load_judge
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.resources import resource
@@ -91,6 +93,16 @@ def generate_case(model: VoiceToFace, store: Store, split: str = "test", gender:
         judge=default_judge(),
         about=about,
     )
+
+
+def sheet(case: Case, people: int = 12, scale: int = 2) -> Image.Image:
+    """The first people of a case in the data's order: above a real face of each, below the face generated
+    from the person's first voice."""
+    names = list(dict.fromkeys(case.generated_identity.tolist()))[:people]
+    real = torch.stack([case.real[np.flatnonzero(case.real_identity == name)[0]] for name in names])
+    made = torch.stack([case.generated[np.flatnonzero(case.generated_identity == name)[0]] for name in names])
+    grid = to_grid(torch.cat([real, made]), columns=len(names))
+    return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.LANCZOS)
 
 
 def _trained_on(model: VoiceToFace, split: str) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from voice2face_gan import __version__
 from voice2face_gan.audio.features import FeatureSettings
-from voice2face_gan.errors import CheckpointError
+from voice2face_gan.errors import CheckpointError, DataError, first_line
 from voice2face_gan.files import replace_folder, temporary_beside
 from voice2face_gan.models import registry
 from voice2face_gan.models.wen2019 import Wen2019Config
@@ -60,7 +60,7 @@ class Checkpoint:
             folder: its path; an existing checkpoint there is replaced.
             half: store the weights as float16.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         folder = Path(folder)
         temporary = temporary_beside(folder)
@@ -68,7 +68,9 @@ class Checkpoint:
         temporary.mkdir(parents=True)
         try:
             dtype = torch.float16 if half else torch.float32
-            save_file({k: _stored(v, dtype) for k, v in self.tensors().items()}, temporary / WEIGHTS)
+            tensors = {k: _stored(v, dtype) for k, v in self.tensors().items()}
+            # Not save_file, which does not say of a full disk what Python says (OSError).
+            (temporary / WEIGHTS).write_bytes(save(tensors))
             (temporary / CONFIG).write_text(json.dumps(self.config(), indent=2) + "\n", encoding="utf-8")
             replace_folder(temporary, folder)
         finally:
@@ -116,7 +118,8 @@ def find_checkpoint(name: str | Path) -> Path:
     folder = Path(name).expanduser()
     if (folder / CONFIG).is_file():
         return folder
-    inside = sorted(p for p in folder.glob("checkpoints/*") if (p / CONFIG).is_file())
+    # By name the GAN's come after the embedder's, as they do in training; hidden ones are not finished.
+    inside = sorted(p for p in folder.glob("checkpoints/[!.]*") if (p / CONFIG).is_file())
     if inside:
         return inside[-1]
     if (folder / "embedder" / CONFIG).is_file():
@@ -147,7 +150,9 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
             k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / WEIGHTS).items()
         }
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: the checkpoint cannot be read ({_short(error)}).") from error
+        raise CheckpointError(f"{folder}: the checkpoint cannot be read ({first_line(error)}).") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder}: its {CONFIG} is not that of a checkpoint.")
     if config.get("format") != FORMAT:
         raise CheckpointError(
             f"{folder}: checkpoint format {config.get('format')}, but this version reads {FORMAT}."
@@ -162,8 +167,15 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         _fill(embedder, tensors, "embedder.")
         if generator is not None:
             _fill(generator, tensors, "generator.")
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"{folder}: weights and {CONFIG} do not fit ({_short(error)}).") from error
+        probe = tensors.get("gender_probe")
+        if probe is not None and probe.shape != (model.embedding + 1,):
+            raise ValueError(f"gender_probe has the shape {tuple(probe.shape)}")
+        features = FeatureSettings.from_dict(config["features"]).to_dict()
+        vad = dict(config["vad"])
+    except KeyError as error:
+        raise CheckpointError(f"{folder}: its {CONFIG} has no entry {error}.") from error
+    except (RuntimeError, TypeError, ValueError, AttributeError, DataError) as error:
+        raise CheckpointError(f"{folder}: weights and {CONFIG} do not fit ({first_line(error)}).") from error
     if generator is None and need_generator:
         raise CheckpointError(
             f"{folder} holds a voice embedder alone; "
@@ -175,9 +187,9 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         model=model,
         embedder=embedder,
         generator=generator,
-        gender_probe=tensors.get("gender_probe"),
-        features=config["features"],
-        vad=config["vad"],
+        gender_probe=probe,
+        features=features,
+        vad=vad,
         info={k: v for k, v in config.items() if k not in known},
         folder=folder,
     )
@@ -187,9 +199,3 @@ def _fill(net: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     net.load_state_dict(state, assign=True)
     net.eval().requires_grad_(False)
-
-
-def _short(error: Exception) -> str:
-    """The first line of an error, short enough for a sentence."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:160]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan import __version__
-from voice2face_gan.errors import CheckpointError
+from voice2face_gan.errors import CheckpointError, first_line
 from voice2face_gan.files import replace_folder, temporary_beside
 
 CHANNELS = (16, 32, 64, 128, 256)
@@ -78,14 +78,15 @@ def save_judge(folder: Path, net: JudgeTrunk, about: dict) -> None:
     Args:
         about: what it was trained on, and its figures on people it never saw.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     temporary = temporary_beside(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         state = {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}
-        save_file({k: v.contiguous() for k, v in state.items()}, temporary / "model.safetensors")
+        content = save({k: v.contiguous() for k, v in state.items()})
+        (temporary / "model.safetensors").write_bytes(content)
         text = json.dumps({"voice2face_gan": __version__, **about}, indent=2)
         (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
         replace_folder(temporary, folder)
@@ -110,9 +111,8 @@ def load_judge(folder: str | Path) -> Judge:
         net = JudgeTrunk()
         net.load_state_dict(state)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        first = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{folder}: the judge cannot be read ({first}); train one with train-judge."
+            f"{folder}: the judge cannot be read ({first_line(error)}); train one with train-judge."
         ) from error
     net.eval().requires_grad_(False)
     return Judge(f"{folder.name}-{hashlib.sha256(content).hexdigest()[:8]}", net, about)

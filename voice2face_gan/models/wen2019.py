@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models.up_convolution import UpConvolution
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,17 @@ class Wen2019Config:
             "generator_channels must be five numbers (64 x 64 faces)": len(self.generator_channels) == 5,
             "trunk_channels must be five numbers (64 x 64 faces)": len(self.trunk_channels) == 5,
             "noise must not be negative": self.noise >= 0,
+            "voice_channels must not be empty": len(self.voice_channels) > 0,
+            "sizes must be 1 or more": min(
+                (
+                    self.mel_bins,
+                    self.embedding,
+                    *self.voice_channels,
+                    *self.generator_channels,
+                    *self.trunk_channels,
+                )
+            )
+            >= 1,
         }
         for sentence, holds in checks.items():
             if not holds:
@@ -117,7 +129,10 @@ class Generator(nn.Module):
         layers: list[nn.Module] = [nn.ConvTranspose2d(config.embedding, channels[0], 4)]  # 1 -> 4
         for before, after in zip(channels, channels[1:], strict=False):
             layers += self._between(before, config)
-            layers += [nn.ConvTranspose2d(before, after, kernel, 2, 1, output_padding=4 - kernel)]  # x 2
+            if kernel == 4:
+                layers += [UpConvolution(before, after)]  # x 2
+            else:
+                layers += [nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=1)]
         layers += self._between(channels[-1], config)
         layers += [nn.ConvTranspose2d(channels[-1], 3, 1)]
         if config.generator_output == "tanh":

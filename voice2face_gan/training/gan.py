@@ -12,6 +12,8 @@ The same mathematics with less work than the released loop: real and generated f
 one pass, losses take logits, and no gradient is computed that no step uses.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -59,9 +61,17 @@ class GanStage:
     ):
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.gan, seed, device
         self.iterations = self.settings.iterations
-        self.config = model_config(recipe.architecture, recipe.model)
+        # The generator is the recipe's, the embedder its own checkpoint's, which may be of another recipe.
+        heard = embedder.model
+        self.config = replace(
+            model_config(recipe.architecture, recipe.model),
+            mel_bins=heard.mel_bins,
+            embedding=heard.embedding,
+            voice_channels=heard.voice_channels,
+            embedder_norm_last=heard.embedder_norm_last,
+        )
         self.vad, self.features = embedder.vad, embedder.features
-        both = _identities_with_both(store)
+        both = identities_with_both(store)
         if len(both) < 2:
             raise DataError(
                 f"{store.folder}: {len(both)} identities have both voices and faces; a GAN needs two or more."
@@ -100,6 +110,7 @@ class GanStage:
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update of the judges and one of the generator; returns losses as tensors."""
+        self._set_rate(iteration)
         e, voice_identity, real, face_identity = self._batch(iteration)
         batch = len(e)
         with autocast(self.recipe.run.precision, self.device):
@@ -122,11 +133,7 @@ class GanStage:
             score, fake_identity = self.discriminator(h), self.classifier(h)
         fool_loss = _says(score.float(), True)
         likeness_loss = F.cross_entropy(fake_identity.float(), voice_identity)
-        self.generator_optimiser.zero_grad(set_to_none=True)
-        (weight.adversarial * fool_loss + weight.identity * likeness_loss).backward()
-        self.generator_optimiser.step()
-        self._freeze_judges(False)
-        self._update_average()
+        loss = weight.fool * fool_loss + weight.likeness * likeness_loss
         losses = {
             "D_real": real_loss,
             "D_fake": fake_loss,
@@ -134,6 +141,14 @@ class GanStage:
             "G_adversarial": fool_loss,
             "G_identity": likeness_loss,
         }
+        if weight.pixel:
+            losses["G_pixel"] = F.l1_loss(fake.float(), real)
+            loss = loss + weight.pixel * losses["G_pixel"]
+        self.generator_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.generator_optimiser.step()
+        self._freeze_judges(False)
+        self._update_average()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -146,13 +161,25 @@ class GanStage:
         flips = None
         if self.recipe.data.flip:
             flips = generator(self.seed, "flips", iteration).random(batch) < 0.5
-        real, face_identity = self.faces.batch(self.face_sampler.draw(iteration, batch), flips)
+        if self.settings.pixel:
+            # A real face of each voice's own identity, so that there is something to be near to.
+            chosen = self.faces.of_identities(voice_identity, generator(self.seed, "faces", iteration))
+        else:
+            chosen = self.face_sampler.draw(iteration, batch)
+        real, face_identity = self.faces.batch(chosen, flips)
         noise = gaussian((batch, self.config.embedding), self.seed, "noise", iteration)
         with torch.no_grad(), autocast(self.recipe.run.precision, self.device):
             e = self.embedder(mel.to(self.device)).float()
         e = condition(e, self.config, noise.to(self.device))
         real = real.to(self.device).contiguous(memory_format=torch.channels_last)
         return e, voice_identity.to(self.device), real, face_identity.to(self.device)
+
+    def _set_rate(self, iteration: int) -> None:
+        falling = self.settings.decay * self.iterations
+        left = min(1.0, (self.iterations - iteration) / falling) if falling else 1.0
+        for optimiser in (self.judge_optimiser, self.generator_optimiser):
+            for group in optimiser.param_groups:
+                group["lr"] = self.settings.lr * max(left, 0.0)
 
     def _freeze_judges(self, frozen: bool) -> None:
         for parameter in self.judges:
@@ -227,7 +254,8 @@ def _says(score: Tensor, real: bool) -> Tensor:
     return F.softplus(-score if real else score).mean()
 
 
-def _identities_with_both(store: Store) -> set[str]:
+def identities_with_both(store: Store) -> set[str]:
+    """Who has a voice and a face among the records."""
     return set(store.identity[store.has_voice].tolist()) & set(store.identity[store.has_face].tolist())
 
 
@@ -239,7 +267,7 @@ def _fixed_clips(store: Store, min_frames: int) -> tuple[list[Tensor], Tensor]:
     """Voices of the first few identities with a voice and a face, and those faces, uint8 (N, 64, 64, 3)."""
     voices, faces = [], []
     bank = VoiceBank(store, np.zeros(len(store), dtype=np.int64), min_frames)
-    for name in sorted(_identities_with_both(store))[:_GRID_CLIPS]:
+    for name in sorted(identities_with_both(store))[:_GRID_CLIPS]:
         mine = store.identity == name
         voices.append(bank.whole(int(np.flatnonzero(mine & store.has_voice)[0])))
         faces.append(

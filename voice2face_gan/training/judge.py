@@ -1,5 +1,7 @@
 """Trains a judge trunk: identity, gender and age of real faces, in a world no generator has seen."""
 
+import time
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -53,6 +55,7 @@ def train_judge(
     optimiser = torch.optim.AdamW([*net.parameters(), people], lr=_LEARNING_RATE, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=iterations)
     reporter.stage("judge", 0, iterations)
+    started = time.monotonic()
     net.train()
     for step in range(iterations):
         random = generator(seed, "flips", step)
@@ -72,7 +75,12 @@ def train_judge(
         optimiser.step()
         schedule.step()
         if (step + 1) % 20 == 0 or step + 1 == iterations:
-            reporter.tick("judge", step + 1, {k: float(v) for k, v in losses.items()}, 0.0)
+            reporter.tick(
+                "judge",
+                step + 1,
+                {k: float(v.detach()) for k, v in losses.items()},
+                (step + 1) / (time.monotonic() - started),
+            )
     net.eval().requires_grad_(False)
     return net, measure(Judge("", net.cpu(), {}), test)
 

@@ -9,6 +9,7 @@
 """
 
 import difflib
+import os
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -62,7 +63,12 @@ class GanRecipe:
     Args:
         iterations, batch: length of the stage.
         lr, betas: of Adam, for generator, trunk, discriminator and classifier alike.
-        adversarial, identity: weights of the two losses in each step.
+        adversarial, identity: weights of the two losses in the judges' step.
+        fool, likeness: weights of the two losses in the generator's step.
+        pixel: weight of the mean absolute difference (of values in [-1, 1]) between the generated face and a
+            real face of the voice's identity (SF2F, Bai et al. 2022, takes 10). Above 0 the real faces of a
+            batch are of its voices' identities; Wen et al. draw them independently.
+        decay: share of the iterations, the last ones, over which the learning rate falls evenly to zero.
         ema: decay of the average of the generator's weights per iteration; 0 keeps the last weights.
     """
 
@@ -72,6 +78,10 @@ class GanRecipe:
     betas: tuple[float, float] = (0.5, 0.999)
     adversarial: float = 1.0
     identity: float = 1.0
+    fool: float = 1.0
+    likeness: float = 1.0
+    pixel: float = 0.0
+    decay: float = 0.0
     ema: float = 0.0
 
 
@@ -166,9 +176,14 @@ def _read(name: str, seen: tuple[str, ...]) -> dict:
     base = tree.get("base")
     if base is None:
         return tree
-    if base in seen:
-        raise RecipeError(f"Recipe {name}: its bases go round in a circle ({' -> '.join((*seen, base))}).")
-    return _merge(_read(base, (*seen, name)), tree)
+    if not isinstance(base, str):
+        raise RecipeError(f"Recipe {name}: 'base' must be a recipe's name or file, not {base!r}.")
+    if base.endswith(".toml"):
+        base = os.path.normpath(path.parent / base)  # as the file that says so sees it
+    chain = (*seen, name)
+    if base in chain:
+        raise RecipeError(f"Recipe {name}: its bases go round in a circle ({' -> '.join((*chain, base))}).")
+    return _merge(_read(base, chain), tree)
 
 
 def _merge(below: dict, above: dict) -> dict:
@@ -238,6 +253,7 @@ def _check_values(recipe: Recipe) -> None:
         <= data.crop_frames[1],
         "embedder.crop_frames must be two numbers, 1 or more, in order": 1 <= heard[0] <= heard[1],
         "run.precision must be 'auto', 'bf16' or 'fp32'": run.precision in ("auto", "bf16", "fp32"),
+        "gan.decay must be between 0 and 1": 0 <= recipe.gan.decay <= 1,
         "gan.ema must be at least 0 and below 1": 0 <= recipe.gan.ema < 1,
     }
     whole = {
@@ -252,6 +268,11 @@ def _check_values(recipe: Recipe) -> None:
     }
     checks |= {f"{k} must be {2 if k.endswith('batch') else 1} or more": v >= 1 for k, v in whole.items()}
     checks |= {f"{k}.lr must be above 0": getattr(recipe, k).lr > 0 for k in ("embedder", "gan")}
+    checks |= {
+        f"{k}.betas must be at least 0 and below 1": all(0 <= b < 1 for b in getattr(recipe, k).betas)
+        for k in ("embedder", "gan")
+    }
+    checks["embedder.weight_decay must not be negative"] = recipe.embedder.weight_decay >= 0
     for sentence, holds in checks.items():
         if not holds:
             raise RecipeError(f"Recipe {recipe.name}: {sentence}.")

@@ -8,6 +8,7 @@ runs/00012-wen2019-female-b128/
   checkpoints/      STAGE-ITERATION/: config.json, model.safetensors, training.pt
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 
 from voice2face_gan import __version__
-from voice2face_gan.errors import TrainingError
+from voice2face_gan.errors import TrainingError, first_line
 from voice2face_gan.files import temporary_beside, write_bytes
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.training.recipe import Recipe, build_recipe
@@ -98,8 +99,19 @@ class Run:
     def embedder_folder(self) -> Path:
         return self.folder / "embedder"
 
+    @contextlib.contextmanager
+    def writing(self):
+        """Turns what the disk says against writing below the run folder into a TrainingError."""
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(
+                f"{error.filename or self.folder} cannot be written ({error.strerror or error}); earlier "
+                f"checkpoints are kept. Make room and go on with --resume {self.folder}."
+            ) from error
+
     def log(self, line: dict) -> None:
-        with (self.folder / "train.jsonl").open("a", encoding="utf-8") as file:
+        with self.writing(), (self.folder / "train.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def forget_after(self, stage: str, iteration: int, later_stages: tuple[str, ...] = ()) -> None:
@@ -118,7 +130,8 @@ class Run:
             )
             if not again:
                 kept.append(text + "\n")
-        write_bytes(path, "".join(kept).encode())
+        with self.writing():
+            write_bytes(path, "".join(kept).encode())
 
     def save(self, stage: str, iteration: int, checkpoint: Checkpoint, state: dict) -> Path:
         """Write checkpoints/STAGE-ITERATION under a temporary name, rename it, drop the oldest.
@@ -136,7 +149,7 @@ class Run:
             os.rename(temporary, folder)
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
             raise TrainingError(
-                f"{folder}: the checkpoint cannot be written ({str(error).splitlines()[0]}); "
+                f"{folder}: the checkpoint cannot be written ({first_line(error)}); "
                 "earlier checkpoints are kept. Make room and go on with --resume."
             ) from error
         finally:
@@ -154,7 +167,7 @@ class Run:
             return torch.load(checkpoints[-1] / STATE, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged zip, a foreign pickle: whatever torch makes of it
             raise TrainingError(
-                f"{checkpoints[-1] / STATE} cannot be read ({str(error).splitlines()[0]}); "
+                f"{checkpoints[-1] / STATE} cannot be read ({first_line(error)}); "
                 "remove that folder to resume from the checkpoint before it."
             ) from error
 

@@ -1,0 +1,207 @@
+"""`v2f-gan train` from the outside: options, words, JSON, Ctrl-C, kill -9, --resume."""
+
+import json
+import math
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from voice2face_gan.models.checkpoint import load_checkpoint
+
+
+def lines(run: Path) -> list[dict]:
+    """The whole lines of a run's log; the last may be half written while the run goes on."""
+    path = run / "train.jsonl"
+    text = path.read_text() if path.is_file() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def wait_for(process, root: Path, stage: str, iteration: int) -> Path:
+    """The run folder, once its log has reached an iteration of a stage."""
+    for _ in range(900):
+        for run in sorted(root.glob("0*")):
+            if any(x["stage"] == stage and x["iteration"] >= iteration for x in lines(run)):
+                return run
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    raise AssertionError("the run did not get there")
+
+
+def error(result) -> str:
+    assert result.code == 2, result
+    (line,) = [x for x in result.stderr.splitlines() if x.startswith("Error: ")]
+    return line
+
+
+def test_a_run_from_the_command_line(cli, tiny):
+    result = cli("train", *tiny(), "--iterations", 4, "--seed", 3, "--json")
+    assert result.code == 0, result.stderr
+    told = json.loads(result.stdout)
+    run = cli.here / told["run"]
+    assert told["run"] == "runs/00000-laptop-all-b8"  # the default recipe here, without a GPU
+    assert (
+        told["finished"]
+        and told["reason"] == "finished"
+        and told["stage"] == "gan"
+        and told["iteration"] == 4
+    )
+    assert all(math.isfinite(v) for v in told["losses"].values())
+    about = json.loads((run / "run.json").read_text())
+    assert about["seed"] == 3 and about["data"] == "builtin:20" and about["gender"] == "all"
+    assert about["recipe"]["gan"]["batch"] == 8
+    assert "14 identities (8 female, 6 male), 56 voices" in result.stderr
+    assert "generate CLIP --checkpoint" in result.stderr
+    assert load_checkpoint(told["checkpoint"]).info["iteration"] == 4
+
+
+def test_gender_says_how_many_remain(cli, tiny):
+    result = cli("train", *tiny(), "--iterations", 2, "--gender", "female")
+    assert result.code == 0 and "8 identities (8 female), 32 voices" in result.stderr
+    (run,) = (cli.here / "runs").iterdir()
+    assert run.name.endswith("-female-b8")
+    checkpoint = load_checkpoint(run)
+    assert checkpoint.info["gender"] == "female" and checkpoint.gender_probe is None
+    assert checkpoint.info["data"]["identities_by_gender"] == {"female": 8}
+
+
+def test_a_gender_that_the_data_lack(cli, store, tmp_path):
+    from voice2face_gan.data.records import Record
+    from voice2face_gan.data.store import StoreWriter
+
+    with StoreWriter(tmp_path / "men", store.about["features"]) as writer:
+        writer.add(Record("a", "a", gender="male", split="train"), None, store.faces[0])
+        writer.finish()
+    result = cli("train", "--data", tmp_path / "men", "--gender", "female")
+    assert "no record is of gender 'female'" in error(result)
+    assert not (cli.here / "runs").exists()
+
+
+def test_a_given_embedder(cli, tiny, trained):
+    result = cli("train", *tiny(), "--iterations", 2, "--embedder", trained, "--json")
+    assert result.code == 0 and "embedder stage" not in result.stderr
+    run = cli.here / json.loads(result.stdout)["run"]
+    assert {line["stage"] for line in lines(run)} == {"gan"}
+    assert json.loads((run / "run.json").read_text())["embedder"] == str(
+        trained / "checkpoints" / "gan-0000030"
+    )
+
+
+def test_what_is_wrong_is_said_before_a_run_folder_is_made(cli, tiny, trained, tmp_path):
+    (tmp_path / "no store").mkdir()
+    for arguments, words in (
+        (["--data", "builtin:3"], "10 or more"),
+        (["--data", tmp_path / "nowhere"], "does not exist"),
+        (["--data", tmp_path / "no store"], "prepared store"),
+        (["--recipe", "wen2018"], "did you mean 'wen2019'"),
+        (["--set", "gan.bach=3"], "did you mean 'gan.batch'"),
+        (["--set", "model.kernel=5"], "kernel must be 3 or 4"),
+        (["--device", "abacus"], "no such device"),
+        ([*tiny(), "--embedder", tmp_path / "none"], "no such checkpoint"),
+        ([*tiny(model__embedding=32), "--embedder", trained], "the recipe expects 32"),
+        ([*tiny(model__mel_bins=40)], "the recipe reads 40"),
+        (["--resume"], "no run to resume"),
+        (["--resume", tmp_path], "not a run folder"),
+    ):
+        assert words in error(cli("train", *arguments)), arguments
+        assert list(cli.here.iterdir()) == [], arguments
+
+
+def test_a_folder_of_runs_that_cannot_be_written(cli, tiny):
+    assert "cannot write run folders" in error(cli("train", *tiny(), "--out", "/proc/nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--data", "builtin:30"),
+        ("--gender", "male"),
+        ("--recipe", "wen2019"),
+        ("--set", "gan.lr=1"),
+        ("--seed", "1"),
+        ("--embedder", "x"),
+    ],
+)
+def test_what_a_run_was_started_with_cannot_be_changed(cli, run_copy, option, value):
+    result = cli("train", "--resume", run_copy, option, value)
+    assert f"{option} cannot be changed with --resume" in error(result)
+
+
+def test_resume_alone_continues_the_newest(cli, tiny):
+    for _ in range(2):
+        assert cli("train", *tiny(), "--iterations", 2, "--out", "r").code == 0
+    result = cli("train", "--resume", "--out", "r", "--iterations", 5, "--json")
+    told = json.loads(result.stdout)
+    assert result.code == 0 and told["run"].startswith("r/00001-") and told["iteration"] == 5
+    assert "The gan stage goes on at iteration 2, 5 iterations in all." in result.stderr
+    result = cli("train", "--out", "r", "--resume", "--json")  # the last option but one; and it is done
+    assert json.loads(result.stdout)["finished"]
+
+
+def test_a_run_is_resumed_from_another_folder(cli, tiny, monkeypatch, tmp_path):
+    assert cli("train", *tiny(), "--iterations", 2).code == 0
+    (run,) = (cli.here / "runs").iterdir()
+    monkeypatch.chdir(tmp_path)
+    assert cli("train", "--resume", run, "--iterations", 3).code == 0
+
+
+def test_minutes(cli, tiny):
+    result = cli("train", *tiny(), "--minutes", 1e-6, "--json")
+    told = json.loads(result.stdout)
+    assert result.code == 0 and told["reason"] == "minutes" and told["checkpoint"] is None
+    assert "--resume runs/00000" in result.stderr
+
+
+def test_ctrl_c_and_kill_9_and_resume(cli, tiny, start):
+    """Ctrl-C in the GAN stage, then kill -9 of the resumed run; it ends as if nothing had been."""
+    options = {
+        "run__checkpoint_every": 1000,
+        "run__log_every": 5,
+        "embedder__iterations": 5,
+        "gan__iterations": 150,
+    }
+    process = start("train", *tiny(**options), "--out", "a", "--json", cwd=cli.here)
+    run = wait_for(process, cli.here / "a", "gan", 10)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    told = json.loads(out)
+    stopped = told["iteration"]
+    assert told["reason"] == "interrupted" and told["stage"] == "gan" and 10 <= stopped < 150
+    assert "Interrupted and saved" in err and "Traceback" not in err
+
+    process = start("train", "--resume", "--out", "a", cwd=cli.here)
+    wait_for(process, cli.here / "a", "gan", stopped + 10)
+    process.kill()
+    process.communicate()
+    result = cli("train", "--resume", "--out", "a")
+    assert result.code == 0, result.stderr
+    assert f"The gan stage goes on at iteration {stopped}, 150 iterations in all." in result.stderr
+
+    logged = [(x["stage"], x["iteration"]) for x in lines(run)]
+    assert logged == sorted(set(logged)), "an iteration is logged twice"
+    assert cli("train", *tiny(**options), "--out", "b").code == 0
+    weights = [
+        (
+            next((cli.here / root).glob("0*")) / "checkpoints" / "gan-0000150" / "model.safetensors"
+        ).read_bytes()
+        for root in "ab"
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_a_loss_that_is_no_number_ends_in_a_sentence(cli, tiny):
+    result = cli("train", *tiny(gan__lr=1e18, run__log_every=1), "--iterations", 100)
+    assert "no longer a finite number" in error(result) and "--set gan.lr=" in result.stderr
+
+
+def test_a_full_disk_ends_in_a_sentence(cli, tiny, store, full_disk):
+    with full_disk(20_000):
+        result = cli("train", *tiny(), "--iterations", 2)
+    assert "cannot be written" in error(result)
+
+
+def test_a_cache_that_cannot_be_written(cli, monkeypatch):
+    monkeypatch.setenv("V2F_CACHE", "/proc/nowhere")
+    assert "/proc/nowhere" in error(cli("train", "--data", "builtin:10"))

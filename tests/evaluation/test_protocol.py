@@ -1,0 +1,95 @@
+"""What is judged: every held-out clip's face beside the faces of its speaker."""
+
+import numpy as np
+import pytest
+import torch
+
+from voice2face_gan.errors import CheckpointError, DataError
+from voice2face_gan.evaluation import protocol
+from voice2face_gan.evaluation.protocol import generate_case
+from voice2face_gan.pipeline import VoiceToFace
+
+
+@pytest.fixture(autouse=True)
+def judged_by(judge_folder, monkeypatch):
+    monkeypatch.setattr(protocol, "resource", lambda kind, name: judge_folder)
+
+
+def test_the_people_are_those_of_the_split(model, store):
+    case = generate_case(model, store)
+    test = store.of_split("test")
+    assert sorted(set(case.generated_identity.tolist())) == sorted(set(test.identity.tolist()))
+    assert case.generated.shape == (16, 64, 64, 3) and case.generated.dtype == torch.uint8
+    assert np.array_equal(case.generated_identity, test.identity[test.has_voice])
+    assert np.array_equal(case.generated_gender, test.gender[test.has_voice])
+    assert np.array_equal(case.real.numpy(), store.faces[test.face_index[test.has_face]])
+    assert case.judge.name.startswith("judge-random-")
+    assert case.about["split"] == "test" and case.about["clips"] == 16 and not case.about["trained_on"]
+    assert case.about["data"] == "builtin" and case.about["checkpoint"] == "painter"
+
+
+def test_each_clips_face_is_what_generate_gives(model, store):
+    """The store's log-mel through the pipeline's own steps."""
+    case = generate_case(model, store)
+    test = store.of_split("test").select(lambda s: s.has_voice)
+    for i in (0, 7, 15):
+        mel = np.asarray(test.voices[test.voice_offset[i] :][: test.voice_frames[i]], dtype=np.float32).T
+        whole = np.tile(mel, (1, -(-1000 // mel.shape[1])))[:, :1000]
+        face = model.decode(model.embed(torch.from_numpy(whole))[None])[0]
+        assert (face.int() - case.generated[i].int()).abs().max() <= 1
+
+
+def test_own_faces(model, store):
+    case = generate_case(model, store, "val")
+    for name, mine in zip(case.generated_identity, case.own_faces(), strict=True):
+        assert len(mine) == 6 and set(case.real_identity[mine].tolist()) == {name}
+
+
+def test_who_may_have_been_trained_on_is_said(model, store, new_run):
+    assert generate_case(model, store, "train").about["trained_on"]
+    assert generate_case(model, store, "all").about["trained_on"]
+    assert not generate_case(model, store, "val").about["trained_on"]
+    import copy
+
+    poster = copy.copy(model)
+    poster.checkpoint = copy.copy(model.checkpoint)
+    poster.checkpoint.info = {"recipe": {"data": {"split": "all"}}}
+    assert generate_case(poster, store, "test").about["trained_on"]
+
+
+def test_people_without_a_voice_or_a_face_are_left_out(model, store):
+    test = store.of_split("test")
+    names = np.unique(test.identity)
+    part = store.select(~((store.identity == names[0]) & store.has_voice))
+    case = generate_case(model, part)
+    assert names[0] not in set(case.generated_identity.tolist()) | set(case.real_identity.tolist())
+    assert case.about["identities"] == 3
+    with pytest.raises(DataError, match="both a voice and a face"):
+        generate_case(model, store.select(~store.has_voice))
+
+
+def test_gender_and_split_filter(model, store):
+    case = generate_case(model, store, "train", "male")
+    assert set(case.generated_gender.tolist()) == {"male"} and case.about["gender"] == "male"
+    with pytest.raises(DataError, match="split 'test' is empty"):
+        generate_case(model, store.of_split("train"))
+
+
+def test_other_log_mel_settings_are_refused(model, store):
+    import copy
+
+    other = copy.copy(store)
+    other.about = {**store.about, "features": {**store.about["features"], "f_max": 4000.0}}
+    with pytest.raises(DataError, match="other log-mel settings"):
+        generate_case(model, other)
+
+
+def test_a_missing_judge_is_a_sentence(model, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(protocol, "resource", lambda kind, name: tmp_path / "none")
+    with pytest.raises(CheckpointError, match="train-judge"):
+        generate_case(model, store)
+
+
+def test_the_same_case_again(model_folder, store):
+    a, b = (generate_case(VoiceToFace.from_pretrained(model_folder), store) for _ in range(2))
+    assert torch.equal(a.generated, b.generated)

@@ -1,0 +1,244 @@
+"""Checkpoints come back as they were saved; what is damaged is refused in one sentence."""
+
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models import checkpoint as module
+from voice2face_gan.models.checkpoint import CONFIG, WEIGHTS, Checkpoint, find_checkpoint, load_checkpoint
+from voice2face_gan.models.wen2019 import Generator, VoiceEmbedder, Wen2019Config
+
+SMALL = Wen2019Config(
+    voice_channels=(8, 8), generator_channels=(8,) * 5, trunk_channels=(8,) * 5, generator_norm="batch"
+)
+
+
+@pytest.fixture
+def saved() -> Checkpoint:
+    torch.manual_seed(0)
+    embedder, generator = VoiceEmbedder(SMALL), Generator(SMALL)
+    embedder(torch.randn(8, 64, 50))  # so that running statistics are not those of a new net
+    info = {"gender": "female", "iteration": 7, "recipe": {"name": "x"}}
+    return Checkpoint(
+        "wen2019", SMALL, embedder, generator, torch.randn(65), vad={"aggressiveness": 3}, info=info
+    )
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    return saved.save(tmp_path / "model")
+
+
+def test_what_is_saved_comes_back(saved, folder):
+    loaded = load_checkpoint(folder)
+    assert loaded.model == SMALL and loaded.architecture == "wen2019" and loaded.folder == folder
+    assert loaded.features == saved.features and loaded.vad == {"aggressiveness": 3}
+    assert loaded.info["gender"] == "female" and loaded.info["iteration"] == 7
+    assert loaded.info["voice2face_gan"]
+    for net in ("embedder", "generator"):
+        before, after = getattr(saved, net), getattr(loaded, net)
+        assert not after.training and not any(p.requires_grad for p in after.parameters())
+        for name, value in before.state_dict().items():
+            assert torch.equal(after.state_dict()[name], value), name
+    assert torch.equal(loaded.gender_probe, saved.gender_probe)
+    assert sorted(p.name for p in folder.iterdir()) == [CONFIG, WEIGHTS]
+
+
+def test_saving_does_not_change_the_nets(saved, folder):
+    assert saved.generator.training and all(p.requires_grad for p in saved.generator.parameters())
+
+
+def test_half_precision_is_half_the_size_and_loads_as_float32(saved, folder, tmp_path):
+    half = saved.save(tmp_path / "half", half=True)
+    assert (half / WEIGHTS).stat().st_size < 0.7 * (folder / WEIGHTS).stat().st_size
+    loaded = load_checkpoint(half)
+    for name, value in loaded.tensors().items():
+        if value.is_floating_point():
+            assert value.dtype == torch.float32, name
+    e = torch.randn(5, 64)
+    assert torch.allclose(loaded.generator(e), saved.generator.eval()(e), atol=1e-2)
+    with torch.no_grad():
+        assert loaded.embedder(torch.randn(2, 64, 40)).shape == (2, 64)
+
+
+def test_an_embedder_alone(saved, tmp_path):
+    saved.generator = saved.gender_probe = None
+    folder = saved.save(tmp_path / "embedder")
+    loaded = load_checkpoint(folder, need_generator=False)
+    assert loaded.generator is None and loaded.gender_probe is None
+    with pytest.raises(CheckpointError, match="voice embedder alone.*--embedder"):
+        load_checkpoint(folder)
+
+
+def test_saving_again_replaces_and_leaves_nothing_behind(saved, folder):
+    saved.info["iteration"] = 8
+    saved.save(folder)
+    assert load_checkpoint(folder).info["iteration"] == 8
+    assert [p.name for p in folder.parent.iterdir()] == ["model"]
+
+
+def test_when_saving_fails_the_old_one_is_still_whole(saved, folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    saved.info["iteration"] = 8
+    monkeypatch.setattr(module, "replace_folder", full)
+    with pytest.raises(OSError, match="No space"):
+        saved.save(folder)
+    assert load_checkpoint(folder).info["iteration"] == 7
+    assert [p.name for p in folder.parent.iterdir()] == ["model"]
+
+
+# Damage
+
+
+def change(folder, **entries):
+    config = json.loads((folder / CONFIG).read_text())
+    for key, value in entries.items():
+        if value is None:
+            del config[key]
+        else:
+            config[key] = value
+    (folder / CONFIG).write_text(json.dumps(config))
+
+
+def test_a_newer_format_is_refused(folder):
+    change(folder, format=2)
+    with pytest.raises(CheckpointError, match="format 2, but this version reads 1"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("key", ["architecture", "model", "features", "vad"])
+def test_a_missing_entry_is_named(folder, key):
+    change(folder, **{key: None})
+    with pytest.raises(CheckpointError, match=f"no entry '{key}'"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"model": {"depth": 3}},
+        {"model": {"kernel": "four"}},
+        {"model": {"noise": "much"}},
+        {"model": [1]},
+        {"model": {}},  # full-size nets, which these weights are not
+        {"features": {"n_mels": "many"}},
+        {"features": {"mels": 64}},
+        {"features": 3},
+        {"vad": 3},
+        {"architecture": "stylegan9"},
+        {"architecture": ["wen2019"]},
+    ],
+)
+def test_a_wrong_entry_is_refused(folder, entries):
+    change(folder, **entries)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '"x"', "null", "\xff"])
+def test_a_config_that_is_none_is_refused(folder, text):
+    (folder / CONFIG).write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"model"):
+        load_checkpoint(folder)
+
+
+def test_weights_cut_short_are_refused(folder):
+    content = (folder / WEIGHTS).read_bytes()
+    for kept in (0, 7, 100, len(content) // 2, len(content) - 1):
+        (folder / WEIGHTS).write_bytes(content[:kept])
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            load_checkpoint(folder)
+
+
+def test_missing_weights_are_refused(folder):
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checkpoint(folder)
+
+
+def test_weights_that_lack_or_add_a_tensor_are_refused(folder):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / WEIGHTS)
+    fewer = {k: v for k, v in tensors.items() if k != "embedder.model.0.weight"}
+    save_file(fewer, folder / WEIGHTS)
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_checkpoint(folder)
+    save_file(tensors | {"generator.model.99.weight": torch.zeros(1)}, folder / WEIGHTS)
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_checkpoint(folder)
+    save_file(tensors | {"gender_probe": torch.zeros(9)}, folder / WEIGHTS)
+    with pytest.raises(CheckpointError, match="gender_probe"):
+        load_checkpoint(folder)
+
+
+class Bomb:
+    """Its pickle writes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_no_pickle_is_executed(folder, tmp_path):
+    fired = tmp_path / "fired"
+    for content in (pickle.dumps(Bomb(fired)), b""):
+        (folder / WEIGHTS).write_bytes(content)
+        with pytest.raises(CheckpointError):
+            load_checkpoint(folder)
+    torch.save(Bomb(fired), folder / WEIGHTS)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(folder)
+    assert not fired.exists()
+    pickle.loads(pickle.dumps(Bomb(fired))).close()
+    assert fired.exists()  # the bomb works
+
+
+# Names
+
+
+def test_a_run_folder_means_its_newest_checkpoint(saved, tmp_path):
+    run = tmp_path / "run"
+    for name in ("embedder-0000900", "gan-0000020", "gan-0000100"):
+        saved.save(run / "checkpoints" / name)
+    saved.save(run / "checkpoints" / ".gan-0000200.77.tmp")  # being written when its process was killed
+    saved.save(run / "embedder")
+    assert find_checkpoint(run).name == "gan-0000100"
+    shutil.rmtree(run / "checkpoints")
+    assert find_checkpoint(run) == run / "embedder"
+
+
+def test_a_checkpoint_folder_means_itself(folder):
+    assert find_checkpoint(folder) == folder == find_checkpoint(str(folder) + "/")
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        find_checkpoint(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="not a checkpoint or a run"):
+        find_checkpoint(tmp_path)
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(CheckpointError, match="not a checkpoint or a run"):
+        find_checkpoint(file)
+
+
+def test_an_installation_without_default_weights_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "resource", lambda kind, name: tmp_path / name)
+    with pytest.raises(CheckpointError, match="default checkpoint is missing"):
+        find_checkpoint("default")
+
+
+def test_numbers_of_the_config_are_plain_json(folder):
+    config = json.loads((folder / CONFIG).read_text())
+    assert config["format"] == 1 and config["model"]["voice_channels"] == [8, 8]
+    assert np.isfinite(config["features"]["f_max"])

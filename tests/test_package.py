@@ -1,0 +1,218 @@
+"""The package as a whole: who imports whom, what importing costs, what is installed with it."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import voice2face_gan
+
+PACKAGE = Path(voice2face_gan.__file__).parent
+SIGNAL = ("audio", "faces", "models")
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of this package that a file imports, anywhere in it: "data.store", "models.registry", ..."""
+    here = path.relative_to(PACKAGE).with_suffix("").parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ["voice2face_gan", *here][: -node.level] if node.level else []
+            module = ".".join([*base, *(node.module or "").split(".")]).strip(".")
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return {name.removeprefix("voice2face_gan.") for name in found if name.startswith("voice2face_gan.")}
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+GRAPH = {path.relative_to(PACKAGE).as_posix(): imports(path) for path in FILES}
+
+
+def of(part: str) -> dict[str, set[str]]:
+    return {name: what for name, what in GRAPH.items() if name.split("/")[0] == part}
+
+
+def reaches(names: set[str], parts: tuple[str, ...]) -> set[str]:
+    return {name for name in names if name.split(".")[0] in parts}
+
+
+def test_the_imports_are_read_right():
+    assert "data.store" in GRAPH["data/builtin.py"]
+    assert "audio.decode" in GRAPH["audio/voice.py"]  # relative
+    assert "cli.main" in GRAPH["__main__.py"]
+    assert len(GRAPH) > 40
+
+
+@pytest.mark.parametrize("part", SIGNAL)
+def test_signal_and_nets_know_nothing_of_what_uses_them(part):
+    assert of(part)
+    for name, what in of(part).items():
+        assert not reaches(what, ("data", "training", "evaluation", "cli", "web", "bench", "pipeline")), name
+
+
+def test_training_and_evaluation_do_not_know_each_other():
+    for name, what in of("training").items():
+        assert not reaches(what, ("evaluation", "cli", "web")), name
+    for name, what in of("evaluation").items():
+        assert not reaches(what, ("training", "cli", "web")), name
+
+
+def test_data_know_nothing_of_training():
+    for part in ("data", "synthetic"):
+        for name, what in of(part).items():
+            assert not reaches(what, ("training", "evaluation", "cli", "web", "pipeline")), name
+
+
+def test_nobody_imports_the_command_line():
+    for name, what in GRAPH.items():
+        if not name.startswith("cli/") and name != "__main__.py":
+            assert not reaches(what, ("cli",)), name
+
+
+def loaded(python, code: str, *names: str) -> set[str]:
+    """Which of some modules are loaded after a piece of code, in a process of its own."""
+    result = python(
+        "-c", f"{code}\nimport sys\nprint('loaded:', *[m for m in {names!r} if m in sys.modules])"
+    )
+    assert result.code == 0, result.stderr
+    return set(result.stdout.splitlines()[-1].split()[1:])
+
+
+HEAVY = ("torch", "torchaudio", "torchvision", "av", "numpy", "PIL", "scipy", "rich")
+
+
+def test_importing_the_package_is_light(python):
+    assert loaded(python, "import voice2face_gan", *HEAVY, "click") == set()
+
+
+def test_help_is_light(python):
+    for arguments in ([], ["generate"], ["train"]):
+        code = f"""
+import sys
+sys.argv = ["v2f-gan", *{arguments!r}, "--help"]
+from voice2face_gan.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0, end.code
+"""
+        assert loaded(python, code, *HEAVY) == set(), arguments
+
+
+def test_help_comes_at_once(python):
+    """Within 0.4 s on a quiet machine: no more than a few times a bare Python with click."""
+    import time
+
+    def least(*arguments) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            assert python(*arguments).code == 0
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    bare = least("-c", "import click")
+    assert least("-m", "voice2face_gan", "--help") < max(0.4, 3 * bare)
+
+
+def test_python_m(python):
+    result = python("-m", "voice2face_gan", "--version")
+    assert result.code == 0 and voice2face_gan.__version__ in result.stdout
+    assert python("-m", "voice2face_gan", "nonsense").code == 2
+
+
+def test_the_console_script():
+    from importlib.metadata import entry_points
+
+    (script,) = [e for e in entry_points(group="console_scripts") if e.name == "v2f-gan"]
+    assert script.value == "voice2face_gan.cli:main"
+
+
+def test_training_needs_a_store_alone(python, trained, store, tmp_path):
+    """On a machine without PyAV, webrtcvad or dlib it trains, checkpoints and resumes."""
+    blocked = ("av", "webrtcvad", "dlib", "cv2", "mediapipe", "yt_dlp")
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({blocked!r}))
+import torch
+from voice2face_gan.data.store import Store
+from voice2face_gan.training import judge, probe
+from voice2face_gan.training.loop import train
+from voice2face_gan.training.run import Run
+torch.set_num_threads(1)
+run = Run.open({str(trained)!r})
+run = Run.create({str(tmp_path)!r}, run.recipe, run.settings)
+assert train(run, Store({str(store.folder)!r}), torch.device("cpu"), iterations=2).finished
+"""
+    assert loaded(python, code, "torch", "voice2face_gan.audio.decode", "voice2face_gan.pipeline") == {
+        "torch"
+    }
+
+
+def test_what_is_installed_with_the_package():
+    from voice2face_gan.resources import resource, resources
+
+    assert (PACKAGE / "py.typed").is_file()
+    recipes = resources("recipes", "*.toml")
+    assert resource("recipes", "wen2019.toml") in recipes and len(recipes) >= 6
+    assert not resource("recipes", "nonsense.toml").exists()
+    assert resources("recipes", "*.nonsense") == []
+
+
+def test_every_error_of_ours_has_one_base():
+    from voice2face_gan import errors
+
+    kinds = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
+    assert len(kinds) > 8 and all(issubclass(e, errors.VoiceToFaceError) for e in kinds)
+
+
+def test_what_another_library_says_fits_a_sentence():
+    from voice2face_gan.errors import first_line
+
+    assert first_line(EOFError()) == "EOFError"
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert len(first_line(ValueError("x" * 1000))) == 160
+
+
+def test_every_public_module_says_what_it_is():
+    for path in FILES:
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    import os
+
+    from voice2face_gan.files import replace_folder, temporary_beside, write_bytes
+
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"one")
+    write_bytes(path, b"two")
+    assert path.read_bytes() == b"two"
+
+    def fail(*_):
+        raise OSError(5, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(OSError, match="broken"):
+            write_bytes(path, b"three")
+    assert path.read_bytes() == b"two" and [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+    for name in ("x", "n" * 255, "声" * 80):
+        beside = temporary_beside(tmp_path / name)
+        assert (
+            beside.parent == tmp_path and beside.name.startswith(".") and len(os.fsencode(beside.name)) < 256
+        )
+    new, folder = tmp_path / "new", tmp_path / "folder"
+    for content in ("1", "2"):
+        new.mkdir()
+        (new / content).write_text("")
+        replace_folder(new, folder)
+    assert [p.name for p in folder.iterdir()] == ["2"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.bin", "folder"]
+
+
+def test_this_python_is_one_we_promise():
+    assert sys.version_info >= (3, 11)

@@ -1,0 +1,226 @@
+"""The Python API: what `generate`, a notebook and a web page all call."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import voice2face_gan
+from voice2face_gan import VoiceToFace, VoiceToFaceError, load_audio
+from voice2face_gan.errors import AudioError, CheckpointError, NoSpeechError
+from voice2face_gan.models.checkpoint import load_checkpoint
+
+
+def apart(a: Image.Image, b: Image.Image) -> int:
+    """The largest difference of two pictures."""
+    return int(np.abs(np.asarray(a, dtype=int) - np.asarray(b, dtype=int)).max())
+
+
+def test_the_public_names():
+    assert set(dir(voice2face_gan)) == set(voice2face_gan.__all__)
+    assert voice2face_gan.VoiceToFace is VoiceToFace and callable(load_audio)
+    with pytest.raises(AttributeError, match="no attribute 'Voice2Face'"):
+        voice2face_gan.Voice2Face  # noqa: B018
+
+
+def test_pictures(model, clips):
+    (face,) = model.generate(clips[0])
+    assert isinstance(face, Image.Image) and face.size == (64, 64) and face.mode == "RGB"
+    assert len(model.generate(clips[0], variants=3)) == 3
+    assert model.generate(clips[0], size=128)[0].size == (128, 128)
+    assert face.info["Synthetic"].startswith("yes")
+
+
+def test_a_clip_may_come_in_any_form(model, clips, voices):
+    (face,) = model.generate(clips[0])
+    content = clips[0].read_bytes()
+    for other in (str(clips[0]), content, (load_audio(clips[0]), 16_000)):
+        assert apart(model.generate(other)[0], face) <= 1
+    with clips[0].open("rb") as file:
+        assert apart(model.generate(file)[0], face) <= 1
+    assert apart(model.generate((voices[0], 16_000))[0], face) <= 4  # not rounded to 16 bits
+
+
+def test_a_clip_alone_and_among_others(model, clips):
+    together = [heard.faces for heard in model.listen_all(clips, variants=4)]  # more than one batch
+    for clip, faces in zip(clips, together, strict=True):
+        assert max(apart(*pair) for pair in zip(model.generate(clip, variants=4), faces, strict=True)) <= 1
+
+
+def test_errors_come_in_their_place(model, clips, tmp_path):
+    silence = (np.zeros(48_000, dtype=np.float32), 16_000)
+    heard = list(model.listen_all([clips[0], tmp_path / "none.wav", silence, clips[1]]))
+    assert isinstance(heard[1], AudioError) and isinstance(heard[2], NoSpeechError)
+    assert [heard[0].name, heard[3].name] == ["spk0.wav", "spk1.wav"]
+    assert list(model.listen_all([])) == []
+    with pytest.raises(NoSpeechError) as caught:
+        model.generate(silence)
+    assert caught.value.found == 0 and caught.value.needed > 0
+
+
+def test_clips_are_asked_for_as_they_are_needed(model, clips):
+    """Memory is bounded: a thousand clips are not opened before the first face is given."""
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield clips[0]
+
+    heard = model.listen_all(endless())
+    next(heard)
+    assert len(taken) <= 16
+
+
+def test_what_was_heard(model, clips):
+    heard = model.listen(clips[0])
+    assert heard.seconds == pytest.approx(3, abs=0.01) and 1 < heard.speech_seconds <= heard.seconds
+    assert 0 <= heard.female <= 1 and heard.warning == ""
+
+
+@pytest.mark.parametrize("options", [{"variants": 0}, {"gender": "woman"}, {"variants": -1}])
+def test_wrong_options_are_refused(model, clips, options):
+    with pytest.raises(VoiceToFaceError):
+        model.generate(clips[0], **options)
+
+
+def test_variants_are_as_far_from_the_voice_as_training_was(model):
+    torch.manual_seed(0)
+    e = F.normalize(torch.randn(64), dim=0)
+    made = model._variants(e, 400, seed=0)
+    assert torch.allclose(made[0], e, atol=1e-6)
+    assert torch.allclose(made.norm(dim=1), torch.ones(400), atol=1e-5)
+    assert float((made[1:] @ e).mean()) == pytest.approx((1 + 63 * 0.05**2) ** -0.5, abs=0.005)
+    assert torch.equal(model._variants(e, 5, seed=0), made[:5])  # more variants leave the first as they were
+
+
+def test_a_model_without_noise_of_its_own_varies_too(model, clips):
+    paper = copy.copy(model)
+    paper.config = type(model.config)(**model.config.to_dict() | {"noise": 0.0, "normalise": False})
+    e = torch.randn(64) * 3
+    made = paper._variants(e, 200, seed=1)
+    assert torch.equal(made[0], e)
+    assert float(((made[1:] - e) / e.norm()).std()) == pytest.approx(0.05, rel=0.1)
+
+
+# Gender
+
+
+@pytest.fixture
+def with_probe(model):
+    """Function (weights, bias, normalise) -> the model with such a probe."""
+
+    def make(weights: torch.Tensor, bias: float, normalise: bool = True) -> VoiceToFace:
+        other = copy.copy(model)
+        other.checkpoint = copy.copy(model.checkpoint)
+        other.checkpoint.gender_probe = torch.cat([weights, torch.tensor([bias])])
+        other.config = type(model.config)(**model.config.to_dict() | {"normalise": normalise})
+        return other
+
+    return make
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, -0.4, 0.85, -0.85])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_gender_moves_to_the_side_asked_for(with_probe, share, normalise):
+    """Wherever the boundary lies: `share` is its distance from the origin, the voices' is 1."""
+    torch.manual_seed(0)
+    weights = torch.randn(64) * 30
+    model = with_probe(weights, float(share * weights.norm()), normalise)
+    direction = weights / weights.norm()
+    for _ in range(50):
+        # Near the boundary, as voices are, on either side of it.
+        along = (-share + 0.03 * torch.randn(())).clamp(-0.99, 0.99)
+        across = torch.randn(64)
+        across = F.normalize(across - (across @ direction) * direction, dim=0)
+        e = along * direction + (1 - along**2).sqrt() * across
+        margin = float(e @ weights + share * weights.norm())
+        for gender, sign in (("female", 1), ("male", -1)):
+            moved = model.towards(e, gender)
+            new = float(moved @ weights + share * weights.norm())
+            assert new * sign > 0
+            if margin * sign > 0:
+                assert torch.equal(moved, e)
+            else:
+                assert new == pytest.approx(-margin, rel=1e-2, abs=1e-2)
+                left, was = moved - (moved @ direction) * direction, e - along * direction
+                assert float(F.cosine_similarity(left, was, dim=0)) == pytest.approx(1, abs=1e-4)
+            if normalise:
+                assert float(moved.norm()) == pytest.approx(1, abs=1e-4)
+        assert torch.equal(model.towards(e, "auto"), e)
+
+
+def test_a_boundary_that_nobody_is_beyond(with_probe):
+    """Then the nearest there is, and a vector of numbers."""
+    weights = torch.zeros(64)
+    weights[0] = 1.0
+    model = with_probe(weights, 0.8)
+    e = F.normalize(torch.tensor([1.0] + [0.1] * 63), dim=0)
+    moved = model.towards(e, "male")
+    assert moved.isfinite().all() and float(moved.norm()) == pytest.approx(1, abs=1e-5)
+    assert float(moved[0]) == pytest.approx(-1)
+
+
+def test_the_probability_agrees_with_the_side(model, clips):
+    for heard in model.listen_all(clips):
+        side = "female" if heard.female > 0.5 else "male"
+        assert (
+            apart(
+                model.generate(next(c for c in clips if c.name == heard.name), gender=side)[0], heard.faces[0]
+            )
+            <= 1
+        )
+
+
+# Loading
+
+
+def test_from_pretrained(model_folder, trained, tmp_path):
+    assert VoiceToFace.from_pretrained(model_folder).name == "painter"
+    assert VoiceToFace.from_pretrained(str(trained)).name == "gan-0000030"
+    with pytest.raises(CheckpointError):
+        VoiceToFace.from_pretrained(tmp_path / "none")
+
+
+def test_wrong_vad_settings_are_a_sentence(model_folder):
+    for vad in ({"agressiveness": 3}, {"aggressiveness": 9}):
+        checkpoint = load_checkpoint(model_folder)
+        checkpoint.vad = vad
+        with pytest.raises(CheckpointError, match="vad settings"):
+            VoiceToFace(checkpoint, "x")
+
+
+def test_half_precision_gives_nearly_the_same_face(model_folder, model, clips, tmp_path):
+    half = VoiceToFace.from_pretrained(load_checkpoint(model_folder).save(tmp_path / "half", half=True))
+    assert apart(half.generate(clips[0])[0], model.generate(clips[0])[0]) <= 3
+
+
+# What ships
+
+
+def test_the_default_model_makes_faces(clips):
+    """Right after installing: different people, in colour, not noise and not one grey."""
+    model = VoiceToFace.from_pretrained("default")
+    faces = [np.asarray(heard.faces[0], dtype=int) for heard in model.listen_all(clips)]
+    assert model.name == "default"
+    assert all(face.std() > 15 for face in faces)
+    assert all(np.abs(np.diff(face, axis=0)).mean() < 25 for face in faces)
+    assert all(np.abs(faces[i] - faces[j]).max() > 10 for i in range(6) for j in range(i))
+    variants = model.generate(clips[0], variants=2)
+    assert apart(*variants) > 3
+
+
+@pytest.mark.slow
+def test_the_default_model_gets_the_sex_of_people_it_never_heard():
+    """At least nine of ten of 200 held-out built-in speakers, in the shipped judge's eyes."""
+    from voice2face_gan.data.builtin import builtin_store
+    from voice2face_gan.evaluation import compute
+    from voice2face_gan.evaluation.protocol import generate_case
+
+    case = generate_case(VoiceToFace.from_pretrained("default"), builtin_store())
+    assert case.about["identities"] >= 200 and not case.about["trained_on"]
+    assert case.judge.about["held_out"]["gender_accuracy"] > 0.97
+    assert compute("gender", case)["generated"].value >= 90
