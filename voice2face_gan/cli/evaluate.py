@@ -129,14 +129,17 @@ def _show(document: dict, results: dict) -> None:
         ("value", "right"),
         ("95 % interval", "right"),
     ):
-        table.add_column(title, justify=side)
+        table.add_column(title, justify=side, no_wrap=True)
     table.add_column("chance", justify="right")
-    table.add_column("n", justify="right")
-    table.add_column("protocol", overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
     for name, figures in results.items():
         for which, f in figures.items():
             interval = "" if f.low is None else f"{f.low:.3f} to {f.high:.3f}"
             chance = "" if f.chance is None else f"{f.chance:g}"
             value = f"{f.value:.3f} {f.unit}".strip()
-            table.add_row(name, which, value, interval, chance, f"{f.n} {f.counted}", f.protocol)
-    console().print(table)
+            table.add_row(name, which, value, interval, chance, f"{f.n} {f.counted}")
+    if results:
+        console().print(table)
+    for name, figures in results.items():
+        for which, f in figures.items():
+            console().print(f"{name}, {which}: {f.protocol}.")

@@ -143,7 +143,12 @@ def train(
     state = run.load_state()
     # Around both stages, so that a Ctrl-C during the last iteration of the first is not lost.
     with _patient_interrupt() as asked:
-        if run.settings.get("embedder") is None and not run.embedder_folder.is_dir():
+        given = None if run.embedder_folder.is_dir() else given_embedder(run, records)
+        if given is not None:
+            # A copy of its own: the run it came from may drop that checkpoint.
+            with run.writing():
+                replace(given, generator=None, gender_probe=None).save(run.embedder_folder)
+        elif not run.embedder_folder.is_dir():
             stage = EmbedderStage(records, run.recipe, seed, device)
             outcome = _run_stage(stage, run, reporter, state, limit, deadline, asked)
             if not outcome.finished:
@@ -152,9 +157,7 @@ def train(
                 stage.checkpoint(outcome.iteration).save(run.embedder_folder)
             if asked:
                 return replace(outcome, finished=False, reason="interrupted")
-        embedder = given_embedder(run, records)
-        if embedder is None:
-            embedder = load_checkpoint(run.embedder_folder, need_generator=False)
+        embedder = load_checkpoint(run.embedder_folder, need_generator=False)
         stage = GanStage(records, _held_out(store, records, run), embedder, run.recipe, seed, device)
         return _run_stage(stage, run, reporter, state, limit, deadline, asked)
 

@@ -160,6 +160,8 @@ class Run:
 
     def load_state(self) -> dict | None:
         """The newest checkpoint's training state, or None where there is none."""
+        for leftover in (self.folder / "checkpoints").glob(".*.tmp"):  # of a process killed while it wrote
+            shutil.rmtree(leftover, ignore_errors=True)
         checkpoints = self._checkpoints()
         if not checkpoints:
             return None
