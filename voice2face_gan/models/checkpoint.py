@@ -147,7 +147,9 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = {
-            k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / WEIGHTS).items()
+            # A copy: the file's own mapped pages are read a third slower at every use.
+            k: v.to(torch.float32 if v.is_floating_point() else v.dtype, copy=True)
+            for k, v in load_file(folder / WEIGHTS).items()
         }
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: the checkpoint cannot be read ({first_line(error)}).") from error
