@@ -148,3 +148,23 @@ def test_the_bench(cli, model_folder):
     assert steps <= set(told["steps"]) and "whole, wav to picture" in told["steps"]
     assert all(0 < t["min_ms"] <= t["median_ms"] for t in told["steps"].values())
     assert told["log_mel_ratio"] > 0 and told["checkpoint"] == "painter"
+
+
+def test_a_judge_out_of_its_field_is_named(capsys):
+    """Real faces that the judge misreads bound what its figures can say."""
+    from voice2face_gan.cli.evaluate import _show
+    from voice2face_gan.evaluation.registry import Figure
+
+    about = {"checkpoint": "c", "data": "d", "split": "test", "gender": "all", "trained_on": False}
+    document = {
+        **about,
+        "identities": 1,
+        "clips": 1,
+        "faces": 1,
+        "judge": {"name": "j", "trained_on": "drawings"},
+    }
+    for value, warned in ((52.8, True), (99.0, False)):
+        _show(document, {"gender": {"real": Figure(value, 1, "faces", "protocol", "%")}})
+        shown = " ".join(capsys.readouterr().err.split())
+        assert ("say little about these data" in shown) is warned
+        assert "trained on drawings" in shown

@@ -5,6 +5,7 @@ import click
 from voice2face_gan.cli.console import SEED, console, json_option, open_data, print_json, say
 
 _METRICS = ("fid", "l1", "cosine", "gender")
+_JUDGE_READS = 90.0  # percent of real faces; a judge that reads fewer is out of its field
 
 
 @click.command()
@@ -121,7 +122,11 @@ def _show(document: dict, results: dict) -> None:
         console().print("These people may have been trained on: the figures say nothing of new voices.")
     held_out = document["judge"].get("held_out", {})
     known = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in held_out.items())
-    console().print(f"Judge {document['judge']['name']}, on real faces it never saw: {known}.")
+    trained_on = document["judge"].get("trained_on", "unknown faces")
+    console().print(
+        f"Judge {document['judge']['name']}, trained on {trained_on}; "
+        f"on such faces of people it never saw: {known}."
+    )
     table = Table()
     for title, side in (
         ("metric", "left"),
@@ -143,3 +148,10 @@ def _show(document: dict, results: dict) -> None:
     for name, figures in results.items():
         for which, f in figures.items():
             console().print(f"{name}, {which}: {f.protocol}.")
+    ceiling = results.get("gender", {}).get("real")
+    if ceiling is not None and ceiling.value < _JUDGE_READS:
+        console().print(
+            "Warning: the judge reads the gender of these people's own faces right in "
+            f"{ceiling.value:.1f} % only, so its figures say little about these data: "
+            "it was trained on other faces."
+        )
