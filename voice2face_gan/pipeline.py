@@ -14,7 +14,7 @@ from voice2face_gan.audio.decode import source_name
 from voice2face_gan.audio.features import FeatureSettings
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.audio.voice import VoiceFeatures, voice_features
-from voice2face_gan.data.records import FEMALE, GENDERS, MALE
+from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.errors import CheckpointError, DataError, VoiceToFaceError
 from voice2face_gan.faces.pixels import to_picture, to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
@@ -233,6 +233,3 @@ def _warning(voice: VoiceFeatures) -> str:
             f"only {voice.speech_seconds:.1f} s of speech; {SHORT_SPEECH:.0f} s or more give a steadier face"
         )
     return ""
-
-
-__all__ = ["FEMALE", "MALE", "Heard", "VoiceToFace"]

@@ -189,6 +189,3 @@ class Show:
             self._last_line = now
             left = (self.total - iteration) / max(per_second, 1e-9)
             say(f"{name} {iteration}/{self.total}  {text}  {per_second:.2f} it/s  {left:.0f} s left")
-
-    def note(self, text: str) -> None:
-        console().print(text)

@@ -30,9 +30,6 @@ class Reporter:
     def tick(self, name: str, iteration: int, losses: dict[str, float], per_second: float) -> None:
         """Mean losses since the last tick, and iterations per second."""
 
-    def note(self, text: str) -> None:
-        """A sentence worth showing."""
-
 
 class Stage(Protocol):
     name: str

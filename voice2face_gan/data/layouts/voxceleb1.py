@@ -26,18 +26,17 @@ class VoxCeleb1(PeopleLayout):
     sources = ("AUDIO", "METADATA?", "FACES?")
     split_rule = WEN
     options = {"unmatched": UNMATCHED}
+    title, ids, metadata = "VoxCeleb1 (id10001, ...)", ID1, ("vox1_meta.csv",)
 
     def recognises(self, folder: Path) -> bool:
-        return looks_like(folder, ID1)
+        return looks_like(folder, self.ids)
 
     def _plan(self, sources: list[Path], unmatched: bool = False) -> Plan:
         root, *others = sources
-        known = read_metadata(find_metadata(others, ("vox1_meta.csv",), [root, root.parent]))
-        voices = voice_trees(root, ID1)
+        known = read_metadata(find_metadata(others, self.metadata, [root, root.parent]))
+        voices = voice_trees(root, self.ids)
         if not voices:
-            raise DataError(
-                f"{root}: holds no folders of VoxCeleb1 (id10001, ...); give the folder above them."
-            )
+            raise DataError(f"{root}: holds no folders of {self.title}; give the folder above them.")
         faces: dict[str, list[Tree]] = {}
         for face_root in (path for path in others if path.is_dir()):
             faces |= face_trees(face_root, known)
