@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from voice2face_gan.evaluation import protocol
+from voice2face_gan.evaluation import judges
 
 
 @pytest.fixture(autouse=True)
 def judged_by(judge_folder, monkeypatch):
     """A judge made here instead of the shipped one."""
-    monkeypatch.setattr(protocol, "resource", lambda kind, name: judge_folder)
+    monkeypatch.setattr(judges, "resource", lambda kind, name: judge_folder)
 
 
 def evaluate(cli, *arguments):
@@ -118,7 +118,7 @@ def test_what_cannot_be_evaluated(cli, model_folder, trained, tmp_path, monkeypa
     ):
         result = evaluate(cli, *arguments)
         assert result.code == 2 and words in result.stderr, arguments
-    monkeypatch.setattr(protocol, "resource", lambda kind, name: tmp_path / "no judge")
+    monkeypatch.setattr(judges, "resource", lambda kind, name: tmp_path / "no judge")
     result = evaluate(cli, "--metric", "l1", "--checkpoint", model_folder)
     assert result.code == 2 and "train-judge" in result.stderr
 

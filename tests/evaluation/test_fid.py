@@ -7,7 +7,7 @@ from PIL import Image
 
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute, fid
-from voice2face_gan.evaluation.protocol import Case
+from voice2face_gan.evaluation.case import Case
 from voice2face_gan.evaluation.registry import Options
 
 

@@ -6,40 +6,12 @@ import torch
 
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import METRICS, compute
-from voice2face_gan.evaluation.protocol import Case
 from voice2face_gan.evaluation.registry import Options, mean_over_identities
-
-
-class ReadsPixels:
-    """A judge that cannot err: a face's first pixel says gender (red: 255 female) and age, the others are its
-    embedding."""
-
-    name, about = "reads-pixels", {}
-
-    def read(self, faces, batch=256):
-        h = faces[:, :, 4:8, 4:8].flatten(1)
-        return h, (faces[:, 0, 0, 0] > 0).float(), faces[:, 1, 0, 0] * 50 + 50
-
-
-def people(count: int, gender, seed: int = 0) -> torch.Tensor:
-    """One random face a person, with the gender written into it: uint8 (count, 64, 64, 3)."""
-    faces = torch.from_numpy(
-        np.random.default_rng(seed).integers(40, 200, (count, 64, 64, 3), dtype=np.uint8)
-    )
-    faces[:, 0, 0, 0] = torch.tensor([255 if g == "female" else 0 for g in gender], dtype=torch.uint8)
-    return faces
-
-
-def case(generated, real, who=None, whose=None, gender=None) -> Case:
-    who = np.array([f"p{i}" for i in range(len(generated))]) if who is None else np.array(who)
-    gender = np.array(["female", "male"] * len(who))[: len(who)] if gender is None else np.array(gender)
-    return Case(generated, who, gender, real, who if whose is None else np.array(whose), ReadsPixels())
-
 
 GENDERS = ["female", "male"] * 4
 
 
-def test_identical_faces():
+def test_identical_faces(people, case):
     faces = people(8, GENDERS)
     same = case(faces, faces)
     assert compute("l1", same)["l1"].value == 0
@@ -49,7 +21,7 @@ def test_identical_faces():
     assert set(figures) == {"generated", "generated, female", "generated, male", "real"}
 
 
-def test_l1_of_a_known_shift():
+def test_l1_of_a_known_shift(people, case):
     faces = people(6, GENDERS[:6]).clamp(0, 250)
     assert compute("l1", case(faces + 5, faces))["l1"].value == pytest.approx(5, abs=1e-4)
     black, white = (
@@ -60,7 +32,7 @@ def test_l1_of_a_known_shift():
     assert figure.value == 255 and figure.n == 2 and figure.counted == "clips"
 
 
-def test_l1_averages_faces_then_clips_then_people():
+def test_l1_averages_faces_then_clips_then_people(case):
     """p0: two clips at 10 and 20 from its one face; p1: one clip, at 0 and 40 from its two faces."""
 
     def flat(*values):
@@ -72,7 +44,7 @@ def test_l1_averages_faces_then_clips_then_people():
     assert figure.value == pytest.approx((15 + 20) / 2) and figure.n == 3
 
 
-def test_the_cosine_of_others_is_of_the_same_gender_only():
+def test_the_cosine_of_others_is_of_the_same_gender_only(people, case):
     faces = people(4, ["female", "female", "male", "male"])
     faces[:, 4:8, 4:8] = 128
     faces[0, 4:8, 4:8, 0], faces[1, 4:8, 4:8, 0] = 255, 0  # opposite in their embeddings, but for rounding
@@ -82,12 +54,12 @@ def test_the_cosine_of_others_is_of_the_same_gender_only():
     assert figures["other"].value == pytest.approx((-1 - 1 + 1 + 1) / 4, abs=0.02)
 
 
-def test_a_single_person_has_no_others():
+def test_a_single_person_has_no_others(people, case):
     faces = people(1, ["female"])
     assert set(compute("cosine", case(faces, faces))) == {"cosine"}
 
 
-def test_gender_counts_people_not_clips():
+def test_gender_counts_people_not_clips(people, case):
     """p0 (female): 3 clips right, 1 wrong; p1 (male): its one clip wrong."""
     generated = people(5, ["female", "female", "female", "male", "female"])
     real = people(2, ["female", "male"])
@@ -99,7 +71,7 @@ def test_gender_counts_people_not_clips():
     assert figures["real"].value == 100 and figures["real"].chance == 50 and figures["real"].unit == "%"
 
 
-def test_unknown_genders_are_left_out():
+def test_unknown_genders_are_left_out(people, case):
     faces = people(3, ["female", "male", "male"])
     figures = compute("gender", case(faces, faces, gender=["female", "male", ""]))
     assert figures["generated"].n == 2 and figures["generated"].value == 100
@@ -137,7 +109,7 @@ def test_the_seed_decides_the_interval():
 # Names
 
 
-def test_every_metric_says_how_it_was_made():
+def test_every_metric_says_how_it_was_made(people, case):
     assert {"fid", "l1", "cosine", "gender"} <= set(METRICS)
     faces = people(8, GENDERS)
     for name in ("l1", "cosine", "gender"):

@@ -91,7 +91,7 @@ def evaluate(
 def _draw(case, path) -> None:
     """The first people of the case: a face of their own above, the face from their first voice below."""
     from voice2face_gan.errors import OutputError
-    from voice2face_gan.evaluation.protocol import sheet
+    from voice2face_gan.evaluation.case import sheet
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

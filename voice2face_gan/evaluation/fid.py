@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from voice2face_gan.errors import MetricError, first_line
-from voice2face_gan.evaluation.protocol import Case
+from voice2face_gan.evaluation.case import Case
 from voice2face_gan.evaluation.registry import Figure, Options, metric
 from voice2face_gan.faces.pixels import to_unit
 

@@ -8,32 +8,30 @@ import numpy as np
 
 from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.protocol import Case
-from voice2face_gan.evaluation.registry import Figure, Options, mean_over_identities, metric
-from voice2face_gan.faces.pixels import to_unit
+from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.registry import Figure, Options, clip_figures, mean_over_identities, metric
 
 
 @metric("gender")
 def gender(case: Case, options: Options) -> dict[str, Figure]:
-    label = dict(zip(case.generated_identity.tolist(), case.generated_gender.tolist(), strict=True))
-    parts = {
-        "generated": (case.generated, case.generated_identity),
-        "real": (case.real, case.real_identity),
-    }
-    figures = {}
-    for kind, (faces, identity) in parts.items():
-        truth = np.array([label[name] for name in identity.tolist()])
-        right = (case.judge.read(to_unit(faces))[1].numpy() > 0.5) == (truth == FEMALE)
-        known = np.isin(truth, GENDERS)
-        if not known.any():
-            raise MetricError("gender agreement needs gender labels, and these data have none.")
-        for group in ("all", *GENDERS) if kind == "generated" else ("all",):
-            chosen = known if group == "all" else truth == group
-            if not chosen.any():
-                continue
-            mean, low, high = mean_over_identities(100.0 * right[chosen], identity[chosen], options.seed)
-            name = kind if group == "all" else f"{kind}, {group}"
-            counted = "clips" if kind == "generated" else "faces"
-            protocol = f"{kind} faces on which {case.judge.name} sees the labelled gender"
-            figures[name] = Figure(mean, int(chosen.sum()), counted, protocol, "%", low, high, chance=50.0)
+    generated, real = case.reading("generated"), case.reading("real")
+    if generated.female is None:
+        raise MetricError(f"the judge {case.judge.name} does not read gender.")
+    if not np.isin(case.generated_gender, GENDERS).any():
+        raise MetricError("gender agreement needs gender labels, and these data have none.")
+    protocol = f"generated faces on which {case.judge.name} sees the labelled gender"
+    right = agreement(generated.female, case.generated_gender)
+    figures = clip_figures(case, "generated", right, protocol, options, unit="%", chance=50.0)
+    truth = case.real_gender
+    known = np.isin(truth, GENDERS)
+    right = agreement(real.female[known], truth[known])
+    mean, low, high = mean_over_identities(right, case.real_identity[known], options.seed)
+    protocol = f"real faces on which {case.judge.name} sees the labelled gender"
+    figures["real"] = Figure(mean, int(known.sum()), "faces", protocol, "%", low, high, chance=50.0)
     return figures
+
+
+def agreement(female: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Percent, float (N,): 100 where P(female) is on the label's side, 0 where not, NaN without a label."""
+    right = np.where((female > 0.5) == (label == FEMALE), 100.0, 0.0)
+    return np.where(np.isin(label, GENDERS), right, np.nan)

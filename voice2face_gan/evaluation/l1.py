@@ -5,10 +5,8 @@ then over the faces, then over the speaker's clips, then over speakers. Lower is
 Source: Ain Shams poster 2023, Table 2 (its scale and sample counts are not stated).
 """
 
-import numpy as np
-
-from voice2face_gan.evaluation.protocol import Case
-from voice2face_gan.evaluation.registry import Figure, Options, mean_over_identities, metric
+from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.registry import Figure, Options, clip_figures, metric
 
 
 @metric("l1")
@@ -16,6 +14,5 @@ def l1(case: Case, options: Options) -> dict[str, Figure]:
     generated, real = case.generated.float(), case.real.float()
     own = case.own_faces()
     values = [float((real[mine] - face).abs().mean()) for face, mine in zip(generated, own, strict=True)]
-    mean, low, high = mean_over_identities(np.array(values), case.generated_identity, options.seed)
     protocol = "mean absolute pixel difference (0-255) of a clip's face and its speaker's own faces"
-    return {"l1": Figure(mean, len(values), "clips", protocol, low=low, high=high)}
+    return clip_figures(case, "l1", values, protocol, options)

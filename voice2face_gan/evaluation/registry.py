@@ -10,7 +10,7 @@ import numpy as np
 from voice2face_gan.errors import MetricError
 
 if TYPE_CHECKING:
-    from voice2face_gan.evaluation.protocol import Case
+    from voice2face_gan.evaluation.case import Case
 
 RESAMPLINGS = 1000
 
@@ -38,7 +38,14 @@ class Figure:
     chance: float | None = None
 
     def to_dict(self) -> dict:
-        return {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(self).items()}
+        """For JSON: a number that is not finite becomes None."""
+        return {k: _plain(v) for k, v in asdict(self).items()}
+
+
+def _plain(value):
+    if isinstance(value, (float, np.floating)):
+        return round(float(value), 6) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
 
 
 @dataclass
@@ -46,11 +53,19 @@ class Options:
     """What a metric may be given besides pictures.
 
     Attributes:
+        feature: "inception", "dlib", "trunk", or "auto": Inception if its weights are here, else a stand-in.
         inception_weights: path of pytorch-fid's Inception weights, or None to look where torch caches them.
-        seed: of resampling.
+        gallery: identities in a retrieval gallery; 0 for all of them.
+        seconds: lengths of speech that `duration` tries.
+        inner: metrics that `duration` computes at each length.
+        seed: of resampling and of every random choice.
     """
 
+    feature: str = "auto"
     inception_weights: Path | None = None
+    gallery: int = 0
+    seconds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    inner: tuple[str, ...] = ("gender", "matching")
     seed: int = 0
 
 
@@ -91,6 +106,44 @@ def mean_over_identities(
     """
     names, labels = np.unique(identity, return_inverse=True)
     means = np.bincount(labels, values) / np.bincount(labels)
-    drawn = np.random.default_rng(seed).integers(len(names), size=(RESAMPLINGS, len(names)))
+    drawn = resampled(len(names), seed)
     low, high = np.quantile(means[drawn].mean(axis=1), [0.025, 0.975])
     return float(means.mean()), float(low), float(high)
+
+
+def resampled(identities: int, seed: int, times: int = RESAMPLINGS) -> np.ndarray:
+    """int64 (times, identities): identities drawn with replacement, for an interval."""
+    return np.random.default_rng(seed).integers(identities, size=(times, identities))
+
+
+def clip_figures(
+    case: "Case",
+    name: str,
+    values: np.ndarray,
+    protocol: str,
+    options: Options,
+    *,
+    unit: str = "",
+    chance: float | None = None,
+    counted: str = "clips",
+) -> dict[str, Figure]:
+    """Figures of one value a generated face: `name` over all of them, and "name, female" and "name, male".
+
+    Each is the mean of the identities' means; a value that is not finite is left out.
+
+    Args:
+        values: float (clips,).
+    Raises:
+        MetricError: no value is finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    figures = {}
+    for suffix, chosen in case.genders():
+        kept = chosen & np.isfinite(values)
+        if kept.any():
+            identity = case.generated_identity[kept]
+            mean, low, high = mean_over_identities(values[kept], identity, options.seed)
+            figures[name + suffix] = Figure(mean, int(kept.sum()), counted, protocol, unit, low, high, chance)
+    if not figures:
+        raise MetricError(f"{name}: there is nothing to compare in these data.")
+    return figures

@@ -1,0 +1,53 @@
+"""What every judge is: something fixed that reads faces, and was not trained with what it judges."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass
+class Reading:
+    """What a judge reads in N faces.
+
+    Attributes:
+        embedding: float32 (N, D), not normalised.
+        female: float32 (N,), probability of the label "female"; None where the judge does not read gender.
+        age: float32 (N,), years; None where the judge does not read age.
+        found: bool (N,), where the judge found a face at all; what it reads in the others is a guess.
+    """
+
+    embedding: np.ndarray
+    female: np.ndarray | None
+    age: np.ndarray | None
+    found: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+    def __getitem__(self, keep: np.ndarray) -> "Reading":
+        """The faces that a mask or indices name."""
+        parts = (self.embedding, self.female, self.age, self.found)
+        return Reading(*(None if part is None else part[keep] for part in parts))
+
+    def unit(self, centre: np.ndarray | float = 0.0) -> np.ndarray:
+        """float32 (N, D): embeddings less `centre`, of unit length (zero stays zero)."""
+        moved = self.embedding - centre
+        length = np.linalg.norm(moved, axis=1, keepdims=True)
+        return moved / np.where(length > 0, length, 1)
+
+
+class FaceJudge(Protocol):
+    """A judge.
+
+    Attributes:
+        name: as results print it; with a hash of its weights where it has any.
+        about: what it was trained on ("trained_on") and its figures on people it never saw ("held_out").
+    """
+
+    name: str
+    about: dict
+
+    def read(self, faces: Tensor) -> Reading:
+        """Faces uint8 (N, side, side, 3), aligned to the template of faces/align.py, to what it reads."""
