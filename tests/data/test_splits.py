@@ -2,9 +2,12 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
+from voice2face_gan.data.records import Record
 from voice2face_gan.data.splits import (
+    held_out_clips,
     official_split,
     read_split_list,
     seeded_split,
@@ -12,6 +15,7 @@ from voice2face_gan.data.splits import (
     split_identities,
     wen_split,
 )
+from voice2face_gan.data.store import Store, StoreWriter
 from voice2face_gan.errors import DataError
 
 PEOPLE = {f"p{i:03d}": "female" if i < 60 else "male" for i in range(100)}
@@ -124,3 +128,21 @@ def test_lists_that_are_none(text, words, tmp_path):
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(DataError, match=words):
         read_split_list(tmp_path / "list.txt", ["a", "b"])
+
+
+def test_the_last_voice_of_who_has_two_is_held_out(tmp_path):
+    """a: three voices, then a face alone; b: two, mixed with a's; c: one voice; d: two faces, no voice."""
+    mel, face = np.ones((4, 9), np.float32), np.zeros((8, 8, 3), np.uint8)
+    rows = ["a1 v", "b1 v f", "a2 v f", "c1 v f", "a3 v", "d1 f", "b2 v f", "a4 f", "d2 f"]
+    with StoreWriter(tmp_path / "s", {"n_mels": 4, "hop_ms": 10}, side=8) as writer:
+        for row in rows:
+            name, *has = row.split()
+            writer.add(Record(name, name[0]), mel if "v" in has else None, face if "f" in has else None)
+        writer.finish()
+    store = Store(tmp_path / "s")
+    mask = held_out_clips(store)
+    assert mask.dtype == bool and store.source[mask].tolist() == ["a3", "b2"]
+    voices = store.select(store.has_voice)
+    assert voices.source[held_out_clips(voices)].tolist() == ["a3", "b2"]
+    assert not held_out_clips(store.select(~store.has_voice)).any()
+    assert not held_out_clips(store.select(np.zeros(len(store), dtype=bool))).any()

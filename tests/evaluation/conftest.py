@@ -59,3 +59,23 @@ def case():
         return Case(generated, who, gender, real, whose, more.pop("judge", ReadsPixels()), **more)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """pytorch-fid's Inception with random weights, saved as its release file is."""
+    from pytorch_fid import inception as module
+
+    kept = {}
+
+    def catch(net, state, *_, **__):
+        kept.update(net.state_dict())
+
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(torch.nn.Module, "load_state_dict", catch)
+        module.fid_inception_v3()
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    torch.save(kept, path)
+    return path

@@ -17,6 +17,7 @@ import numpy as np
 from voice2face_gan.data.layouts.tables import read_text
 from voice2face_gan.data.names import first_letter, normalise_name
 from voice2face_gan.data.records import SPLITS
+from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 
 RULES = ("wen-letters", "official", "seeded")
@@ -160,6 +161,21 @@ def shared_videos(split: dict[str, str], groups: Iterable[tuple[str, str]]) -> s
             stays = next(side for side in ("test", "val", "train") if side in sides)
             left_out |= {(name, video) for name in names if split[name] != stays}
     return left_out
+
+
+def held_out_clips(store: Store) -> np.ndarray:
+    """Clips that training may leave out, to ask later whether people, not clips, were learnt: the last voice,
+    in the order of the records, of each identity with two voices or more.
+
+    Returns:
+        bool (records,).
+    """
+    voices = np.flatnonzero(store.has_voice)
+    # The first of each identity from the end on is its last.
+    _, first, counts = np.unique(store.identity[voices][::-1], return_index=True, return_counts=True)
+    mask = np.zeros(len(store), dtype=bool)
+    mask[voices[::-1][first[counts > 1]]] = True
+    return mask
 
 
 def read_split_list(path: Path, identities: Iterable[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A case: generated faces beside the real faces of the same people, and the judge that reads both."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,12 +47,18 @@ class Case:
     voices: Store | None = None
     store: Store | None = None
     _readings: dict[str, Reading] = field(default_factory=dict, repr=False)
+    _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)  # evaluation/sets.py
 
     def reading(self, which: str) -> Reading:
         """What the judge reads in the "generated" or in the "real" faces; read once."""
         if which not in self._readings:
             self._readings[which] = self.judge.read(getattr(self, which))
         return self._readings[which]
+
+    @property
+    def was_read(self) -> bool:
+        """Whether the judge has read the real faces."""
+        return "real" in self._readings
 
     @property
     def real_gender(self) -> np.ndarray:
@@ -69,12 +75,17 @@ class Case:
                 yield f", {gender}", chosen
 
     def by_gender(self) -> Iterator[tuple[str, "Case"]]:
-        """(suffix of a figure's name, case): the whole case, then the part of each gender, for figures of
-        whole sets such as FID."""
+        """(suffix of a figure's name, case): the whole case, then the part of each gender."""
+        for suffix, clips, faces in self.masks():
+            yield suffix, self if not suffix else self.part(clips, faces)
+
+    def masks(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """(suffix of a figure's name, mask of the clips, mask of the real faces): all of them, then those of
+        each gender, for figures of whole sets such as FID."""
         real_gender = self.real_gender
         for suffix, clips in self.genders():
-            gender = suffix.removeprefix(", ")
-            yield suffix, self if not suffix else self.part(clips, real_gender == gender)
+            every = np.ones(len(self.real), dtype=bool)
+            yield suffix, clips, every if not suffix else real_gender == suffix.removeprefix(", ")
 
     def part(self, clips: np.ndarray, faces: np.ndarray) -> "Case":
         """The clips and real faces where the masks are true, with what was read in them."""
@@ -92,7 +103,21 @@ class Case:
             voices=None if self.voices is None else self.voices.select(clips),
             store=self.store,
             _readings=readings,
+            _features={k: x[clips if k[0] == "generated" else faces] for k, x in self._features.items()},
         )
+
+    def remade(self, generated: Tensor) -> "Case":
+        """The case with other faces of the same voices, and with what was read in the real ones."""
+        readings = {k: v for k, v in self._readings.items() if k == "real"}
+        features = {k: v for k, v in self._features.items() if k[0] == "real"}
+        return replace(self, generated=generated, _readings=readings, _features=features)
+
+    def speakers(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each speaker who has real faces: indices of the speaker's clips, and of those faces."""
+        for name in np.unique(self.generated_identity):
+            own = np.flatnonzero(self.real_identity == name)
+            if len(own):
+                yield np.flatnonzero(self.generated_identity == name), own
 
     def own_faces(self) -> list[np.ndarray]:
         """For each clip, the indices of its speaker's real faces."""

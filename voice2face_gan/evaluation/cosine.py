@@ -8,20 +8,25 @@ Source: Ain Shams poster 2023, Table 2 (its embedder is not stated).
 
 import numpy as np
 
+from voice2face_gan.data.records import GENDERS
 from voice2face_gan.evaluation.case import Case
 from voice2face_gan.evaluation.registry import Figure, Options, clip_figures, metric
 
 
 @metric("cosine")
 def cosine(case: Case, options: Options) -> dict[str, Figure]:
-    similarity = case.reading("generated").unit() @ case.reading("real").unit().T
+    generated, real = case.reading("generated").unit(), case.reading("real").unit().astype(np.float64)
     real_gender = case.real_gender
-    own, other = [], []
-    for row, name, sex in zip(similarity, case.generated_identity, case.generated_gender, strict=True):
-        mine = case.real_identity == name
-        own.append(row[mine].mean())
-        rest = ~mine & (real_gender == sex)
-        other.append(row[rest].mean() if rest.any() else np.nan)
+    own, other = np.full((2, len(generated)), np.nan)
+    # The mean of cosines with many faces is the product with the mean of their unit vectors.
+    of_gender = {g: (real[real_gender == g].sum(axis=0), (real_gender == g).sum()) for g in GENDERS}
+    for clips, mine in case.speakers():
+        total = real[mine].sum(axis=0)
+        own[clips] = generated[clips] @ total / len(mine)
+        gender = case.generated_gender[clips[0]]
+        if gender in GENDERS and of_gender[gender][1] > len(mine):
+            everyone, faces = of_gender[gender]
+            other[clips] = generated[clips] @ (everyone - total) / (faces - len(mine))
     protocol = f"cosine of a clip's face and its speaker's own faces in {case.judge.name}"
     figures = clip_figures(case, "cosine", own, protocol, options)
     if np.isfinite(other).any():

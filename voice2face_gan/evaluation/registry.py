@@ -1,7 +1,7 @@
 """Metrics by name, and what a figure is."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,7 @@ class Options:
         seconds: lengths of speech that `duration` tries.
         inner: metrics that `duration` computes at each length.
         seed: of resampling and of every random choice.
+        notes: sentences for people, which metrics add to and whoever asked for them prints.
     """
 
     feature: str = "auto"
@@ -67,6 +68,12 @@ class Options:
     seconds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     inner: tuple[str, ...] = ("gender", "matching")
     seed: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        """Add a sentence, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
 
 METRICS: dict[str, Callable[["Case", Options], dict[str, Figure]]] = {}
@@ -126,6 +133,7 @@ def clip_figures(
     unit: str = "",
     chance: float | None = None,
     counted: str = "clips",
+    counts: np.ndarray | None = None,
 ) -> dict[str, Figure]:
     """Figures of one value a generated face: `name` over all of them, and "name, female" and "name, male".
 
@@ -133,17 +141,20 @@ def clip_figures(
 
     Args:
         values: float (clips,).
+        counts: int (clips,), of how many things each value is the mean, which `counted` names; default one.
     Raises:
         MetricError: no value is finite.
     """
     values = np.asarray(values, dtype=np.float64)
+    counts = np.ones(len(values), dtype=np.int64) if counts is None else counts
     figures = {}
     for suffix, chosen in case.genders():
         kept = chosen & np.isfinite(values)
         if kept.any():
             identity = case.generated_identity[kept]
             mean, low, high = mean_over_identities(values[kept], identity, options.seed)
-            figures[name + suffix] = Figure(mean, int(kept.sum()), counted, protocol, unit, low, high, chance)
+            n = int(counts[kept].sum())
+            figures[name + suffix] = Figure(mean, n, counted, protocol, unit, low, high, chance)
     if not figures:
         raise MetricError(f"{name}: there is nothing to compare in these data.")
     return figures
