@@ -25,6 +25,8 @@ TINY = {
     "data.crop_frames": [100, 200],
     "embedder.crop_frames": [100, 200],
     "run.precision": "fp32",
+    "run.tensorboard": False,
+    "run.evaluate_every": 0,
 }
 
 
@@ -73,12 +75,14 @@ def new_run(tiny_settings):
     from voice2face_gan.training.recipe import load_recipe
     from voice2face_gan.training.run import Run
 
-    def make(root, iterations: int = 10, embedder=None, seed: int = 0, **more):
+    def make(root, iterations: int = 10, embedder=None, seed: int = 0, init=None, **more):
         more.setdefault("embedder__iterations", iterations)
         more.setdefault("gan__iterations", iterations)
         recipe = load_recipe("wen2019", tiny_settings(**more))
         settings = {"data": "builtin:20", "gender": recipe.data.gender, "seed": seed, "iterations": None}
-        return Run.create(root, recipe, settings | {"embedder": None if embedder is None else str(embedder)})
+        given = {"embedder": embedder, "init": init}
+        settings |= {k: None if v is None else str(v) for k, v in given.items()}
+        return Run.create(root, recipe, settings)
 
     return make
 

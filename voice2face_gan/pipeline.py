@@ -146,10 +146,26 @@ class VoiceToFace:
         return condition(self.embedder(log_mel[None].to(self.device)), self.config)[0].cpu()
 
     @torch.inference_mode()
-    def decode(self, e: Tensor) -> Tensor:
-        """Faces of embeddings: (B, embedding) -> uint8 (B, side, side, 3)."""
-        parts = [self.generator(part.to(self.device)) for part in e.split(_BATCH)]
+    def decode(self, e: Tensor, z: Tensor | None = None) -> Tensor:
+        """Faces of embeddings: (B, embedding) -> uint8 (B, side, side, 3).
+
+        Args:
+            z: (B, z_dim) noise for a generator that takes some; default `noise(B)`.
+        """
+        z = self.noise(len(e)) if z is None else z
+        if z is None:
+            parts = [self.generator(part.to(self.device)) for part in e.split(_BATCH)]
+        else:
+            pairs = zip(e.split(_BATCH), z.split(_BATCH), strict=True)
+            parts = [self.generator(a.to(self.device), b.to(self.device)) for a, b in pairs]
         return to_uint8(torch.cat(parts)).cpu()
+
+    def noise(self, count: int, seed: int = 0) -> Tensor | None:
+        """z (count, z_dim), standard normal, decided by the seed; None for a generator that takes none."""
+        size = getattr(self.config, "z_dim", 0)
+        if not size:
+            return None
+        return torch.randn((count, size), generator=torch.Generator().manual_seed(seed))
 
     def female(self, e: Tensor) -> float | None:
         """Probability of the label "female" for an embedding (embedding,), None without a probe."""
@@ -196,7 +212,9 @@ class VoiceToFace:
         faces = iter(())
         if good:
             e = torch.cat([self._variants(self.towards(e, gender), variants, seed) for _, _, e in good])
-            faces = iter(self.decode(e).split(variants))
+            z = self.noise(variants, seed)
+            z = None if z is None else z.repeat(len(good), 1)
+            faces = iter(self.decode(e, z).split(variants))
         for item in group:
             if isinstance(item, VoiceToFaceError):
                 yield item

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -51,14 +52,14 @@ def test_a_run_from_the_command_line(cli, tiny):
     about = json.loads((run / "run.json").read_text())
     assert about["seed"] == 3 and about["data"] == "builtin:20" and about["gender"] == "all"
     assert about["recipe"]["gan"]["batch"] == 8
-    assert "14 identities (8 female, 6 male), 56 voices" in result.stderr
+    assert "14 identities (8 female, 6 male), 42 voices" in result.stderr
     assert "generate CLIP --checkpoint" in result.stderr
     assert load_checkpoint(told["checkpoint"]).info["iteration"] == 4
 
 
 def test_gender_says_how_many_remain(cli, tiny):
     result = cli("train", *tiny(), "--iterations", 2, "--gender", "female")
-    assert result.code == 0 and "8 identities (8 female), 32 voices" in result.stderr
+    assert result.code == 0 and "8 identities (8 female), 24 voices" in result.stderr
     (run,) = (cli.here / "runs").iterdir()
     assert run.name.endswith("-female-b8")
     checkpoint = load_checkpoint(run)
@@ -121,6 +122,7 @@ def test_a_folder_of_runs_that_cannot_be_written(cli, tiny):
         ("--set", "gan.lr=1"),
         ("--seed", "1"),
         ("--embedder", "x"),
+        ("--init", "x"),
     ],
 )
 def test_what_a_run_was_started_with_cannot_be_changed(cli, run_copy, option, value):
@@ -205,3 +207,76 @@ def test_a_full_disk_ends_in_a_sentence(cli, tiny, store, full_disk):
 def test_a_cache_that_cannot_be_written(cli, monkeypatch):
     monkeypatch.setenv("V2F_CACHE", "/proc/nowhere")
     assert "/proc/nowhere" in error(cli("train", "--data", "builtin:10"))
+
+
+def test_fine_tuning_takes_the_recipe_of_what_it_starts_from(cli, tiny, trained):
+    result = cli(
+        "train", "--data", "builtin:20", "--init", trained, "--iterations", 2, "--gender", "male", "--json"
+    )
+    assert result.code == 0, result.stderr
+    told = json.loads(result.stdout)
+    about = json.loads((cli.here / told["run"] / "run.json").read_text())
+    assert about["init"] == str((trained / "checkpoints" / "gan-0000030").resolve())
+    assert about["recipe"]["model"]["generator_channels"] == [32, 16, 16, 8, 8]
+    assert about["recipe"]["data"]["gender"] == about["gender"] == "male" and told["stage"] == "gan"
+    assert f"Starts from {about['init']}." in result.stderr
+    first = load_checkpoint(cli.here / told["run"] / "checkpoints" / "gan-0000000").generator.state_dict()
+    given = load_checkpoint(trained).generator.state_dict()
+    assert all((first[name] == value).all() for name, value in given.items())
+    assert cli("train", "--resume", "--iterations", 3).code == 0
+
+
+def test_what_cannot_be_fine_tuned(cli, tiny, trained):
+    result = cli("train", *tiny(model__kernel=3), "--recipe", "wen2019", "--init", trained)
+    assert "does not fit the recipe wen2019: its model.kernel is 4, the recipe's 3" in error(result)
+    assert "give either --init or --embedder" in error(cli("train", "--init", trained, "--embedder", trained))
+    assert "no such checkpoint" in error(cli("train", "--init", "nowhere"))
+    assert not (cli.here / "runs").exists()
+
+
+def test_figures_while_training(cli, tiny, store):
+    """Of validation people, by the shipped judge; the best checkpoint can be named."""
+    options = tiny(run__evaluate_every=2, run__keep=1, run__best="gender")
+    result = cli("train", *options, "--iterations", 5, "--json")
+    assert result.code == 0, result.stderr
+    run = cli.here / json.loads(result.stdout)["run"]
+    records = [json.loads(line) for line in (run / "evaluation.jsonl").read_text().splitlines()]
+    assert [(x["stage"], x["iteration"], x["split"]) for x in records] == [
+        ("gan", i, "val") for i in (2, 4, 5)
+    ]
+    for record in records:
+        assert record["clips"] == 8 and record["identities"] == 2
+        assert 0 <= record["metrics"]["gender"]["generated"]["value"] <= 100
+    assert result.stderr.count("validation people: ") == 3 and "(the best so far)" in result.stderr
+    best = json.loads((run / "best.json").read_text())
+    values = {x["iteration"]: x["metrics"]["gender"]["generated"]["value"] for x in records}
+    assert best["gender"] == max(values.values()) == values[best["iteration"]]
+    assert load_checkpoint(run / "best").info["iteration"] == best["iteration"]
+
+
+def test_without_validation_people_no_figures(cli, tiny, store, tmp_path):
+    from voice2face_gan.data.store import Store
+
+    shutil.copytree(store.folder, tmp_path / "some")
+    text = (tmp_path / "some" / "records.csv").read_text().replace(",val", ",train")
+    (tmp_path / "some" / "records.csv").write_text(text)
+    assert "val" not in Store(tmp_path / "some").split
+    options = [x for x in tiny(run__evaluate_every=2) if x != "builtin:20"]
+    result = cli("train", "--data", tmp_path / "some", *options[1:], "--iterations", 2)
+    assert result.code == 0 and "No figures while training" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("run.evaluate_evry=5", "did you mean 'run.evaluate_every'"),
+        ("run.keeep=5", "did you mean 'run.keep'"),
+        ("run.best=gendr", "did you mean 'gender'"),
+        ("run.tensorbord=true", "did you mean 'run.tensorboard'"),
+        ("run.tensorboard=maybe", "run.tensorboard must be 'auto', true or false"),
+        ("run.evaluate_every=-1", "run.evaluate_every must be 0 or more"),
+        ("data.hold_out_clip=1", "must be true or false"),
+    ],
+)
+def test_keys_of_a_run_are_checked(cli, key, hint):
+    assert hint in error(cli("train", "--data", "builtin:20", "--set", key))

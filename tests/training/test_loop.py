@@ -14,8 +14,9 @@ from voice2face_gan.data.store import Store, StoreWriter
 from voice2face_gan.errors import CheckpointError, DataError, TrainingError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.training import gan, speaker
-from voice2face_gan.training.loop import Reporter, train, training_records
-from voice2face_gan.training.run import Run
+from voice2face_gan.training.loop import Reporter, train
+from voice2face_gan.training.material import given_nets, training_records
+from voice2face_gan.training.run import Run, read_state
 
 CPU = torch.device("cpu")
 
@@ -78,8 +79,13 @@ def whole(tmp_path_factory, store, new_run):
     return run
 
 
+def losses(run: Run) -> list[dict]:
+    """The log without what depends on the clock."""
+    return [{k: v for k, v in x.items() if k not in ("per_second", "seconds_left")} for x in log(run)]
+
+
 def same_losses(a: Run, b: Run) -> bool:
-    return [{**line, "per_second": 0} for line in log(a)] == [{**line, "per_second": 0} for line in log(b)]
+    return losses(a) == losses(b)
 
 
 def test_what_a_run_leaves(whole):
@@ -267,6 +273,150 @@ def test_an_embedder_that_does_not_fit_is_refused(trained, tmp_path, store, new_
         train(new_run(tmp_path, embedder=tmp_path / "nowhere"), store, CPU)
 
 
+# Nets that are fine-tuned
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory, store, new_run):
+    """A run that has learnt to paint something like a face."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    more = {"gan__pixel": 10.0, "gan__fool": 0.0, "gan__likeness": 0.0, "gan__lr": 3e-3, "gan__ema": 0.9}
+    run = new_run(tmp_path_factory.mktemp("teacher"), 40, embedder__iterations=4, **more)
+    train(run, store, CPU)
+    torch.set_num_threads(before)
+    return run.folder
+
+
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+FINE = {"gan__pixel": 10.0, "run__log_every": 1, "gan__ema": 0.9}
+
+
+def test_fine_tuning_starts_from_the_nets_given(teacher, tmp_path, store, new_run, monkeypatch):
+    monkeypatch.setattr(speaker.EmbedderStage, "step", lambda *_: pytest.fail("the embedder was trained"))
+    run = new_run(tmp_path, 5, init=teacher, data__gender="female", **FINE)
+    assert train(run, store, CPU).finished
+    given, first = load_checkpoint(teacher), load_checkpoint(run.folder / "checkpoints" / "gan-0000000")
+    for net in ("generator", "embedder"):
+        assert equal(getattr(given, net).state_dict(), getattr(first, net).state_dict())
+    assert torch.equal(given.gender_probe, first.gender_probe)  # women alone cannot give another
+    assert not equal(given.generator.state_dict(), load_checkpoint(run.folder).generator.state_dict())
+    theirs, ours = (read_state(c.folder) for c in (given, first))
+    assert equal(theirs["trunk"], ours["trunk"]) and equal(theirs["discriminator"], ours["discriminator"])
+    assert len(theirs["classifier"]["model.bias"]) == 14 and len(ours["classifier"]["model.bias"]) == 8
+    assert not ours["generator_optimiser"]["state"]
+
+
+def test_fine_tuning_starts_lower_than_from_nothing(teacher, tmp_path, store, new_run):
+    fine, scratch = new_run(tmp_path, 1, init=teacher, **FINE), new_run(tmp_path, 1, embedder=teacher, **FINE)
+    for run in (fine, scratch):
+        train(run, store, CPU)
+    assert log(fine)[0]["G_pixel"] < 0.8 * log(scratch)[0]["G_pixel"]
+
+
+def test_a_checkpoint_without_training_state_gives_its_generator(model_folder, tmp_path, store, new_run):
+    run = new_run(tmp_path, 2, init=model_folder)
+    train(run, store, CPU)
+    first = load_checkpoint(run.folder / "checkpoints" / "gan-0000000")
+    assert equal(load_checkpoint(model_folder).generator.state_dict(), first.generator.state_dict())
+
+
+def test_fine_tuning_killed_and_resumed_equals_uninterrupted(teacher, tmp_path, store, new_run):
+    whole, run = (new_run(tmp_path, 6, init=teacher, **FINE) for _ in range(2))
+    train(whole, store, CPU)
+    with pytest.raises(RuntimeError, match="as if killed"):
+        train(run, store, CPU, At("gan", 3, crash))
+    assert train(Run.open(run.folder), store, CPU).finished
+    assert final_bytes(run) == final_bytes(whole) and same_losses(run, whole)
+
+
+def test_nets_that_do_not_fit_the_recipe_are_refused(teacher, tmp_path, store, new_run):
+    wrong = {"model__generator_output": "tanh", "model__kernel": 3, "model__generator_channels": [8] * 5}
+    for key, value in wrong.items():
+        name = key.replace("__", ".")
+        with pytest.raises(
+            CheckpointError, match=rf"does not fit the recipe wen2019: its {name} is.*--recipe"
+        ):
+            given_nets(new_run(tmp_path, init=teacher, **{key: value}))
+    with pytest.raises(CheckpointError, match="voice embedder alone"):
+        given_nets(new_run(tmp_path, init=teacher / "embedder"))
+    assert given_nets(new_run(tmp_path)) is None
+
+
+# Figures on the way
+
+
+class Judge:
+    """Gives each checkpoint the figure that was set for its iteration; remembers what it was asked."""
+
+    def __init__(self, values: dict[int, float], fails_at: int = 0):
+        self.values, self.fails_at, self.asked = values, fails_at, []
+
+    def __call__(self, folder):
+        iteration = load_checkpoint(folder).info["iteration"]
+        torch.rand(100)  # a metric may draw what it likes
+        if iteration == self.fails_at:
+            self.fails_at = 0
+            crash()
+        self.asked.append(iteration)
+        return {"split": "val", "metrics": {"fid": {"fid_trunk": {"value": self.values[iteration]}}}}
+
+
+def figures(run: Run) -> list[tuple[int, float]]:
+    return [(x["iteration"], x["metrics"]["fid"]["fid_trunk"]["value"]) for x in run.evaluations()]
+
+
+MEASURED = SETTINGS | {"run__evaluate_every": 5, "run__keep": 1}
+
+
+def test_figures_while_training_choose_the_best(whole, tmp_path, store, new_run):
+    run, judge, told = new_run(tmp_path, **MEASURED), Judge({5: 3.0, 10: 2.0, 12: 7.0}), []
+    reporter = At()
+    reporter.evaluated = lambda *what: told.append(what)
+    assert train(run, store, CPU, reporter, evaluate=judge).finished
+    assert judge.asked == [5, 10, 12] and figures(run) == [(5, 3.0), (10, 2.0), (12, 7.0)]
+    assert told == [
+        ("gan", 5, {"fid_trunk": 3.0}, True),
+        ("gan", 10, {"fid_trunk": 2.0}, True),
+        ("gan", 12, {"fid_trunk": 7.0}, False),
+    ]
+    assert sorted(p.name for p in (run.folder / "checkpoints").iterdir()) == ["gan-0000010", "gan-0000012"]
+    assert load_checkpoint(run.folder / "best").info["iteration"] == 10
+    assert final_bytes(run) == final_bytes(whole), "to measure has changed what is trained"
+
+
+def test_figures_that_a_kill_left_undone_are_computed_on_resuming(whole, tmp_path, store, new_run):
+    run, judge = new_run(tmp_path, **MEASURED), Judge({5: 3.0, 10: 2.0, 12: 7.0}, fails_at=10)
+    with pytest.raises(RuntimeError, match="as if killed"):
+        train(run, store, CPU, evaluate=judge)
+    assert figures(run) == [(5, 3.0)] and run.load_state()["iteration"] == 10
+    assert train(Run.open(run.folder), store, CPU, evaluate=judge).finished
+    assert figures(run) == [(5, 3.0), (10, 2.0), (12, 7.0)] and judge.asked == [5, 10, 12]
+    train(Run.open(run.folder), store, CPU, evaluate=judge)
+    assert judge.asked == [5, 10, 12], "a finished run is measured once"
+    assert final_bytes(run) == final_bytes(whole)
+
+
+def test_without_evaluate_every_nothing_is_measured(tmp_path, store, new_run):
+    judge = Judge({})
+    train(new_run(tmp_path, **SETTINGS), store, CPU, evaluate=judge)
+    assert judge.asked == []
+
+
+def test_too_little_memory_ends_in_a_sentence(tmp_path, store, new_run, monkeypatch):
+    def step(self, iteration):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    monkeypatch.setattr(gan.GanStage, "step", step)
+    with pytest.raises(
+        TrainingError, match="too little memory for iteration 0 of the gan.*--set gan.batch=4"
+    ):
+        train(new_run(tmp_path, **SETTINGS), store, CPU)
+
+
 # Data that do not do
 
 
@@ -276,6 +426,16 @@ def test_only_people_of_the_gender_are_trained_on(tmp_path, store, new_run):
     assert set(records.gender.tolist()) == {"female"} and set(records.split.tolist()) == {"train"}
     run = new_run(tmp_path, data__split="all")
     assert len(training_records(store, run)) == len(store)
+
+
+def test_the_last_voice_of_each_person_is_left_out(tmp_path, store, new_run):
+    """Its face is not: who has two voices, and a face beside each, keeps both faces."""
+    everything = training_records(store, new_run(tmp_path, data__hold_out_clip=False))
+    records = training_records(store, new_run(tmp_path))
+    assert everything.has_voice.sum() == 14 * 4 and records.has_voice.sum() == 14 * 3
+    assert records.face_index.tolist() == everything.face_index.tolist()
+    lost = everything.select(everything.has_voice & ~records.has_voice).source
+    assert sorted(lost) == sorted(f"{name}/3" for name in set(everything.identity.tolist()))
 
 
 def voices_alone(folder, features) -> Store:

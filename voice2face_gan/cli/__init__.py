@@ -3,7 +3,22 @@
 import click
 
 from voice2face_gan import __version__
-from voice2face_gan.cli import bench, bench_prepare, data, evaluate, fetch, generate, judge, prepare, train
+from voice2face_gan.cli import (
+    bench,
+    bench_prepare,
+    bench_train,
+    data,
+    embed_faces,
+    evaluate,
+    fetch,
+    generate,
+    judge,
+    prepare,
+    report,
+    runs,
+    train,
+    train_embedder,
+)
 from voice2face_gan.cli.console import Group
 
 
@@ -23,12 +38,17 @@ def main() -> None:
 
 
 bench.bench.add_command(bench_prepare.bench_prepare, "prepare")
+bench.bench.add_command(bench_train.bench_train, "train")
 for command in (
     generate.generate,
     train.train,
+    runs.runs,
+    train_embedder.train_embedder,
     evaluate.evaluate,
+    report.report,
     prepare.prepare,
     data.data,
+    embed_faces.embed_faces,
     fetch.fetch,
     judge.train_judge,
     bench.bench,

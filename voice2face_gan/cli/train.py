@@ -1,5 +1,7 @@
 """`v2f-gan train`: from a data set to a checkpoint."""
 
+import contextlib
+
 import click
 
 from voice2face_gan.cli.console import SEED, console, json_option, open_data, print_json, say
@@ -27,6 +29,11 @@ LAPTOP = "laptop"
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop and save after so long.")
 @click.option("-o", "--out", "root", default="runs", show_default=True, help="Folder of run folders.")
 @click.option("--embedder", metavar="CKPT", help="A trained voice embedder, instead of training one.")
+@click.option(
+    "--init",
+    metavar="CKPT",
+    help="Fine-tune the nets of a checkpoint, a run or 'default', with its recipe unless --recipe is given.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
@@ -38,7 +45,7 @@ LAPTOP = "laptop"
 )
 @json_option
 def train(
-    data, gender, recipe, overrides, iterations, minutes, root, embedder, device, seed, resume, as_json
+    data, gender, recipe, overrides, iterations, minutes, root, embedder, init, device, seed, resume, as_json
 ):
     """Train a voice embedder, then a generator on it.
 
@@ -46,73 +53,134 @@ def train(
       v2f-gan train                                     the built-in world, offline
       v2f-gan train --gender female --iterations 200
       v2f-gan train --data STORE --recipe wen2019       your own data
+      v2f-gan train --data STORE --init default         your own data, from the default model
       v2f-gan train --resume                            go on with the newest run
+      torchrun --nproc_per_node=2 -m voice2face_gan train --data STORE     on two GPUs
 
     Ctrl-C saves; --resume goes on where it stopped.
     """
-    from voice2face_gan.device import choose_device
     from voice2face_gan.training.loop import train as train_run
-    from voice2face_gan.training.loop import training_records
-    from voice2face_gan.training.run import Run
+    from voice2face_gan.training.parallel import started_processes
 
-    chosen = choose_device(device)
-    if resume is not None:
-        context = click.get_current_context()
-        fixed = [
-            name
-            for name in ("data", "gender", "recipe", "overrides", "embedder", "seed")
-            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        ]
-        if fixed:
-            option = "set" if fixed[0] == "overrides" else fixed[0]
+    here = started_processes(device)
+    with here.ending():
+        if resume is not None:
+            _check_fixed()
+            run, store = _earlier_run(resume, root, here)
+            limit = iterations
+        else:
+            settings = {"gender": gender, "seed": seed, "iterations": iterations}
+            run, store = _new_run(data, recipe, overrides, root, embedder, init, settings, here)
+            limit = None
+        evaluate = _evaluation(run, store, here)
+        if here.is_main:
+            _describe(run, store, here)
+        with Show() if here.is_main else contextlib.nullcontext() as reporter:
+            outcome = train_run(run, store, here.device, reporter, minutes, limit, evaluate, here)
+        if here.is_main:
+            _finish(outcome, run, as_json)
+    if outcome.reason == "interrupted":
+        raise SystemExit(130)
+
+
+def _check_fixed() -> None:
+    """Refuses, beside --resume, what a run keeps as it was started with."""
+    context = click.get_current_context()
+    for name in ("data", "gender", "recipe", "overrides", "embedder", "init", "seed"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = "set" if name == "overrides" else name
             raise TrainingError(
                 f"--{option} cannot be changed with --resume: a run keeps what it was started with."
             )
-        run = Run.newest(root) if resume == "newest" else Run.open(resume)
-        store = open_data(run.settings["data"])
-    else:
-        run, store = _new_run(data, gender, recipe, overrides, iterations, root, embedder, seed, chosen)
-    records = training_records(store, run)
-    _describe(run, records, chosen)
-    with Show() as reporter:
-        outcome = train_run(run, store, chosen, reporter, minutes, iterations if resume is not None else None)
-    _finish(outcome, run, as_json)
 
 
-def _new_run(data, gender, recipe, overrides, iterations, root, embedder, seed, device):
+def _earlier_run(resume, root, here):
+    from voice2face_gan.training.material import refuse_embedder_run
+    from voice2face_gan.training.run import Run
+
+    folder = here.on_main(lambda: (Run.newest(root) if resume == "newest" else Run.open(resume)).folder)
+    run = here.everywhere(lambda: Run.open(folder))
+    refuse_embedder_run(run)
+    return run, _open_once(run.settings["data"], here)
+
+
+def _new_run(data, recipe, overrides, root, embedder, init, settings, here):
     """The run folder and its store, made only once everything given has been found good."""
     from pathlib import Path
 
     from voice2face_gan.data.builtin import is_builtin
     from voice2face_gan.data.sources import source_names
     from voice2face_gan.models.checkpoint import find_checkpoint
-    from voice2face_gan.training.loop import given_embedder, training_records
+    from voice2face_gan.training.loop import check_shares
+    from voice2face_gan.training.material import given_embedder, given_nets, training_records
     from voice2face_gan.training.recipe import load_recipe
     from voice2face_gan.training.run import Run
 
-    if recipe is None:
-        recipe = LAPTOP if is_builtin(data) and device.type == "cpu" else "wen2019"
+    if init is not None and embedder is not None:
+        raise TrainingError("--init brings a voice embedder of its own; give either --init or --embedder.")
+    gender = settings["gender"]
     override = (*overrides, *([f'data.gender="{gender}"'] if gender else ()))
-    resolved = load_recipe(recipe, override)
+    if init is not None and recipe is None:
+        resolved = _recipe_of(init, override)
+    else:
+        laptop = is_builtin(data) and here.device.type == "cpu"
+        resolved = load_recipe(recipe or (LAPTOP if laptop else "wen2019"), override)
+    given = {"embedder": embedder, "init": init}
     settings = {
         "data": ",".join(
             n if is_builtin(n) else str(Path(n).expanduser().resolve()) for n in source_names(data)
         ),
+        **settings,
         "gender": resolved.data.gender,
-        "seed": seed,
-        "iterations": iterations,
-        "embedder": None if embedder is None else str(find_checkpoint(embedder).resolve()),
+        **{k: None if v is None else str(find_checkpoint(v).resolve()) for k, v in given.items()},
     }
-    store = open_data(data)
+    check_shares(resolved, here)
+    store = _open_once(data, here)
     draft = Run(None, resolved, settings)
     given_embedder(draft, training_records(store, draft))
-    return Run.create(root, resolved, settings), store
+    given_nets(draft)
+    folder = here.on_main(lambda: Run.create(root, resolved, settings).folder)
+    return Run(folder, resolved, settings), store
 
 
-def _describe(run, records, device) -> None:
-    counts = records.summary()
+def _recipe_of(name: str, overrides):
+    """The recipe that a checkpoint was trained with."""
+    from voice2face_gan.models.checkpoint import load_checkpoint
+    from voice2face_gan.training.recipe import kept_recipe
+
+    checkpoint = load_checkpoint(name)
+    about = checkpoint.info.get("recipe")
+    if not isinstance(about, dict):
+        raise TrainingError(f"{checkpoint.folder} does not say its recipe; give one with --recipe.")
+    return kept_recipe(about, overrides)
+
+
+def _open_once(data: str, here):
+    """The store; of several processes one makes what is not there yet, then the others open it."""
+    if here.size > 1:
+        here.on_main(lambda: (open_data(data), None)[1])
+    return here.everywhere(lambda: open_data(data))
+
+
+def _evaluation(run, store, here):
+    """What computes figures while training, or None; called in the main process alone."""
+    from voice2face_gan.cli.validation import validation
+
+    made = []
+    here.on_main(lambda: made.append(validation(run, store, here.device, say)))
+    wanted = here.most(int(bool(made and made[0])))
+    return (made[0] if made else lambda folder: {}) if wanted else None
+
+
+def _describe(run, store, here) -> None:
+    from voice2face_gan.training.material import training_records
+
+    counts = training_records(store, run).summary()
     people = ", ".join(f"{n} {gender}" for gender, n in counts["identities_by_gender"].items())
-    say(f"Run {run.folder}: recipe {run.recipe.name}, seed {run.settings['seed']}, on {device}.")
+    where = f"on {here.device}" + (f", {here.size} processes" if here.size > 1 else "")
+    say(f"Run {run.folder}: recipe {run.recipe.name}, seed {run.settings['seed']}, {where}.")
+    if run.settings.get("init"):
+        say(f"Starts from {run.settings['init']}.")
     say(
         f"Training data: {counts['identities']} identities ({people}), "
         f"{counts['voices']} voices ({counts['hours']} h), {counts['faces']} faces."
@@ -145,8 +213,6 @@ def _finish(outcome, run, as_json: bool) -> None:
                 "recipe": run.recipe.to_dict(),
             }
         )
-    if outcome.reason == "interrupted":
-        raise SystemExit(130)
 
 
 class Show:
@@ -178,6 +244,10 @@ class Show:
         console().print(f"The {name} stage {start}, {iterations} iterations in all.")
         self.total = iterations
         self.task = self.bar.add_task(name, total=iterations, completed=iteration, losses="")
+
+    def evaluated(self, name: str, iteration: int, figures: dict[str, float], best: bool) -> None:
+        text = ", ".join(f"{key} {value:.4g}" for key, value in figures.items()) or "none could be computed"
+        say(f"{name} {iteration}, validation people: {text}{' (the best so far)' if best else ''}")
 
     def tick(self, name: str, iteration: int, losses: dict[str, float], per_second: float) -> None:
         import time

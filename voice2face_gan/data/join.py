@@ -40,12 +40,14 @@ def join_stores(stores: Sequence[Store]) -> Store:
                 )
     joined = object.__new__(Store)
     joined.folder = Path(" + ".join(str(store.folder) for store in stores))
+    joined.stores = tuple(stores)
     joined.voices = _end_to_end([store.voices for store in stores])
     joined.faces = _end_to_end([store.faces for store in stores])
-    for name in (*LABELS, "age", "voice_frames"):
+    joined.speech = _end_to_end([store.speech for store in stores])
+    for name in (*LABELS, "age", "voice_frames", "speech_samples"):
         setattr(joined, name, np.concatenate([getattr(store, name) for store in stores]))
     joined.identity = np.concatenate(_distinct_people(stores))
-    for name, array in (("voice_offset", "voices"), ("face_index", "faces")):
+    for name, array in (("voice_offset", "voices"), ("face_index", "faces"), ("speech_offset", "speech")):
         starts = np.cumsum([0] + [len(getattr(store, array)) for store in stores])
         places = [getattr(store, name) for store in stores]
         shifted = [np.where(p < 0, p, p + start) for p, start in zip(places, starts, strict=False)]
@@ -53,6 +55,7 @@ def join_stores(stores: Sequence[Store]) -> Store:
     joined.about = {
         **first.about,
         **{key: sum(store.about[key] for store in stores) for key in ("records", "faces", "frames")},
+        **({"samples": len(joined.speech)} if len(joined.speech) else {}),
         "source": {
             "layout": " + ".join(str(store.about["source"].get("layout", "")) for store in stores),
             "stores": [store.about["source"] for store in stores],

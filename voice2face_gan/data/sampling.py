@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from voice2face_gan.data.store import Store
+from voice2face_gan.device import resident, send
 from voice2face_gan.faces.pixels import to_unit
 
 # Independent streams of random numbers, so that one more draw in one of them leaves the others alone.
 STREAMS = {
-    name: i for i, name in enumerate(("voices", "faces", "crops", "flips", "noise", "weights", "latent"))
+    name: i
+    for i, name in enumerate(
+        ("voices", "faces", "crops", "flips", "noise", "weights", "latent", "augment", "z", "silent")
+    )
 }
 
 
@@ -62,10 +66,18 @@ class VoiceBank:
         store: records with voices only.
         labels: int64 (records,), the class of each record's identity.
         min_frames: shorter voices count as repeated to this length before they are cut (10 s).
+        device: a GPU that keeps the log-mels and cuts them, if they fit there.
     """
 
-    def __init__(self, store: Store, labels: np.ndarray, min_frames: int = 1000):
-        self.frames = torch.from_numpy(np.asarray(store.voices))  # (frames of all, mel bins), float16
+    def __init__(
+        self,
+        store: Store,
+        labels: np.ndarray,
+        min_frames: int = 1000,
+        device: torch.device | None = None,
+    ):
+        # (frames of all, mel bins), float16
+        self.frames = resident(torch.from_numpy(np.asarray(store.voices)), device)
         self.offset = torch.from_numpy(store.voice_offset)
         self.length = torch.from_numpy(store.voice_frames)
         self.labels = torch.from_numpy(labels)
@@ -74,21 +86,28 @@ class VoiceBank:
     def __len__(self) -> int:
         return len(self.offset)
 
-    def crops(self, items: np.ndarray, frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Random pieces of `frames` frames: float32 (batch, mel bins, frames), and int64 labels (batch,)."""
-        chosen = torch.from_numpy(items)
+    def crops(
+        self, items: np.ndarray, frames: int, rng: np.random.Generator, mine: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
+        """Random pieces of `frames` frames: float32 (batch, mel bins, frames), and int64 labels (batch,).
+
+        Args:
+            mine: the part of the batch that is cut; numbers are drawn for all of it.
+        """
+        chosen = torch.from_numpy(items[mine])
         length = self.length[chosen]
         room = (length.clamp(min=self.min_frames) - frames).clamp(min=0)
-        start = (torch.from_numpy(rng.random(len(items))) * (room + 1)).long()
+        start = (torch.from_numpy(rng.random(len(items))[mine]) * (room + 1)).long()
         within = (start[:, None] + torch.arange(frames)) % length[:, None]  # a short voice is repeated
-        mel = self.frames[self.offset[chosen][:, None] + within]  # (batch, frames, mel bins)
+        places = send(self.offset[chosen][:, None] + within, self.frames.device)
+        mel = self.frames[places]  # (batch, frames, mel bins)
         return mel.float().transpose(1, 2).contiguous(), self.labels[chosen]
 
     def whole(self, item: int) -> Tensor:
         """float32 (mel bins, T): the whole voice, repeated to `min_frames` if shorter."""
         length = int(self.length[item])
         within = torch.arange(max(length, self.min_frames)) % length
-        return self.frames[self.offset[item] + within].float().t().contiguous()
+        return self.frames[send(self.offset[item] + within, self.frames.device)].float().t().contiguous()
 
 
 class FaceBank:
@@ -97,10 +116,11 @@ class FaceBank:
     Args:
         store: records with faces only.
         labels: int64 (records,), the class of each record's identity.
+        device: a GPU that keeps the faces, if they fit there.
     """
 
-    def __init__(self, store: Store, labels: np.ndarray):
-        self.faces = torch.from_numpy(np.asarray(store.faces))
+    def __init__(self, store: Store, labels: np.ndarray, device: torch.device | None = None):
+        self.faces = resident(torch.from_numpy(np.asarray(store.faces)), device)
         self.index = torch.from_numpy(store.face_index)
         self.labels = torch.from_numpy(labels)
 
@@ -110,9 +130,10 @@ class FaceBank:
     def batch(self, items: np.ndarray, flips: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
         """float32 (batch, 3, side, side) in [-1, 1], mirrored where `flips` is true, and labels (batch,)."""
         chosen = torch.from_numpy(items)
-        faces = to_unit(self.faces[self.index[chosen]])
+        faces = to_unit(self.faces[send(self.index[chosen], self.faces.device)])
         if flips is not None:
-            faces = torch.where(torch.from_numpy(flips)[:, None, None, None], faces.flip(-1), faces)
+            mirrored = send(torch.from_numpy(flips), faces.device)[:, None, None, None]
+            faces = torch.where(mirrored, faces.flip(-1), faces)
         return faces, self.labels[chosen]
 
     def of_identities(self, labels: Tensor, rng: np.random.Generator) -> np.ndarray:

@@ -25,6 +25,7 @@ from voice2face_gan.models.wen2019 import Wen2019Config
 from voice2face_gan.resources import resource
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
+BEST = "best.json"  # in a run folder: names its best checkpoint
 
 
 @dataclass
@@ -106,7 +107,8 @@ def find_checkpoint(name: str | Path) -> Path:
     """The checkpoint folder that a name means.
 
     Args:
-        name: "default" (shipped with the package), a checkpoint folder, or a run folder (its newest one).
+        name: "default" (shipped with the package), a checkpoint folder, a run folder (its newest one), or
+            RUN/best (its best one by the figures that training computed).
     Raises:
         CheckpointError: there is none.
     """
@@ -118,6 +120,8 @@ def find_checkpoint(name: str | Path) -> Path:
     folder = Path(name).expanduser()
     if (folder / CONFIG).is_file():
         return folder
+    if folder.name == "best" and (folder.parent / "run.json").is_file():
+        return _best_checkpoint(folder.parent)
     # By name the GAN's come after the embedder's, as they do in training; hidden ones are not finished.
     inside = sorted(p for p in folder.glob("checkpoints/[!.]*") if (p / CONFIG).is_file())
     if inside:
@@ -129,6 +133,22 @@ def find_checkpoint(name: str | Path) -> Path:
             f"{folder}: no such checkpoint; give a checkpoint folder, a run folder or 'default'."
         )
     raise CheckpointError(f"{folder} is not a checkpoint or a run with one: it has no {CONFIG}.")
+
+
+def _best_checkpoint(run: Path) -> Path:
+    try:
+        best = json.loads((run / BEST).read_text(encoding="utf-8"))
+        folder = run / "checkpoints" / best["checkpoint"]
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{run}: no checkpoint is known to be its best; train with --set run.evaluate_every=N, "
+            "or take the newest by giving the run folder."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{run / BEST} cannot be read ({first_line(error)}).") from error
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{folder}, the best checkpoint that {run / BEST} names, is missing.")
+    return folder
 
 
 def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint:

@@ -5,12 +5,13 @@ from dataclasses import fields
 from torch import nn
 
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models import wen2019
+from voice2face_gan.models import modern, wen2019
 
-ARCHITECTURES = {"wen2019": wen2019.Wen2019Config}
+ARCHITECTURES = {"wen2019": wen2019.Wen2019Config, "modern": modern.ModernConfig}
+ModelConfig = wen2019.Wen2019Config | modern.ModernConfig
 
 
-def model_config(architecture: str, settings: dict) -> wen2019.Wen2019Config:
+def model_config(architecture: str, settings: dict) -> ModelConfig:
     """The configuration object of an architecture from plain settings.
 
     Raises:
@@ -26,12 +27,12 @@ def model_config(architecture: str, settings: dict) -> wen2019.Wen2019Config:
     return kind(**settings)
 
 
-def build_embedder(config: wen2019.Wen2019Config) -> nn.Module:
+def build_embedder(config: ModelConfig) -> nn.Module:
     return wen2019.VoiceEmbedder(config)
 
 
-def build_generator(config: wen2019.Wen2019Config) -> nn.Module:
-    return wen2019.Generator(config)
+def build_generator(config: ModelConfig) -> nn.Module:
+    return modern.Generator(config) if isinstance(config, modern.ModernConfig) else wen2019.Generator(config)
 
 
 def parameters(net: nn.Module) -> int:

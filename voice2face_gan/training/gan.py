@@ -12,6 +12,7 @@ The same mathematics with less work than the released loop: real and generated f
 one pass, losses take logits, and no gradient is computed that no step uses.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -21,14 +22,16 @@ from torch import Tensor
 
 from voice2face_gan.data.sampling import EpochSampler, FaceBank, VoiceBank, classes, gaussian, generator
 from voice2face_gan.data.store import Store
-from voice2face_gan.device import autocast
+from voice2face_gan.device import autocast, keep_freed_memory, send, uses_bf16
 from voice2face_gan.errors import DataError
 from voice2face_gan.faces.pixels import to_grid, to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.folded import FoldedEmbedder
 from voice2face_gan.models.registry import build_generator, model_config
 from voice2face_gan.models.wen2019 import Discriminator, FaceTrunk, IdentityClassifier, condition
+from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.probe import gender_probe
-from voice2face_gan.training.recipe import Recipe
+from voice2face_gan.training.recipe import GanRecipe, Recipe
 
 _GRID_CLIPS = 8
 
@@ -44,11 +47,21 @@ class GanStage:
         recipe: see GanRecipe.
         seed: of weights and batches.
         device: where it computes.
+        processes: those that train together; default: this one alone.
     Raises:
         DataError: no identity has both, or only one identity does.
     """
 
     name = "gan"
+    parts = (
+        "generator",
+        "trunk",
+        "discriminator",
+        "classifier",
+        "generator_optimiser",
+        "judge_optimiser",
+    )  # what a resumed run needs again
+    compiled = ("generator", "trunk")  # with run.compile
 
     def __init__(
         self,
@@ -58,7 +71,9 @@ class GanStage:
         recipe: Recipe,
         seed: int,
         device: torch.device,
+        processes: Alone | None = None,
     ):
+        self.processes = processes or Alone(device)
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.gan, seed, device
         self.iterations = self.settings.iterations
         # The generator is the recipe's, the embedder its own checkpoint's, which may be of another recipe.
@@ -81,32 +96,51 @@ class GanStage:
         self.data = store.summary()
         voices, faces = store.has_voice, store.has_face
         min_frames = store.about["features"]["min_frames"]
-        self.voices = VoiceBank(store.select(voices), labels[voices], min_frames)
-        self.faces = FaceBank(store.select(faces), labels[faces])
+        self.voices = VoiceBank(store.select(voices), labels[voices], min_frames, device)
+        self.faces = FaceBank(store.select(faces), labels[faces], device)
         self.voice_sampler = EpochSampler(len(self.voices), seed, "voices")
         self.face_sampler = EpochSampler(len(self.faces), seed, "faces")
 
+        if device.type == "cpu":
+            keep_freed_memory()
         self.embedder = embedder.embedder.to(device).eval().requires_grad_(False)
+        self._listen = self.embedder
+        if uses_bf16(recipe.run.precision, device):
+            self._listen = FoldedEmbedder(self.embedder, torch.bfloat16)
         torch.manual_seed(seed + 1)
+        self._build(len(names))
+        if recipe.run.compile:
+            for name in self.compiled:
+                getattr(self, name).compile()  # in place: their states keep their names
+        self.probe = gender_probe(store, self.embedder, self.config, device)
+        self._grid_voices, self._grid_faces = _fixed_clips(held_out, min_frames)
+
+    def _build(self, identities: int) -> None:
+        """Nets and optimisers, on the device, from the current random state."""
+        device = self.device
         # Channels last is the layout in which the CPU's and the GPU's bfloat16 convolutions are fastest.
-        self.generator = build_generator(self.config).to(device, memory_format=torch.channels_last)
+        self.generator = self.processes.synchronous(build_generator(self.config)).to(
+            device, memory_format=torch.channels_last
+        )
         self.trunk = FaceTrunk(self.config).to(device, memory_format=torch.channels_last)
         self.discriminator = Discriminator(self.config).to(device)
-        self.classifier = IdentityClassifier(self.config, len(names)).to(device)
+        self.classifier = IdentityClassifier(self.config, identities).to(device)
         self.judges = [
             *self.trunk.parameters(),
             *self.discriminator.parameters(),
             *self.classifier.parameters(),
         ]
-        self.generator_optimiser = _adam(self.generator.parameters(), self.settings.lr, self.settings.betas)
-        self.judge_optimiser = _adam(self.judges, self.settings.lr, self.settings.betas)
+        self.generator_optimiser = adam(self.generator.parameters(), self.settings)
+        self.judge_optimiser = adam(self.judges, self.settings)
+        self._build_average()
+
+    def _build_average(self) -> None:
+        """The average of the generator's weights, where the recipe asks for one; it is what is kept."""
         self.average = None
         if self.settings.ema:
-            self.average = build_generator(self.config).to(device, memory_format=torch.channels_last)
+            self.average = build_generator(self.config).to(self.device, memory_format=torch.channels_last)
             self.average.load_state_dict(self.generator.state_dict())
             self.average.eval().requires_grad_(False)
-        self.probe = gender_probe(store, self.embedder, self.config, device)
-        self._grid_voices, self._grid_faces = _fixed_clips(held_out, min_frames)
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update of the judges and one of the generator; returns losses as tensors."""
@@ -124,6 +158,7 @@ class GanStage:
         identity_loss = F.cross_entropy(real_identity.float(), face_identity)
         self.judge_optimiser.zero_grad(set_to_none=True)
         (weight.adversarial * (real_loss + fake_loss) + weight.identity * identity_loss).backward()
+        self.processes.average(self.judges)
         self.judge_optimiser.step()
 
         # Generator: through the judges, whose weights get no gradient now.
@@ -146,6 +181,7 @@ class GanStage:
             loss = loss + weight.pixel * losses["G_pixel"]
         self.generator_optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.processes.average(self.generator.parameters())
         self.generator_optimiser.step()
         self._freeze_judges(False)
         self._update_average()
@@ -153,26 +189,36 @@ class GanStage:
 
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Conditions e (B, embedding), their identities, real faces (B, 3, 64, 64), their identities."""
+        mel, voice_identity, real, face_identity, noise = self.draw(iteration)
+        with torch.no_grad():
+            e = condition(self._listen(mel), self.config, noise)
+        return e, voice_identity, real.contiguous(memory_format=torch.channels_last), face_identity
+
+    def draw(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What an iteration is about, on the device: log-mels (B, mel bins, T), their identities, real faces
+        (B, 3, 64, 64), their identities, standard normal noise (B, embedding). Of several processes each
+        draws numbers for the whole batch and takes its share of it."""
         batch = self.settings.batch
+        mine = self.processes.mine(batch)
         crops = generator(self.seed, "crops", iteration)
         shortest, longest = self.recipe.data.crop_frames
         frames = int(crops.integers(shortest, longest + 1))
-        mel, voice_identity = self.voices.crops(self.voice_sampler.draw(iteration, batch), frames, crops)
+        heard = self.voice_sampler.draw(iteration, batch)
+        mel, voice_identity = self.voices.crops(heard, frames, crops, mine)
         flips = None
         if self.recipe.data.flip:
             flips = generator(self.seed, "flips", iteration).random(batch) < 0.5
-        if self.settings.pixel:
+        if self.paired:
             # A real face of each voice's own identity, so that there is something to be near to.
-            chosen = self.faces.of_identities(voice_identity, generator(self.seed, "faces", iteration))
+            chosen = self.faces.of_identities(
+                self.voices.labels[torch.from_numpy(heard)], generator(self.seed, "faces", iteration)
+            )
         else:
             chosen = self.face_sampler.draw(iteration, batch)
-        real, face_identity = self.faces.batch(chosen, flips)
-        noise = gaussian((batch, self.config.embedding), self.seed, "noise", iteration)
-        with torch.no_grad(), autocast(self.recipe.run.precision, self.device):
-            e = self.embedder(mel.to(self.device)).float()
-        e = condition(e, self.config, noise.to(self.device))
-        real = real.to(self.device).contiguous(memory_format=torch.channels_last)
-        return e, voice_identity.to(self.device), real, face_identity.to(self.device)
+        real, face_identity = self.faces.batch(chosen[mine], None if flips is None else flips[mine])
+        noise = gaussian((batch, self.config.embedding), self.seed, "noise", iteration)[mine]
+        drawn = (mel, voice_identity, real, face_identity, noise)
+        return tuple(send(tensor, self.device) for tensor in drawn)
 
     def _set_rate(self, iteration: int) -> None:
         falling = self.settings.decay * self.iterations
@@ -186,23 +232,23 @@ class GanStage:
             parameter.requires_grad_(not frozen)
 
     @torch.no_grad()
-    def _update_average(self) -> None:
+    def _update_average(self, iteration: float = math.inf) -> None:
+        """Moves the average; early in training, where an iteration is given, it forgets faster."""
         if self.average is None:
             return
+        decay = min(self.settings.ema, 1 - 9 / (10 + iteration))
         ours, theirs = list(self.average.parameters()), list(self.generator.parameters())
-        torch._foreach_lerp_(ours, theirs, 1 - self.settings.ema)
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
         for mine, other in zip(self.average.buffers(), self.generator.buffers(), strict=True):
             mine.copy_(other)
 
+    @property
+    def paired(self) -> bool:
+        """Whether the real faces of a batch are of its voices' identities."""
+        return self.settings.pixel > 0
+
     def state(self) -> dict:
-        state = {
-            "generator": self.generator.state_dict(),
-            "trunk": self.trunk.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "classifier": self.classifier.state_dict(),
-            "generator_optimiser": self.generator_optimiser.state_dict(),
-            "judge_optimiser": self.judge_optimiser.state_dict(),
-        }
+        state = {name: getattr(self, name).state_dict() for name in self.parts}
         return state if self.average is None else {**state, "average": self.average.state_dict()}
 
     def load(self, state: dict) -> None:
@@ -229,6 +275,10 @@ class GanStage:
             info,
         )
 
+    def _paint(self, net: torch.nn.Module, e: Tensor) -> Tensor:
+        """Faces of the fixed clips, always the same for the same weights."""
+        return net(e)
+
     def picture(self):
         """PIL picture: the fixed clips' own faces above, what is generated from their voices below."""
         net = self.generator if self.average is None else self.average
@@ -236,17 +286,16 @@ class GanStage:
         net.eval()
         with torch.no_grad():
             e = torch.cat([self.embedder(v[None].to(self.device)) for v in self._grid_voices])
-            faces = to_uint8(net(condition(e, self.config))).cpu()
+            faces = to_uint8(self._paint(net, condition(e, self.config))).cpu()
         net.train(was_training)
         return to_grid(torch.cat([self._grid_faces, faces]), columns=len(faces))
 
 
-def _adam(parameters, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+def adam(parameters, settings: GanRecipe) -> torch.optim.Adam:
     """Adam with one fused kernel for all parameters where the device has it."""
     parameters = list(parameters)
-    return torch.optim.Adam(
-        parameters, lr=lr, betas=betas, fused=parameters[0].device.type in ("cpu", "cuda")
-    )
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    return torch.optim.Adam(parameters, lr=settings.lr, betas=settings.betas, fused=fused)
 
 
 def _says(score: Tensor, real: bool) -> Tensor:
@@ -263,11 +312,16 @@ def _is_in(names, wanted: set[str]):
     return np.isin(names, sorted(wanted))
 
 
+def fixed_people(store: Store) -> list[str]:
+    """The first few identities with a voice and a face: who is watched while training."""
+    return sorted(identities_with_both(store))[:_GRID_CLIPS]
+
+
 def _fixed_clips(store: Store, min_frames: int) -> tuple[list[Tensor], Tensor]:
-    """Voices of the first few identities with a voice and a face, and those faces, uint8 (N, 64, 64, 3)."""
+    """The first voice and the first face of the fixed people; the faces as uint8 (N, 64, 64, 3)."""
     voices, faces = [], []
     bank = VoiceBank(store, np.zeros(len(store), dtype=np.int64), min_frames)
-    for name in sorted(identities_with_both(store))[:_GRID_CLIPS]:
+    for name in fixed_people(store):
         mine = store.identity == name
         voices.append(bank.whole(int(np.flatnonzero(mine & store.has_voice)[0])))
         faces.append(

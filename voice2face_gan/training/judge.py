@@ -13,7 +13,7 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.judge import AGE_MEAN, AGE_STD, EMBEDDING, Judge, JudgeTrunk
-from voice2face_gan.training.loop import Reporter
+from voice2face_gan.training.course import Reporter
 
 _LEARNING_RATE = 2e-3
 _BATCH = 128

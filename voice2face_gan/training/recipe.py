@@ -18,6 +18,7 @@ from voice2face_gan.data.records import GENDERS
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.registry import ARCHITECTURES, model_config
 from voice2face_gan.resources import resource, resources
+from voice2face_gan.training.figures import MEASURES
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,17 @@ class DataRecipe:
         split: "train" (the store's training identities) or "all" (every identity, as the poster did).
         crop_frames: shortest and longest random crop of a voice, in frames of 10 ms; one length a batch.
         flip: mirror half of the real faces.
+        hold_out_clip: leave out the last voice of each training identity that has two or more. Wen et al. ask
+            their classifier who of the training people a face made from an unheard voice of theirs is
+            (closed-set identity, section 4.2): without an unheard voice that cannot be asked. The poster
+            trained on every clip.
     """
 
     gender: str = "all"
     split: str = "train"
     crop_frames: tuple[int, int] = (300, 800)
     flip: bool = True
+    hold_out_clip: bool = True
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,12 @@ class EmbedderRecipe:
         iterations, batch: length of the stage.
         lr, betas, weight_decay: of AdamW; the rate falls to zero along half a cosine.
         crop_frames: shortest and longest random crop of a voice, in frames of 10 ms; one length a batch.
+        scale, margin: of an additive angular margin (training/margin.py), in radians; with scale 0 plain
+            cross-entropy, and no margin.
+        augment: share of a batch's clips that are distorted: noise, babble, rooms, bands, codecs, levels, speed
+            (audio/augment.py), or what can be done to a log-mel where the store keeps no speech.
+        augment_snr: lowest and highest signal-to-noise ratio of the noise, in dB.
+        augment_speed: a distorted clip is at most so much faster or slower, as a part of 1.
     """
 
     iterations: int = 20_000
@@ -54,6 +66,11 @@ class EmbedderRecipe:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4
     crop_frames: tuple[int, int] = (300, 800)
+    scale: float = 0.0
+    margin: float = 0.0
+    augment: float = 0.0
+    augment_snr: tuple[float, float] = (0.0, 20.0)
+    augment_speed: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -86,20 +103,56 @@ class GanRecipe:
 
 
 @dataclass(frozen=True)
+class ModernRecipe:
+    """What the modern adversarial stage adds to [gan] (training/modern.py).
+
+    Args:
+        loss: "relativistic" (a generated face against the real one of the same pair) or "softplus" (each
+            against zero, non-saturating).
+        gamma, gamma_end: weight of the zero-centred gradient penalties R1 + R2 at the beginning and at the end,
+            along half a cosine; 0 and 0 for none.
+        penalty_share: share of each batch on which the penalties are computed, above 0 to 1.
+        augment: probability of each kind of augmentation of what the discriminator sees.
+        read: weight of the loss that a generated face give back its embedding, 0 for none.
+        paired: the real faces of a batch are of its voices' identities; projection needs it.
+        silent: share of each batch that are faces of people without a voice, each with an e as voices would
+            give it (training/silent.py); their store needs `v2f-gan embed-faces`.
+    """
+
+    loss: str = "relativistic"
+    gamma: float = 2.0
+    gamma_end: float = 0.2
+    penalty_share: float = 0.25
+    augment: float = 0.3
+    read: float = 1.0
+    paired: bool = True
+    silent: float = 0.0
+
+
+@dataclass(frozen=True)
 class RunRecipe:
     """How a run is done; changes no mathematics.
 
     Args:
         precision: "bf16" (autocast), "fp32", or "auto": bf16 where the processor multiplies it natively.
+        compile: torch.compile the adversarial stage's nets; needs a C++ compiler on a CPU, Triton on a GPU.
         checkpoint_every, grid_every, log_every: iterations.
-        keep: checkpoints kept, the newest ones.
+        keep: checkpoints kept, the newest ones; the best is kept besides.
+        evaluate_every: iterations of the GAN stage between evaluations on validation people; 0 for none.
+        best: the figure that says which checkpoint is the best (training/figures.py).
+        tensorboard: "auto" (events are written where TensorBoard is installed), "on" or "off"; true and false
+            mean the same as the last two.
     """
 
     precision: str = "auto"
+    compile: bool = False
     checkpoint_every: int = 250
     grid_every: int = 250
     log_every: int = 10
     keep: int = 2
+    evaluate_every: int = 0
+    best: str = "fid_trunk"
+    tensorboard: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -112,13 +165,14 @@ class Recipe:
     data: DataRecipe = field(default_factory=DataRecipe)
     embedder: EmbedderRecipe = field(default_factory=EmbedderRecipe)
     gan: GanRecipe = field(default_factory=GanRecipe)
+    modern: ModernRecipe = field(default_factory=ModernRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
 
     def to_dict(self) -> dict:
         return asdict(self)
 
 
-_SECTIONS = {"data": DataRecipe, "embedder": EmbedderRecipe, "gan": GanRecipe, "run": RunRecipe}
+_SECTIONS = {"data": DataRecipe, "embedder": EmbedderRecipe, "gan": GanRecipe, "modern": ModernRecipe, "run": RunRecipe}
 _TOP = ("base", "description", "architecture", "model", *_SECTIONS)
 
 
@@ -137,6 +191,14 @@ def load_recipe(name: str, overrides: tuple[str, ...] = ()) -> Recipe:
     for override in overrides:
         _override(tree, override)
     return build_recipe(Path(name).stem, tree)
+
+
+def kept_recipe(about: dict, overrides: tuple[str, ...] = ()) -> Recipe:
+    """The recipe that a checkpoint or a run keeps, with overrides as `load_recipe` takes them."""
+    tree = {k: dict(v) if isinstance(v, dict) else v for k, v in about.items()}
+    for override in overrides:
+        _override(tree, override)
+    return build_recipe(str(tree.get("name", "")), tree)
 
 
 def build_recipe(name: str, tree: dict) -> Recipe:
@@ -225,6 +287,8 @@ def _check_keys(name: str, tree: dict, known, prefix: str) -> None:
 def _typed(name: str, key: str, value, default):
     """`value` in the type of the key's default; whole numbers pass as floats, lists as tuples."""
     wanted = type(default)
+    if default == "auto" and type(value) is bool:
+        return "on" if value else "off"
     if wanted is float and type(value) is int:
         return float(value)
     if wanted is tuple and isinstance(value, (list, tuple)):
@@ -253,6 +317,18 @@ def _check_values(recipe: Recipe) -> None:
         <= data.crop_frames[1],
         "embedder.crop_frames must be two numbers, 1 or more, in order": 1 <= heard[0] <= heard[1],
         "run.precision must be 'auto', 'bf16' or 'fp32'": run.precision in ("auto", "bf16", "fp32"),
+        "modern.loss must be 'relativistic' or 'softplus'": recipe.modern.loss in ("relativistic", "softplus"),
+        "modern.silent must be 0 or more and below 1": 0 <= recipe.modern.silent < 1,
+        "modern.paired = false needs model.projection = false and modern.silent = 0": recipe.modern.paired
+        or not (recipe.model.get("projection") or recipe.modern.silent),
+        "modern.penalty_share must be above 0 and at most 1": 0 < recipe.modern.penalty_share <= 1,
+        "modern.augment must be between 0 and 1": 0 <= recipe.modern.augment <= 1,
+        "modern.gamma, gamma_end and read must not be negative": min(
+            recipe.modern.gamma, recipe.modern.gamma_end, recipe.modern.read
+        )
+        >= 0,
+        "run.tensorboard must be 'auto', true or false": run.tensorboard in ("auto", "on", "off"),
+        "run.evaluate_every must be 0 or more": run.evaluate_every >= 0,
         "gan.decay must be between 0 and 1": 0 <= recipe.gan.decay <= 1,
         "gan.ema must be at least 0 and below 1": 0 <= recipe.gan.ema < 1,
     }
@@ -272,7 +348,21 @@ def _check_values(recipe: Recipe) -> None:
         f"{k}.betas must be at least 0 and below 1": all(0 <= b < 1 for b in getattr(recipe, k).betas)
         for k in ("embedder", "gan")
     }
-    checks["embedder.weight_decay must not be negative"] = recipe.embedder.weight_decay >= 0
+    embedder = recipe.embedder
+    checks["embedder.weight_decay must not be negative"] = embedder.weight_decay >= 0
+    checks |= {
+        "embedder.scale must not be negative": embedder.scale >= 0,
+        "embedder.margin must be from 0 to below pi / 2": 0 <= embedder.margin < 1.57,
+        "embedder.margin needs an embedder.scale above 0": embedder.scale > 0 or embedder.margin == 0,
+        "embedder.augment must be between 0 and 1": 0 <= embedder.augment <= 1,
+        "embedder.augment_snr must be two numbers, in order": embedder.augment_snr[0]
+        <= embedder.augment_snr[1],
+        "embedder.augment_speed must be at least 0 and below 0.5": 0 <= embedder.augment_speed < 0.5,
+    }
+    if run.best not in MEASURES:
+        near = difflib.get_close_matches(run.best, MEASURES, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(MEASURES)}."
+        raise RecipeError(f"Recipe {recipe.name}: run.best names no figure, '{run.best}'; {hint}")
     for sentence, holds in checks.items():
         if not holds:
             raise RecipeError(f"Recipe {recipe.name}: {sentence}.")

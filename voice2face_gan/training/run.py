@@ -19,10 +19,12 @@ import torch
 from voice2face_gan import __version__
 from voice2face_gan.errors import TrainingError, first_line
 from voice2face_gan.files import temporary_beside, write_bytes
-from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.checkpoint import BEST, Checkpoint
+from voice2face_gan.training.figures import figures_of, is_better
 from voice2face_gan.training.recipe import Recipe, build_recipe
 
 STATE = "training.pt"
+EMBEDDER_RUN = "train-embedder"  # "command" in run.json of a run that trains a voice embedder alone
 
 
 class Run:
@@ -31,7 +33,8 @@ class Run:
     Attributes:
         folder: its path.
         recipe: the resolved recipe.
-        settings: data, gender, seed, embedder (path or None) as given to `create`.
+        settings: data, gender, seed, iterations (or None), embedder and init (paths or None) as given to
+            `create`.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, settings: dict):
@@ -49,7 +52,9 @@ class Run:
             root.mkdir(parents=True, exist_ok=True)
             while True:
                 number = max((_number(p) for p in root.iterdir()), default=-1) + 1
-                name = f"{number:05d}-{recipe.name}-{settings['gender']}-b{recipe.gan.batch}"
+                alone = settings.get("command") == EMBEDDER_RUN
+                batch = recipe.embedder.batch if alone else recipe.gan.batch
+                name = f"{number:05d}-{recipe.name}-{settings['gender']}-b{batch}"
                 folder = root / name
                 try:
                     folder.mkdir()
@@ -74,7 +79,9 @@ class Run:
         folder = Path(folder)
         try:
             about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            recipe = build_recipe(about["recipe"]["name"], about["recipe"])
+            # Runs of versions that did not know of it left no clip out; they go on as they began.
+            data = {"hold_out_clip": False, **about["recipe"].get("data", {})}
+            recipe = build_recipe(about["recipe"]["name"], {**about["recipe"], "data": data})
         except FileNotFoundError:
             raise TrainingError(f"{folder} is not a run folder (it has no run.json).") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -83,14 +90,17 @@ class Run:
         return cls(folder, recipe, settings)
 
     @classmethod
-    def newest(cls, root: str | Path) -> "Run":
+    def newest(cls, root: str | Path, command: str = "train") -> "Run":
         """The run with the highest number below `root`.
 
+        Args:
+            root: folder of run folders.
+            command: what must have started it, "train" or EMBEDDER_RUN.
         Raises:
             TrainingError: there is none.
         """
         root = Path(root)
-        runs = [p for p in root.iterdir() if (p / "run.json").is_file()] if root.is_dir() else []
+        runs = [p for p in root.iterdir() if _command(p) == command] if root.is_dir() else []
         if not runs:
             raise TrainingError(f"{root}: there is no run to resume; start one without --resume.")
         return cls.open(max(runs, key=lambda p: (_number(p), p.name)))
@@ -111,35 +121,38 @@ class Run:
             ) from error
 
     def log(self, line: dict) -> None:
-        with self.writing(), (self.folder / "train.jsonl").open("a", encoding="utf-8") as file:
+        self._append("train.jsonl", line)
+
+    def _append(self, name: str, line: dict) -> None:
+        with self.writing(), (self.folder / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def forget_after(self, stage: str, iteration: int, later_stages: tuple[str, ...] = ()) -> None:
-        """Drop log lines of iterations that a resumed run will do again."""
-        path = self.folder / "train.jsonl"
-        if not path.is_file():
-            return
-        kept = []
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:  # the line being written when the process was killed
+        """Drop what is logged of iterations that a resumed run will do again. Figures that `evaluate` wrote
+        name no stage, and stay."""
+        for name in ("train.jsonl", "evaluation.jsonl"):
+            path = self.folder / name
+            if not path.is_file():
                 continue
-            again = line["stage"] in later_stages or (
-                line["stage"] == stage and line["iteration"] > iteration
+            text = path.read_bytes()
+            kept = b"".join(
+                line + b"\n"
+                for line in text.splitlines()
+                if (entry := _entry(line)) is not None  # None: being written when the process was killed
+                and entry.get("stage") not in later_stages
+                and not (entry.get("stage") == stage and entry["iteration"] > iteration)
             )
-            if not again:
-                kept.append(text + "\n")
-        with self.writing():
-            write_bytes(path, "".join(kept).encode())
+            if kept != text:
+                with self.writing():
+                    write_bytes(path, kept)
 
     def save(self, stage: str, iteration: int, checkpoint: Checkpoint, state: dict) -> Path:
-        """Write checkpoints/STAGE-ITERATION under a temporary name, rename it, drop the oldest.
+        """Write checkpoints/STAGE-ITERATION under a temporary name, rename it, drop the oldest but the best.
 
         Raises:
             TrainingError: it cannot be written (the disk is full); earlier checkpoints are kept.
         """
-        folder = self.folder / "checkpoints" / f"{stage}-{iteration:07d}"
+        folder = self.checkpoint_folder(stage, iteration)
         if folder.is_dir():
             return folder
         temporary = temporary_beside(folder)
@@ -154,24 +167,79 @@ class Run:
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        for old in self._checkpoints()[: -self.recipe.run.keep]:
-            shutil.rmtree(old, ignore_errors=True)
+        self._drop_old()
         return folder
 
-    def load_state(self) -> dict | None:
-        """The newest checkpoint's training state, or None where there is none."""
-        for leftover in (self.folder / "checkpoints").glob(".*.tmp"):  # of a process killed while it wrote
-            shutil.rmtree(leftover, ignore_errors=True)
-        checkpoints = self._checkpoints()
-        if not checkpoints:
-            return None
+    def checkpoint_folder(self, stage: str, iteration: int) -> Path:
+        return self.folder / "checkpoints" / f"{stage}-{iteration:07d}"
+
+    def evaluated(self, stage: str, iteration: int, record: dict) -> dict[str, float]:
+        """Keep the figures of a checkpoint; it is the best from now on if `run.best` is better than before.
+
+        Args:
+            record: as evaluation.jsonl keeps it.
+        Returns:
+            The figures by their short names.
+        """
+        self._append("evaluation.jsonl", {"stage": stage, "iteration": iteration, **record})
+        figures, key = figures_of(record), self.recipe.run.best
+        best = self.best()
+        if key in figures and (best is None or key not in best or is_better(key, figures[key], best[key])):
+            name = self.checkpoint_folder(stage, iteration).name
+            about = {"checkpoint": name, "iteration": iteration, "by": key, **figures}
+            with self.writing():
+                write_bytes(self.folder / BEST, (json.dumps(about, indent=2) + "\n").encode())
+            self._drop_old()
+        return figures
+
+    def best(self) -> dict | None:
+        """The best checkpoint so far: its folder's name, iteration and figures; None where none is known."""
         try:
-            return torch.load(checkpoints[-1] / STATE, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged zip, a foreign pickle: whatever torch makes of it
-            raise TrainingError(
-                f"{checkpoints[-1] / STATE} cannot be read ({first_line(error)}); "
-                "remove that folder to resume from the checkpoint before it."
-            ) from error
+            best = json.loads((self.folder / BEST).read_text(encoding="utf-8"))
+            known = (self.folder / "checkpoints" / best["checkpoint"] / STATE).is_file()
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return best if known else None
+
+    def evaluations(self) -> list[dict]:
+        """The records of evaluation.jsonl; lines that are none are passed over."""
+        try:
+            lines = (self.folder / "evaluation.jsonl").read_bytes().splitlines()
+        except OSError:
+            return []
+        return [entry for line in lines if (entry := _entry(line)) is not None]
+
+    def is_evaluated(self, stage: str, iteration: int) -> bool:
+        places = [(entry.get("stage"), entry.get("iteration")) for entry in self.evaluations()]
+        return (stage, iteration) in places
+
+    def _drop_old(self) -> None:
+        best = (self.best() or {}).get("checkpoint")
+        for old in self._checkpoints()[: -self.recipe.run.keep]:
+            if old.name != best:
+                # Out of sight first: a checkpoint that is half removed must not be taken for one.
+                hidden = temporary_beside(old)
+                with contextlib.suppress(OSError):
+                    os.rename(old, hidden)
+                shutil.rmtree(hidden, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what processes left that were killed while they wrote. No other may be writing now."""
+        for place in (self.folder, self.folder / "checkpoints"):
+            for leftover in place.glob(".*.tmp"):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
+
+    def load_state(self) -> dict | None:
+        """The newest checkpoint's training state, or None where there is none.
+
+        Raises:
+            TrainingError: it is damaged.
+        """
+        checkpoints = self._checkpoints()
+        return read_state(checkpoints[-1]) if checkpoints else None
 
     def _checkpoints(self) -> list[Path]:
         """Whole checkpoints, oldest first; the embedder's stage sorts before the GAN's, as it runs."""
@@ -180,9 +248,47 @@ class Run:
         return sorted((p for p in found if not p.name.startswith(".")), key=_stage_and_iteration)
 
 
+def read_state(
+    folder: Path, advice: str = "remove that folder to resume from the checkpoint before it."
+) -> dict | None:
+    """The training state in a checkpoint folder, or None where it holds none. No pickle is executed.
+
+    Args:
+        advice: what to do where it is damaged.
+
+    Raises:
+        TrainingError: it is damaged.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged zip, a foreign pickle: whatever torch makes of it
+        raise TrainingError(f"{path} cannot be read ({first_line(error)}); {advice}") from error
+
+
+def _entry(line: bytes) -> dict | None:
+    """A line of a log as an object, None where it is none."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
 def _stage_and_iteration(path: Path) -> tuple[bool, int]:
     stage, _, iteration = path.name.rpartition("-")
-    return stage == "gan", int(iteration)
+    return stage != "embedder", int(iteration)
+
+
+def _command(folder: Path) -> str | None:
+    """What started the run in a folder, None where there is no run."""
+    path = folder / "run.json"
+    if not path.is_file():
+        return None
+    about = _entry(path.read_bytes()) or {}
+    return about.get("command", "train")
 
 
 def _number(path: Path) -> int:

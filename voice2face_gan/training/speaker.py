@@ -2,31 +2,47 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voice2face_gan.audio.augment import SignalAugmentation
+from voice2face_gan.audio.augment_mel import MelAugmentation
+from voice2face_gan.audio.features import FeatureSettings, log_mels
 from voice2face_gan.data.sampling import EpochSampler, VoiceBank, classes, generator
+from voice2face_gan.data.speech import SpeechBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.registry import build_embedder, model_config
-from voice2face_gan.training.recipe import Recipe
+from voice2face_gan.training.margin import MarginHead
+from voice2face_gan.training.parallel import Alone
+from voice2face_gan.training.recipe import EmbedderRecipe, Recipe
 
 
 class EmbedderStage:
-    """Speaker classification with cross-entropy on random crops.
+    """Speaker classification with cross-entropy on random crops, some of them distorted.
 
     Args:
         store: training records; those with a voice are used.
         recipe: see EmbedderRecipe.
         seed: of weights and batches.
         device: where it computes.
+        processes: those that train together; default: this one alone.
     """
 
     name = "embedder"
 
-    def __init__(self, store: Store, recipe: Recipe, seed: int, device: torch.device):
+    def __init__(
+        self,
+        store: Store,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        processes: Alone | None = None,
+    ):
+        self.processes = processes or Alone(device)
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.embedder, seed, device
         self.iterations = self.settings.iterations
         voices = store.select(store.has_voice)
@@ -34,21 +50,29 @@ class EmbedderStage:
         self.bank = VoiceBank(voices, labels, store.about["features"]["min_frames"])
         self.sampler = EpochSampler(len(self.bank), seed, "voices")
         self.features = store.about["features"]
+        self.distortion = Distortion(voices, self.settings) if self.settings.augment else None
         self.data = voices.summary()
 
         torch.manual_seed(seed)
         self.config = model_config(recipe.architecture, recipe.model)
-        self.embedder = build_embedder(self.config).to(device)
-        # Raw embeddings start near zero and a linear layer on them learns for hundreds of iterations next to
-        # nothing: normalised per batch they do (built-in world, 500 iterations: equal error rate 0.19). The
-        # head is thrown away afterwards.
-        self.head = nn.Sequential(
-            nn.BatchNorm1d(self.config.embedding, affine=False),
-            nn.Linear(self.config.embedding, len(speakers)),
-        ).to(device)
-        weights = [*self.embedder.parameters(), *self.head.parameters()]
+        self.embedder = self.processes.synchronous(build_embedder(self.config).to(device))
+        # The head is thrown away afterwards.
+        self.head = self.processes.synchronous(self._head(len(speakers)).to(device))
+        self.weights = [*self.embedder.parameters(), *self.head.parameters()]
         self.optimiser = torch.optim.AdamW(
-            weights, lr=self.settings.lr, betas=self.settings.betas, weight_decay=self.settings.weight_decay
+            self.weights,
+            lr=self.settings.lr,
+            betas=self.settings.betas,
+            weight_decay=self.settings.weight_decay,
+        )
+
+    def _head(self, speakers: int) -> nn.Module:
+        if self.settings.scale:
+            return MarginHead(self.config.embedding, speakers, self.settings.margin, self.settings.scale)
+        # Raw embeddings start near zero and a linear layer on them learns for hundreds of iterations next to
+        # nothing: normalised per batch they do (built-in world, 500 iterations: equal error rate 0.19).
+        return nn.Sequential(
+            nn.BatchNorm1d(self.config.embedding, affine=False), nn.Linear(self.config.embedding, speakers)
         )
 
     def step(self, iteration: int) -> dict[str, Tensor]:
@@ -56,18 +80,27 @@ class EmbedderStage:
         crops = generator(self.seed, "crops", iteration)
         frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
         items = self.sampler.draw(iteration, self.settings.batch)
-        mel, labels = self.bank.crops(items, frames, crops)
+        mine = self.processes.mine(self.settings.batch)
+        mel, labels = self.bank.crops(items, frames, crops, mine)
+        mel = mel.to(self.device)
+        if self.distortion is not None:
+            rng = generator(self.seed, "augment", iteration)
+            if self.processes.size > 1:
+                rng = rng.spawn(self.processes.size)[self.processes.rank]
+            mel = self.distortion(mel, items[mine], labels.numpy(), rng)
         labels = labels.to(self.device)
         self.embedder.train()
         done = iteration / self.iterations
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         with autocast(self.recipe.run.precision, self.device):
-            e = self.embedder(mel.to(self.device))
+            e = self.embedder(mel)
         logits = self.head(e.float())
-        loss = F.cross_entropy(logits, labels)
+        judged = self.head.with_margin(logits, labels) if self.settings.scale else logits
+        loss = F.cross_entropy(judged, labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.processes.average(self.weights)
         self.optimiser.step()
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
         return {"cross_entropy": loss.detach(), "accuracy": accuracy}
@@ -98,3 +131,50 @@ class EmbedderStage:
     def picture(self):
         """This stage makes no pictures."""
         return None
+
+
+class Distortion:
+    """Distorts some clips of a batch: their speech, where the store keeps it, else their log-mels.
+
+    A distorted crop is normalised over itself, as a recording of its length is; the others are pieces of
+    log-mels that are normalised over the whole clip. Several processes draw for their own clips alone.
+
+    Args:
+        voices: the records of a `VoiceBank`.
+        settings: share and strength.
+    """
+
+    def __init__(self, voices: Store, settings: EmbedderRecipe):
+        self.share = settings.augment
+        self.features = FeatureSettings.from_dict(voices.about["features"])
+        self.speech = SpeechBank(voices, self._samples(self.features.min_frames))
+        self.of_signals = SignalAugmentation(speed=settings.augment_speed, snr_db=settings.augment_snr)
+        self.of_mels = MelAugmentation(speed=settings.augment_speed)
+
+    def _samples(self, frames: int) -> int:
+        """What so many frames are made of."""
+        return (frames - 1) * self.features.hop + self.features.window
+
+    def __call__(
+        self, mel: Tensor, items: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> Tensor:
+        """The batch with some clips distorted.
+
+        Args:
+            mel: float32 (batch, mel bins, frames), normalised.
+            items: int64 (batch,), the records.
+            labels: int64 (batch,), who speaks.
+            rng: makes every choice.
+        """
+        chosen = rng.random(len(items)) < self.share
+        heard = np.flatnonzero(chosen & self.speech.kept[items])
+        if len(heard):
+            samples = self._samples(mel.shape[2])
+            speech = self.speech.crops(items[heard], self.of_signals.samples_needed(samples), rng)
+            speech = speech.to(mel.device)
+            speech = self.of_signals(speech, samples, labels[heard], self.features.sample_rate, rng)
+            mel[heard] = log_mels(speech, self.features)
+        seen = np.flatnonzero(chosen & ~self.speech.kept[items])
+        if len(seen):
+            mel[seen] = self.of_mels(mel[seen], labels[seen], self.features, rng)
+        return mel

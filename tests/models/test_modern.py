@@ -1,0 +1,86 @@
+"""The modern networks: sizes, shapes, that noise and voice both matter, and what is zero at the start."""
+
+import pytest
+import torch
+
+from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
+from voice2face_gan.models.modern import FaceTrunk, Generator, Heads, ModernConfig, Residual
+from voice2face_gan.models.registry import build_embedder, build_generator, model_config, parameters
+
+SMALL = {"width": 4, "z_dim": 6, "voice_channels": (8, 8, 8, 8)}
+
+
+def test_sizes():
+    """Counted by hand: a 4 x 4 start of 4 W maps, blocks of two 3 x 3 convolutions, 1 x 1 between, 12 maps."""
+
+    def by_hand(width, latent):
+        block = lambda c: 2 * (9 * c * c + c) + (latent + 1) * c  # noqa: E731
+        blocks = 2 * block(4 * width) + block(2 * width) + block(width)
+        between = 4 * width * 2 * width + 2 * width * width
+        return (latent + 1) * 64 * width + blocks + between + 9 * 12 * width + 12
+
+    with torch.device("meta"):
+        for width in (32, 48, 64):
+            assert parameters(Generator(ModernConfig(width=width))) == by_hand(width, 128)
+        wen = parameters(Generator(ModernConfig(width=126)))
+        assert wen == by_hand(126, 128) and 11e6 < wen < 13e6  # as large as Wen's 12.19 M
+
+
+@pytest.mark.parametrize("side", [64, 128])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_shapes(side, depth):
+    config = ModernConfig(**SMALL, side=side, depth=depth)
+    face = Generator(config)(torch.randn(3, 64), torch.randn(3, 6))
+    assert face.shape == (3, 3, side, side) and face.dtype == torch.float32
+    h = FaceTrunk(config)(face)
+    heads = Heads(config, 5)
+    assert h.shape == (3, 16)
+    assert heads.score(h, torch.randn(3, 64)).shape == (3,)
+    assert heads.identity(h).shape == (3, 5) and heads.read(h).shape == (3, 64)
+
+
+def test_voice_and_noise_both_move_the_face():
+    torch.manual_seed(0)
+    net = Generator(ModernConfig(**SMALL))
+    e, z = torch.randn(2, 64), torch.randn(2, 6)
+    first = net(e, z)
+    assert not torch.allclose(first, net(e.flip(0), z)) and not torch.allclose(first, net(e, z.flip(0)))
+    assert torch.equal(net(e), net(e, torch.zeros(2, 6)))
+    deaf = Generator(ModernConfig(**SMALL | {"z_dim": 0}))
+    assert torch.equal(deaf(e), deaf(e, None))
+
+
+def test_a_new_block_changes_nothing():
+    """Its second convolution is zero, so the net starts as if it were shallow; its gradient is not zero."""
+    block, x, latent = Residual(4, 3), torch.randn(2, 4, 5, 5), torch.randn(2, 3)
+    assert torch.equal(block(x, latent), x)
+    block(x, latent).square().mean().backward()
+    assert block.second.weight.grad.abs().sum() > 0
+
+
+def test_the_score_depends_on_the_voice_only_with_projection():
+    h, e = torch.randn(4, 16), torch.randn(4, 64)
+    with_it = Heads(ModernConfig(**SMALL), 3)
+    assert not torch.allclose(with_it.score(h, e), with_it.score(h, e.flip(0)))
+    without = Heads(ModernConfig(**SMALL, projection=False), 3)
+    assert torch.equal(without.score(h, e), without.score(h, e.flip(0)))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"side": 96}, {"width": 3}, {"width": 0}, {"z_dim": -1}, {"depth": 0}, {"voice_channels": ()}]
+)
+def test_settings_that_make_no_net(settings):
+    with pytest.raises(CheckpointError, match="Model settings"):
+        model_config("modern", settings)
+
+
+def test_a_checkpoint_of_it_is_read_back(tmp_path):
+    config = model_config("modern", SMALL)
+    torch.manual_seed(1)
+    nets = build_embedder(config), build_generator(config)
+    Checkpoint("modern", config, *nets).save(tmp_path / "c")
+    again = load_checkpoint(tmp_path / "c")
+    assert again.model == config
+    e, z = torch.randn(2, 64), torch.randn(2, 6)
+    assert torch.equal(again.generator(e, z), nets[1](e, z))

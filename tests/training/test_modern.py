@@ -1,0 +1,139 @@
+"""The modern stage: its losses against a plain writing of them, each ingredient on and off, pairs, resuming."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.training.modern import ModernStage
+from voice2face_gan.training.recipe import load_recipe
+
+SMALL = ("model.width=4", "model.z_dim=6", "gan.batch=8", "data.crop_frames=[100,200]", "run.precision='fp32'")
+
+
+@pytest.fixture
+def make_stage(trained, store):
+    """Function (*overrides) -> a new stage of small nets on the trained run's embedder, in fp32."""
+
+    def make(*overrides: str) -> ModernStage:
+        embedder = load_checkpoint(trained / "embedder", need_generator=False)
+        recipe = load_recipe("modern", (*SMALL, *overrides))
+        part, held_out = store.of_split("train"), store.of_split("val")
+        return ModernStage(part, held_out, embedder, recipe, 0, torch.device("cpu"))
+
+    return make
+
+
+def weights(stage) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in (*stage.generator.parameters(), *stage.judges)])
+
+
+def test_real_and_generated_faces_are_of_one_person(make_stage):
+    stage = make_stage()
+    for iteration in range(3):
+        _, voice, _, face = stage._batch(iteration)
+        assert torch.equal(voice, face)
+
+
+def test_the_losses_are_those_of_the_text(make_stage):
+    """Written out for the first iteration, without augmentation, penalties computed on every pair."""
+    stage = make_stage("modern.augment=0", "modern.penalty_share=1", "gan.identity=0.5", "gan.likeness=0.5")
+    e, identity, real, _ = stage._batch(0)
+    fake = stage.generator(e, stage._noise(0)).detach()
+    both = torch.cat([real, fake]).requires_grad_(True)
+    h = stage.trunk(both)
+    score = stage.heads.score(h, torch.cat([e, e]))
+    expected = {
+        "D": math.log1p(0) + torch.log1p(torch.exp(score[8:] - score[:8])).mean(),
+        "C_real": F.cross_entropy(stage.heads.identity(h[:8]), identity),
+        "R_real": (1 - F.cosine_similarity(stage.heads.read(h[:8]), e)).mean(),
+    }
+    r1_and_r2 = [
+        torch.autograd.grad(score[i], both, retain_graph=True)[0][i].square().sum() for i in range(16)
+    ]
+    expected["D_penalty"] = (sum(r1_and_r2[:8]) + sum(r1_and_r2[8:])) / 8
+    losses = stage.step(0)
+    for name, value in expected.items():
+        assert float(losses[name]) == pytest.approx(float(value), rel=1e-4), name
+    assert set(losses) == {*expected, "G", "G_identity", "G_read"}
+
+
+def test_the_penalty_follows_half_a_cosine(make_stage):
+    """gamma 2 -> 0 and nothing else: the gradient left on the judges is gamma / 2 times the penalty's."""
+    stage = make_stage("modern.gamma=2", "modern.gamma_end=0", "gan.iterations=100", "modern.penalty_share=1")
+    e, _, real, _ = stage._batch(0)
+    shown = torch.cat([real, real.flip(0)])
+    sizes = []
+    for iteration in (0, 50, 100):
+        stage.judge_optimiser.zero_grad()
+        stage._penalise(iteration, e, shown)
+        sizes.append(float(sum(p.grad.norm() for p in stage.judges if p.grad is not None)))
+    assert sizes[0] == pytest.approx(2 * sizes[1], rel=1e-4) and sizes[2] == 0 < sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "present", "absent"),
+    [
+        ((), {"D", "D_penalty", "R_real", "G", "G_read"}, {"C_real", "G_identity", "G_pixel"}),
+        (("modern.gamma=0", "modern.gamma_end=0"), {"D"}, {"D_penalty"}),
+        (("modern.read=0",), {"G"}, {"R_real", "G_read"}),
+        (("gan.pixel=1", "gan.likeness=1", "gan.identity=1"), {"G_pixel", "G_identity", "C_real"}, set()),
+        (("modern.loss='softplus'",), {"D", "G"}, set()),
+        (("model.z_dim=0", "model.projection=false", "model.modulate=false"), {"D", "G"}, set()),
+    ],
+)
+def test_every_ingredient_trains_and_can_be_left_out(make_stage, overrides, present, absent):
+    stage = make_stage(*overrides)
+    before = weights(stage)
+    for iteration in range(2):
+        losses = stage.step(iteration)
+    assert present <= set(losses) and not absent & set(losses)
+    assert all(torch.isfinite(v) for v in losses.values())
+    assert not torch.equal(weights(stage), before)
+
+
+def test_softplus_is_the_non_saturating_loss(make_stage):
+    stage = make_stage("modern.loss='softplus'")
+    higher, lower = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0], requires_grad=True)
+    judges = F.softplus(-higher).mean() + F.softplus(lower).mean()
+    assert float(stage._adversary(higher, lower)) == pytest.approx(float(judges))
+    assert float(stage._adversary(higher, lower.detach())) == pytest.approx(float(F.softplus(-higher).mean()))
+
+
+def test_a_resumed_run_is_the_same_run(make_stage):
+    whole, first = make_stage(), make_stage()
+    for iteration in range(4):
+        whole.step(iteration)
+    for iteration in range(2):
+        first.step(iteration)
+    second = make_stage()
+    second.load(first.state())
+    for iteration in (2, 3):
+        second.step(iteration)
+    assert torch.equal(weights(second), weights(whole))
+    assert torch.equal(second.average.to_rgb.weight, whole.average.to_rgb.weight)
+
+
+def test_it_learns_to_give_the_embedding_back(make_stage):
+    """Nothing but the reading loss: after some steps the generated faces say more of their e than at first."""
+    stage = make_stage("gan.fool=0", "modern.read=5", "modern.augment=0", "gan.lr=2e-3")
+    first = float(stage.step(0)["G_read"])
+    for iteration in range(1, 60):
+        losses = stage.step(iteration)
+    assert float(losses["G_read"]) < first - 0.2
+
+
+def test_the_checkpoint_makes_faces(make_stage, tmp_path):
+    from voice2face_gan.pipeline import VoiceToFace
+
+    stage = make_stage()
+    stage.step(0)
+    model = VoiceToFace(load_checkpoint(stage.checkpoint(1).save(tmp_path / "c")), "c")
+    e = torch.nn.functional.normalize(torch.randn(2, 64), dim=1)
+    faces = model.decode(e)
+    assert faces.shape == (2, 64, 64, 3)
+    assert torch.equal(faces, model.decode(e, model.noise(2)))
+    assert not torch.equal(faces, model.decode(e, model.noise(2, seed=1)))
+    assert stage.picture().size[0] > 0

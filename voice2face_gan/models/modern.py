@@ -1,0 +1,202 @@
+"""The modern networks: what a decade of work on GANs adds to the nets of 2019, behind the same interface.
+
+    generator       (e, z) -> learned 4 x 4 map -> residual blocks, twice the side each -> face
+    face trunk      the mirror image: face -> residual blocks, half the side each -> features
+    heads           real or generated *of this voice* (projection), whose face, which embedding
+
+No normalisation layers: each residual branch starts at zero (Huang et al., "The GAN is dead; long live the
+GAN!", NeurIPS 2024), and its gain may depend on (e, z). Both nets work at half the face's side and reach the
+face itself by pixel shuffle, which saves half of the arithmetic (Shi et al., CVPR 2016). The discriminator's
+score is conditional by projection (Miyato and Koyama, ICLR 2018).
+
+Shapes: B clips, N identities, W = width. Faces are float32 (B, 3, side, side), aimed at [-1, 1].
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voice2face_gan.errors import CheckpointError
+
+_SLOPE = 0.2  # of the leaky rectifiers
+
+
+@dataclass(frozen=True)
+class ModernConfig:
+    """Dimensions of the modern networks; kept in a checkpoint's config.json.
+
+    Args:
+        mel_bins, embedding, voice_channels, embedder_norm_last: the voice embedder's, as in Wen2019Config.
+        z_dim: size of the noise z; 0 for a generator that answers a voice with one face.
+        width: channels at 32 x 32; there are twice as many at 16 x 16, four times at 8 x 8 and 4 x 4. 32 is
+            1.0 M parameters in the generator, 64 is 3.4 M, 126 as many as in Wen's (12.2 M).
+        depth: residual blocks a resolution.
+        side: of the faces, 64 or 128 pixels.
+        modulate: the gain of each residual branch depends on (e, z).
+        projection: the discriminator's score depends on e.
+        normalise: the generator takes e / |e|, and e / |e| again after noise is added.
+        noise: standard deviation of the Gaussian noise added to each element of e in training.
+    """
+
+    mel_bins: int = 64
+    embedding: int = 64
+    voice_channels: tuple[int, ...] = (256, 384, 576, 864)
+    embedder_norm_last: bool = False
+    z_dim: int = 64
+    width: int = 64
+    depth: int = 1
+    side: int = 64
+    modulate: bool = True
+    projection: bool = True
+    normalise: bool = True
+    noise: float = 0.05
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "voice_channels", tuple(self.voice_channels))
+        checks = {
+            "side must be 64 or 128": self.side in (64, 128),
+            "width must be 2 or more, and even": self.width >= 2 and self.width % 2 == 0,
+            "z_dim and noise must not be negative": self.z_dim >= 0 and self.noise >= 0,
+            "voice_channels must not be empty": len(self.voice_channels) > 0,
+            "sizes must be 1 or more": min(
+                self.mel_bins, self.embedding, self.depth, *self.voice_channels
+            )
+            >= 1,
+        }
+        for sentence, holds in checks.items():
+            if not holds:
+                raise CheckpointError(f"Model settings: {sentence}.")
+
+    def stages(self) -> list[int]:
+        """Channels of each resolution, from 4 x 4 to half the face's side."""
+        channels = [4 * self.width, 4 * self.width, 2 * self.width, self.width]
+        return channels if self.side == 64 else [*channels, self.width // 2]
+
+    def to_dict(self) -> dict:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+class Residual(nn.Module):
+    """x + conv(act(gain x conv(act(x)))): two 3 x 3 convolutions, the second zero at the start.
+
+    Args:
+        channels: in and out.
+        latent: size of the vector that the gain depends on; 0 for none.
+    """
+
+    def __init__(self, channels: int, latent: int = 0):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gain = nn.Linear(latent, channels) if latent else None
+        nn.init.kaiming_normal_(self.first.weight, _SLOPE)
+        nn.init.zeros_(self.first.bias)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+        if self.gain is not None:
+            nn.init.zeros_(self.gain.weight)
+            nn.init.ones_(self.gain.bias)
+
+    def forward(self, x: Tensor, latent: Tensor | None = None) -> Tensor:
+        h = self.first(F.leaky_relu(x, _SLOPE))
+        if self.gain is not None:
+            h = h * self.gain(latent)[:, :, None, None]
+        return x + self.second(F.leaky_relu(h, _SLOPE))
+
+
+class Generator(nn.Module):
+    """(e, z) to face.
+
+    forward: e (B, embedding), z (B, z_dim) or None for zeros -> (B, 3, side, side), aimed at [-1, 1]; values
+        may lie outside.
+    """
+
+    def __init__(self, config: ModernConfig):
+        super().__init__()
+        self.z_dim = config.z_dim
+        latent = config.embedding + config.z_dim
+        channels = config.stages()
+        self.basis = nn.Linear(latent, channels[0] * 16)
+        self.blocks = nn.ModuleList()
+        self.widen = nn.ModuleList()  # 1 x 1 before each doubling of the side
+        for before, after in zip(channels, [*channels[1:], 0], strict=True):
+            gain = latent if config.modulate else 0
+            self.blocks.append(nn.ModuleList(Residual(before, gain) for _ in range(config.depth)))
+            if after:
+                self.widen.append(_one_by_one(before, after))
+        self.to_rgb = nn.Conv2d(channels[-1], 12, 3, padding=1)
+
+    def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
+        if self.z_dim:
+            z = e.new_zeros(len(e), self.z_dim) if z is None else z
+            # e as Wen's nets take it is of length 1; here each of its elements counts like one of z.
+            e = torch.cat([e, z], dim=1)
+        x = self.basis(e).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        for i, blocks in enumerate(self.blocks):
+            for block in blocks:
+                x = block(x, e)
+            if i < len(self.widen):
+                x = F.interpolate(self.widen[i](x), scale_factor=2, mode="bilinear", align_corners=False)
+        return F.pixel_shuffle(self.to_rgb(F.leaky_relu(x, _SLOPE)), 2)
+
+
+class FaceTrunk(nn.Module):
+    """Face to features, shared by the heads: the generator's mirror image.
+
+    forward: (B, 3, side, side) in [-1, 1] -> (B, 4 W).
+    """
+
+    def __init__(self, config: ModernConfig):
+        super().__init__()
+        channels = config.stages()[::-1]
+        self.from_rgb = nn.Conv2d(12, channels[0], 3, padding=1)
+        self.blocks = nn.ModuleList()
+        self.widen = nn.ModuleList()
+        for before, after in zip(channels, [*channels[1:], 0], strict=True):
+            self.blocks.append(nn.ModuleList(Residual(before) for _ in range(config.depth)))
+            if after:
+                self.widen.append(_one_by_one(before, after))
+        # Each channel's 4 x 4 map against a learned pattern of its own, the mirror of the 4 x 4 start.
+        self.pattern = nn.Parameter(torch.randn(channels[-1], 4, 4) / 4)
+
+    def forward(self, face: Tensor) -> Tensor:
+        x = self.from_rgb(F.pixel_unshuffle(face, 2))
+        for i, blocks in enumerate(self.blocks):
+            for block in blocks:
+                x = block(x)
+            if i < len(self.widen):
+                x = self.widen[i](F.avg_pool2d(x, 2))
+        return (F.leaky_relu(x, _SLOPE) * self.pattern.to(x.dtype)).sum(dim=(2, 3))
+
+
+class Heads(nn.Module):
+    """What is read from the trunk's features h (B, 4 W).
+
+    score(h, e): (B,), high for real faces of this voice.
+    identity(h): (B, N) logits.
+    read(h): (B, embedding), the embedding that the face shows.
+    """
+
+    def __init__(self, config: ModernConfig, identities: int):
+        super().__init__()
+        features = config.stages()[0]
+        self._real = nn.Linear(features, 1)
+        self._condition = nn.Linear(config.embedding, features, bias=False) if config.projection else None
+        self.identity = nn.Linear(features, identities)
+        self.read = nn.Linear(features, config.embedding)
+
+    def score(self, h: Tensor, e: Tensor) -> Tensor:
+        score = self._real(h).squeeze(1)
+        if self._condition is not None:
+            score = score + (h * self._condition(e)).sum(dim=1) / h.shape[1] ** 0.5
+        return score
+
+
+def _one_by_one(before: int, after: int) -> nn.Module:
+    if before == after:
+        return nn.Identity()
+    layer = nn.Conv2d(before, after, 1, bias=False)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+    return layer

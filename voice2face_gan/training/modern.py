@@ -1,0 +1,203 @@
+"""The adversarial stage of the modern recipe.
+
+Each iteration draws voices v_i with identities y_i, a real face r_i *of the same identity*, and noise z_i:
+
+    e_i = noisy(embedder(v_i)),  g_i = G(e_i, z_i),  s = D's score of a face and e_i
+    L_D = softplus(s(g_i) - s(r_i)) + gamma / 2 (R1 + R2) + CE(C(r_i), y_i) + (1 - cos(read(r_i), e_i))
+    L_G = softplus(s(r_i) - s(g_i)) + CE(C(g_i), y_i)     + (1 - cos(read(g_i), e_i)) + |g_i - r_i|
+
+with the recipe's weights before the last terms. The relativistic loss and the two penalties of zero-centred
+gradients at real (R1) and generated faces (R2) are those of Huang et al., NeurIPS 2024; here the penalties may
+be computed on a share of each batch, which is to the same end as computing them lazily. `read` asks that a face give back
+the embedding it was made from; it is trained on real faces alone. The discriminator sees augmented faces.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from voice2face_gan.data.sampling import gaussian, generator
+from voice2face_gan.device import autocast
+from voice2face_gan.models.modern import FaceTrunk, Heads
+from voice2face_gan.models.registry import build_generator
+from voice2face_gan.training.augment import NUMBERS, augment
+from voice2face_gan.training.gan import GanStage, adam
+from voice2face_gan.training.probe import embed_store
+from voice2face_gan.training.silent import SilentFaces
+
+
+NOBODY = -100  # the identity of a face whose person has no voice
+
+
+class ModernStage(GanStage):
+    """Generator against a conditional discriminator; arguments and errors as in GanStage."""
+
+    parts = ("generator", "trunk", "heads", "generator_optimiser", "judge_optimiser")
+    compiled = ("generator",)  # the penalties need second derivatives, which compiled nets do not give
+
+    def _build(self, identities: int) -> None:
+        layout = {"device": self.device, "memory_format": torch.channels_last}
+        self.generator = build_generator(self.config).to(**layout)
+        self.trunk = FaceTrunk(self.config).to(**layout)
+        self.heads = Heads(self.config, identities).to(self.device)
+        self.judges = [*self.trunk.parameters(), *self.heads.parameters()]
+        self.generator_optimiser = adam(self.generator.parameters(), self.settings)
+        self.judge_optimiser = adam(self.judges, self.settings)
+        self._build_average()
+
+    def __init__(self, store, held_out, embedder, recipe, seed, device, processes=None):
+        super().__init__(store, held_out, embedder, recipe, seed, device, processes)
+        self.silent = None
+        if recipe.modern.silent:
+            heard = store.select(store.has_voice)
+            e = embed_store(heard, self.embedder, self.config, device)
+            by_person = {name: e[heard.identity == name] for name in np.unique(heard.identity).tolist()}
+            spoken = np.isin(store.identity, list(by_person))
+            self.silent = SilentFaces(store, spoken, by_person, self.config.normalise, seed)
+
+    @property
+    def paired(self) -> bool:
+        return self.recipe.modern.paired
+
+    def _batch(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As GanStage's; the last faces of the whole batch are of people without a voice, whose identity is
+        NOBODY, as a loss leaves out."""
+        e, voice_identity, real, face_identity = super()._batch(iteration)
+        if self.silent is None:
+            return e, voice_identity, real, face_identity
+        batch = self.settings.batch
+        count = round(self.recipe.modern.silent * batch)
+        flips = generator(self.seed, "silent", iteration).random(count) < 0.5 if self.recipe.data.flip else None
+        silent_e, faces = self.silent.draw(iteration, count, flips)
+        place = np.arange(batch)[self.processes.mine(batch)] - (batch - count)
+        here = torch.from_numpy(place >= 0)
+        chosen = torch.from_numpy(place[place >= 0])
+        e[here] = silent_e[chosen].to(e)
+        real[here] = faces[chosen].to(real)
+        voice_identity[here] = face_identity[here] = NOBODY
+        return e, voice_identity, real, face_identity
+
+    def step(self, iteration: int) -> dict[str, Tensor]:
+        """One update of the judges and one of the generator; returns losses as tensors."""
+        self._set_rate(iteration)
+        e, identity, real, face_identity = self._batch(iteration)
+        z = self._noise(iteration)
+        with autocast(self.recipe.run.precision, self.device):
+            fake = self.generator(e, z)
+        losses, real_score = self._judge_step(iteration, e, face_identity, real, fake.detach().float())
+        losses |= self._generator_step(iteration, e, identity, real, fake, real_score)
+        self._update_average(iteration)
+        return losses
+
+    def _judge_step(self, iteration, e, face_identity, real, fake) -> tuple[dict[str, Tensor], Tensor]:
+        weight, modern, batch = self.settings, self.recipe.modern, len(real)
+        losses = {}
+        shown = self._show(torch.cat([real, fake]), iteration, (0, 1))
+        with autocast(self.recipe.run.precision, self.device):
+            h = self.trunk(shown)
+            score = self.heads.score(h, torch.cat([e, e])).float()
+            whose, read = self.heads.identity(h[:batch]), self.heads.read(h[:batch])
+        real_score, fake_score = score[:batch], score[batch:]
+        losses["D"] = self._adversary(real_score, fake_score)
+        loss = weight.adversarial * losses["D"]
+        if weight.identity:
+            losses["C_real"] = _classify(whose, face_identity)
+            loss = loss + weight.identity * losses["C_real"]
+        if modern.read and self.paired:
+            losses["R_real"] = _apart(read, e)
+            loss = loss + losses["R_real"]
+        self.judge_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if modern.gamma:
+            losses["D_penalty"] = self._penalise(iteration, e, shown.detach())
+        self.processes.average(self.judges)
+        self.judge_optimiser.step()
+        return losses, real_score.detach()
+
+    def _generator_step(self, iteration, e, identity, real, fake, real_score) -> dict[str, Tensor]:
+        weight, modern = self.settings, self.recipe.modern
+        self._freeze_judges(True)
+        shown = self._show(fake.float(), iteration, (2,))
+        with autocast(self.recipe.run.precision, self.device):
+            h = self.trunk(shown)
+            score = self.heads.score(h, e).float()
+            whose, read = self.heads.identity(h), self.heads.read(h)
+        # The real faces' scores are those of before the judges' step: they only say how steep the loss is.
+        losses = {"G": self._adversary(score, real_score)}
+        loss = weight.fool * losses["G"]
+        if weight.likeness:
+            losses["G_identity"] = _classify(whose, identity)
+            loss = loss + weight.likeness * losses["G_identity"]
+        if modern.read and self.paired:
+            losses["G_read"] = _apart(read, e)
+            loss = loss + modern.read * losses["G_read"]
+        if weight.pixel:
+            losses["G_pixel"] = F.l1_loss(fake.float(), real)
+            loss = loss + weight.pixel * losses["G_pixel"]
+        self.generator_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.processes.average(self.generator.parameters())
+        self.generator_optimiser.step()
+        self._freeze_judges(False)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _adversary(self, higher: Tensor, lower: Tensor) -> Tensor:
+        """How far the first scores are from being above the second ones: of the same pair, or of zero."""
+        if self.recipe.modern.loss == "relativistic":
+            return F.softplus(lower - higher).mean()
+        if lower.requires_grad:
+            return F.softplus(-higher).mean() + F.softplus(lower).mean()
+        return F.softplus(-higher).mean()
+
+    def _penalise(self, iteration: int, e: Tensor, shown: Tensor) -> Tensor:
+        """Adds the gradient of gamma / 2 (R1 + R2), computed on a share of the batch's pairs.
+
+        A share in every iteration rather than all in every k-th: the cost is the same, and Adam, whose
+        memory is short here, sees no jolts.
+        """
+        modern, batch = self.recipe.modern, len(e)
+        # At least one pair; which are first is chance, for batches are shuffled.
+        count = max(1, round(modern.penalty_share * batch))
+        faces = torch.cat([shown[:count], shown[batch : batch + count]]).requires_grad_(True)
+        with autocast(self.recipe.run.precision, self.device):
+            score = self.heads.score(self.trunk(faces), torch.cat([e[:count], e[:count]]))
+        (gradient,) = torch.autograd.grad(score.float().sum(), faces, create_graph=True)
+        size = gradient.float().square().sum(dim=(1, 2, 3)).mean() * 2  # R1 + R2
+        progress = iteration / max(self.iterations, 1)
+        gamma = modern.gamma_end + (modern.gamma - modern.gamma_end) * (1 + math.cos(math.pi * progress)) / 2
+        (self.settings.adversarial * gamma / 2 * size).backward()
+        return size.detach()
+
+    def _show(self, faces: Tensor, iteration: int, kinds: tuple[int, ...]) -> Tensor:
+        """What the discriminator sees of real faces (kind 0), generated ones (1), and generated ones in the
+        generator's step (2): each is disturbed in a way of its own."""
+        drawn = generator(self.seed, "augment", iteration).random((3, self.settings.batch, NUMBERS), np.float32)
+        mine = drawn[list(kinds), self.processes.mine(self.settings.batch)].reshape(-1, NUMBERS)
+        shown = augment(faces, self.recipe.modern.augment, torch.from_numpy(mine).to(faces.device))
+        return shown.contiguous(memory_format=torch.channels_last)
+
+    def _paint(self, net: torch.nn.Module, e: Tensor) -> Tensor:
+        if not self.config.z_dim:
+            return net(e)
+        return net(e, gaussian((len(e), self.config.z_dim), self.seed, "latent", 0).to(self.device))
+
+    def _noise(self, iteration: int) -> Tensor | None:
+        """z (B, z_dim), standard normal; None for a generator without noise."""
+        if not self.config.z_dim:
+            return None
+        z = gaussian((self.settings.batch, self.config.z_dim), self.seed, "z", iteration)
+        return z[self.processes.mine(len(z))].to(self.device)
+
+
+def _classify(logits: Tensor, identity: Tensor) -> Tensor:
+    """Cross-entropy over the faces whose person is known; 0 where none is."""
+    total = F.cross_entropy(logits.float(), identity, ignore_index=NOBODY, reduction="sum")
+    return total / (identity != NOBODY).sum().clamp(min=1)
+
+
+def _apart(read: Tensor, e: Tensor) -> Tensor:
+    """1 - cosine, mean over the batch."""
+    return 1 - F.cosine_similarity(read.float(), e, dim=1).mean()
