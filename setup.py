@@ -7,6 +7,7 @@ setup(
     package_dir={"voice2face_gan.assets": "assets", "voice2face_gan.recipes": "experiments"},
     package_data={
         "voice2face_gan": ["py.typed"],
+        "voice2face_gan.evaluation.report": ["*.j2"],
         "voice2face_gan.assets": ["*", "*/*"],
         "voice2face_gan.recipes": ["*.toml", "*/*.toml", "README.md"],
     },

@@ -1,6 +1,7 @@
 """Where, and in what precision, nets compute."""
 
 import contextlib
+import ctypes
 from pathlib import Path
 
 import torch
@@ -43,6 +44,51 @@ def autocast(precision: str, device: torch.device):
     Args:
         precision: "auto", "bf16" or "fp32".
     """
-    if precision == "bf16" or (precision == "auto" and has_bf16(device)):
+    if uses_bf16(precision, device):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def uses_bf16(precision: str, device: torch.device) -> bool:
+    """Whether a precision means bfloat16 there; see `autocast`."""
+    return precision == "bf16" or (precision == "auto" and has_bf16(device))
+
+
+def resident(tensor: torch.Tensor, device: torch.device | None) -> torch.Tensor:
+    """The tensor on a GPU, if it takes at most half of the memory that is free there; else as it is."""
+    if device is None or device.type != "cuda" or tensor.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        return tensor
+    return tensor.to(device)
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on the device; a GPU is not waited for, as it is with memory that is not pinned."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def trains_in_bf16(x: torch.Tensor) -> bool:
+    """Whether x is on a CPU under bfloat16 autocast with gradients: where our own layers' ways are faster."""
+    return (
+        x.device.type == "cpu"
+        and torch.is_grad_enabled()
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") is torch.bfloat16
+    )
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory it frees, up to 2 GiB, for its next tensors.
+
+    glibc gives large blocks back at once, and the kernel clears every page of the next one: a training step
+    of large tensors on a CPU spends up to a fifth of its time on that. Does nothing where there is no glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, Windows
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # as malloc.h numbers them
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 2**26)

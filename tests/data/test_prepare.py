@@ -142,6 +142,42 @@ def test_an_interrupted_run_of_other_settings_is_kept_until_forced(world, tmp_pa
     assert not prepare("folders", [world], folder, PLAIN, workers=1, limit=40, force=True).resumed
 
 
+def test_speech_is_kept_when_asked_for(made, world, tmp_path):
+    """int16 of what the log-mels show; nothing else of the store changes, and a killed run goes on."""
+    spoken = replace(PLAIN, voice=replace(PLAIN.voice, keep_speech=True))
+    store = prepare("folders", [world], tmp_path / "store", spoken, workers=1).store
+    for name in ("voices.npy", "faces.npy"):
+        assert (store.folder / name).read_bytes() == (made.store.folder / name).read_bytes()
+    assert (store.has_speech == store.has_voice).all() and store.has_speech.sum() == 4 * PEOPLE
+    for i in np.flatnonzero(store.has_speech)[::7]:
+        start, samples = int(store.speech_offset[i]), int(store.speech_samples[i])
+        speech = torch.from_numpy(store.speech[start : start + samples].astype(np.float32) / 32768)
+        a, frames = int(store.voice_offset[i]), int(store.voice_frames[i])
+        kept = torch.from_numpy(np.array(store.voices[a : a + frames])).float().T
+        torch.testing.assert_close(normalise(log_mel(speech)), kept, atol=0.02, rtol=0.01)
+    with pytest.raises(StoreError, match="voice.keep_speech is False now, was True"):
+        prepare("folders", [world], store.folder, PLAIN, workers=1)
+
+    def stop(done: int, total: int) -> None:
+        if done >= 40:
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "again"
+    with pytest.raises(KeyboardInterrupt):
+        prepare("folders", [world], folder, spoken, workers=1, progress=stop)
+    assert prepare("folders", [world], folder, spoken, workers=1).resumed
+    assert content(folder) == content(store.folder)
+
+
+def test_a_store_from_before_there_was_speech_is_known_again(made, world):
+    """The key that it lacks is at its default: its fingerprint is that of settings without the key."""
+    tree = PLAIN.to_dict()
+    assert tree["voice"].pop("keep_speech") is False and PLAIN.fingerprinted() == tree
+    assert PrepareSettings.from_dict(tree) == PLAIN
+    spoken = PrepareSettings.of(["voice.keep_speech=true"])
+    assert spoken.fingerprinted()["voice"]["keep_speech"] is True
+
+
 def test_splits(world, tmp_path):
     def sides(rule: str, name: str) -> set[str]:
         store = prepare("folders", [world], tmp_path / name, PLAIN, workers=1, split=SplitChoice(rule)).store

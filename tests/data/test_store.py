@@ -113,3 +113,55 @@ def test_a_failed_writer_leaves_nothing(tmp_path):
     ):
         w.add(Record("a", "a"), face=np.zeros((9, 9, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_speech_is_kept_beside_the_log_mels(tmp_path):
+    mel = RNG.standard_normal((4, 30)).astype(np.float32)
+    said = [RNG.integers(-32768, 32767, n, dtype=np.int16) for n in (50, 70)]
+    with StoreWriter(tmp_path / "s", FEATURES, 8, keep_speech=True) as writer:
+        writer.add(Record("a/0", "a"), mel, speech=said[0])
+        writer.add(Record("a/1", "a"), mel)  # a log-mel that came without
+        writer.add(Record("b/0", "b"), mel, speech=said[1])
+        writer.finish()
+    store = Store(tmp_path / "s")
+    assert store.has_speech.tolist() == [True, False, True] and store.about["samples"] == 120
+    assert store.speech_samples.tolist() == [50, -1, 70] and store.speech.dtype == np.int16
+    part = store.select(store.identity == "b")
+    start = int(part.speech_offset[0])
+    np.testing.assert_array_equal(part.speech[start : start + 70], said[1])
+    (tmp_path / "s" / "speech.npy").write_bytes((tmp_path / "s" / "speech.npy").read_bytes()[:-20])
+    with pytest.raises(StoreError, match="prepare it again"):
+        Store(tmp_path / "s")
+    with (
+        pytest.raises(StoreError, match="speech must be int16"),
+        StoreWriter(tmp_path / "t", FEATURES, 8, keep_speech=True) as w,
+    ):
+        w.add(Record("a", "a"), mel, speech=np.zeros(9, np.float32))
+
+
+def test_a_store_without_speech_is_as_it_always_was(tmp_path):
+    """So that stores of versions that knew of no speech open, and newer ones of theirs are theirs."""
+    folder = write(tmp_path / "s", {"a": "male"}).folder
+    assert {p.name for p in folder.iterdir()} == {"store.json", "records.csv", "voices.npy", "faces.npy"}
+    assert "speech" not in (folder / "records.csv").read_text() + (folder / "store.json").read_text()
+    store = Store(folder)
+    assert not store.has_speech.any() and len(store.speech) == 0
+
+
+def test_joined_with_a_store_of_log_mels_alone_speech_stays_whose_it_is(tmp_path):
+    mel = RNG.standard_normal((4, 30)).astype(np.float32)
+    said = RNG.integers(-32768, 32767, (3, 40), dtype=np.int16)
+    stores = [write(tmp_path / "mels", {"a": "male"})]
+    for name, clips in (("one", said[:2]), ("two", said[2:])):
+        with StoreWriter(tmp_path / name, FEATURES, 8, {"layout": name}, keep_speech=True) as writer:
+            for k, speech in enumerate(clips):
+                writer.add(Record(f"{name}/{k}", name), mel, speech=speech)
+            writer.finish()
+        stores.append(Store(tmp_path / name))
+    for order in (stores, stores[::-1]):
+        joined = Store.join(order)
+        assert joined.has_speech.sum() == 3 and not joined.has_speech[joined.identity == "a"].any()
+        for name, k in (("one", 0), ("one", 1), ("two", 0)):
+            (place,) = np.flatnonzero(joined.source == f"{name}/{k}")
+            start = int(joined.speech_offset[place])
+            np.testing.assert_array_equal(joined.speech[start : start + 40], said[k if name == "one" else 2])

@@ -1,13 +1,11 @@
-"""FID: its arithmetic against the closed form, its features against pytorch-fid's own."""
+"""The Frechet distance: its arithmetic against closed forms and pytorch-fid's, its names and its protocol."""
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation import compute, fid
-from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation import compute, features, fid
 from voice2face_gan.evaluation.registry import Options
 
 
@@ -20,166 +18,155 @@ def standardised(count: int, size: int, seed: int = 0) -> np.ndarray:
 
 def test_equal_sets_are_at_distance_0():
     x = standardised(200, 6)
-    assert abs(fid.frechet_distance(x, x)) < 1e-6
-    assert abs(fid.frechet_distance(x, x[::-1])) < 1e-6
+    assert fid.frechet_distance(x, x) < 1e-9
+    assert fid.frechet_distance(x, x[::-1]) < 1e-9
 
 
 def test_shifted_gaussians():
     """Equal covariances: the squared distance of the means."""
     shift = np.array([3.0, 0, -4, 0])
     x = standardised(300, 4)
-    assert fid.frechet_distance(x, x + shift) == pytest.approx(25, abs=1e-6)
+    assert fid.frechet_distance(x, x + shift) == pytest.approx(25, abs=1e-9)
 
 
 def test_scaled_gaussians():
     """N(0, S^2) and N(0, T^2), both diagonal: sum of (s - t)^2; and other shapes of sample."""
     s, t = np.array([1.0, 2.0, 0.5]), np.array([3.0, 2.0, 0.1])
     a, b = standardised(100, 3) * s, standardised(250, 3, seed=1) * t
-    assert fid.frechet_distance(a, b) == pytest.approx(((s - t) ** 2).sum(), abs=1e-6)
+    assert fid.frechet_distance(a, b) == pytest.approx(((s - t) ** 2).sum(), abs=1e-9)
 
 
 def test_rotated_gaussians():
     """Covariances diag(4, 1) and diag(1, 4): Tr = 5 + 5 - 2 Tr(sqrt(diag(4, 4))) = 2."""
     x = standardised(400, 2)
-    assert fid.frechet_distance(x * [2, 1], x * [1, 2]) == pytest.approx(2, abs=1e-6)
+    assert fid.frechet_distance(x * [2, 1], x * [1, 2]) == pytest.approx(2, abs=1e-9)
 
 
-def test_fewer_pictures_than_numbers_give_a_number():
-    """The covariance is then singular; identical sets still are at distance 0."""
-    x = np.random.default_rng(0).standard_normal((5, 30))
-    assert fid.frechet_distance(x, x) == pytest.approx(0, abs=1e-3)
+def test_two_gaussians_in_closed_form():
+    """In the plane Tr (A B)^(1/2) = sqrt(Tr(A B) + 2 sqrt(det(A B))): covariances that do not commute."""
+    a, b = standardised(300, 2) @ [[2, 1], [0, 0.5]], standardised(200, 2, seed=1) @ [[0.3, 0], [1, 3]] + 5
+    ab = np.cov(a.T) @ np.cov(b.T)
+    root = np.sqrt(np.trace(ab) + 2 * np.sqrt(np.linalg.det(ab)))
+    expected = 50 + np.trace(np.cov(a.T)) + np.trace(np.cov(b.T)) - 2 * root
+    assert not np.allclose(ab, ab.T)
+    assert fid.frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """pytorch-fid's Inception with random weights, saved as its release file is."""
-    from pytorch_fid import inception as module
-
-    kept = {}
-
-    def catch(net, state, *_, **__):
-        kept.update(net.state_dict())
-
-    torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(torch.nn.Module, "load_state_dict", catch)
-        module.fid_inception_v3()
-    path = tmp_path_factory.mktemp("inception") / "weights.pth"
-    torch.save(kept, path)
-    return path
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (31, 200), (200, 12)])
+def test_fewer_pictures_than_numbers(n, m):
+    """Covariances without full rank, by roots of either shape. With the first half of
+    the numbers in one set and the second half in the other, no direction is shared."""
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((n, 30)), random.standard_normal((m, 30))
+    assert fid.frechet_distance(x, x) < 1e-9
+    x[:, 15:], y[:, :15] = 0, 0
+    expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + x.var(0, ddof=1).sum() + y.var(0, ddof=1).sum()
+    assert fid.frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.fixture(scope="module")
-def net(weights):
-    return fid.inception(weights)
+def test_constant_features_have_no_covariance():
+    assert fid.frechet_distance(np.full((40, 3), 2.0), np.full((50, 3), 4.0)) == pytest.approx(12)
 
 
-@pytest.fixture(scope="module")
-def faces():
-    smooth = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
-    return torch.from_numpy(smooth.repeat(8, axis=1).repeat(8, axis=2))
+def test_covariances_by_parts(monkeypatch):
+    x = np.random.default_rng(0).standard_normal((1000, 7)).astype(np.float32) + 1000
+    monkeypatch.setattr(fid, "_CHUNK", 64)
+    mean, root = fid._mean_and_root(x)
+    assert np.allclose(root.T @ root, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-9, atol=1e-12)
+    assert np.allclose(mean, x.astype(np.float64).mean(axis=0), rtol=1e-12)
 
 
-def test_features_are_those_of_pytorch_fid(net, faces, tmp_path):
-    """Its own function, from PNG files; the weights are random, the network and the arithmetic its own."""
-    from pytorch_fid.fid_score import calculate_activation_statistics
+@torch.inference_mode()
+def test_it_is_pytorch_fids_distance(weights):
+    """On features of pytorch-fid's network with random weights: those of its first block, of which there are
+    fewer than pictures. With more its root of a matrix is not exact, and nothing to compare with."""
+    from pytorch_fid.fid_score import calculate_frechet_distance
 
-    paths = [tmp_path / f"{i}.png" for i in range(len(faces))]
-    for path, face in zip(paths, faces.numpy(), strict=True):
-        Image.fromarray(face).save(path)
-    mean, covariance = calculate_activation_statistics(paths, net, batch_size=5, dims=2048, num_workers=0)
-    features = fid.inception_features(net, faces, batch=2)
-    assert features.shape == (5, 2048) and features.std(axis=0).max() > 0
-    assert np.allclose(features.mean(axis=0), mean, rtol=1e-3, atol=1e-6)
-    scale = np.abs(covariance).max()
-    assert np.allclose(np.cov(features, rowvar=False), covariance, atol=2e-3 * scale)
-
-
-def test_the_network_is_pytorch_fids_with_our_weights(net, weights):
-    state = torch.load(weights, weights_only=True)
-    assert torch.equal(net.blocks[0][0].conv.weight, state["Conv2d_1a_3x3.conv.weight"])
-    assert not net.training and not any(p.requires_grad for p in net.parameters())
-    from pytorch_fid import inception as module
-
-    assert module.load_state_dict_from_url.__module__.startswith("torch")  # as it was
+    net = features.inception(weights)
+    net.resize_input, net.output_blocks, net.last_needed_block = False, [0], 0
+    pictures = np.random.default_rng(0).integers(0, 256, (192, 5, 10, 3), dtype=np.uint8)
+    faces = torch.from_numpy(pictures.repeat(10, axis=1).repeat(5, axis=2)).permute(0, 3, 1, 2).float() / 255
+    x = torch.cat([net(part)[0].mean(dim=(2, 3)) for part in faces.split(32)]).numpy().astype(np.float64)
+    x = (x - x.mean()) / x.std()  # random weights hardly tell pictures apart
+    assert x.shape == (192, 64)
+    a, b = x[:96], x[96:] * 1.5 + 0.1
+    stats = [(part.mean(axis=0), np.cov(part, rowvar=False)) for part in (a, b)]
+    expected = calculate_frechet_distance(*stats[0], *stats[1])
+    assert fid.frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
 
 
-def few_numbers(_, faces, batch=32):
-    """Four numbers of a face instead of 2,048, whose square root takes a while."""
-    return faces[:, 0, :4, 0].double().numpy()
+class FourNumbers:
+    """Four numbers of a face, which `made` writes into it."""
+
+    name, stand_in, dimensions, enough, about = "trunk", True, 4, 45, "four pixels"
+
+    def __init__(self, stand_in: bool = True):
+        self.stand_in, self.hash = stand_in, "four"
+
+    def extract(self, faces):
+        return faces[:, 0, :4, 0].float().numpy()
 
 
-def made(shift: int, count: int = 40) -> Case:
-    """Generated faces at a known distance from real ones, in `few_numbers`."""
-    real = torch.from_numpy((standardised(count, 4) * 10 + 128).round().astype(np.uint8))
-    faces = torch.zeros(count, 64, 64, 3, dtype=torch.uint8)
-    faces[:, 0, :4, 0] = real
-    generated = faces.clone()
-    generated[:, 0, :4, 0] += shift
-    who = np.arange(count).astype(str)
-    return Case(generated, who, who, faces, who, None)
+@pytest.fixture
+def made(case):
+    """Function (shift, count): generated faces at a known distance from real ones, in `FourNumbers`."""
+
+    def make(shift: int, count: int = 40, **more):
+        faces = torch.zeros(count, 64, 64, 3, dtype=torch.uint8)
+        faces[:, 0, :4, 0] = torch.from_numpy((standardised(count, 4) * 10 + 128).round().astype(np.uint8))
+        generated = faces.clone()
+        generated[:, 0, :4, 0] += shift
+        return case(generated, faces, **more)
+
+    return make
 
 
-def test_the_figure_and_its_protocol(monkeypatch):
-    monkeypatch.setattr(fid, "inception", lambda _: None)
-    monkeypatch.setattr(fid, "inception_features", few_numbers)
-    figures = compute("fid", made(shift=3))
-    assert figures["fid"].value == pytest.approx(4 * 9, abs=1e-6)
-    assert figures["fid"].n == 40 and "biased upwards" in figures["fid"].protocol
-    assert figures["floor"].n == 20 and 0 <= figures["floor"].value < 150
-    assert compute("fid", made(shift=0))["fid"].value == pytest.approx(0, abs=1e-6)
-    case = made(shift=0)
-    case.real = case.real[:31]  # equal numbers of both
-    assert compute("fid", case)["fid"].n == 31
+def test_a_stand_in_has_its_own_name_and_says_so(made, monkeypatch):
+    monkeypatch.setattr(features, "TrunkFeature", FourNumbers)
+    options = Options()
+    figures = compute("fid", made(shift=3), options)
+    assert list(figures) == [
+        "fid_trunk",
+        "floor",
+        "fid_trunk, female",
+        "floor, female",
+        "fid_trunk, male",
+        "floor, male",
+    ]
+    figure = figures["fid_trunk"]
+    assert figure.value == pytest.approx(4 * 9, abs=1e-6) and figure.n == 40
+    assert "not comparable with published FID" in figure.protocol and "not on this machine" in figure.protocol
+    assert "fewer than 45 pictures: biased upwards" in figure.protocol
+    assert figures["floor"].n == 20 and 0 < figures["floor"].value < 150
+    assert figures["fid_trunk, female"].value == pytest.approx(36, abs=1e-6)
+    assert figures["fid_trunk, female"].n == 20
+    assert len(options.notes) == 2 and "20 pictures of a kind are fewer than the 45" in options.notes[1]
+    assert compute("fid", made(shift=0))["fid_trunk"].value < 1e-9
 
 
-def test_two_pictures_are_needed(monkeypatch):
-    monkeypatch.setattr(fid, "inception", lambda _: None)
-    monkeypatch.setattr(fid, "inception_features", few_numbers)
-    case = made(shift=0)
-    case.generated = case.generated[:1]
-    with pytest.raises(MetricError, match="two pictures"):
-        compute("fid", case)
+def test_enough_pictures_of_inception_need_no_words(made, monkeypatch):
+    monkeypatch.setattr(features, "InceptionFeature", lambda _: FourNumbers(stand_in=False))
+    options = Options(feature="inception")
+    figures = compute("fid", made(shift=1, count=50, gender=["female"] * 50), options)
+    assert list(figures) == ["fid", "floor"] and not options.notes
+    assert figures["fid"].protocol == "50 generated against 50 real pictures in four pixels"
 
 
-def test_weights_that_are_not_there(tmp_path, monkeypatch):
-    with pytest.raises(
-        MetricError, match=rf"none.pth does not exist: download {fid.WEIGHTS}.*--inception-weights"
-    ):
-        fid.inception(tmp_path / "none.pth")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+def test_counts_are_equal(made, monkeypatch):
+    monkeypatch.setattr(features, "TrunkFeature", FourNumbers)
+    part = made(shift=0)
+    part.real, part.real_identity = part.real[:31], part.real_identity[:31]
+    figures = compute("fid", part)
+    assert figures["fid_trunk"].n == 31 and figures["floor"].n == 15
+    part = made(shift=0)
+    part.generated, part.generated_identity = part.generated[:1], part.generated_identity[:1]
+    part.generated_gender = part.generated_gender[:1]
+    with pytest.raises(MetricError, match="2 pictures"):
+        compute("fid", part)
+
+
+def test_who_insists_on_inception_gets_it_or_an_error(made, tmp_path):
     with pytest.raises(MetricError, match="not on this machine"):
-        fid.inception(None)
-
-
-def test_weights_in_torchs_cache_are_found(tmp_path, weights, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    place = tmp_path / "hub" / "checkpoints" / fid.WEIGHTS
-    place.parent.mkdir(parents=True)
-    place.symlink_to(weights)
-    fid.inception(None)
-
-
-def test_files_that_hold_something_else(tmp_path, weights):
-    fired = tmp_path / "fired"
-
-    class Bomb:
-        def __reduce__(self):
-            return (open, (str(fired), "w"))
-
-    path = tmp_path / "weights.pth"
-    for write in (
-        lambda: path.write_bytes(b""),
-        lambda: path.write_text("<html>404</html>"),
-        lambda: path.write_bytes(weights.read_bytes()[:10_000]),
-        lambda: torch.save({"x": torch.zeros(1)}, path),
-        lambda: torch.save(Bomb(), path),
-    ):
-        write()
-        with pytest.raises(MetricError, match="does not hold"):
-            fid.inception(path)
-    assert not fired.exists()
-    compute_options = Options(inception_weights=path)
-    with pytest.raises(MetricError, match="does not hold"):
-        compute("fid", made(0), compute_options)
+        compute("fid", made(0), Options(feature="inception"))
+    with pytest.raises(MetricError, match="does not exist"):
+        compute("fid", made(0), Options(inception_weights=tmp_path / "none.pth"))

@@ -1,10 +1,10 @@
-"""The fast way of the 4 x 4 transposed convolution is PyTorch's own, forward and backward."""
+"""The fast ways of the generator's transposed convolutions are PyTorch's own, forward and backward."""
 
 import pytest
 import torch
 from torch import nn
 
-from voice2face_gan.models.up_convolution import UpConvolution
+from voice2face_gan.models.up_convolution import FirstUpConvolution, PointUpConvolution, UpConvolution
 
 
 def pair(channels_in: int, channels_out: int) -> tuple[UpConvolution, nn.ConvTranspose2d]:
@@ -72,3 +72,25 @@ def test_channels_last_gives_the_same():
         with torch.autocast("cpu", torch.bfloat16):
             a, b = fast(x), fast(x.contiguous(memory_format=torch.channels_last))
         assert torch.allclose(a.float(), b.float(), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("layer", "kernel", "size"),
+    [(FirstUpConvolution, 4, 1), (FirstUpConvolution, 4, 2), (PointUpConvolution, 1, 8)],
+)
+def test_the_first_and_the_last_layer_too(layer, kernel, size):
+    torch.manual_seed(0)
+    fast, plain = layer(6, 5), nn.ConvTranspose2d(6, 5, kernel)
+    plain.load_state_dict(fast.state_dict())
+    x = torch.randn(3, 6, size, size)
+    assert torch.equal(fast(x), plain(x))
+    x_fast, x_plain = x.clone().requires_grad_(), x.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = fast(x_fast)
+    expected = plain(x_plain)
+    assert y.dtype == torch.bfloat16 and y.shape == expected.shape and apart(y, expected) < 0.01
+    weight = torch.randn_like(expected)
+    (y.float() * weight).sum().backward()
+    (expected * weight).sum().backward()
+    for a, b in ((x_fast, x_plain), (fast.weight, plain.weight), (fast.bias, plain.bias)):
+        assert apart(a.grad, b.grad) < 0.01

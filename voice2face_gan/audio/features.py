@@ -119,13 +119,23 @@ def mel_filterbank(settings: FeatureSettings = FeatureSettings()) -> torch.Tenso
         float32 (n_fft // 2 + 1, n_mels), in [0, 1]; n_mels + 2 corners go from f_min to f_max and each
         triangle spans three of them. Cached: do not write into it.
     """
-    low, high = (2595 * math.log10(1 + f / 700) for f in (settings.f_min, settings.f_max))
-    mels = np.linspace(low, high, settings.n_mels + 2)
-    corners = 700 * (10 ** (mels / 2595) - 1)  # (n_mels + 2,) Hz
+    corners = _corners(settings)
     bins = np.arange(settings.n_fft // 2 + 1)[:, None] * settings.sample_rate / settings.n_fft
     left, centre, right = corners[:-2], corners[1:-1], corners[2:]
     rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
     return torch.from_numpy(np.maximum(0, np.minimum(rising, falling)).astype(np.float32))
+
+
+def mel_centres(settings: FeatureSettings = FeatureSettings()) -> torch.Tensor:
+    """Where each triangle of the filterbank is 1: float32 (n_mels,), Hz, rising."""
+    return torch.from_numpy(_corners(settings)[1:-1].astype(np.float32))
+
+
+def _corners(settings: FeatureSettings) -> np.ndarray:
+    """The corners of the triangles: float64 (n_mels + 2,), Hz."""
+    low, high = (2595 * math.log10(1 + f / 700) for f in (settings.f_min, settings.f_max))
+    mels = np.linspace(low, high, settings.n_mels + 2)
+    return 700 * (10 ** (mels / 2595) - 1)
 
 
 @functools.lru_cache(maxsize=16)
@@ -253,6 +263,29 @@ def log_mel(
     stream = LogMelStream(settings)
     stream.feed(waveform)
     return stream.finish()
+
+
+@torch.no_grad()
+def log_mels(waveforms: torch.Tensor, settings: FeatureSettings = FeatureSettings()) -> torch.Tensor:
+    """The normalised log-mels of a batch of waveforms of one length, each as `normalise(log_mel(...))` gives
+    it but for rounding, on the device they are on.
+
+    Args:
+        waveforms: float32 (B, samples), at least a window long.
+
+    Returns:
+        float32 (B, n_mels, frames).
+    """
+    window, filters = _constants(settings, waveforms.device)
+    before = torch.nn.functional.pad(waveforms[:, :-1], (1, 0))
+    frames = (waveforms - settings.pre_emphasis * before).unfold(1, settings.window, settings.hop)
+    mels = []
+    for some in frames.split(1 if waveforms.device.type == "cpu" else 64):  # a processor's cache is small
+        padded = torch.nn.functional.pad(some * window, (0, settings.n_fft - settings.window))
+        spectrum = torch.view_as_real(torch.fft.rfft(padded))  # (some, frames, bins, 2)
+        mels.append((spectrum.flatten(2).square_() @ filters).clamp_(min=FLOOR).log_())
+    mel = torch.cat(mels).transpose(1, 2)  # (B, n_mels, frames)
+    return normalise(mel.flatten(0, 1)).view(mel.shape)
 
 
 @torch.no_grad()

@@ -78,7 +78,7 @@ def progress_bar(*columns):
     return Progress(*shown, console=console(), disable=not console().is_terminal)
 
 
-def open_data(data: str):
+def open_data(data: str, keep_speech: bool = False):
     """The store that --data names: the built-in world, prepared stores, raw folders that are recognised, or
     several of them with commas between; what is not there yet is made first (data/sources.py)."""
     from voice2face_gan.data.builtin import builtin_size, is_builtin
@@ -86,7 +86,7 @@ def open_data(data: str):
 
     title = f"making the built-in world of {builtin_size(data)} speakers" if is_builtin(data) else "preparing"
     with _making(title) as progress:
-        return open_source(data, progress, say)
+        return open_source(data, progress, say, keep_speech)
 
 
 def builtin(data: str, **options):

@@ -1,20 +1,71 @@
-"""`v2f-gan evaluate`: a model's figures, each with its protocol."""
+"""`v2f-gan evaluate`: the figures of a model, or of any folder of faces, each with its protocol."""
+
+import os
 
 import click
 
-from voice2face_gan.cli.console import SEED, console, json_option, open_data, print_json, say
+from voice2face_gan.cli.console import SEED, json_option, open_data, print_json, progress_bar, say
+from voice2face_gan.errors import MetricError, OutputError
 
-_METRICS = ("fid", "l1", "cosine", "gender")
-_JUDGE_READS = 90.0  # percent of real faces; a judge that reads fewer is out of its field
+METRICS = (
+    "fid",
+    "kid",
+    "prdc",
+    "gender",
+    "age",
+    "matching",
+    "retrieval",
+    "identity",
+    "l1",
+    "cosine",
+    "craniofacial",
+    "detection",
+    "diversity",
+    "memory",
+    "duration",
+    "noise",
+    "recovery",
+)  # in the order in which they are shown; evaluation.METRICS has the same, but importing it takes seconds
+_THROUGH_FEATURES = ("fid", "kid", "prdc")
+
+
+class Seconds(click.ParamType):
+    """Lengths with commas between: "1,2,4.5"."""
+
+    name = "lengths"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            lengths = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            lengths = ()
+        if not lengths or not all(0 < s < 3600 for s in lengths):
+            self.fail(f"'{value}': give seconds above 0 with commas between, like 1,2,4.")
+        return lengths
 
 
 @click.command()
 @click.option(
-    "--metric", type=click.Choice([*_METRICS, "all"]), default="all", show_default=True, help="Which figures."
+    "--metric",
+    "metrics",
+    type=click.Choice([*METRICS, "all"]),
+    multiple=True,
+    default=("all",),
+    show_default=True,
+    help="Which figures; may be given several times.",
 )
 @click.option(
     "--checkpoint", default="default", show_default=True, help="'default', a checkpoint or a run folder."
 )
+@click.option(
+    "--faces",
+    "faces_folder",
+    metavar="DIR",
+    help="Instead of a checkpoint: pictures by any system, named after the clips of --data.",
+)
+@click.option("--allow-missing", is_flag=True, help="With --faces: judge the clips that have a picture.")
 @click.option(
     "--data", default="builtin", show_default=True, help="A store, a raw data set, or builtin[:SPEAKERS]."
 )
@@ -26,71 +77,187 @@ _JUDGE_READS = 90.0  # percent of real faces; a judge that reads fewer is out of
     show_default=True,
     help="Whose faces.",
 )
-@click.option("--inception-weights", metavar="PATH", help="pytorch-fid's weights file, for fid.")
+@click.option(
+    "--judge",
+    "judge_name",
+    default="trunk",
+    show_default=True,
+    metavar="NAME",
+    help="Who reads faces: trunk, dlib, a folder that train-judge wrote, or module:callable.",
+)
+@click.option(
+    "--feature",
+    type=click.Choice(["auto", "inception", "dlib", "trunk"]),
+    default="auto",
+    show_default=True,
+    help="Of fid, kid, prdc. auto: inception where its weights are, else the trunk.",
+)
+@click.option("--inception-weights", metavar="PATH", help="pytorch-fid's weights file.")
+@click.option(
+    "--gallery",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="People in a gallery of retrieval. [default: all]",
+)
+@click.option(
+    "--seconds", type=Seconds(), default="1,2,4,8", show_default=True, help="Lengths of speech for duration."
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of resampling.")
 @click.option("--device", default="cpu", show_default=True, help="Where the generator runs.")
-@click.option("-o", "--output", metavar="FILE", help="Also write the result there, as JSON.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Also write there, as JSON, the figures and what was judged."
+)
 @click.option("--sheet", metavar="FILE.png", help="Also draw own faces above generated ones.")
+@click.option(
+    "--save-faces", metavar="DIR", help="Also write the generated faces there, as --faces reads them."
+)
 @json_option
 def evaluate(
-    metric, checkpoint, data, gender, split, inception_weights, seed, device, output, sheet, as_json
+    metrics,
+    checkpoint,
+    faces_folder,
+    allow_missing,
+    data,
+    gender,
+    split,
+    judge_name,
+    feature,
+    inception_weights,
+    gallery,
+    seconds,
+    seed,
+    device,
+    output,
+    sheet,
+    save_faces,
+    as_json,
 ):
-    """Measure a model on people it was not trained on.
+    """Measure a model, or the faces of any system, on people it was not trained on.
 
     \b
       v2f-gan evaluate                                    the default model, the built-in world
+      v2f-gan evaluate --metric matching --metric gender --judge dlib --data STORE
       v2f-gan evaluate --metric fid --inception-weights pt_inception-2015-12-05-6726825d.pth
       v2f-gan evaluate --checkpoint runs/00003-... --data STORE --gender female --json
+      v2f-gan evaluate --faces theirs/ --data STORE       a picture a clip, made by anything
+
+    --json prints {metric: {figure: {value, low, high, n, counted, chance, unit, protocol}}}.
     """
-    import json
     from pathlib import Path
 
-    from voice2face_gan.device import choose_device
-    from voice2face_gan.errors import MetricError, OutputError
-    from voice2face_gan.evaluation import compute, protocol
-    from voice2face_gan.evaluation.fid import inception
+    from voice2face_gan.cli.figures import show
+    from voice2face_gan.evaluation.faces_folder import refuse_used
+    from voice2face_gan.evaluation.features import open_feature
+    from voice2face_gan.evaluation.judges import open_judge
     from voice2face_gan.evaluation.registry import Options
-    from voice2face_gan.files import write_bytes
-    from voice2face_gan.pipeline import VoiceToFace
 
-    weights = Path(inception_weights) if inception_weights else None
-    if metric == "fid":
-        inception(weights)  # say at once, not after minutes, that it cannot be computed
-    model = VoiceToFace.from_pretrained(checkpoint, choose_device(device))
-    case = protocol.generate_case(model, open_data(data), split, gender)
-    options = Options(inception_weights=weights, seed=seed)
-    results, skipped = {}, {}
-    for name in _METRICS if metric == "all" else (metric,):
-        try:
-            results[name] = compute(name, case, options)
-        except MetricError as error:
-            if metric != "all":
-                raise
-            skipped[name] = str(error)
-    document = {
-        **case.about,
-        "judge": {"name": case.judge.name, **case.judge.about},
-        "metrics": {n: {k: f.to_dict() for k, f in figures.items()} for n, figures in results.items()},
-        "skipped": skipped,
-    }
-    _show(document, results)
+    # What cannot work is said at once, not after minutes.
+    if faces_folder is not None:
+        _refuse_with_faces()
+    elif allow_missing:
+        raise MetricError("--allow-missing goes with --faces: a model has a face for every clip.")
+    for path in (output, save_faces):
+        if path and not (parent := Path(os.path.abspath(path)).parent).is_dir():
+            raise OutputError(f"{path} cannot be written (there is no folder {parent}).")
+    if save_faces:
+        refuse_used(save_faces)
+    options = Options(
+        feature=feature,
+        inception_weights=Path(inception_weights) if inception_weights else None,
+        gallery=gallery,
+        seconds=seconds,
+        seed=seed,
+    )
+    judge = open_judge(judge_name)
+    every = "all" in metrics
+    names = METRICS if every else tuple(dict.fromkeys(metrics))
+    if not every and set(names) & set(_THROUGH_FEATURES):
+        open_feature(feature, options)
+    store = open_data(data)
+    if faces_folder is None:
+        case = _made_by(checkpoint, store, split, gender, judge, device)
+    else:
+        from voice2face_gan.evaluation.faces_folder import folder_case
+
+        case, notes = folder_case(faces_folder, store, split, gender, judge, allow_missing)
+        for note in notes:
+            say(note)
+    if save_faces:
+        _save(case, save_faces)
+    results, skipped, took = _compute(names, case, options, every)
+    show(case, results, options)
     for name, reason in skipped.items():
         say(f"{name} left out: {reason}")
     if sheet:
         _draw(case, Path(sheet))
-    if output:
-        try:
-            write_bytes(Path(output), (json.dumps(document, indent=2) + "\n").encode())
-        except OSError as error:
-            raise OutputError(f"{output} cannot be written ({error.strerror or error}).") from error
-    _append_to_run(model.checkpoint.folder, document)
+    _keep(case, results, skipped, options, took, output)
     if as_json:
-        print_json(document)
+        print_json({n: {k: f.to_dict() for k, f in figures.items()} for n, figures in results.items()})
+
+
+def _refuse_with_faces() -> None:
+    """--faces takes the place of a checkpoint and of all that belongs to one."""
+    context = click.get_current_context()
+    for name in ("checkpoint", "save_faces", "device"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise MetricError(f"--{name.replace('_', '-')} and --faces exclude each other; leave one out.")
+
+
+def _made_by(checkpoint, store, split, gender, judge, device):
+    """The case of a model: a face for every clip."""
+    from voice2face_gan.device import choose_device
+    from voice2face_gan.evaluation.protocol import generate_case
+    from voice2face_gan.pipeline import VoiceToFace
+
+    model = VoiceToFace.from_pretrained(checkpoint, choose_device(device))
+    return generate_case(model, store, split, gender, judge)
+
+
+def _compute(names, case, options, every: bool) -> tuple[dict, dict, dict]:
+    """Figures, why others are missing, and the seconds that each metric took.
+
+    Raises:
+        MetricError: a metric that was asked for by name cannot be computed; of all metrics, none can.
+    """
+    import time
+
+    from voice2face_gan.evaluation import compute
+
+    results, skipped, took = {}, {}, {}
+    with progress_bar() as bar:
+        task = bar.add_task("", total=len(names))
+        for name in names:
+            bar.update(task, description=name)
+            start = time.perf_counter()
+            try:
+                results[name] = compute(name, case, options)
+                took[name] = round(time.perf_counter() - start, 3)
+            except MetricError as error:
+                if not every:
+                    raise
+                skipped[name] = str(error)
+            bar.advance(task)
+    if not results:
+        raise MetricError(f"No metric can be computed here. {next(iter(skipped.values()))}")
+    return results, skipped, took
+
+
+def _save(case, folder: str) -> None:
+    from voice2face_gan import __version__
+    from voice2face_gan.evaluation.faces_folder import save_faces
+
+    info = {
+        "Synthetic": "yes: generated from a voice; not a picture of a real person",
+        "Software": f"voice2face-gan {__version__}",
+        "Checkpoint": case.about["checkpoint"],
+    }
+    save_faces(folder, case.generated, case.voices.source.tolist(), info)
+    say(f"{len(case.generated)} faces are in {folder}.")
 
 
 def _draw(case, path) -> None:
     """The first people of the case: a face of their own above, the face from their first voice below."""
-    from voice2face_gan.errors import OutputError
     from voice2face_gan.evaluation.case import sheet
 
     try:
@@ -100,58 +267,32 @@ def _draw(case, path) -> None:
         raise OutputError(f"{path} cannot be written ({error.strerror or error}).") from error
 
 
-def _append_to_run(folder, document: dict) -> None:
-    """One line in evaluation.jsonl of the run that a checkpoint belongs to, if it belongs to one."""
+def _keep(case, results, skipped, options, took, output: str | None) -> None:
+    """The whole record to the file that -o names, and to evaluation.jsonl of the checkpoint's run."""
     import json
+    from datetime import UTC, datetime
+    from pathlib import Path
 
-    run = folder.resolve().parent.parent
-    if folder.resolve().parent.name == "checkpoints" and (run / "run.json").is_file():
-        with (run / "evaluation.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(document) + "\n")
+    from voice2face_gan import __version__
+    from voice2face_gan.evaluation.judges import describe
+    from voice2face_gan.evaluation.record import append_record, build_record, run_of
+    from voice2face_gan.files import write_bytes
 
-
-def _show(document: dict, results: dict) -> None:
-    from rich.table import Table
-
-    console().print(
-        f"Checkpoint {document['checkpoint']}, {document['data']} data, split {document['split']}, "
-        f"gender {document['gender']}: {document['identities']} people, {document['clips']} clips, "
-        f"{document['faces']} real faces."
-    )
-    if document["trained_on"]:
-        console().print("These people may have been trained on: the figures say nothing of new voices.")
-    held_out = document["judge"].get("held_out", {})
-    known = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in held_out.items())
-    trained_on = document["judge"].get("trained_on", "unknown faces")
-    console().print(
-        f"Judge {document['judge']['name']}, trained on {trained_on}; "
-        f"on such faces of people it never saw: {known}."
-    )
-    table = Table()
-    for title, side in (
-        ("metric", "left"),
-        ("figure", "left"),
-        ("value", "right"),
-        ("95 % interval", "right"),
-    ):
-        table.add_column(title, justify=side, no_wrap=True)
-    table.add_column("chance", justify="right")
-    table.add_column("n", justify="right", no_wrap=True)
-    for name, figures in results.items():
-        for which, f in figures.items():
-            interval = "" if f.low is None else f"{f.low:.3f} to {f.high:.3f}"
-            chance = "" if f.chance is None else f"{f.chance:g}"
-            value = f"{f.value:.3f} {f.unit}".strip()
-            table.add_row(name, which, value, interval, chance, f"{f.n} {f.counted}")
-    if results:
-        console().print(table)
-    for name, figures in results.items():
-        for which, f in figures.items():
-            console().print(f"{name}, {which}: {f.protocol}.")
-    ceiling = results.get("gender", {}).get("real")
-    if ceiling is not None and ceiling.value < _JUDGE_READS:
-        console().print(
-            "Warning: the judge reads the gender of these people's own faces right in "
-            f"{ceiling.value:.1f} % only, so its figures say little about these data: "
-            "it was trained on other faces."
-        )
+    record = {
+        **build_record(case, results, skipped, options),
+        "judge_description": describe(case.judge),
+        "source": {} if case.store is None else case.store.about["source"],
+        "seed": options.seed,
+        "seconds": took,
+        "voice2face_gan": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        if output:
+            write_bytes(Path(output), (json.dumps(record, indent=2) + "\n").encode())
+        run = None if case.model is None else run_of(case.model.checkpoint.folder)
+        if run is not None:
+            append_record(run, record)
+    except OSError as error:
+        name = error.filename2 or error.filename or output
+        raise OutputError(f"{name} cannot be written ({error.strerror or error}).") from error

@@ -70,11 +70,12 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
     split, left_out = assign(_survivors(plan, reasons), about)
     source = {**about, "settings": _without_features(plan), "records": plan.count}
     features, side = plan.settings.features.to_dict(), plan.settings.faces.side
-    with StoreWriter(folder, features, side, source, temporary=plan.work / "store") as writer:
+    keep_speech = plan.settings.voice.keep_speech
+    with StoreWriter(folder, features, side, source, plan.work / "store", keep_speech) as writer:
         listed = io.StringIO()
         dropped = csv.writer(listed, lineterminator="\n")
         dropped.writerow(DROPPED)
-        for record, row, voice, faces in _contents(plan):
+        for record, row, voice, faces, speech in _contents(plan):
             names = (record.source, record.identity)
             if (record.identity, record.group) in left_out:
                 what = f"video {record.group} shows people of two sides of the split"
@@ -93,6 +94,7 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
                     ),
                     voice.T if k == 0 and voice is not None else None,
                     faces[k] if k < len(faces) else None,
+                    speech if k == 0 else None,
                 )
         writer.attach("dropped.csv", listed.getvalue())
         writer.finish()
@@ -124,14 +126,21 @@ def _survivors(plan: Plan, reasons: Counter) -> Iterator[RawRecord]:
         raise DataError(f"none of the {plan.count} records could be prepared ({counts}). The first: {first}")
 
 
-def _contents(plan: Plan) -> Iterator[tuple[RawRecord, dict, np.ndarray | None, np.ndarray]]:
-    """Every record with its row, its voice (frames, mel bins) or None, and its faces (n, side, side, 3)."""
+def _contents(
+    plan: Plan,
+) -> Iterator[tuple[RawRecord, dict, np.ndarray | None, np.ndarray, np.ndarray | None]]:
+    """Every record with its row, its voice (frames, mel bins) or None, its faces (n, side, side, 3), and its
+    speech (samples,) or None."""
     for shard in range(plan.shards):
         rows, read = load_shard(plan, shard)
         voices, faces = read("voices"), read("faces")
-        frame = face = 0
+        speech = read("speech") if plan.settings.voice.keep_speech else None
+        frame = face = sample = 0
         for line, row in zip(plan.lines(shard), rows, strict=True):
             voice = None if row["frames"] is None else voices[frame : frame + row["frames"]]
             frame += row["frames"] or 0
-            yield RawRecord(**json.loads(line)), row, voice, faces[face : face + row["faces"]]
+            count = row.get("samples")
+            said = None if count is None else speech[sample : sample + count]
+            sample += count or 0
+            yield RawRecord(**json.loads(line)), row, voice, faces[face : face + row["faces"]], said
             face += row["faces"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from voice2face_gan.data.records import FEMALE, MALE, Record
-from voice2face_gan.data.store import Store, StoreWriter
+from voice2face_gan.data.store import Store, StoreWriter, to_int16
 from voice2face_gan.errors import DataError, StoreError
 
 SPEAKERS, CLIPS, VIEWS, SECONDS = 1000, 4, 6, 4.0
@@ -52,7 +52,11 @@ def cache_folder() -> Path:
 
 
 def builtin_store(
-    data: str = "builtin", progress: Progress | None = None, seed: int = WORLD_SEED, clips: int = CLIPS
+    data: str = "builtin",
+    progress: Progress | None = None,
+    seed: int = WORLD_SEED,
+    clips: int = CLIPS,
+    keep_speech: bool = False,
 ) -> Store:
     """The store of a built-in world, made first if this machine has none.
 
@@ -61,13 +65,15 @@ def builtin_store(
         progress: called with (speakers made, speakers in all).
         seed: of the world.
         clips: voices a speaker; 0 for a store of faces alone.
+        keep_speech: the voices themselves beside their log-mels.
     """
     speakers = builtin_size(data)
-    folder = cache_folder() / f"builtin-{speakers}-seed{seed}-clips{clips}-{_version()}"
+    kept = "-speech" if keep_speech else ""
+    folder = cache_folder() / f"builtin-{speakers}-seed{seed}-clips{clips}{kept}-{_version()}"
     try:
         return Store(folder)
     except StoreError:
-        _make(folder, speakers, seed, clips, progress)
+        _make(folder, speakers, seed, clips, progress, keep_speech)
         return Store(folder)
 
 
@@ -80,7 +86,9 @@ def _version() -> str:
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:10]
 
 
-def _make(folder: Path, count: int, seed: int, clips: int, progress: Progress | None) -> None:
+def _make(
+    folder: Path, count: int, seed: int, clips: int, progress: Progress | None, keep_speech: bool = False
+) -> None:
     import torch
 
     from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise
@@ -90,7 +98,7 @@ def _make(folder: Path, count: int, seed: int, clips: int, progress: Progress | 
     people = speakers.sample_speakers(count, seed=seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     source = {"layout": "builtin", "speakers": count, "seed": seed, "clips": clips, "views": VIEWS}
-    with StoreWriter(folder, features.to_dict(), side=64, source=source) as writer:
+    with StoreWriter(folder, features.to_dict(), source=source, keep_speech=keep_speech) as writer:
         for start in range(0, count, _CHUNK):
             some = people[slice(start, start + _CHUNK)]
             # (clips, speakers, samples) and (views, speakers, 64, 64, 3)
@@ -107,7 +115,8 @@ def _make(folder: Path, count: int, seed: int, clips: int, progress: Progress | 
                     mel = normalise(log_mel(torch.from_numpy(voices[k][i]), features)) if k < clips else None
                     picture = faces[k][i] if k < VIEWS else None
                     record = Record(source=f"{some.name[i]}/{k}", **labels)
-                    writer.add(record, None if mel is None else mel.numpy(), picture)
+                    speech = to_int16(voices[k][i]) if keep_speech and k < clips else None
+                    writer.add(record, None if mel is None else mel.numpy(), picture, speech)
             if progress is not None:
                 progress(min(start + _CHUNK, count), count)
         writer.finish()

@@ -19,6 +19,7 @@ from voice2face_gan.audio.vad import SpeechCollector
 from voice2face_gan.data.frames import is_video, video_frames
 from voice2face_gan.data.layouts.base import ALIGNED, RawRecord
 from voice2face_gan.data.settings import PrepareSettings
+from voice2face_gan.data.store import to_int16
 from voice2face_gan.errors import AudioError, NoSpeechError, PictureError, VoiceToFaceError
 from voice2face_gan.faces.align import align, plain
 from voice2face_gan.faces.detect import NoFaceError, choose, detector
@@ -36,12 +37,14 @@ class Item:
         faces: uint8 (side, side, 3) each: at most one of a picture, several of a video.
         dropped: (part, file, reason, sentence) of what failed; part is "voice" or "face".
         speech_seconds: length of what `log_mel` shows.
+        speech: int16 (samples,), what `log_mel` shows, where the settings ask for it and it is a recording.
     """
 
     log_mel: np.ndarray | None = None
     faces: list[np.ndarray] = field(default_factory=list)
     dropped: list[tuple[str, str, str, str]] = field(default_factory=list)
     speech_seconds: float = 0.0
+    speech: np.ndarray | None = None
 
 
 class Clock:
@@ -77,8 +80,10 @@ def prepare_item(record: RawRecord, settings: PrepareSettings, face_state: str, 
     item = Item()
     if record.voice:
         try:
-            read = _stored_mel if Path(record.voice).suffix.lower() == ".npy" else _voice
-            item.log_mel = read(record.voice, settings, clock)
+            if Path(record.voice).suffix.lower() == ".npy":
+                item.log_mel = _stored_mel(record.voice, settings, clock)
+            else:
+                item.log_mel, item.speech = _voice(record.voice, settings, clock)
             item.speech_seconds = len(item.log_mel) * settings.features.hop_ms / 1000
         except VoiceToFaceError as error:
             reason = "too little speech" if isinstance(error, NoSpeechError) else "unreadable recording"
@@ -89,8 +94,9 @@ def prepare_item(record: RawRecord, settings: PrepareSettings, face_state: str, 
     return item
 
 
-def _voice(path: str, settings: PrepareSettings, clock: Clock) -> np.ndarray:
-    """float16 (frames, mel bins): decoded, speech kept, log-mel, normalised; not repeated.
+def _voice(path: str, settings: PrepareSettings, clock: Clock) -> tuple[np.ndarray, np.ndarray | None]:
+    """float16 (frames, mel bins): decoded, speech kept, log-mel, normalised; not repeated. And that speech,
+    int16 (samples,), if the settings ask for it.
 
     Raises:
         AudioError, NoSpeechError: as `audio.voice.voice_features`.
@@ -100,6 +106,7 @@ def _voice(path: str, settings: PrepareSettings, clock: Clock) -> np.ndarray:
     most = int(limits.max_seconds * rate)
     collector = SpeechCollector(settings.vad) if limits.vad else None
     stream = LogMelStream(features)
+    pieces: list[np.ndarray] = []
     kept = 0
     with closing(stream_audio(path, rate, _BLOCK_SECONDS)) as blocks:
         while kept < most:
@@ -112,13 +119,16 @@ def _voice(path: str, settings: PrepareSettings, clock: Clock) -> np.ndarray:
                 speech = collector.feed(block) if collector else block
             speech = speech[: most - kept]
             kept += len(speech)
+            if limits.keep_speech:
+                pieces.append(to_int16(speech))
             with clock("log-mel"):
                 stream.feed(speech)
     if kept < limits.min_seconds * rate:
         raise NoSpeechError(kept / rate, limits.min_seconds, source_name(path))
     with clock("log-mel"):
         mel = stream.finish()
-        return _half(normalise(mel, out=mel))
+        log_mel = _half(normalise(mel, out=mel))
+    return log_mel, np.concatenate(pieces) if limits.keep_speech else None
 
 
 def _stored_mel(path: str, settings: PrepareSettings, clock: Clock) -> np.ndarray:

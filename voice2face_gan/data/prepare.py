@@ -187,10 +187,12 @@ def _finished(folder: Path, plan: Plan, about: dict) -> Store | None:
 def _change(store: Store, plan: Plan, about: dict) -> str:
     """What is known of how a store differs from what is asked for."""
     then = {"features": store.about["features"], **store.about["source"].get("settings", {})}
+    usual = PrepareSettings().to_dict()  # of settings that are younger than the store
     for group, keys in plan.settings.to_dict().items():
         for key, value in keys.items():
-            if then.get(group, {}).get(key) != value:
-                return f"{group}.{key} is {value} now, was {then.get(group, {}).get(key)}"
+            was = then.get(group, {}).get(key, usual[group][key])
+            if was != value:
+                return f"{group}.{key} is {value} now, was {was}"
     then = store.about["source"]
     for key, value in {**about, "records": plan.count}.items():
         if key != "fingerprint" and then.get(key) != value:

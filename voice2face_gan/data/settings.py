@@ -22,11 +22,14 @@ class VoiceSettings:
         min_seconds: less speech than this is dropped.
         max_seconds: of speech; what comes after is not even decoded, so that a recording of hours neither
             fills memory nor outweighs everybody else.
+        keep_speech: store the speech beside its log-mel (int16, 115 MB an hour), so that a voice embedder can
+            be trained with noise and rooms added to it.
     """
 
     vad: bool = True
     min_seconds: float = 0.5
     max_seconds: float = 120.0
+    keep_speech: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,17 @@ class PrepareSettings:
             raise DataError("faces.crop must be [left, top, right, bottom], rising fractions from 0 to 1.")
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """For JSON and for a store's fingerprint."""
+        """For JSON."""
         tree = dataclasses.asdict(self)
         tree["faces"]["crop"] = list(self.faces.crop)
+        return tree
+
+    def fingerprinted(self) -> dict[str, dict[str, Any]]:
+        """For a store's fingerprint. A setting that came later is left out at its default, so that a store
+        prepared before it is still known to be of these settings."""
+        tree = self.to_dict()
+        if not self.voice.keep_speech:
+            del tree["voice"]["keep_speech"]
         return tree
 
     @classmethod

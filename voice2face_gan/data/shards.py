@@ -39,6 +39,7 @@ FORMAT = 1
 
 # Records in a shard: few in a small set, so that all processes have some, and never so many that a process
 # holds more than 50 MB of log-mels (32 voices of two minutes).
+# The speech itself is three times as large.
 _LEAST, _MOST, _SHARDS = 8, 32, 64
 _PATHS = ("voice", "face")
 
@@ -124,7 +125,7 @@ def make_plan(
         DataError: there are no records.
     """
     (work / "shards").mkdir(parents=True, exist_ok=True)
-    frame = {"format": FORMAT, "settings": settings.to_dict(), "face_state": face_state, **more}
+    frame = {"format": FORMAT, "settings": settings.fingerprinted(), "face_state": face_state, **more}
     digest = hashlib.sha256(json.dumps(frame, sort_keys=True).encode())
     places, place = [], 0
     with (work / "records.jsonl.new").open("wb") as file:
@@ -137,7 +138,8 @@ def make_plan(
             digest.update(json.dumps({**row, **dict.fromkeys(_PATHS), **sizes}).encode() + b"\n")
     if not places:
         raise DataError("no records were found there; check the folder and the layout.")
-    size = min(max(len(places) // _SHARDS, _LEAST), _MOST)
+    most = _LEAST if settings.voice.keep_speech else _MOST
+    size = min(max(len(places) // _SHARDS, _LEAST), most)
     starts = (*places[::size], place)
     return Plan(work, digest.hexdigest()[:16], len(places), size, starts, settings, face_state)
 
@@ -196,7 +198,8 @@ def prepare_shard(
         at: called with the place of each record before it is prepared.
     Returns:
         The shard as an .npz file: voices float16 (frames, mel bins) end to end, faces uint8 (n, side, side,
-        3), rows uint8 of JSON, an object a record with `frames` (or null), `faces` and `dropped`.
+        3), rows uint8 of JSON, an object a record with `frames` (or null), `faces` and `dropped`; where
+        speech is kept also speech int16 (samples,), end to end, and `samples` (or null) a record.
         And a dict for people: records, audio_seconds, processor_seconds, and seconds by step.
     """
     import torch
@@ -207,6 +210,7 @@ def prepare_shard(
     clock, began = Clock(), time.process_time()
     side, bins = settings.faces.side, settings.features.n_mels
     voices, faces, rows = [np.empty((0, bins), np.float16)], [np.empty((0, side, side, 3), np.uint8)], []
+    speech = [np.empty(0, np.int16)]
     for place, line in enumerate(lines):
         record = RawRecord(**json.loads(line))
         parts = [(part, path) for part in _PATHS if (path := getattr(record, part))]
@@ -227,12 +231,18 @@ def prepare_shard(
         faces.extend(face[None] for face in item.faces)
         frames = None if item.log_mel is None else len(item.log_mel)
         rows.append({"frames": frames, "faces": len(item.faces), "dropped": item.dropped})
+        if settings.voice.keep_speech:
+            rows[-1]["samples"] = None if item.speech is None else len(item.speech)
+            speech += [] if item.speech is None else [item.speech]
     with clock("write"):
         content = io.BytesIO()
         text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
-        voices, faces = np.concatenate(voices), np.concatenate(faces)
-        np.savez(content, voices=voices, faces=faces, rows=text)
-        del voices, faces
+        arrays = {"voices": np.concatenate(voices), "faces": np.concatenate(faces), "rows": text}
+        if settings.voice.keep_speech:
+            arrays["speech"] = np.concatenate(speech)
+        del voices, faces, speech
+        np.savez(content, **arrays)
+        del arrays
     about = {
         "records": len(lines),
         "audio_seconds": clock.audio_seconds,
@@ -261,7 +271,7 @@ def run_shard(plan: Plan, shard: int) -> dict:
 
 
 def load_shard(plan: Plan, shard: int) -> tuple[list[dict], Callable[[str], np.ndarray]]:
-    """The rows of a shard, and a function that reads its "voices" or "faces"."""
+    """The rows of a shard, and a function that reads its "voices", "faces" or "speech"."""
     with np.load(plan.path(shard), allow_pickle=False) as file:
         rows = json.loads(file["rows"].tobytes())
 

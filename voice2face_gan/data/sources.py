@@ -17,6 +17,7 @@ def open_source(
     data: str | Path | Sequence[str | Path],
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda text: None,
+    keep_speech: bool = False,
 ) -> Store:
     """Open what to train or evaluate on.
 
@@ -25,11 +26,12 @@ def open_source(
             them, as a sequence or with commas between; several become one, see `Store.join`.
         progress: called with (done, in all) while something has to be made first.
         say: called with a sentence for people when a raw folder is prepared first.
+        keep_speech: of what has to be made first, keep the speech beside the log-mels.
     Raises:
         StoreError: neither a store nor a data set that is recognised, or stores that do not fit together.
         DataError, PictureError: as `prepare.prepare`, of a raw folder.
     """
-    return Store.join([_open(name, progress, say) for name in source_names(data)])
+    return Store.join([_open(name, progress, say, keep_speech) for name in source_names(data)])
 
 
 def source_names(data: str | Path | Sequence[str | Path]) -> list[str]:
@@ -42,9 +44,9 @@ def source_names(data: str | Path | Sequence[str | Path]) -> list[str]:
     return [str(part) for part in data]
 
 
-def _open(name: str, progress: Progress | None, say: Callable[[str], None]) -> Store:
+def _open(name: str, progress: Progress | None, say: Callable[[str], None], keep_speech: bool) -> Store:
     if is_builtin(name):
-        return builtin_store(name, progress)
+        return builtin_store(name, progress, keep_speech=keep_speech)
     path = Path(name).expanduser()
     if (path / "store.json").is_file() or not path.is_dir():
         return Store(path)
@@ -57,19 +59,21 @@ def _open(name: str, progress: Progress | None, say: Callable[[str], None]) -> S
             f"{', '.join(LAYOUTS)}); prepare it with v2f-gan prepare LAYOUT {path} -o STORE."
         )
     from voice2face_gan.data.prepare import prepare
+    from voice2face_gan.data.settings import PrepareSettings
 
     path = path.absolute()
     place = hashlib.sha256(str(path).encode()).hexdigest()[:10]
-    store = cache_folder() / f"{layout.name}-{path.name}-{place}"
+    store = cache_folder() / f"{layout.name}-{path.name}-{place}{'-speech' if keep_speech else ''}"
+    settings = PrepareSettings.of(["voice.keep_speech=true"] if keep_speech else [])
     store.parent.mkdir(parents=True, exist_ok=True)
     say(f"{path} looks like the layout {layout.name}; it is prepared into {store} first, once.")
     try:
-        outcome = prepare(layout.name, [path], store, progress=progress)
+        outcome = prepare(layout.name, [path], store, settings, progress=progress)
     except StoreError as error:  # in a cache, what has become old is made anew without a question
         if not (store / "store.json").is_file():
             raise
         say(f"Preparing it again: {error}")
-        outcome = prepare(layout.name, [path], store, progress=progress, force=True)
+        outcome = prepare(layout.name, [path], store, settings, progress=progress, force=True)
     dropped = sum(outcome.store.dropped().values())
     if dropped and not outcome.already:
         say(f"Warning: {dropped} files were dropped; see {store / 'dropped.csv'}.")

@@ -4,6 +4,8 @@
     records.csv    one row a record: its names and labels, and where its voice and face lie
     voices.npy     float16 (frames, mel bins): normalised log-mels of all voices, end to end
     faces.npy      uint8 (faces, side, side, 3)
+    speech.npy     int16 (samples,): the speech that the log-mels show, end to end, where it was kept (115 MB
+                   an hour at 16 kHz); noise and rooms can be added to it, which they cannot to log-mels
 
     dropped.csv    of a prepared store: each recording and picture that was left out, and why
 
@@ -28,6 +30,10 @@ from voice2face_gan.files import replace_folder, temporary_beside
 
 VERSION = 1
 PLACES = ("voice_offset", "voice_frames", "face_index")  # in frames, frames, faces; blank where absent
+SPEECH_PLACES = (
+    "speech_offset",
+    "speech_samples",
+)  # columns of a store that keeps speech; blank where absent
 LABELS = ("source", "identity", "gender", "split", "nationality", "ethnicity")  # text, one entry a record
 _HEADER = (*[f for f in RECORD_FIELDS if f not in ("voice", "face")], *PLACES)
 
@@ -40,6 +46,7 @@ class StoreWriter:
         features: log-mel settings as dict (kept, and compared with a model's later).
         side: side of the faces in pixels.
         source: what the store was made from: layout, paths, settings.
+        keep_speech: whether speech is kept beside the log-mels.
         temporary: where it is written until it is whole, on the same disk; default: a name private to this
             process. What lies there is replaced.
     """
@@ -51,6 +58,7 @@ class StoreWriter:
         side: int = 64,
         source: dict | None = None,
         temporary: str | Path | None = None,
+        keep_speech: bool = False,
     ):
         self.folder = Path(folder)
         self.features, self.side, self.source = features, side, source or {}
@@ -60,9 +68,11 @@ class StoreWriter:
         self._voices = (self._temporary / "voices.npy").open("wb")
         self._faces = (self._temporary / "faces.npy").open("wb")
         self._records = (self._temporary / "records.csv").open("w", newline="", encoding="utf-8")
-        self._rows = csv.DictWriter(self._records, _HEADER)
+        self._speech = (self._temporary / "speech.npy").open("wb") if keep_speech else None
+        self._columns = (*_HEADER, *(SPEECH_PLACES if keep_speech else ()))
+        self._rows = csv.DictWriter(self._records, self._columns)
         self._rows.writeheader()
-        self._frames = self._face_count = self._record_count = 0
+        self._frames = self._face_count = self._record_count = self._samples = 0
         self._write_headers()
 
     def _write_headers(self) -> None:
@@ -71,20 +81,30 @@ class StoreWriter:
         for file, shape, dtype in (
             (self._voices, (self._frames, self.features["n_mels"]), np.float16),
             (self._faces, (self._face_count, self.side, self.side, 3), np.uint8),
+            (self._speech, (self._samples,), np.int16),
         ):
+            if file is None:
+                continue
             file.seek(0)
             descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
             header = {"descr": descr, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             file.seek(0, os.SEEK_END)
 
-    def add(self, record: Record, log_mel: np.ndarray | None = None, face: np.ndarray | None = None) -> None:
+    def add(
+        self,
+        record: Record,
+        log_mel: np.ndarray | None = None,
+        face: np.ndarray | None = None,
+        speech: np.ndarray | None = None,
+    ) -> None:
         """Append one record.
 
         Args:
             record: its labels.
             log_mel: (mel bins, frames) normalised, not repeated; None for a face alone.
             face: uint8 (side, side, 3); None for a voice alone.
+            speech: int16 (samples,), what `log_mel` shows; written if the store keeps speech.
         """
         row = {k: v for k, v in asdict(record).items() if k in _HEADER and v is not None}
         if log_mel is not None:
@@ -101,6 +121,14 @@ class StoreWriter:
             row["face_index"] = self._face_count
             self._faces.write(np.ascontiguousarray(face).tobytes())
             self._face_count += 1
+        if speech is not None and self._speech is not None:
+            if speech.ndim != 1 or speech.dtype != np.int16:
+                raise StoreError(
+                    f"{record.source}: speech must be int16 (samples,), not {speech.dtype} {speech.shape}."
+                )
+            row |= {"speech_offset": self._samples, "speech_samples": len(speech)}
+            self._speech.write(np.ascontiguousarray(speech).tobytes())
+            self._samples += len(speech)
         self._rows.writerow(row)
         self._record_count += 1
 
@@ -111,8 +139,7 @@ class StoreWriter:
     def finish(self) -> Path:
         """Complete the store and give it its name."""
         self._write_headers()
-        for file in (self._voices, self._faces, self._records):
-            file.close()
+        self._close()
         about = {
             "version": VERSION,
             "records": self._record_count,
@@ -121,15 +148,20 @@ class StoreWriter:
             "side": self.side,
             "features": self.features,
             "source": self.source,
+            **({} if self._speech is None else {"samples": self._samples}),
         }
         (self._temporary / "store.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         replace_folder(self._temporary, self.folder)
         return self.folder
 
     def abort(self) -> None:
-        for file in (self._voices, self._faces, self._records):
-            file.close()
+        self._close()
         shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _close(self) -> None:
+        for file in (self._voices, self._faces, self._records, self._speech):
+            if file is not None:
+                file.close()
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -150,6 +182,8 @@ class Store:
         identity, gender, split, source: arrays of str, one entry a record.
         age: float64, NaN where unknown.
         voice_offset, voice_frames, face_index: int64, one entry a record, -1 where it has none.
+        speech: int16 (samples,), memory-mapped; empty in a store of log-mels alone.
+        speech_offset, speech_samples: int64, one entry a record, -1 where it has none.
     """
 
     def __init__(self, folder: str | Path):
@@ -166,9 +200,10 @@ class Store:
             columns = _columns(self.folder / "records.csv")
             self.voices = _map(self.folder / "voices.npy")
             self.faces = _map(self.folder / "faces.npy")
-            if (len(columns["age"]), len(self.voices), len(self.faces)) != tuple(
-                self.about[k] for k in ("records", "frames", "faces")
-            ):
+            kept = "samples" in self.about
+            self.speech = _map(self.folder / "speech.npy") if kept else np.zeros(0, dtype=np.int16)
+            counts = [len(part) for part in (columns["age"], self.voices, self.faces, self.speech)]
+            if counts != [self.about.get(k, 0) for k in ("records", "frames", "faces", "samples")]:
                 raise ValueError("the counts in store.json do not fit its files")
         except (OSError, ValueError, KeyError, IndexError, StopIteration) as error:
             raise StoreError(
@@ -177,7 +212,7 @@ class Store:
         for name in LABELS:
             setattr(self, name, np.array(columns[name], dtype=str))
         self.age = np.array(columns["age"], dtype=np.float64)
-        for name in PLACES:
+        for name in (*PLACES, *SPEECH_PLACES):
             setattr(self, name, np.array(columns[name], dtype=np.int64))
 
     def __len__(self) -> int:
@@ -203,7 +238,7 @@ class Store:
         mask = keep(self) if callable(keep) else keep
         part = object.__new__(Store)
         part.__dict__.update(self.__dict__)
-        for name in (*LABELS, "age", *PLACES):
+        for name in (*LABELS, "age", *PLACES, *SPEECH_PLACES):
             setattr(part, name, getattr(self, name)[mask])
         return part
 
@@ -240,6 +275,10 @@ class Store:
     @property
     def has_face(self) -> np.ndarray:
         return self.face_index >= 0
+
+    @property
+    def has_speech(self) -> np.ndarray:
+        return self.speech_offset >= 0
 
     def breakdown(self) -> list[dict]:
         """Counts by split and gender: split, gender ("unknown" too), identities, voices, faces, hours."""
@@ -291,7 +330,7 @@ class Store:
 def _columns(path: Path) -> dict[str, list | array]:
     """records.csv by column. A million records must not be a million dicts: numbers become numbers at once,
     and labels, which most records share with others, are kept once."""
-    columns = {name: array("d" if name == "age" else "q") for name in ("age", *PLACES)}
+    columns = {name: array("d" if name == "age" else "q") for name in ("age", *PLACES, *SPEECH_PLACES)}
     columns |= {name: [] for name in LABELS}
     known: dict[str, str] = {}
     with path.open(newline="", encoding="utf-8") as file:
@@ -302,13 +341,20 @@ def _columns(path: Path) -> dict[str, list | array]:
                 cell = row[i]
                 if name == "age":
                     column.append(float(cell or "nan"))
-                elif name in PLACES:
+                elif name in PLACES or name in SPEECH_PLACES:
                     column.append(int(cell or -1))
                 else:
                     column.append(cell if name == "source" else known.setdefault(cell, cell))
+    if not any(len(columns[name]) for name in SPEECH_PLACES):  # a store of log-mels alone
+        columns |= {name: array("q", [-1]) * len(columns["age"]) for name in SPEECH_PLACES}
     if len({len(column) for column in columns.values()}) > 1:
         raise ValueError("records.csv lacks a column")
     return columns
+
+
+def to_int16(waveform: np.ndarray) -> np.ndarray:
+    """Speech as a store keeps it: float in [-1, 1] -> int16, of which 32,768 are 1."""
+    return np.clip(np.rint(waveform * np.float32(32768)), -32768, 32767).astype(np.int16)
 
 
 def _map(path: Path) -> np.ndarray:

@@ -1,96 +1,88 @@
-"""Frechet Inception distance of generated and real faces, through pytorch-fid's network and arithmetic.
+"""Frechet distance of generated and real faces: `fid` through Inception, `fid_trunk`, `fid_dlib` through a
+stand-in (features.py).
 
     FID = |m_g - m_r|^2 + Tr(C_g + C_r - 2 (C_g C_r)^(1/2))
 
-over 2,048-d pool features of the FID Inception (pictures resized to 299 x 299 by bilinear interpolation, as
-pytorch-fid does). Source: Heusel et al. 2017; pytorch-fid 0.3. Generated and real pictures are taken in equal
-numbers; `floor` is the distance of two halves of the real ones.
-
-The network's weights are a download. Without internet: fetch the file named WEIGHTS once elsewhere (it is
-the release file of the pytorch-fid project) and give its path, or put it into torch's hub cache.
+with the means and covariances of their features. Source: Heusel et al. 2017, equation 6. Generated and real
+pictures are taken in equal numbers; `floor` is the distance of two halves of the real ones. The distance
+is biased upwards, the more so the fewer the pictures.
 """
 
-from pathlib import Path
-
 import numpy as np
-import torch
-from torch import Tensor
 
-from voice2face_gan.errors import MetricError, first_line
 from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.features import figure_suffix, open_feature
 from voice2face_gan.evaluation.registry import Figure, Options, metric
-from voice2face_gan.faces.pixels import to_unit
+from voice2face_gan.evaluation.sets import compared, pairs
 
-WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
-DIMENSIONS = 2048
-_ENOUGH = 2048  # pictures: with fewer than dimensions the covariance is not of full rank
+_CHUNK = 4096  # features made float64 together
 
 
 @metric("fid")
 def fid(case: Case, options: Options) -> dict[str, Figure]:
-    net = inception(options.inception_weights)
-    random = np.random.default_rng(options.seed)
-    count = min(len(case.generated), len(case.real))
-    if count < 2:
-        raise MetricError(f"FID needs two pictures or more of each kind, and there are {count}.")
-    real = case.real[torch.from_numpy(random.permutation(len(case.real)))]
-    made = case.generated[torch.from_numpy(random.permutation(len(case.generated))[:count])]
-    real_features, made_features = inception_features(net, real), inception_features(net, made)
-    few = f"; fewer than {_ENOUGH} pictures: biased upwards" if count < _ENOUGH else ""
-    protocol = f"pytorch-fid's Inception, {count} generated against {count} real pictures{few}"
-    figures = {
-        "fid": Figure(frechet_distance(made_features, real_features[:count]), count, "pictures", protocol)
-    }
-    half = len(real) // 2
-    if half >= 2:
-        floor = frechet_distance(real_features[:half], real_features[half : 2 * half])
-        figures["floor"] = Figure(floor, half, "pictures", f"{half} real against {half} other real pictures")
+    feature = open_feature(options.feature, options)
+    name = "fid" + figure_suffix(feature)
+    figures, fewest = {}, feature.enough
+    for pair in pairs(case, feature, options):
+        count, fewest = len(pair), min(fewest, len(pair))
+        few = f"; fewer than {feature.enough} pictures: biased upwards" if count < feature.enough else ""
+        protocol = compared(feature, options, "FID", count) + few
+        value = frechet_distance(pair.generated.features, pair.real.features)
+        figures[name + pair.suffix] = Figure(value, count, "pictures", protocol)
+        if pair.halves is not None:
+            half = len(pair.halves[0])
+            value = frechet_distance(*(part.features for part in pair.halves))
+            protocol = f"{half} real against {half} other real pictures in {feature.about}"
+            figures["floor" + pair.suffix] = Figure(value, half, "pictures", protocol)
+    if fewest < feature.enough:
+        options.note(
+            f"{name}: {fewest} pictures of a kind are fewer than the {feature.enough} that its "
+            f"{feature.dimensions} features need; it is biased upwards, so compare it with equal counts only."
+        )
     return figures
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Frechet distance of the Gaussians fitted to two sets of features, (N, D) and (M, D), N and M >= 2."""
-    from pytorch_fid.fid_score import calculate_frechet_distance
-
-    means = [x.mean(axis=0) for x in (a, b)]
-    covariances = [np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b)]
-    return float(calculate_frechet_distance(means[0], covariances[0], means[1], covariances[1]))
+    return gaussian_distance(*_mean_and_root(a), *_mean_and_root(b))
 
 
-def inception(weights: Path | None) -> torch.nn.Module:
-    """pytorch-fid's Inception with its own weights, in evaluation mode.
+def gaussian_distance(
+    mean_a: np.ndarray, root_a: np.ndarray, mean_b: np.ndarray, root_b: np.ndarray
+) -> float:
+    """Frechet distance of two Gaussians.
 
     Args:
-        weights: path of the weights file; None looks in torch's hub cache. Nothing is downloaded.
-    Raises:
-        MetricError: there is no such file, or it holds something else.
+        mean_a, mean_b: (D,).
+        root_a, root_b: (any, D), R with the covariance R^T R.
+
+    Tr (A B)^(1/2) is the sum of the roots of the eigenvalues of A^(1/2) B A^(1/2), which are the singular
+    values of R_a R_b^T. Without a product of covariances nothing is squared that a root is taken of later,
+    and covariances without full rank need no care.
     """
-    path = Path(weights) if weights is not None else Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
-    if not path.is_file():
-        where = f"{path} does not exist" if weights is not None else "they are not on this machine"
-        raise MetricError(
-            f"FID needs pytorch-fid's Inception weights, and {where}: download {WEIGHTS} from the "
-            "pytorch-fid project's releases and give it with --inception-weights PATH."
-        )
-    from pytorch_fid import inception as module
-
-    download = module.load_state_dict_from_url
-    try:
-        # pytorch-fid fetches its weights by address; hand it the local file's instead, read without pickle.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        module.load_state_dict_from_url = lambda *_, **__: state
-        block = module.InceptionV3.BLOCK_INDEX_BY_DIM[DIMENSIONS]
-        return module.InceptionV3([block]).eval().requires_grad_(False)
-    except Exception as error:  # a damaged zip, a foreign pickle, other weights: whatever torch makes of it
-        raise MetricError(
-            f"{path} does not hold pytorch-fid's Inception weights ({first_line(error)})."
-        ) from error
-    finally:
-        module.load_state_dict_from_url = download
+    shared = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
+    distance = ((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * shared
+    return max(float(distance), 0.0)
 
 
-@torch.inference_mode()
-def inception_features(net: torch.nn.Module, faces: Tensor, batch: int = 32) -> np.ndarray:
-    """Pool features float64 (N, 2048) of uint8 faces (N, side, side, 3)."""
-    parts = [net((to_unit(part) + 1) / 2)[0].flatten(1) for part in faces.split(batch)]
-    return torch.cat(parts).double().numpy()
+def _mean_and_root(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and a root R, (min(N, D), D), of the sample covariance R^T R of features (N, D)."""
+    mean = x.mean(axis=0, dtype=np.float64)
+    if len(x) <= x.shape[1]:
+        return mean, (x - mean) / np.sqrt(len(x) - 1)
+    return mean, covariance_root(covariance(x, mean))
+
+
+def covariance(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Sample covariance float64 (D, D) of features (N, D), by parts: 50,000 of 2,048 stay as they are."""
+    total = np.zeros((x.shape[1],) * 2)
+    for start in range(0, len(x), _CHUNK):
+        part = x[start : start + _CHUNK] - mean
+        total += part.T @ part
+    return total / (len(x) - 1)
+
+
+def covariance_root(c: np.ndarray) -> np.ndarray:
+    """R with R^T R = c, for a symmetric matrix without negative eigenvalues but for rounding."""
+    values, vectors = np.linalg.eigh(c)
+    return np.sqrt(values.clip(min=0))[:, None] * vectors.T

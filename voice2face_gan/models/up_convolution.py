@@ -1,12 +1,10 @@
-"""The 4 x 4, stride 2, padding 1 transposed convolution, written so that a CPU trains it in bfloat16 fast.
+"""The generator's transposed convolutions, written so that a CPU trains them in bfloat16 fast.
 
-oneDNN's bfloat16 transposed convolution spends most of its time on weight gradients of wide layers on
-small maps, and on layout changes. Both ways below compute the same sums with matrix products and
-convolutions that it does well. Forward and backward of the 2019 generator's four layers, batch 64, two
-cores of a Xeon with AMX, least of five runs: 417 ms against 850 ms.
+oneDNN's bfloat16 transposed convolution spends most of its time on weight gradients of wide layers on small
+maps, and on layout changes. The ways below compute the same sums with matrix products and convolutions that
+it does well; they take channels last. Anywhere else the layers are PyTorch's own.
 
-    x (B, C, H, W), w (C, O, 4, 4) -> y (B, O, 2H, 2W):
-    y[2i - 1 + k, 2j - 1 + l] += w[:, :, k, l] . x[i, j]
+    stride 2:  y[2i - 1 + k, 2j - 1 + l] += w[:, :, k, l] . x[i, j]      x (B, C, H, W), y (B, O, 2H, 2W)
 """
 
 import torch
@@ -14,44 +12,58 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_SMALL = 64  # map positions up to which the matrix product wins
+from voice2face_gan.device import trains_in_bf16
+from voice2face_gan.models.columns import add_windows, windows
 
-# Which kernel rows reach the even and the odd output rows: output 2i takes row 1 of input i and row 3 of
-# input i - 1; output 2i + 1 takes row 2 of input i and row 0 of input i + 1. (parity, row, row of neighbour,
-# where the neighbour's share goes, where it comes from.)
-_ROWS = (
-    (0, 1, 3, slice(1, None), slice(None, -1)),
-    (1, 2, 0, slice(None, -1), slice(1, None)),
-)
+SMALL = 64  # map positions up to which the matrix product wins
 
 
 class UpConvolution(nn.ConvTranspose2d):
-    """nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1): same weights, same result.
-
-    Under bfloat16 autocast on a CPU, with gradients, it takes the fast way; else PyTorch's own.
-    """
+    """nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1): same weights, same result."""
 
     def __init__(self, channels_in: int, channels_out: int):
         super().__init__(channels_in, channels_out, 4, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        fast = (
-            x.device.type == "cpu"
-            and torch.is_grad_enabled()
-            and torch.is_autocast_enabled("cpu")
-            and torch.get_autocast_dtype("cpu") is torch.bfloat16
-        )
-        if not fast:
+        if not trains_in_bf16(x):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             x, weight, bias = x.bfloat16(), self.weight.bfloat16(), self.bias.bfloat16()
-            if x.shape[2] * x.shape[3] > _SMALL:
+            if x.shape[2] * x.shape[3] > SMALL:
                 return _ByConvolution.apply(x, weight, bias)
             return _ByMatrixProduct.apply(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
 
 
+class FirstUpConvolution(nn.ConvTranspose2d):
+    """nn.ConvTranspose2d(channels_in, channels_out, 4) of a 1 x 1 map, which it makes 4 x 4: as a product."""
+
+    def __init__(self, channels_in: int, channels_out: int):
+        super().__init__(channels_in, channels_out, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not trains_in_bf16(x) or x.shape[2:] != (1, 1):
+            return super().forward(x)
+        y = x.flatten(1) @ self.weight.permute(0, 2, 3, 1).flatten(1)  # (B, C) @ (C, 16 O)
+        y = y.view(len(x), 4, 4, self.out_channels) + self.bias.to(y.dtype)
+        return y.permute(0, 3, 1, 2)
+
+
+class PointUpConvolution(nn.ConvTranspose2d):
+    """nn.ConvTranspose2d(channels_in, channels_out, 1). The bias is added apart: in one with it oneDNN's
+    backward is three times slower."""
+
+    def __init__(self, channels_in: int, channels_out: int):
+        super().__init__(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not trains_in_bf16(x):
+            return super().forward(x)
+        y = F.conv_transpose2d(x, self.weight)
+        return y + self.bias[:, None, None].to(y.dtype)
+
+
 class _ByMatrixProduct(torch.autograd.Function):
-    """One matrix product over channels, then the 16 kernel positions are added to where they belong.
+    """One matrix product over channels, then each window is added to where it belongs.
 
     Takes and gives channels last: (B, H, W, C) -> (B, 2H, 2W, O).
     """
@@ -59,37 +71,21 @@ class _ByMatrixProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         x = x.contiguous()
-        batch, height, width, channels = x.shape
-        out = weight.shape[1]
-        w = weight.permute(0, 2, 3, 1).reshape(channels, 16 * out)
-        columns = torch.mm(x.view(-1, channels), w).view(batch, height, width, 4, 4, out)
-        y = x.new_empty(batch, height, 2, width, 2, out)
-        for row, k, k_next, to_y, from_y in _ROWS:
-            for column, n, n_next, to_x, from_x in _ROWS:
-                part = y[:, :, row, :, column]
-                part.copy_(columns[:, :, :, k, n])
-                part[:, to_y] += columns[:, from_y, :, k_next, n]
-                part[:, :, to_x] += columns[:, :, from_x, k, n_next]
-                part[:, to_y, to_x] += columns[:, from_y, from_x, k_next, n_next]
+        w = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)  # (C, 16 O)
         ctx.save_for_backward(x, w)
-        return y.view(batch, 2 * height, 2 * width, out) + bias
+        return add_windows(x.flatten(0, 2) @ w, *x.shape[:3]) + bias
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
         x, w = ctx.saved_tensors
-        batch, height, width, channels = x.shape
-        out = gradient.shape[3]
-        padded = F.pad(gradient, (0, 0, 1, 1, 1, 1)).contiguous()
-        b, i, j, o = padded.stride()
-        windows = padded.as_strided((batch, height, width, 4, 4, out), (b, 2 * i, 2 * j, i, j, o))
-        columns = windows.reshape(-1, 16 * out)
+        reached = windows(gradient)
         dx = dw = None
         if ctx.needs_input_grad[0]:
-            dx = torch.mm(columns, w.t()).view(batch, height, width, channels)
+            dx = (reached @ w.t()).view(x.shape)
         if ctx.needs_input_grad[1]:
-            dw = torch.mm(x.view(-1, channels).t(), columns).view(channels, 4, 4, out).permute(0, 3, 1, 2)
-        return dx, dw, gradient.sum((0, 1, 2))
+            dw = (x.flatten(0, 2).t() @ reached).view(len(w), 4, 4, -1).permute(0, 3, 1, 2)
+        return dx, dw, gradient.sum((0, 1, 2)) if ctx.needs_input_grad[2] else None
 
 
 class _ByConvolution(torch.autograd.Function):
@@ -108,6 +104,11 @@ class _ByConvolution(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             dx = F.conv2d(gradient, weight, None, 2, 1)
         if ctx.needs_input_grad[1]:
-            settings = (None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False])
-            dw = torch.ops.aten.convolution_backward(x, gradient, weight, *settings)[1]
-        return dx, dw, gradient.sum((0, 2, 3))
+            dw = weight_gradient(x=gradient, gradient=x, weight=weight)
+        return dx, dw, gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+
+
+def weight_gradient(x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
+    """Of the 4 x 4, stride 2, padding 1 convolution of x. Without the bias's: with it oneDNN is slower."""
+    settings = (None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False])
+    return torch.ops.aten.convolution_backward(gradient, x, weight, *settings)[1]

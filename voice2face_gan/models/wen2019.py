@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models.up_convolution import UpConvolution
+from voice2face_gan.models.down_convolution import DownConvolution, LastConvolution
+from voice2face_gan.models.up_convolution import FirstUpConvolution, PointUpConvolution, UpConvolution
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Generator(nn.Module):
     def __init__(self, config: Wen2019Config):
         super().__init__()
         kernel, channels = config.kernel, config.generator_channels
-        layers: list[nn.Module] = [nn.ConvTranspose2d(config.embedding, channels[0], 4)]  # 1 -> 4
+        layers: list[nn.Module] = [FirstUpConvolution(config.embedding, channels[0])]  # 1 -> 4
         for before, after in zip(channels, channels[1:], strict=False):
             layers += self._between(before, config)
             if kernel == 4:
@@ -134,7 +135,7 @@ class Generator(nn.Module):
             else:
                 layers += [nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=1)]
         layers += self._between(channels[-1], config)
-        layers += [nn.ConvTranspose2d(channels[-1], 3, 1)]
+        layers += [PointUpConvolution(channels[-1], 3)]
         if config.generator_output == "tanh":
             layers += [nn.Tanh()]
         self.model = nn.Sequential(*layers)
@@ -177,8 +178,11 @@ class FaceTrunk(nn.Module):
         channels = config.trunk_channels
         layers: list[nn.Module] = [nn.Conv2d(3, channels[0], 1), nn.LeakyReLU(0.2, inplace=True)]
         for before, after in zip(channels, channels[1:], strict=False):  # 64 -> 32 -> 16 -> 8 -> 4
-            layers += [nn.Conv2d(before, after, config.kernel, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
-        layers += [nn.Conv2d(channels[-1], config.embedding, 4)]
+            halving = (
+                DownConvolution(before, after) if config.kernel == 4 else nn.Conv2d(before, after, 3, 2, 1)
+            )
+            layers += [halving, nn.LeakyReLU(0.2, inplace=True)]
+        layers += [LastConvolution(channels[-1], config.embedding)]
         self.model = nn.Sequential(*layers)
 
     def forward(self, face: Tensor) -> Tensor:

@@ -4,10 +4,10 @@
 from pathlib import Path
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.judges.base import FaceJudge, Reading
+from voice2face_gan.evaluation.judges.base import FaceJudge, Reading, describe
 from voice2face_gan.resources import resource
 
-__all__ = ["FaceJudge", "Reading", "open_judge"]
+__all__ = ["FaceJudge", "Reading", "describe", "open_judge"]
 
 SHIPPED = "judge-builtin"
 
@@ -16,13 +16,24 @@ def open_judge(name: str = "trunk") -> FaceJudge:
     """The judge that --judge names.
 
     Raises:
-        MetricError: no such judge, or what it needs is not installed.
+        MetricError: no such judge, what it needs is not installed, or a judge of the user's fails.
         CheckpointError: the folder of a judge trunk is damaged.
     """
     from voice2face_gan.evaluation.judges.trunk import TrunkJudge
 
     if name == "trunk":
         return TrunkJudge.load(resource("assets", SHIPPED))
+    if name == "dlib":
+        from voice2face_gan.evaluation.judges.dlib import DlibJudge
+
+        return DlibJudge()
     if Path(name).is_dir():
         return TrunkJudge.load(name)
-    raise MetricError(f"There is no judge '{name}'; choose trunk, or give the folder of a judge.")
+    if name.rpartition(":")[0] and name.rpartition(":")[2].isidentifier():
+        from voice2face_gan.evaluation.judges.user import user_judge
+
+        return user_judge(name)
+    raise MetricError(
+        f"There is no judge '{name}'; choose trunk or dlib, or give the folder of a judge, or "
+        "package.module:callable or path/file.py:callable."
+    )

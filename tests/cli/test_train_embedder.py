@@ -1,0 +1,97 @@
+"""`v2f-gan train-embedder` from the outside."""
+
+import json
+
+import pytest
+
+from voice2face_gan.models.checkpoint import load_checkpoint
+
+
+@pytest.fixture
+def arguments(tiny_settings):
+    """Function: --data and --set of small nets; the world has two speakers to validate on."""
+
+    def make(**more) -> list[str]:
+        more = {"run__evaluate_every": 3} | more
+        return ["--data", "builtin:20", *(x for text in tiny_settings(**more) for x in ("--set", text))]
+
+    return make
+
+
+def error(result) -> str:
+    assert result.code == 2, result
+    (line,) = [x for x in result.stderr.splitlines() if x.startswith("Error: ")]
+    return line
+
+
+def test_from_a_world_to_a_measured_embedder_that_a_gan_takes(cli, arguments, tiny):
+    result = cli("train-embedder", *arguments(), "--iterations", 6, "--json")
+    assert result.code == 0, result.stderr
+    told = json.loads(result.stdout)
+    run = cli.here / told["run"]
+    assert told["run"] == "runs/00000-embedder-all-b16" and told["finished"] and told["iteration"] == 6
+    assert "14 speakers (8 female, 6 male), 56 voices" in result.stderr
+    assert "75 % of the clips are distorted, as speech" in result.stderr
+    assert "Held out: 2 speakers, 8 clips" in result.stderr
+    lines = [json.loads(x) for x in (run / "evaluation.jsonl").read_text().splitlines()]
+    assert [x["iteration"] for x in lines] == [3, 6]
+    assert told["equal_error_rate"] == lines[-1]["metrics"]["equal_error_rate"]
+    for figure in told["equal_error_rate"].values():
+        assert 0 <= figure["value"] <= 100 and figure["n"] == 28 and figure["chance"] == 50
+        assert "2 people, 12 pairs of one person" in figure["protocol"]
+    assert told["best"]["by"] == "eer_noisy"
+    assert (
+        load_checkpoint(told["checkpoint"], need_generator=False).info["recipe"]["embedder"]["augment"]
+        == 0.75
+    )
+    again = cli("train-embedder", "--resume")
+    assert again.code == 0 and "iteration 6" in again.stderr
+    gan = cli("train", *tiny(), "--iterations", 1, "--embedder", told["run"])
+    assert gan.code == 0, gan.stderr
+
+
+def test_log_mels_alone_do_too(cli, store, tiny_settings):
+    settings = [x for text in tiny_settings() for x in ("--set", text)]
+    result = cli(
+        "train-embedder", "--data", store.folder, *settings, "--iterations", 2, "--recipe", "embedder"
+    )
+    assert result.code == 0, result.stderr
+    assert "0 of 56 as speech, others as log-mels" in result.stderr and "--keep-speech" in result.stderr
+    assert "Equal error rate, noisy" in result.stderr
+
+
+def test_other_recipes_are_measured_too(cli, store, tiny_settings):
+    settings = [x for text in tiny_settings(run__checkpoint_every=2) for x in ("--set", text)]
+    result = cli(
+        "train-embedder", "--data", store.folder, *settings, "--iterations", 2, "--recipe", "wen2019"
+    )
+    assert result.code == 0, result.stderr
+    (run,) = (cli.here / "runs").iterdir()
+    about = json.loads((run / "run.json").read_text())
+    assert about["command"] == "train-embedder"
+    assert about["recipe"]["run"]["evaluate_every"] == 2 and about["recipe"]["run"]["best"] == "eer_noisy"
+    assert "of the clips are distorted" not in result.stderr
+
+
+def test_what_it_refuses(cli, arguments, trained):
+    assert "no run to resume" in error(cli("train-embedder", "--resume"))
+    assert "is no run of train-embedder" in error(cli("train-embedder", "--resume", trained))
+    assert "--seed cannot be changed" in error(cli("train-embedder", "--resume", trained, "--seed", 1))
+    assert "unknown key" in error(cli("train-embedder", *arguments(), "--set", "embedder.augmen=1"))
+    assert not (cli.here / "runs").exists()
+
+
+def test_train_does_not_go_on_with_it(cli, arguments):
+    result = cli("train-embedder", *arguments(run__evaluate_every=0), "--iterations", 1)
+    assert result.code == 0, result.stderr
+    (run,) = (cli.here / "runs").iterdir()
+    assert "trains a voice embedder alone" in error(cli("train", "--resume", run))
+    assert "no run to resume" in error(cli("train", "--resume"))
+
+
+def test_without_pairs_of_validation_speakers_there_is_no_rate(cli, tiny_settings):
+    """Of ten speakers one validates."""
+    settings = [x for text in tiny_settings() for x in ("--set", text)]
+    result = cli("train-embedder", "--data", "builtin:10", *settings, "--iterations", 1, "--json")
+    assert result.code == 0 and "No equal error rate" in result.stderr
+    assert json.loads(result.stdout)["equal_error_rate"] == {}

@@ -1,0 +1,51 @@
+"""Where nets compute: memory that is kept, tensors that stay where they are."""
+
+import platform
+
+import pytest
+import torch
+
+from voice2face_gan.device import resident, send, trains_in_bf16
+
+STEPS = """
+import resource, sys, torch
+from voice2face_gan.device import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+torch.set_num_threads(1)
+def step():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    x = torch.ones(2**22)  # 16 MiB, 4096 pages
+    for _ in range(8):
+        x = x + 1
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults = [step() for _ in range(30)]
+print(sum(faults[10:]) // 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's memory")
+def test_freed_memory_is_used_again(python):
+    """The kernel clears a large tensor's pages once, not every time."""
+    kept, given_back = (int(python("-c", STEPS, how).stdout) for how in ("keep", "give back"))
+    assert kept < 4096 < given_back  # less than one tensor of nine a step
+
+
+def test_on_a_cpu_tensors_stay_as_they_are():
+    tensor = torch.zeros(3)
+    cpu = torch.device("cpu")
+    assert (
+        resident(tensor, cpu) is tensor and resident(tensor, None) is tensor and send(tensor, cpu) is tensor
+    )
+
+
+def test_our_own_layers_are_for_training_in_bfloat16_on_a_cpu():
+    x = torch.zeros(1)
+    assert not trains_in_bf16(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert trains_in_bf16(x)
+        assert not trains_in_bf16(torch.zeros(1, device="meta"))
+        with torch.no_grad():
+            assert not trains_in_bf16(x)
+    with torch.autocast("cpu", torch.float16):
+        assert not trains_in_bf16(x)

@@ -1,0 +1,43 @@
+"""The speech of a store, cut to equal length for a batch."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voice2face_gan.data.store import Store
+
+
+class SpeechBank:
+    """Speech beside the log-mels of a `VoiceBank` of the same records.
+
+    Args:
+        store: records with voices; `kept` says which of them have speech too.
+        min_samples: shorter speech counts as repeated to this length before it is cut.
+
+    Attributes:
+        kept: bool (records,).
+    """
+
+    def __init__(self, store: Store, min_samples: int = 160_000):
+        self.samples = torch.from_numpy(np.asarray(store.speech))  # (samples of all,), int16
+        self.offset = torch.from_numpy(store.speech_offset)
+        self.length = torch.from_numpy(store.speech_samples)
+        self.kept = store.has_speech
+        self.min_samples = min_samples
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def crops(self, items: np.ndarray, samples: int, rng: np.random.Generator) -> Tensor:
+        """Random pieces of `samples` samples: float32 (batch, samples) in [-1, 1). Each item must be kept."""
+        length = self.length[torch.from_numpy(items)]
+        room = (length.clamp(min=self.min_samples) - samples).clamp(min=0)
+        start = (torch.from_numpy(rng.random(len(items))) * (room + 1)).long()
+        chosen = torch.from_numpy(items)
+        within = (start[:, None] + torch.arange(samples)) % length[:, None]  # short speech is repeated
+        return self.samples[self.offset[chosen][:, None] + within].float() / 32768
+
+    def whole(self, item: int) -> Tensor:
+        """float32 (samples,): the whole speech, not repeated."""
+        start, length = int(self.offset[item]), int(self.length[item])
+        return self.samples[start : start + length].float() / 32768

@@ -1,0 +1,119 @@
+"""The equal error rate: can a voice embedding tell whether two clips are of one person?
+
+A trial is a pair of clips; its score is the cosine of their embeddings. A threshold on the score accepts some
+pairs of two people (false acceptance) and rejects some of one (false rejection); the equal error rate is
+where both rates are the same. It is a figure of voice embedders, not of faces, so it is no metric of
+`registry.METRICS`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voice2face_gan.errors import MetricError
+from voice2face_gan.evaluation.registry import Figure, resampled
+
+MOST_TRIALS = 200_000
+
+
+def equal_error_rate(scores: np.ndarray, same: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """The equal error rate of some trials.
+
+    Args:
+        scores: float (trials,), higher for pairs that are more alike; any scale.
+        same: bool (trials,), whether a pair is of one person.
+        weights: float (trials,), how often each trial counts; default once.
+    Returns:
+        A part of 1: 0 where a threshold tells all trials apart, 0.5 by chance. Between two thresholds both
+        rates are taken to change evenly; trials of one score are accepted together.
+    Raises:
+        MetricError: the trials are all of one kind.
+    """
+    order = np.argsort(np.asarray(scores, dtype=np.float64), kind="stable")
+    ordered = np.asarray(scores, dtype=np.float64)[order]
+    ends = np.append(np.flatnonzero(np.diff(ordered) > 0), len(ordered) - 1)
+    weight = np.ones(len(order)) if weights is None else np.asarray(weights, dtype=np.float64)[order]
+    return _rate(np.asarray(same, dtype=bool)[order], weight, ends)
+
+
+def _rate(same: np.ndarray, weight: np.ndarray, ends: np.ndarray) -> float:
+    """`equal_error_rate` of trials in the order of their scores; `ends` are the last places of each score."""
+    own, other = np.cumsum(weight * same), np.cumsum(weight * ~same)
+    if not len(same) or own[-1] == 0 or other[-1] == 0:
+        raise MetricError("an equal error rate needs pairs of one person and pairs of two.")
+    # A threshold above each score in turn, from below all of them.
+    rejected = np.append(0.0, own[ends]) / own[-1]
+    accepted = 1 - np.append(0.0, other[ends]) / other[-1]
+    after = int(np.argmax(rejected >= accepted))  # the first; never 0, where they are 0 and 1
+    before = after - 1
+    gap = accepted[before] - rejected[before]
+    share = gap / (gap + rejected[after] - accepted[after])
+    return float(rejected[before] + share * (rejected[after] - rejected[before]))
+
+
+def trials(identity: Sequence[str] | np.ndarray, most: int = MOST_TRIALS, seed: int = 0) -> np.ndarray:
+    """Pairs of clips: all of them, or a seeded choice.
+
+    Args:
+        identity: (clips,), who speaks in each.
+        most: pairs at most. Those of one person, which are few, are kept as far as they are half of it.
+    Returns:
+        int64 (pairs, 2), the first place below the second.
+    """
+    _, person = np.unique(np.asarray(identity), return_inverse=True)
+    first, second = np.triu_indices(len(person), 1)
+    if len(first) > most:
+        rng = np.random.default_rng(seed)
+        same = person[first] == person[second]
+        own, other = np.flatnonzero(same), np.flatnonzero(~same)
+        own = rng.permutation(own)[: max(most // 2, most - len(other))]
+        chosen = np.sort(np.concatenate([own, rng.permutation(other)[: most - len(own)]]))
+        first, second = first[chosen], second[chosen]
+    return np.stack([first, second], axis=1)
+
+
+def verification_figure(
+    embeddings: Tensor,
+    identity: np.ndarray,
+    seed: int = 0,
+    most: int = MOST_TRIALS,
+    resamplings: int = 200,
+    heard: str = "whole clips",
+) -> Figure:
+    """The equal error rate of embeddings, in percent, with a 95 % interval by resampling people.
+
+    Args:
+        embeddings: float (clips, width).
+        identity: (clips,), who speaks.
+        seed: of the choice of pairs and of resampling.
+        most: pairs at most.
+        resamplings: for the interval; 0 for none.
+        heard: what was embedded, for the protocol.
+    Raises:
+        MetricError: no pair of one person, or none of two.
+    """
+    _, person = np.unique(np.asarray(identity), return_inverse=True)
+    pairs = trials(identity, most, seed)
+    unit = torch.nn.functional.normalize(embeddings.float(), dim=1).cpu().numpy()
+    scores = np.concatenate([(unit[p[:, 0]] * unit[p[:, 1]]).sum(1) for p in np.array_split(pairs, 16)])
+    order = np.argsort(scores, kind="stable")
+    scores, pairs = scores[order], person[pairs[order]]
+    same = pairs[:, 0] == pairs[:, 1]
+    ends = np.append(np.flatnonzero(np.diff(scores) > 0), len(scores) - 1)
+    value = _rate(same, np.ones(len(same)), ends)
+    drawn = []
+    for choice in resampled(person.max() + 1, seed, resamplings):
+        times = np.bincount(choice, minlength=person.max() + 1).astype(np.float64)
+        # A pair of two people counts as often as both were drawn together, one of one person as often as he.
+        weight = np.where(same, times[pairs[:, 0]], times[pairs[:, 0]] * times[pairs[:, 1]])
+        if (weight * same).any() and (weight * ~same).any():
+            drawn.append(100 * _rate(same, weight, ends))
+    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn else (None, None)
+    protocol = f"cosine of the embeddings of {heard}, all pairs of clips"
+    if len(pairs) == most:
+        protocol += f", a seeded choice of {most}"
+    protocol += f"; {len(np.unique(pairs))} people, {int(same.sum())} pairs of one person"
+    low, high = (None, None) if low is None else (float(low), float(high))
+    return Figure(100 * value, len(pairs), "pairs", protocol, "%", low, high, chance=50.0)

@@ -1,0 +1,280 @@
+"""Faces made by any other system, as a folder of pictures named after the clips, and our own written so.
+
+A picture belongs to the clip whose source, without the ending of a recording, is the picture's path below the
+folder without its ending; "/" in the source may also be written "_" or "-". Where no clip has such a name, a
+picture belongs to the one clip of the data with its file name. So for the clip id10001/abc/00001.wav:
+
+    id10001/abc/00001.png     id10001_abc_00001.jpg     id10001-abc-00001.webp
+    00001.png, anywhere       if no other clip is called 00001
+
+Pictures are taken as they are: they should be cut as the data's own faces are (faces/align.py).
+"""
+
+import os
+import shutil
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from voice2face_gan.data.layouts import media
+from voice2face_gan.data.store import Store
+from voice2face_gan.errors import DataError, OutputError, PictureError
+from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.judges import FaceJudge
+from voice2face_gan.evaluation.protocol import make_case, people_with_both
+from voice2face_gan.faces.picture import open_picture
+from voice2face_gan.faces.pixels import to_picture
+from voice2face_gan.files import replace_folder, temporary_beside
+
+ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".webp"))
+_RECORDING = media.AUDIO | media.VIDEO | media.MEL
+_NAMED = 5  # examples in a message
+
+
+@dataclass
+class FolderFaces:
+    """What a folder held.
+
+    Attributes:
+        faces: uint8 (clips with a picture, side, side, 3), in the clips' order.
+        given: bool (clips,), which clips have a picture.
+        notes: sentences on what was left out or changed.
+    """
+
+    faces: Tensor
+    given: np.ndarray
+    notes: list[str] = field(default_factory=list)
+
+
+def folder_case(
+    folder: str | Path,
+    store: Store,
+    split: str = "test",
+    gender: str = "all",
+    judge: FaceJudge | None = None,
+    allow_missing: bool = False,
+) -> tuple[Case, list[str]]:
+    """The case of a folder of pictures, one a clip, and what is to be said about it.
+
+    Args:
+        folder: where the pictures lie, in folders or not.
+        store: the data that the clips are of; faces have its side.
+        split, gender: whose clips; as `generate_case`.
+        judge: default: the trunk that ships with the package.
+        allow_missing: judge the clips that have pictures, where some have none.
+    Raises:
+        DataError: see `read_faces`; or nobody in that part of the data has both a voice and a face.
+    """
+    voices, faces = people_with_both(store, split, gender)
+    sources = voices.source.tolist()
+    others = sorted(set(store.source[store.has_voice].tolist()) - set(sources))
+    read = read_faces(folder, sources, store.about["side"], others, allow_missing)
+    if not read.given.all():
+        voices = voices.select(read.given)
+        faces = faces.select(np.isin(faces.identity, voices.identity))
+    about = {
+        "checkpoint": None,
+        "faces_from": str(folder),
+        "missing": int((~read.given).sum()),
+        "trained_on": False,
+    }
+    return make_case(read.faces, voices, faces, store, split, gender, judge, about), read.notes
+
+
+def read_faces(
+    folder: str | Path,
+    sources: Sequence[str],
+    side: int,
+    others: Sequence[str] = (),
+    allow_missing: bool = False,
+) -> FolderFaces:
+    """The pictures of clips.
+
+    Args:
+        folder: where they lie.
+        sources: of the clips, as the store has them.
+        side: of the faces wanted. Square pictures of one other size are resized (Lanczos).
+        others: sources of clips that are not asked for but may have pictures there too.
+        allow_missing: some clips, not all, may be without a picture.
+    Raises:
+        DataError: no such folder, no pictures in it, names that fit two clips, two that fit one, clips
+            without a picture, pictures that cannot be read, that are not square or not all of one size. All
+            that is wrong is said, one sentence for each kind, with examples.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give a folder of pictures named after the clips.")
+    pictures = [os.path.relpath(path, folder).replace(os.sep, "/") for path in media.files(folder, ENDINGS)]
+    if not pictures:
+        raise DataError(f"{folder}: there are no pictures (PNG, JPEG or WebP) in it.")
+    chosen = match_names(pictures, sources, others, folder)
+    wrong, missing = [], [s for i, s in enumerate(sources) if i not in chosen]
+    if missing and (not allow_missing or not chosen):
+        hint = "" if allow_missing else "; name pictures after the clips, or add --allow-missing"
+        wrong.append(
+            f"{folder}: {len(missing)} of {len(sources)} clips have no picture, {_such_as(missing)}{hint}."
+        )
+    faces, sizes, broken = {}, {}, []
+    for i, picture in sorted(chosen.items()):
+        try:
+            opened = open_picture(folder / picture)
+        except PictureError:
+            broken.append(picture)
+            continue
+        sizes[picture] = opened.size
+        if opened.size != (side, side):  # at once: hundreds of large pictures would not fit into memory
+            opened = opened.resize((side, side), Image.Resampling.LANCZOS)
+        faces[i] = torch.from_numpy(np.array(opened))
+    if broken:
+        wrong.append(
+            f"{folder}: {len(broken)} of {len(chosen)} pictures cannot be read, {_such_as(broken)}; "
+            "make them again."
+        )
+    size, misfits = _common_size(sizes)
+    if misfits:
+        shown = [f"{name} ({sizes[name][0]} x {sizes[name][1]})" for name in misfits]
+        than = f", as most are with {size[0]} x {size[1]}" if size else ""
+        wrong.append(
+            f"{folder}: {len(misfits)} of {len(chosen)} pictures are not square and of one size{than}, "
+            f"{_such_as(shown)}."
+        )
+    if wrong:
+        raise DataError(" ".join(wrong))
+    notes = []
+    if missing:
+        notes.append(
+            f"{len(missing)} of {len(sources)} clips have no picture and are left out, {_such_as(missing)}."
+        )
+    extra = sorted(set(pictures) - set(chosen.values()))
+    if extra:
+        notes.append(f"{len(extra)} pictures are of no clip that is judged, {_such_as(extra)}.")
+    if size != (side, side):
+        notes.append(f"The pictures, {size[0]} x {size[1]}, were resized to the data's {side} x {side}.")
+    given = np.isin(np.arange(len(sources)), list(faces))
+    return FolderFaces(torch.stack([faces[i] for i in sorted(faces)]), given, notes)
+
+
+def match_names(
+    pictures: Sequence[str], sources: Sequence[str], others: Sequence[str] = (), where: str | Path = ""
+) -> dict[int, str]:
+    """Which picture is whose: index in `sources` -> picture.
+
+    Args:
+        pictures: paths below their folder, "/" between the parts.
+        sources: of the clips.
+        others: of clips that pictures may be of, but that are not asked for.
+        where: the folder, for messages.
+    Raises:
+        DataError: a picture fits two clips, or two pictures fit one clip.
+    """
+    full, stems = defaultdict(set), defaultdict(set)
+    everyone = [*sources, *others]
+    for i, source in enumerate(everyone):
+        for name in _names(source):
+            full[name].add(i)
+        stems[PurePosixPath(_plain(source)).name].add(i)
+    found, by_stem = defaultdict(list), defaultdict(list)
+    for picture in pictures:
+        name = unicodedata.normalize("NFC", os.path.splitext(picture)[0])
+        for clips, into in ((full.get(name), found), (stems.get(PurePosixPath(name).name), by_stem)):
+            if clips:
+                wanted = sorted(clips)
+                if len(clips) > 1 and wanted[0] < len(sources):
+                    a, b = (everyone[i] for i in wanted[:2])
+                    raise DataError(
+                        f"{where}: {picture} may be of the clip {a} or of the clip {b}; "
+                        "name it after the whole path of one of them."
+                    )
+                into[wanted[0]].append(picture)
+                break
+    chosen = {}
+    for i in range(len(sources)):
+        mine = found.get(i) or by_stem.get(i)
+        if mine and len(mine) > 1:
+            raise DataError(
+                f"{where}: {mine[0]} and {mine[1]} are both of the clip {sources[i]}; leave one of them."
+            )
+        if mine:
+            chosen[i] = mine[0]
+    return chosen
+
+
+def save_faces(folder: str | Path, faces: Tensor, sources: Sequence[str], info: dict[str, str]) -> Path:
+    """Write faces as PNG under names that `read_faces` finds again: all of them or nothing.
+
+    Args:
+        folder: must not exist, or be empty.
+        faces: uint8 (clips, side, side, 3).
+        sources: of the clips.
+        info: text put into every picture.
+    Raises:
+        OutputError: something is there already, it cannot be written, or a clip's source is no file name.
+    """
+    folder = Path(folder)
+    refuse_used(folder)
+    counts = Counter(_plain(source) for source in sources)
+    names = [_plain(s) if counts[_plain(s)] == 1 else s for s in sources]
+    taken = Counter(names)
+    for name, source in zip(names, sources, strict=True):
+        hidden = any(part.startswith(".") or not part for part in name.split("/"))  # and "..", and "/clip"
+        if hidden or taken[name] > 1:
+            raise OutputError(f"No picture can be named after the clip '{source}' alone; rename the clip.")
+    text = PngInfo()
+    for key, value in info.items():
+        text.add_text(key, value)
+    folder = Path(os.path.abspath(folder))
+    temporary = temporary_beside(folder)
+    try:
+        for name, face in zip(names, faces, strict=True):
+            path = temporary / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = BytesIO()
+            to_picture(face).save(content, "PNG", pnginfo=text)
+            path.write_bytes(content.getvalue())
+        replace_folder(temporary, folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written ({error.strerror or error}).") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def refuse_used(folder: str | Path) -> None:
+    """Raises OutputError where faces cannot be saved because something is there."""
+    folder = Path(folder)
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if os.path.lexists(folder):
+        raise OutputError(f"{folder} exists and is kept; give a new folder.")
+
+
+def _plain(source: str) -> str:
+    """A clip's source without the ending of a recording; other dots belong to the name (YouTube times)."""
+    stem, ending = os.path.splitext(source)
+    return stem if ending.lower() in _RECORDING else source
+
+
+def _names(source: str) -> set[str]:
+    """What pictures of a clip may be called, without their ending."""
+    whole = {unicodedata.normalize("NFC", s) for s in (source, _plain(source))}
+    return {name.replace("/", mark) for name in whole for mark in "/_-"}
+
+
+def _common_size(sizes: dict[str, tuple[int, int]]) -> tuple[tuple[int, int] | None, list[str]]:
+    """The size that most square pictures have, None where none is square; and the other pictures."""
+    square = Counter(size for size in sizes.values() if size[0] == size[1])
+    size = square.most_common(1)[0][0] if square else None
+    return size, [name for name, its in sizes.items() if its != size]
+
+
+def _such_as(names: Sequence[str]) -> str:
+    return ("such as " if len(names) > _NAMED else "") + ", ".join(names[:_NAMED])

@@ -1,0 +1,212 @@
+"""Face features for distances between sets of pictures (fid, kid, prdc).
+
+    inception   pytorch-fid's network, pictures resized to 299 x 299 by its bilinear interpolation, 2,048
+                features. Heusel et al. 2017; pytorch-fid 0.3. The only one whose figures are called fid, kid.
+    dlib        dlib's 128-d face descriptor: a stand-in that sees who it is, and hardly sees texture.
+    trunk       spatial means of the judge trunk's five stages, 496 numbers: a stand-in that ships with the
+                package. It sees sharpness and noise as well as faces.
+
+A figure of a stand-in carries its name (fid_trunk) and compares only with figures of the same stand-in.
+
+Inception's weights are a download. Without internet: fetch the file named WEIGHTS once elsewhere (it is a
+release file of the pytorch-fid project) and give its path, or put it into torch's hub cache.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from voice2face_gan.errors import MetricError, first_line
+from voice2face_gan.evaluation.judges import open_judge
+from voice2face_gan.evaluation.judges.dlib import DIMENSIONS as DLIB_DIMENSIONS
+from voice2face_gan.evaluation.judges.trunk import at_side
+from voice2face_gan.evaluation.registry import Options
+from voice2face_gan.faces.pixels import to_unit
+from voice2face_gan.models.judge import CHANNELS
+
+FEATURES = ("inception", "dlib", "trunk")
+WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
+DIMENSIONS = 2048  # of pytorch-fid's last pooling
+
+# What the means of the trunk's stages are divided by. Undivided, the 256 channels of the last stage vary so
+# much more than the 16 of the first that a real-against-real distance is 70 % theirs and blur or noise on
+# whole sets of faces drowns in it. These are, for each stage, the geometric mean of its total standard
+# deviation on built-in faces and of the root of its real-against-real distance. Fixed, so that figures of
+# different data compare.
+STAGE_SCALE = (0.2, 0.2, 0.3, 0.8, 2.6)
+
+
+class Feature(Protocol):
+    """A feature.
+
+    Attributes:
+        name: one of FEATURES.
+        stand_in: whether its figures carry its name, not being comparable with published ones.
+        dimensions: numbers a face.
+        enough: pictures below which a covariance of its features is not of full rank, and FID biased upwards.
+        about: what it is, for a protocol.
+        hash: of its weights and arithmetic.
+    """
+
+    name: str
+    stand_in: bool
+    dimensions: int
+    enough: int
+    about: str
+    hash: str
+
+    def extract(self, faces: Tensor) -> np.ndarray:
+        """Faces uint8 (N, side, side, 3) -> float32 (N, dimensions), the precision that networks work in."""
+
+
+class InceptionFeature:
+    """pytorch-fid's Inception.
+
+    Args:
+        weights: path of its weights file; None looks in torch's hub cache.
+    Raises:
+        MetricError: there is no such file, or it holds something else.
+    """
+
+    name, stand_in, dimensions, enough = "inception", False, DIMENSIONS, DIMENSIONS
+    about = "pytorch-fid's Inception"
+
+    def __init__(self, weights: Path | None):
+        self._net = inception(weights)
+        with weights_path(weights).open("rb") as file:
+            self.hash = f"inception-{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+    def extract(self, faces: Tensor) -> np.ndarray:
+        return inception_features(self._net, faces)
+
+
+class DlibFeature:
+    """The embedding of the dlib judge.
+
+    Raises:
+        MetricError: dlib is not installed.
+    """
+
+    name, stand_in, dimensions, enough = "dlib", True, DLIB_DIMENSIONS, DLIB_DIMENSIONS
+
+    def __init__(self):
+        self._judge = open_judge("dlib")
+        self.about, self.hash = f"the face descriptor of {self._judge.name}", f"dlib-{self._judge.name}"
+
+    def extract(self, faces: Tensor) -> np.ndarray:
+        return self._judge.read(faces).embedding.astype(np.float32, copy=False)
+
+
+class TrunkFeature:
+    """Spatial means of the shipped judge trunk's stages, whichever judge the case has."""
+
+    name, stand_in, dimensions, enough = "trunk", True, sum(CHANNELS), sum(CHANNELS)
+
+    def __init__(self):
+        judge = open_judge("trunk").judge
+        self._net, self._scale = (
+            judge.net,
+            torch.tensor(STAGE_SCALE).repeat_interleave(torch.tensor(CHANNELS)),
+        )
+        self.about, self.hash = f"stage means of the judge trunk {judge.name}", f"{judge.name}-{STAGE_SCALE}"
+
+    @torch.inference_mode()
+    def extract(self, faces: Tensor, batch: int = 256) -> np.ndarray:
+        parts = [torch.cat(stage_means(self._net.features, at_side(f)), dim=1) for f in faces.split(batch)]
+        return (torch.cat(parts) / self._scale).numpy()
+
+
+def stage_means(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
+    """Spatial means (B, channels) after the last ReLU of each stage, finest first.
+
+    Args:
+        layers: a judge trunk's features; each stage begins with a convolution of stride 2.
+        x: float32 (B, 3, 64, 64) in [-1, 1].
+    """
+    means = []
+    for layer in layers:
+        begins = isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)
+        if isinstance(layer, nn.Flatten) or (begins and layer is not layers[0]):
+            means.append(x.mean(dim=(2, 3)))
+        if isinstance(layer, nn.Flatten):
+            break
+        x = layer(x)
+    return means
+
+
+def open_feature(name: str, options: Options) -> Feature:
+    """A feature by name; "auto" is Inception where its weights are (options.inception_weights, or torch's hub
+    cache), else the trunk, and a note in the options says why and how to get them.
+
+    Raises:
+        MetricError: no such feature, or what it needs is not here.
+    """
+    if name == "auto":
+        if options.inception_weights is not None or weights_path(None).is_file():
+            return InceptionFeature(options.inception_weights)
+        options.note(
+            "pytorch-fid's Inception weights are not on this machine: a stand-in takes its place, whose "
+            f"figures end in _trunk and do not compare with published ones. For real ones download {WEIGHTS} "
+            "from the pytorch-fid project's releases and give it with --inception-weights PATH."
+        )
+        return TrunkFeature()
+    if name == "inception":
+        return InceptionFeature(options.inception_weights)
+    if name == "dlib":
+        return DlibFeature()
+    if name == "trunk":
+        return TrunkFeature()
+    raise MetricError(f"There is no feature '{name}'; choose auto, {', '.join(FEATURES)}.")
+
+
+def figure_suffix(feature: Feature) -> str:
+    """What follows the name of a figure: "" for Inception, "_trunk", "_dlib"."""
+    return f"_{feature.name}" if feature.stand_in else ""
+
+
+def weights_path(weights: Path | None) -> Path:
+    """Where Inception's weights are, or would be."""
+    return Path(weights) if weights is not None else Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+
+
+def inception(weights: Path | None) -> nn.Module:
+    """pytorch-fid's Inception with its own weights, in evaluation mode.
+
+    Args:
+        weights: path of the weights file; None looks in torch's hub cache. Nothing is downloaded.
+    Raises:
+        MetricError: there is no such file, or it holds something else.
+    """
+    path = weights_path(weights)
+    if not path.is_file():
+        where = f"{path} does not exist" if weights is not None else "they are not on this machine"
+        raise MetricError(
+            f"FID needs pytorch-fid's Inception weights, and {where}: download {WEIGHTS} from the "
+            "pytorch-fid project's releases and give it with --inception-weights PATH."
+        )
+    from pytorch_fid import inception as module
+
+    download = module.load_state_dict_from_url
+    try:
+        # pytorch-fid fetches its weights by address; hand it the local file's instead, read without pickle.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        module.load_state_dict_from_url = lambda *_, **__: state
+        block = module.InceptionV3.BLOCK_INDEX_BY_DIM[DIMENSIONS]
+        return module.InceptionV3([block]).eval().requires_grad_(False)
+    except Exception as error:  # a damaged zip, a foreign pickle, other weights: whatever torch makes of it
+        raise MetricError(
+            f"{path} does not hold pytorch-fid's Inception weights ({first_line(error)})."
+        ) from error
+    finally:
+        module.load_state_dict_from_url = download
+
+
+@torch.inference_mode()
+def inception_features(net: nn.Module, faces: Tensor, batch: int = 32) -> np.ndarray:
+    """Pool features float32 (N, 2048) of uint8 faces (N, side, side, 3)."""
+    parts = [net((to_unit(part) + 1) / 2)[0].flatten(1) for part in faces.split(batch)]
+    return torch.cat(parts).numpy()

@@ -1,0 +1,130 @@
+"""The data set's card and the model's card: what each was made of, and what it is for."""
+
+import json
+
+from voice2face_gan.data.builtin import is_builtin
+from voice2face_gan.evaluation.report.gather import DataCard, RunReport
+
+ETHICS = (
+    "Every generated face is synthetic: what the training data associate with a voice, not the speaker's "
+    "face. It identifies nobody, proves nothing, and must not be used to decide anything about a person."
+)
+REAL_PEOPLE = "This page holds photographs of real people: do not publish or commit it."
+INTENDED = "Research on what voices and faces share, teaching, and avatars of people who asked for one."
+NOT_FOR = (
+    "Identification, evidence, forensics, law enforcement, surveillance, hiring, credit, insurance or any "
+    "other decision about a person; guessing anybody's origin, health or character; a picture of somebody "
+    "who did not agree to it."
+)
+LIMITS = (
+    "Voices unlike those of the training data, children, noise, telephone sound and clips under two seconds "
+    "of speech give a face that means little. Hair, skin tone, glasses and background are not in a voice: "
+    "they are made up. The labels female and male are the data set's own, and the model repeats them."
+)
+
+
+def data_card(card: DataCard) -> dict:
+    """Counts by split and gender, what was dropped and why, and what the data were made from."""
+    store = card.store
+    sources = store.about["source"].get("stores", [store.about["source"]])
+    features = store.about["features"]
+    return {
+        "name": card.name,
+        "real_people": card.real_people,
+        "rows": store.breakdown(),
+        "totals": store.summary(),
+        "dropped": list(store.dropped().items()),
+        "made_from": [_made_from(source) for source in sources],
+        "settings": f"log-mel of {features['n_mels']} bins, {features['window_ms']:g} ms every "
+        f"{features['hop_ms']:g} ms, at {features['sample_rate']:,} Hz; faces of {store.about['side']} x "
+        f"{store.about['side']} pixels",
+    }
+
+
+def _made_from(source: dict) -> str:
+    """One line on a store's origin, without the paths of whoever prepared it."""
+    layout = source.get("layout", "unknown")
+    if layout == "builtin":
+        return (
+            f"the built-in world: computed voices and rendered faces of {source.get('speakers', 0):,} "
+            f"invented people, seed {source.get('seed')}, {source.get('clips')} voices and "
+            f"{source.get('views')} faces each"
+        )
+    family = source.get("family") or layout
+    words = f"{family}, layout {layout}: recordings and photographs of real people"
+    if "split" in source:
+        words += f"; split {source['split']}, seed {source.get('seed')}"
+    return words
+
+
+def model_card(report: RunReport) -> dict:
+    """What a checkpoint is: nets, recipe, training, data, use, licence."""
+    config = report.config
+    summary = config.get("data") if isinstance(config.get("data"), dict) else {}
+    facts = [
+        ("Architecture", f"{config.get('architecture')}, {report.checkpoint}"),
+        ("Parameters", ", ".join(f"{name} {count:,}" for name, count in report.parameters.items())),
+        ("Trained for", _length(config)),
+        ("Trained on", _people(summary, config.get("gender", "all"), report.trained_on)),
+        ("Weights", f"SHA-256 {report.weights}…"),
+        ("Made with", f"voice2face-gan {config.get('voice2face_gan', 'of unknown version')}"),
+        ("Judged on people it may have seen", "yes" if report.about.get("trained_on") else "no"),
+        ("Meant for", INTENDED),
+        ("Not for", NOT_FOR),
+        ("Limits", LIMITS),
+        ("Licence", _licence(report)),
+    ]
+    recipe = config.get("recipe")
+    return {
+        "label": report.label,
+        "facts": [(name, text) for name, text in facts if text],
+        "recipe": toml(recipe) if isinstance(recipe, dict) else "",
+    }
+
+
+def _length(config: dict) -> str:
+    recipe = config.get("recipe") if isinstance(config.get("recipe"), dict) else {}
+    embedder = recipe.get("embedder", {}).get("iterations")
+    words = (
+        f"{config['iteration']:,} iterations of the {config.get('stage')} stage"
+        if "iteration" in config
+        else ""
+    )
+    return words + (f", after {embedder:,} of the voice embedder's" if words and embedder else "")
+
+
+def _people(summary: dict, gender: str, source: str | None) -> str:
+    parts = [source] if source else []
+    if summary:
+        genders = ", ".join(f"{n:,} {g}" for g, n in summary.get("identities_by_gender", {}).items())
+        parts.append(
+            f"{summary.get('identities', 0):,} people ({genders}), {summary.get('voices', 0):,} voices "
+            f"({summary.get('hours', 0):g} h), {summary.get('faces', 0):,} faces"
+        )
+    return "; ".join([*parts, f"gender {gender}"]) if parts else ""
+
+
+def _licence(report: RunReport) -> str:
+    if report.shipped:
+        return "MIT, code and weights."
+    if report.trained_on and all(is_builtin(name) for name in report.trained_on.split(" + ")):
+        return "The code is MIT; the weights have seen computed voices and rendered faces only."
+    return (
+        "The code is MIT. Weights fall under the terms of the recordings and photographs they were trained "
+        "on; most collections of faces allow research alone."
+    )
+
+
+def toml(tree: dict) -> str:
+    """Nested settings as TOML: keys of the top first, then a table for each section."""
+    lines = [f"{key} = {_value(v)}" for key, v in tree.items() if not isinstance(v, dict) and v is not None]
+    for key, section in tree.items():
+        if isinstance(section, dict):
+            lines += ["", f"[{key}]"]
+            lines += [f"{k} = {_value(v)}" for k, v in section.items() if v is not None]
+    return "\n".join(lines).strip()
+
+
+def _value(value) -> str:
+    """JSON's text, strings, lists and true or false, is TOML's too."""
+    return json.dumps(value, ensure_ascii=False)

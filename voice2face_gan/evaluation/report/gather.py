@@ -1,0 +1,323 @@
+"""What a report is made of: for each run its figures, pictures, training log and configuration."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from voice2face_gan.data.builtin import is_builtin
+from voice2face_gan.data.sources import source_names
+from voice2face_gan.data.store import Store
+from voice2face_gan.errors import CheckpointError, MetricError
+from voice2face_gan.evaluation import protocol
+from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.judges import FaceJudge
+from voice2face_gan.evaluation.memory import closest_sheet
+from voice2face_gan.evaluation.record import (
+    Results,
+    append_record,
+    build_record,
+    compute_all,
+    identity_of,
+    kept_figures,
+    read_lines,
+    read_records,
+    run_of,
+    weights_hash,
+)
+from voice2face_gan.evaluation.registry import METRICS, Options
+from voice2face_gan.faces.pixels import to_picture
+from voice2face_gan.pipeline import VoiceToFace
+from voice2face_gan.resources import resource
+
+_GAP, _WHITE = 2, 255  # pixels between faces
+
+
+@dataclass
+class Picture:
+    """A picture on the page.
+
+    Attributes:
+        name: of its file, without ending.
+        png: its bytes.
+        alt: what it shows, for who cannot see it.
+        svg: the same as a drawing, or None.
+    """
+
+    name: str
+    png: bytes
+    alt: str
+    svg: bytes | None = None
+
+
+@dataclass
+class DataCard:
+    """What is known of a data set: a name without folders, its store, whether it shows real people."""
+
+    name: str
+    store: Store
+    real_people: bool
+
+
+@dataclass
+class RunReport:
+    """One run's part of the report.
+
+    Attributes:
+        label: its name on the page, different from the others'.
+        checkpoint: the checkpoint's own name.
+        config: the checkpoint's config.json.
+        weights: hash of the checkpoint's weights.
+        shipped: whether it is the checkpoint that comes with the package.
+        trained_on: the data it was trained on, without folders; None where nothing says.
+        parameters: of each net.
+        data: what it was judged on.
+        about: of the case: split, gender, identities, clips, faces, trained_on.
+        judge: name, what it was trained on, its figures on people it never saw.
+        metrics, skipped: figures, and why others are missing.
+        fresh: metrics computed now, not taken from evaluation.jsonl.
+        notes: what the metrics say besides.
+        people: a picture for each of the first people: real faces left, generated ones right.
+        each: real faces, and generated ones, shown of a person at most.
+        closest: generated faces beside the nearest faces of the training people, or None.
+        log: lines of train.jsonl.
+    """
+
+    label: str
+    checkpoint: str
+    config: dict
+    weights: str
+    shipped: bool
+    trained_on: str | None
+    parameters: dict[str, int]
+    data: DataCard
+    about: dict
+    judge: dict
+    metrics: Results
+    skipped: dict[str, str]
+    fresh: list[str]
+    notes: list[str] = field(default_factory=list)
+    people: list[Picture] = field(default_factory=list)
+    each: int = 2
+    closest: Picture | None = None
+    log: list[dict] = field(default_factory=list)
+
+
+@dataclass
+class Wanted:
+    """What is asked of a report.
+
+    Args:
+        runs: "default", checkpoints or run folders.
+        data: what all runs are judged on; None for what each was trained on.
+        split: whose faces.
+        metrics: their names; () for all of them.
+        options: of the metrics.
+        fresh: compute every figure, whatever evaluation.jsonl holds.
+        people: pairs of pictures shown of each run.
+        device: where the generators run.
+    """
+
+    runs: tuple[str, ...]
+    data: str | None = None
+    split: str = "test"
+    metrics: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
+    fresh: bool = False
+    people: int = 12
+    device: str = "cpu"
+
+
+def gather_runs(
+    wanted: Wanted,
+    judge: FaceJudge,
+    open_data: Callable[[str], Store],
+    say: Callable[[str], None] = lambda text: None,
+) -> list[RunReport]:
+    """Everything the page shows. What was computed is added to each run's evaluation.jsonl.
+
+    Args:
+        wanted: what is asked.
+        judge: who reads all faces.
+        open_data: what --data names -> store.
+        say: called with a sentence for people.
+    Raises:
+        CheckpointError: a run is missing or damaged, or nothing says what it was trained on.
+        MetricError: an unknown metric.
+        StoreError, DataError: data that cannot be opened, or hold nobody to judge.
+    """
+    unknown = [name for name in wanted.metrics if name not in METRICS]
+    if unknown:
+        raise MetricError(f"Unknown metric '{unknown[0]}'; there are {', '.join(sorted(METRICS))}.")
+    # Twice the same checkpoint, in whatever spelling, is one column.
+    models = {}
+    for name in wanted.runs:
+        model = VoiceToFace.from_pretrained(name, wanted.device)
+        models.setdefault(model.checkpoint.folder.resolve(), model)
+    models = list(models.values())
+    # Before anything is computed: is there a data set for each?
+    names = [_data_for(model, wanted) for model in models]
+    cards = {name: _open(name, open_data) for name in dict.fromkeys(names)}
+    labels = _labels([run_of(m.checkpoint.folder) or m.checkpoint.folder for m in models], models)
+    return [
+        _one(model, label, cards[name], wanted, judge, say)
+        for model, label, name in zip(models, labels, names, strict=True)
+    ]
+
+
+def data_of(model: VoiceToFace) -> str | None:
+    """What a model was trained on, as --data names it; None where nothing says so."""
+    if _is_shipped(model):
+        return "builtin"
+    try:
+        run = run_of(model.checkpoint.folder)
+        return str(json.loads((run / "run.json").read_text(encoding="utf-8"))["data"])
+    except (TypeError, OSError, ValueError, KeyError):  # no run, no run.json, or one of something else
+        return None
+
+
+def _is_shipped(model: VoiceToFace) -> bool:
+    """Whether it is the checkpoint that comes with the package; a folder may be called "default" too."""
+    return model.checkpoint.folder.resolve() == resource("assets", "default").resolve()
+
+
+def _data_for(model: VoiceToFace, wanted: Wanted) -> str:
+    name = wanted.data or data_of(model)
+    if name is None:
+        raise CheckpointError(
+            f"{model.checkpoint.folder}: nothing says what data it was trained on; name what to judge it on "
+            "with --data."
+        )
+    return name
+
+
+def _title(data: str) -> str:
+    """The name of data without folders."""
+    return " + ".join(name if is_builtin(name) else Path(name).name for name in source_names(data))
+
+
+def _open(name: str, open_data) -> DataCard:
+    store = open_data(name)
+    layouts = [part.get("layout") for part in store.about["source"].get("stores", [store.about["source"]])]
+    return DataCard(_title(name), store, real_people=any(layout != "builtin" for layout in layouts))
+
+
+def _labels(places: list[Path], models: list[VoiceToFace]) -> list[str]:
+    """A name for each run: its folder's; with the checkpoint's, then a number, where two would be equal."""
+    first = [m.name if m.name == "default" else p.resolve().name for p, m in zip(places, models, strict=True)]
+    second = [
+        f"{n}/{m.name}" if first.count(n) > 1 and n != m.name else n
+        for n, m in zip(first, models, strict=True)
+    ]
+    return [n if second.count(n) == 1 else f"{n} ({second[: i + 1].count(n)})" for i, n in enumerate(second)]
+
+
+def _one(model, label: str, data: DataCard, wanted: Wanted, judge: FaceJudge, say) -> RunReport:
+    checkpoint = model.checkpoint
+    run, info = run_of(checkpoint.folder), checkpoint.info
+    gender = info.get("gender", "all")
+    say(f"{label}: faces of the split {wanted.split} of {data.name}, gender {gender}.")
+    case = protocol.generate_case(model, data.store, wanted.split, gender, judge)
+    metrics, skipped, fresh, notes = _figures(case, run, wanted, say)
+    trained_on = data_of(model)
+    people, each = _people(case, wanted.people)
+    nets = {"voice embedder": checkpoint.embedder, "generator": checkpoint.generator}
+    return RunReport(
+        label=label,
+        checkpoint=model.name,
+        config=checkpoint.config(),
+        weights=weights_hash(checkpoint.folder),
+        shipped=_is_shipped(model),
+        trained_on=None if trained_on is None else _title(trained_on),
+        parameters={name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()},
+        data=data,
+        about=case.about,
+        judge={**case.judge.about, "name": case.judge.name},
+        metrics=metrics,
+        skipped=skipped,
+        fresh=fresh,
+        notes=notes,
+        people=people,
+        each=each,
+        closest=_closest(case),
+        log=read_lines(run, "train.jsonl"),
+    )
+
+
+def _figures(case: Case, run: Path | None, wanted: Wanted, say):
+    """The figures asked for, those that evaluation.jsonl lacks computed now and added to it.
+
+    Returns:
+        metrics, skipped, fresh and notes of the report.
+    """
+    names = wanted.metrics or tuple(METRICS)
+    options = replace(wanted.options, notes=[])
+    kept, notes = {}, []
+    if not wanted.fresh and run is not None:
+        like = {**case.about, **identity_of(case, options), "judge": {"name": case.judge.name}}
+        kept, notes = kept_figures(read_records(run), like, names)
+    results, skipped = compute_all(case, [name for name in names if name not in kept], options)
+    if run is not None and results:
+        try:
+            append_record(run, build_record(case, results, skipped, options))
+        except OSError as error:  # somebody else's run, a read-only disk: the page is what was asked for
+            say(f"Warning: the figures are not kept, since {run} cannot be written ({error.strerror}).")
+    figures = kept | results
+    metrics = {name: figures[name] for name in names if name in figures}
+    return metrics, skipped, list(results), list(dict.fromkeys([*notes, *options.notes]))
+
+
+def _people(case: Case, count: int) -> tuple[list[Picture], int]:
+    """Pictures of the first people of a case in the data's order, and how many faces of a kind each shows at
+    most: two, or one where fewer than half of them have two real faces and two clips."""
+    names = list(dict.fromkeys(case.generated_identity.tolist()))[:count]
+    own = {n: np.flatnonzero(case.real_identity == n) for n in names}
+    clips = {n: np.flatnonzero(case.generated_identity == n) for n in names}
+    several = sum(min(len(own[n]), len(clips[n])) >= 2 for n in names)
+    each = 2 if 2 * several >= len(names) else 1
+    pictures = []
+    for number, name in enumerate(names, start=1):
+        real = case.real[own[name][:each]].numpy()
+        made = _at_side(case.generated[clips[name][:each]], real)
+        alt = f"Person {number}: reference left ({len(real)}), generated from the voice right ({len(made)})"
+        pictures.append(Picture(f"person-{number}", _png(_strip(real, made, each)), alt))
+    return pictures, each
+
+
+def _at_side(faces, like: np.ndarray) -> np.ndarray:
+    """uint8 (N, s, s, 3) at the side of other faces."""
+    side = like.shape[1]
+    return np.stack([np.asarray(to_picture(face, side)) for face in faces])
+
+
+def _strip(real: np.ndarray, made: np.ndarray, each: int) -> Image.Image:
+    """Real faces, a wide gap, generated faces; blanks where a person has fewer than `each`."""
+    side = real.shape[1]
+    width = each * (side + _GAP) - _GAP
+    sheet = np.full((side, 2 * width + 4 * _GAP, 3), _WHITE, dtype=np.uint8)
+    # The real ones end at the gap and the generated ones begin there, so that a lone pair stands together.
+    for start, faces in ((width - len(real) * (side + _GAP) + _GAP, real), (width + 4 * _GAP, made)):
+        for i, face in enumerate(faces):
+            left = start + i * (side + _GAP)
+            sheet[:, left : left + side] = face
+    return Image.fromarray(sheet)
+
+
+def _closest(case: Case, count: int = 8) -> Picture | None:
+    """Generated faces above the training faces nearest to them, where there are training faces to compare."""
+    try:
+        picture = closest_sheet(case, count, scale=1)
+    except MetricError:
+        return None
+    alt = "Above, generated faces, the nearest first, one a person; below, the training face nearest to each."
+    return Picture("closest", _png(picture), alt)
+
+
+def _png(picture: Image.Image) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()

@@ -1,0 +1,242 @@
+"""The report's plots, through matplotlib (extra `report`): losses, bars by gender, retrieval, duration.
+
+Each is a drawing (SVG) for the page and a picture (PNG) for its Markdown twin, with a text that says what it
+shows. A plot is made where the figures it needs are there.
+"""
+
+import io
+import math
+import re
+
+import numpy as np
+
+from voice2face_gan.data.records import GENDERS
+from voice2face_gan.evaluation.registry import Figure
+from voice2face_gan.evaluation.report.gather import Picture, RunReport
+from voice2face_gan.evaluation.report.tables import cell
+
+COLOURS = ("#0b6e99", "#c4572e", "#4d7c0f", "#7e3f98", "#a16207", "#475569")
+_NOT_LOSSES = ("stage", "iteration", "per_second")
+_RANK = re.compile(r"R@(\d+)")
+_SECONDS = re.compile(r"@(\d+(?:\.\d+)?)s\b")
+_CURVES = ("retrieval", "duration")  # metrics that are drawn as curves
+_STYLE = {
+    "font.family": "DejaVu Sans",  # inside matplotlib: the same letters everywhere
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e2e2e2",
+    "svg.hashsalt": "voice2face-gan",
+}
+
+
+def available() -> bool:
+    """Whether matplotlib is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("matplotlib") is not None
+
+
+def all_plots(reports: list[RunReport]) -> list[Picture]:
+    """Every plot for which there are figures."""
+    import matplotlib
+
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
+        makers = (gender_bars, retrieval_curve, duration_curves)
+        found = [p for make in makers for p in make(reports)]
+        return found + [p for i, r in enumerate(reports, start=1) for p in losses(r, i)]
+
+
+def losses(report: RunReport, number: int = 1) -> list[Picture]:
+    """One drawing a stage of training, one panel a loss: faint as logged, bold its running mean."""
+    pictures = []
+    for stage in dict.fromkeys(str(line.get("stage", "")) for line in report.log):
+        lines = [line for line in report.log if str(line.get("stage", "")) == stage]
+        names = [k for k in dict.fromkeys(k for line in lines for k in line) if k not in _NOT_LOSSES]
+        curves = {name: _curve(lines, name) for name in names}
+        curves = {name: curve for name, curve in curves.items() if len(curve[0])}
+        if not curves:
+            continue
+        columns = min(len(curves), 3)
+        rows = -(-len(curves) // columns)
+        figure = _figure(2.9 * columns, 1.9 * rows + 0.4)
+        for place, (name, (x, y)) in enumerate(curves.items(), start=1):
+            axes = figure.add_subplot(rows, columns, place)
+            axes.plot(x, y, color=COLOURS[0], alpha=0.3, linewidth=0.8)
+            axes.plot(x, _running_mean(y), color=COLOURS[0], linewidth=1.6)
+            axes.set_title(_words(name), fontsize=9)
+            axes.margins(x=0.02)
+            if place > len(curves) - columns:
+                axes.set_xlabel("iteration")
+        ends = "; ".join(f"{_words(n)} {y[0]:.3g} to {y[-1]:.3g}" for n, (_, y) in curves.items())
+        last = max(x[-1] for x, _ in curves.values())
+        alt = (
+            f"Training of {report.label}, {stage} stage, iterations 1 to {last:,.0f}, first to last: {ends}."
+        )
+        pictures.append(_picture(figure, f"losses-{number}-{len(pictures) + 1}", alt))
+    return pictures
+
+
+def gender_bars(reports: list[RunReport]) -> list[Picture]:
+    """One panel a figure that is given for each gender: bars with 95 % intervals, chance as a dashed line."""
+    panels: dict[tuple[str, str], None] = {}
+    for r in reports:
+        for metric, figures in r.metrics.items():
+            if metric in _CURVES:
+                continue
+            bases = [k.removesuffix(f", {g}") for k in figures for g in GENDERS if k.endswith(f", {g}")]
+            panels |= dict.fromkeys((metric, base) for base in bases)
+    if not panels:
+        return []
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = _figure(3.0 * columns, 2.3 * rows + 0.4)
+    told = []
+    parts = ("", *(f", {g}" for g in GENDERS))
+    width = 0.8 / len(reports)
+    for place, (metric, base) in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        for i, r in enumerate(reports):
+            found = [r.metrics.get(metric, {}).get(base + part) for part in parts]
+            known = [(k, f) for k, f in enumerate(found) if f is not None and math.isfinite(f.value)]
+            if not known:
+                continue
+            at = [k + (i - (len(reports) - 1) / 2) * width for k, _ in known]
+            axes.bar(at, [f.value for _, f in known], width * 0.92, color=_colour(i), label=_short(r.label))
+            axes.errorbar(
+                at, [f.value for _, f in known], _errors([f for _, f in known]),
+                fmt="none", ecolor="#222222", elinewidth=1, capsize=2,
+            )  # fmt: skip
+            said = ", ".join(f"{_part(parts[k])} {cell(f)['value']}" for k, f in known)
+            told.append(f"{_title(metric, base)}, {r.label}: {said}")
+            chances = {f.chance for _, f in known if f.chance is not None}
+            for chance in chances:
+                axes.axhline(chance, color="#555555", linestyle="--", linewidth=1)
+        axes.set_xticks(range(len(parts)), [_part(p) for p in parts])
+        axes.set_title(_title(metric, base), fontsize=9)
+        axes.grid(axis="x", visible=False)
+    _legend(figure, reports)
+    return [_picture(figure, "by-gender", f"By gender (dashed: chance). {'; '.join(told)}.")]
+
+
+def retrieval_curve(reports: list[RunReport]) -> list[Picture]:
+    """R@K against K for each distance or gallery that a run's figures name, and what chance gives."""
+    return _curves(reports, _RANK, "K", "speaker's face among the first K, %", "retrieval", "Retrieval")
+
+
+def duration_curves(reports: list[RunReport]) -> list[Picture]:
+    """Figures against seconds of speech."""
+    return _curves(reports, _SECONDS, "seconds of speech", "", "duration", "Length of speech")
+
+
+def _curves(
+    reports: list[RunReport], pattern: re.Pattern, x_label: str, y_label: str, metric: str, title: str
+) -> list[Picture]:
+    """One panel for each kind of figure that `pattern` finds a number in, in one metric; a line a run."""
+    panels: dict[str, dict[int, list[tuple[float, Figure]]]] = {}
+    for i, r in enumerate(reports):
+        for name, figure in r.metrics.get(metric, {}).items():
+            found = pattern.search(name)
+            plain = not any(name.endswith(f", {g}") for g in GENDERS)
+            if found and plain and math.isfinite(figure.value):
+                rest = (name[: found.start()] + name[found.end() :]).strip(" ,:")
+                panels.setdefault(rest, {}).setdefault(i, []).append((float(found[1]), figure))
+    panels = {k: v for k, v in panels.items() if any(len(points) > 1 for points in v.values())}
+    if not panels:
+        return []
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = _figure(3.3 * columns, 2.6 * rows + 0.4)
+    told = []
+    for place, (rest, lines) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        for i, points in lines.items():
+            points.sort(key=lambda point: point[0])
+            x, figures = [p[0] for p in points], [p[1] for p in points]
+            y = [f.value for f in figures]
+            axes.errorbar(x, y, _errors(figures), color=_colour(i), marker="o", markersize=4, capsize=2)
+            if all(f.chance is not None for f in figures):
+                axes.plot(x, [f.chance for f in figures], color=_colour(i), linestyle="--", linewidth=1)
+            said = ", ".join(f"{a:g}: {cell(f)['value']} ({cell(f)['chance']})" for a, f in points)
+            told.append(f"{rest or title}, {reports[i].label}: {said}".replace(" ()", ""))
+        axes.set_title(rest or title, fontsize=9)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+    _legend(figure, reports)
+    return [_picture(figure, metric, f"{title} (dashed: chance). {'; '.join(told)}.")]
+
+
+def _figure(width: float, height: float):
+    from matplotlib.figure import Figure as Drawing
+
+    return Drawing(figsize=(width, height), layout="constrained")
+
+
+def _picture(figure, name: str, alt: str) -> Picture:
+    """The drawing in both forms; no date in either, so that the same figures give the same bytes."""
+    svg, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(png, format="png", dpi=144)
+    return Picture(name, png.getvalue(), alt, svg.getvalue())
+
+
+def _legend(figure, reports: list[RunReport]) -> None:
+    if len(reports) > 1:
+        from matplotlib.patches import Patch
+
+        handles = [Patch(color=_colour(i), label=_short(r.label)) for i, r in enumerate(reports)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 3), frameon=False)
+
+
+def _errors(figures: list[Figure]) -> np.ndarray:
+    """float (2, N): how far each interval reaches below and above; 0 where there is none."""
+    low = [f.value - (f.value if f.low is None else f.low) for f in figures]
+    high = [(f.value if f.high is None else f.high) - f.value for f in figures]
+    return np.maximum([low, high], 0)
+
+
+def _curve(lines: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Iterations and values at which a loss was logged as a finite number."""
+    points = [
+        (line["iteration"], line[name])
+        for line in lines
+        if _is_number(line.get("iteration")) and _is_number(line.get(name)) and math.isfinite(line[name])
+    ]
+    x, y = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    return x, y
+
+
+def _is_number(x) -> bool:
+    return isinstance(x, (int, float)) and not isinstance(x, bool)
+
+
+def _running_mean(y: np.ndarray) -> np.ndarray:
+    """Centred mean over about a twentieth of the curve, narrower at its ends."""
+    half = max(len(y) // 40, 1)
+    total = np.concatenate([[0], np.cumsum(y)])
+    at = np.arange(len(y))
+    low, high = np.maximum(at - half, 0), np.minimum(at + half + 1, len(y))
+    return (total[high] - total[low]) / (high - low)
+
+
+def _colour(i: int) -> str:
+    return COLOURS[i % len(COLOURS)]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _title(metric: str, base: str) -> str:
+    return base if base == metric else f"{metric}: {base}"
+
+
+def _part(suffix: str) -> str:
+    return suffix.removeprefix(", ") or "all"
+
+
+def _short(label: str) -> str:
+    """A label short enough for a legend, without what matplotlib would read as mathematics."""
+    return (label if len(label) <= 32 else label[:31] + "…").replace("$", r"\$")

@@ -1,0 +1,111 @@
+"""A voice embedder on held-out speakers: its equal error rate on their clips as they are, and on the same
+clips with noise, rooms, bands and codecs."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from voice2face_gan.audio.augment import SignalAugmentation
+from voice2face_gan.audio.augment_mel import MelAugmentation
+from voice2face_gan.audio.features import FeatureSettings, log_mels, repeat_to
+from voice2face_gan.data.sampling import VoiceBank
+from voice2face_gan.data.speech import SpeechBank
+from voice2face_gan.data.store import Store
+from voice2face_gan.errors import DataError
+from voice2face_gan.evaluation.equal_error_rate import MOST_TRIALS, verification_figure
+from voice2face_gan.evaluation.registry import Figure
+
+_GROUP = 16  # clips distorted together; they are each other's babble
+_LONGEST = 30.0  # seconds of a clip that are distorted: bounds memory
+
+
+def verification_clips(store: Store, split: str = "val", gender: str = "all") -> Store:
+    """The clips of a split's speakers.
+
+    Raises:
+        DataError: fewer than two speakers, or none with two clips: no pair of one person.
+    """
+    part = store.of_gender(gender).of_split(split)
+    part = part.select(part.has_voice)
+    people, clips = np.unique(part.identity, return_counts=True)
+    if len(people) < 2 or clips.max() < 2:
+        raise DataError(
+            f"{store.folder}: an equal error rate needs two speakers in the split '{split}', one of them "
+            f"with two clips or more; there are {len(people)} speakers with {len(part)} clips."
+        )
+    return part
+
+
+@torch.no_grad()
+def verify(
+    embedder: nn.Module,
+    clips: Store,
+    device: torch.device,
+    seed: int = 0,
+    most: int = MOST_TRIALS,
+    resamplings: int = 200,
+) -> dict[str, Figure]:
+    """The figures "clean" and "noisy".
+
+    Args:
+        embedder: log-mel (B, bins, frames) -> e (B, width).
+        clips: see `verification_clips`.
+        device: where the embedder is; it is left as it was, in training or not.
+        seed: of what happens to a clip, of the pairs and of resampling: the same seed, the same distorted
+            clips.
+        most, resamplings: see `verification_figure`.
+    """
+    was_training = embedder.training
+    embedder.eval()
+    figures = {}
+    kind = "speech" if clips.has_speech.all() else "log-mels, some clips' speech not being kept,"
+    for name, mels, heard in (
+        ("clean", _clean(clips), "whole clips"),
+        (
+            "noisy",
+            _noisy(clips, seed),
+            f"whole clips, their {kind} distorted one by one (noise, room, codec)",
+        ),
+    ):
+        e = [None] * len(clips)
+        for item, mel in mels:
+            e[item] = embedder(mel[None].to(device))[0].float().cpu()
+        figures[name] = verification_figure(torch.stack(e), clips.identity, seed, most, resamplings, heard)
+    embedder.train(was_training)
+    return figures
+
+
+def _clean(clips: Store):
+    """(place, log-mel (bins, frames)) of each clip."""
+    bank = VoiceBank(clips, np.zeros(len(clips), dtype=np.int64), clips.about["features"]["min_frames"])
+    for item in range(len(bank)):
+        yield item, bank.whole(item)
+
+
+def _noisy(clips: Store, seed: int):
+    """The same of distorted clips; all of them in one way, by speech if every clip has some."""
+    features = FeatureSettings.from_dict(clips.about["features"])
+    by_speech = bool(clips.has_speech.all())
+    speech, voices = SpeechBank(clips), VoiceBank(clips, np.zeros(len(clips), dtype=np.int64), 1)
+    _, person = np.unique(clips.identity, return_inverse=True)
+    rng = np.random.default_rng([seed, 1])
+    longest = int(_LONGEST * (features.sample_rate if by_speech else 1000 / features.hop_ms))
+    for group in np.array_split(rng.permutation(len(clips)), -(-len(clips) // _GROUP)):
+        whole = [(speech if by_speech else voices).whole(int(item))[..., :longest] for item in group]
+        lengths = [piece.shape[-1] for piece in whole]
+        batch = torch.stack([_repeated(piece, max(lengths)) for piece in whole])
+        if by_speech:
+            # Not faster or slower: that would change who speaks.
+            batch = SignalAugmentation(speed=0.0)(
+                _repeated(batch, max(lengths) + 64), max(lengths), person[group], features.sample_rate, rng
+            )
+        else:
+            batch = MelAugmentation(speed=0.0)(batch, person[group], features, rng)
+        for item, piece, length in zip(group, batch, lengths, strict=True):
+            mel = log_mels(piece[None, :length], features)[0] if by_speech else piece[:, :length]
+            yield int(item), repeat_to(mel, features.min_frames)
+
+
+def _repeated(x: Tensor, length: int) -> Tensor:
+    """Repeated along the last axis to exactly `length`."""
+    return x[..., torch.arange(length) % x.shape[-1]]
