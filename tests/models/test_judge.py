@@ -45,5 +45,23 @@ def test_a_damaged_or_missing_judge_is_refused(tmp_path):
     (folder / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_judge(folder)
-    (folder / "config.json").write_text(json.dumps({"held_out": {}}))
-    assert load_judge(folder).about == {"held_out": {}}
+    for trunk in ({}, {"trunk": 3}, {"trunk": {"channels": [8, 8, 16, 16], "blocks": [1, 1, 1, 1]}}):
+        (folder / "config.json").write_text(json.dumps({"held_out": {}} | trunk))
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            load_judge(folder)
+
+
+def test_its_dimensions_are_kept(tmp_path):
+    net = JudgeTrunk(channels=(8, 8, 16), blocks=(0, 1, 2), embedding=5)
+    save_judge(tmp_path / "judge", net, {"held_out": {}})
+    judge = load_judge(tmp_path / "judge")
+    assert judge.about["trunk"] == {"channels": [8, 8, 16], "blocks": [0, 1, 2], "embedding": 5}
+    assert judge.about["held_out"] == {}
+    assert judge.read(torch.zeros(2, 3, 64, 64))[0].shape == (2, 5)
+
+
+def test_a_mirrored_face_reads_the_same(judge_folder):
+    """Each face is read with its mirror image: which of the two was given does not matter."""
+    judge, faces = load_judge(judge_folder), torch.rand(3, 3, 64, 64) * 2 - 1
+    for a, b in zip(judge.read(faces), judge.read(faces.flip(-1)), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)

@@ -1,5 +1,6 @@
 """The modern stage: its losses against a plain writing of them, each ingredient on and off, pairs, resuming."""
 
+import copy
 import math
 
 import pytest
@@ -137,3 +138,32 @@ def test_the_checkpoint_makes_faces(make_stage, tmp_path):
     assert torch.equal(faces, model.decode(e, model.noise(2)))
     assert not torch.equal(faces, model.decode(e, model.noise(2, seed=1)))
     assert stage.picture().size[0] > 0
+
+
+@pytest.mark.parametrize("architecture", ["modern", "wen2019"])
+def test_the_voice_embedder_is_frozen_or_tuned(architecture, trained, store, tiny_settings):
+    from voice2face_gan.training.loop import STAGES
+
+    def stage(rate: float):
+        small = SMALL if architecture == "modern" else tiny_settings()
+        recipe = load_recipe(architecture, (*small, f"gan.embedder_lr={rate}"))
+        nets = load_checkpoint(trained / "embedder", need_generator=False)
+        part, held_out = store.of_split("train"), store.of_split("val")
+        return STAGES[architecture](part, held_out, nets, recipe, 0, torch.device("cpu"))
+
+    def ears(of) -> torch.Tensor:
+        return torch.cat([p.detach().flatten() for p in of.embedder.parameters()])
+
+    frozen, tuned = stage(0.0), stage(1e-3)
+    before, probe = ears(frozen), tuned.probe.clone()
+    for one in (frozen, tuned):
+        one.step(0)
+    assert torch.equal(ears(frozen), before) and "embedder" not in frozen.state()
+    assert not torch.equal(ears(tuned), before)
+    kept = tuned.checkpoint(1)
+    assert not torch.equal(kept.gender_probe, probe)
+    again = stage(1e-3)
+    again.load(copy.deepcopy(tuned.state()))  # optimisers would share what they remember
+    for one in (tuned, again):
+        one.step(1)
+    assert torch.equal(ears(tuned), ears(again))

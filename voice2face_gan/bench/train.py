@@ -80,7 +80,7 @@ def measure(
     if memory:
         for name, run in runs.items():
             say(f"Memory of {name} ...")
-            peak = _memory_of(name, recipe, data, device, threads)
+            peak = memory_of(name, recipe, data, device, threads)
             run |= {"peak_mib": peak} if peak else {}
     return {
         "recipe": recipe.name,
@@ -182,7 +182,7 @@ def _flops(step: Callable[[int], dict]) -> int:
     return counter.get_total_flops()
 
 
-def _memory_of(name: str, recipe: Recipe, data: str, device: torch.device, threads: int) -> int | None:
+def memory_of(name: str, recipe: Recipe, data: str, device: torch.device, threads: int) -> int | None:
     """Peak memory in MiB of a process that does nothing but this loop, with the imports and the data."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (name, recipe, data, str(device), threads))

@@ -2,6 +2,7 @@
 
 from voice2face_gan.cli.console import console, say
 
+_WIDEST = 160  # characters of a table
 _JUDGE_READS = 90.0  # percent of real faces; a judge that reads fewer is out of its field
 
 
@@ -13,6 +14,8 @@ def show(case, results: dict, options) -> None:
         results: metric -> figure's name -> Figure.
         options: of the metrics, with their notes.
     """
+    from rich.console import Console
+
     from voice2face_gan.evaluation.judges import describe
 
     about = case.about
@@ -27,13 +30,8 @@ def show(case, results: dict, options) -> None:
     if about["trained_on"]:
         console().print("These people may have been trained on: the figures say nothing of new voices.")
     console().print(describe(case.judge), markup=False)
-    drawn = table(results)
-    # As wide as it is: numbers that a narrow window cuts off are lost.
-    console().print(
-        drawn,
-        width=console().measure(drawn, options=console().options.update(width=1000)).maximum,
-        crop=False,
-    )
+    # As wide as it has to be: numbers that a narrow window cuts off are lost.
+    Console(stderr=True, highlight=False, width=max(console().width, _WIDEST)).print(table(results))
     for sentence in protocols(results):
         console().print(sentence, markup=False)
     for note in dict.fromkeys(options.notes):

@@ -24,18 +24,18 @@ _SPEAKERS = 100  # whose first clip is tried in variants
 @metric("diversity")
 def diversity(case: Case, options: Options) -> dict[str, Figure]:
     figures = {}
-    protocol = f"mean 1 - cosine in {case.judge.name} of faces of"
+    protocol = f"mean 1 - cosine in {case.judge.name} between"
     kinds = {
         "": (case.reading("generated").unit(), case.generated_identity, "clips"),
-        "real ": (case.reading("real").unit(), case.real_identity, "faces"),
+        "real ": (case.reading("real").unit(), case.real_identity, "pictures"),
     }
     for suffix, clips, faces in case.masks():
         for prefix, (unit, identity, counted) in kinds.items():
             chosen = faces if prefix else clips
             within, between = pairwise_distances(unit[chosen], identity[chosen])
             for name, what, values in (
-                ("within a speaker", f"different {counted} of one speaker", within),
-                ("between speakers", "different speakers", between),
+                ("within a speaker", f"faces of one speaker, from different {counted}", within),
+                ("between speakers", "faces of different speakers", between),
             ):
                 figure = _figure(values, identity[chosen], f"{protocol} {what}", counted, options)
                 if figure is not None:

@@ -118,7 +118,7 @@ def realism(made: np.ndarray, real: np.ndarray, neighbour: int = NEIGHBOUR) -> n
 
 
 def noise_clips(samples: int, seed: int) -> np.ndarray:
-    """float32 (2 x CLIPS, samples) of standard deviation 0.1: first white noise, then pink (-3 dB an octave)."""
+    """float32 (2 x CLIPS, samples), standard deviation 0.1: white noise, then pink (-3 dB an octave)."""
     clips = np.random.default_rng([seed, 1952]).standard_normal((2 * CLIPS, samples))
     spectrum = np.fft.rfft(clips[CLIPS:])
     spectrum[:, 1:] /= np.sqrt(np.arange(1, spectrum.shape[1]))

@@ -28,7 +28,7 @@ class DownConvolution(nn.Conv2d):
             x, weight, bias = x.bfloat16(), self.weight.bfloat16(), self.bias.bfloat16()
             if x.shape[2] * x.shape[3] > SMALL:
                 return _ByConvolution.apply(x, weight, bias)
-            return _ByMatrixProduct.apply(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+            return _ByMatrixProduct.apply(x, weight, bias)
 
 
 class LastConvolution(nn.Conv2d):
@@ -45,24 +45,26 @@ class LastConvolution(nn.Conv2d):
 
 
 class _ByMatrixProduct(torch.autograd.Function):
-    """Windows as rows of a matrix, and one product. Channels last: (B, 2H, 2W, C) -> (B, H, W, O)."""
+    """Windows as rows of a matrix, and one product."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        batch, height, width, _ = x.shape
-        seen = windows(x)
+        batch, _, height, width = x.shape
+        seen = windows(x.permute(0, 2, 3, 1))
         w = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)  # (O, 16 C)
         ctx.save_for_backward(seen if ctx.needs_input_grad[1] else None, w)
-        return (seen @ w.t()).view(batch, height // 2, width // 2, len(w)) + bias
+        y = (seen @ w.t()).view(batch, height // 2, width // 2, len(w))
+        return y.permute(0, 3, 1, 2) + bias[:, None, None]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
         seen, w = ctx.saved_tensors
+        gradient = gradient.permute(0, 2, 3, 1)
         rows = gradient.reshape(-1, len(w))
         dx = dw = None
         if ctx.needs_input_grad[0]:
-            dx = add_windows(rows @ w, *gradient.shape[:3])
+            dx = add_windows(rows @ w, *gradient.shape[:3]).permute(0, 3, 1, 2)
         if ctx.needs_input_grad[1]:
             dw = (rows.t() @ seen).view(len(w), 4, 4, -1).permute(0, 3, 1, 2)
         return dx, dw, rows.sum(0) if ctx.needs_input_grad[2] else None

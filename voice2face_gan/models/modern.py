@@ -127,6 +127,11 @@ class Generator(nn.Module):
             if after:
                 self.widen.append(_one_by_one(before, after))
         self.to_rgb = nn.Conv2d(channels[-1], 12, 3, padding=1)
+        # The four pixels that one position becomes begin alike, or the picture begins as a checkerboard
+        # (Aitken et al. 2017).
+        with torch.no_grad():
+            self.to_rgb.weight.copy_(self.to_rgb.weight[::4].repeat_interleave(4, 0))
+            self.to_rgb.bias.zero_()
 
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         if self.z_dim:

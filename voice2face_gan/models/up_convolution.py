@@ -31,7 +31,7 @@ class UpConvolution(nn.ConvTranspose2d):
             x, weight, bias = x.bfloat16(), self.weight.bfloat16(), self.bias.bfloat16()
             if x.shape[2] * x.shape[3] > SMALL:
                 return _ByConvolution.apply(x, weight, bias)
-            return _ByMatrixProduct.apply(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+            return _ByMatrixProduct.apply(x, weight, bias)
 
 
 class FirstUpConvolution(nn.ConvTranspose2d):
@@ -44,8 +44,8 @@ class FirstUpConvolution(nn.ConvTranspose2d):
         if not trains_in_bf16(x) or x.shape[2:] != (1, 1):
             return super().forward(x)
         y = x.flatten(1) @ self.weight.permute(0, 2, 3, 1).flatten(1)  # (B, C) @ (C, 16 O)
-        y = y.view(len(x), 4, 4, self.out_channels) + self.bias.to(y.dtype)
-        return y.permute(0, 3, 1, 2)
+        y = y.view(len(x), 4, 4, self.out_channels).permute(0, 3, 1, 2)
+        return y + self.bias[:, None, None].to(y.dtype)
 
 
 class PointUpConvolution(nn.ConvTranspose2d):
@@ -63,29 +63,28 @@ class PointUpConvolution(nn.ConvTranspose2d):
 
 
 class _ByMatrixProduct(torch.autograd.Function):
-    """One matrix product over channels, then each window is added to where it belongs.
-
-    Takes and gives channels last: (B, H, W, C) -> (B, 2H, 2W, O).
-    """
+    """One matrix product over channels, then each window is added to where it belongs."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        x = x.contiguous()
+        x = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
         w = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)  # (C, 16 O)
         ctx.save_for_backward(x, w)
-        return add_windows(x.flatten(0, 2) @ w, *x.shape[:3]) + bias
+        y = add_windows(x.flatten(0, 2) @ w, *x.shape[:3])
+        # The sum comes last, for it is no view: what follows may change it in place without a copy.
+        return y.permute(0, 3, 1, 2) + bias[:, None, None]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor):
         x, w = ctx.saved_tensors
-        reached = windows(gradient)
+        reached = windows(gradient.permute(0, 2, 3, 1))
         dx = dw = None
         if ctx.needs_input_grad[0]:
-            dx = (reached @ w.t()).view(x.shape)
+            dx = (reached @ w.t()).view(x.shape).permute(0, 3, 1, 2)
         if ctx.needs_input_grad[1]:
             dw = (x.flatten(0, 2).t() @ reached).view(len(w), 4, 4, -1).permute(0, 3, 1, 2)
-        return dx, dw, gradient.sum((0, 1, 2)) if ctx.needs_input_grad[2] else None
+        return dx, dw, gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
 
 
 class _ByConvolution(torch.autograd.Function):

@@ -105,7 +105,13 @@ class GanStage:
             keep_freed_memory()
         self.embedder = embedder.embedder.to(device).eval().requires_grad_(False)
         self._listen = self.embedder
-        if uses_bf16(recipe.run.precision, device):
+        self.tuned = self.settings.embedder_lr > 0
+        if self.tuned:
+            self.embedder.requires_grad_(True)
+            self.embedder_optimiser = adam(self.embedder.parameters(), self.settings)
+            self.parts = (*self.parts, "embedder", "embedder_optimiser")
+            self._voiced = store
+        elif uses_bf16(recipe.run.precision, device):
             self._listen = FoldedEmbedder(self.embedder, torch.bfloat16)
         torch.manual_seed(seed + 1)
         self._build(len(names))
@@ -179,10 +185,7 @@ class GanStage:
         if weight.pixel:
             losses["G_pixel"] = F.l1_loss(fake.float(), real)
             loss = loss + weight.pixel * losses["G_pixel"]
-        self.generator_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.processes.average(self.generator.parameters())
-        self.generator_optimiser.step()
+        self._step_generator(loss)
         self._freeze_judges(False)
         self._update_average()
         return {name: loss.detach() for name, loss in losses.items()}
@@ -190,8 +193,13 @@ class GanStage:
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Conditions e (B, embedding), their identities, real faces (B, 3, 64, 64), their identities."""
         mel, voice_identity, real, face_identity, noise = self.draw(iteration)
-        with torch.no_grad():
-            e = condition(self._listen(mel), self.config, noise)
+        if self.tuned:
+            with autocast(self.recipe.run.precision, self.device):
+                e = self._listen(mel)
+            e = condition(e.float(), self.config, noise)
+        else:
+            with torch.no_grad():
+                e = condition(self._listen(mel), self.config, noise)
         return e, voice_identity, real.contiguous(memory_format=torch.channels_last), face_identity
 
     def draw(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -220,12 +228,27 @@ class GanStage:
         drawn = (mel, voice_identity, real, face_identity, noise)
         return tuple(send(tensor, self.device) for tensor in drawn)
 
+    def _step_generator(self, loss: Tensor) -> None:
+        """One step of the generator down a loss, and of the voice embedder where it is tuned."""
+        self.generator_optimiser.zero_grad(set_to_none=True)
+        if self.tuned:
+            self.embedder_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.processes.average(self.generator.parameters())
+        self.generator_optimiser.step()
+        if self.tuned:
+            self.processes.average(self.embedder.parameters())
+            self.embedder_optimiser.step()
+
     def _set_rate(self, iteration: int) -> None:
         falling = self.settings.decay * self.iterations
         left = min(1.0, (self.iterations - iteration) / falling) if falling else 1.0
         for optimiser in (self.judge_optimiser, self.generator_optimiser):
             for group in optimiser.param_groups:
                 group["lr"] = self.settings.lr * max(left, 0.0)
+        if self.tuned:
+            for group in self.embedder_optimiser.param_groups:
+                group["lr"] = self.settings.embedder_lr * max(left, 0.0)
 
     def _freeze_judges(self, frozen: bool) -> None:
         for parameter in self.judges:
@@ -264,6 +287,8 @@ class GanStage:
             "data": self.data,
         }
         best = self.generator if self.average is None else self.average
+        if self.tuned:  # the old reading is of embeddings that are no more
+            self.probe = gender_probe(self._voiced, self.embedder, self.config, self.device)
         return Checkpoint(
             self.recipe.architecture,
             self.config,

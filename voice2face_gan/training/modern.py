@@ -75,6 +75,7 @@ class ModernStage(GanStage):
         place = np.arange(batch)[self.processes.mine(batch)] - (batch - count)
         here = torch.from_numpy(place >= 0)
         chosen = torch.from_numpy(place[place >= 0])
+        e = e.clone()  # it may be wanted as it was, for the embedder's gradient
         e[here] = silent_e[chosen].to(e)
         real[here] = faces[chosen].to(real)
         voice_identity[here] = face_identity[here] = NOBODY
@@ -87,7 +88,7 @@ class ModernStage(GanStage):
         z = self._noise(iteration)
         with autocast(self.recipe.run.precision, self.device):
             fake = self.generator(e, z)
-        losses, real_score = self._judge_step(iteration, e, face_identity, real, fake.detach().float())
+        losses, real_score = self._judge_step(iteration, e.detach(), face_identity, real, fake.detach().float())
         losses |= self._generator_step(iteration, e, identity, real, fake, real_score)
         self._update_average(iteration)
         return losses
@@ -132,15 +133,12 @@ class ModernStage(GanStage):
             losses["G_identity"] = _classify(whose, identity)
             loss = loss + weight.likeness * losses["G_identity"]
         if modern.read and self.paired:
-            losses["G_read"] = _apart(read, e)
+            losses["G_read"] = _apart(read, e.detach())
             loss = loss + modern.read * losses["G_read"]
         if weight.pixel:
             losses["G_pixel"] = F.l1_loss(fake.float(), real)
             loss = loss + weight.pixel * losses["G_pixel"]
-        self.generator_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.processes.average(self.generator.parameters())
-        self.generator_optimiser.step()
+        self._step_generator(loss)
         self._freeze_judges(False)
         return {name: value.detach() for name, value in losses.items()}
 

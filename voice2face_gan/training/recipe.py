@@ -86,6 +86,8 @@ class GanRecipe:
             real face of the voice's identity (SF2F, Bai et al. 2022, takes 10). Above 0 the real faces of a
             batch are of its voices' identities; Wen et al. draw them independently.
         decay: share of the iterations, the last ones, over which the learning rate falls evenly to zero.
+        embedder_lr: learning rate of the voice embedder in the generator's step; 0 keeps it frozen, as Wen et
+            al. do. Its batch normalisation keeps the statistics it has.
         ema: decay of the average of the generator's weights per iteration; 0 keeps the last weights.
     """
 
@@ -99,6 +101,7 @@ class GanRecipe:
     likeness: float = 1.0
     pixel: float = 0.0
     decay: float = 0.0
+    embedder_lr: float = 0.0
     ema: float = 0.0
 
 
@@ -330,6 +333,7 @@ def _check_values(recipe: Recipe) -> None:
         "run.tensorboard must be 'auto', true or false": run.tensorboard in ("auto", "on", "off"),
         "run.evaluate_every must be 0 or more": run.evaluate_every >= 0,
         "gan.decay must be between 0 and 1": 0 <= recipe.gan.decay <= 1,
+        "gan.embedder_lr must not be negative": recipe.gan.embedder_lr >= 0,
         "gan.ema must be at least 0 and below 1": 0 <= recipe.gan.ema < 1,
     }
     whole = {

@@ -9,7 +9,7 @@ from voice2face_gan.resources import resource
 
 __all__ = ["FaceJudge", "Reading", "describe", "open_judge"]
 
-SHIPPED = "judge-builtin"
+SHIPPED = "judge"
 
 
 def open_judge(name: str = "trunk") -> FaceJudge:

@@ -7,6 +7,7 @@ shows. A plot is made where the figures it needs are there.
 import io
 import math
 import re
+import warnings
 
 import numpy as np
 
@@ -42,7 +43,8 @@ def all_plots(reports: list[RunReport]) -> list[Picture]:
     """Every plot for which there are figures."""
     import matplotlib
 
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a run's name in letters that the font lacks
         makers = (gender_bars, retrieval_curve, duration_curves)
         found = [p for make in makers for p in make(reports)]
         return found + [p for i, r in enumerate(reports, start=1) for p in losses(r, i)]
@@ -238,5 +240,6 @@ def _part(suffix: str) -> str:
 
 
 def _short(label: str) -> str:
-    """A label short enough for a legend, without what matplotlib would read as mathematics."""
+    """A label short enough for a legend, without what matplotlib would read as mathematics or cannot draw."""
+    label = label.encode("utf-8", "replace").decode()
     return (label if len(label) <= 32 else label[:31] + "…").replace("$", r"\$")
