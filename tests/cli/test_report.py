@@ -141,7 +141,24 @@ def test_a_run_that_cannot_be_written_is_reported_all_the_same(cli, run_copy):
 
 def test_the_command_is_of_no_machine(cli, run_copy):
     inside = shutil.copytree(run_copy, cli.here / "my runs" / "00001-x")
-    told(cli("report", inside, "--metric", "l1", "--no-published", "--seed", 3, "-o", "a.html", "--json"))
-    wanted = "v2f-gan report 'my runs/00001-x' -o a.html --metric l1 --no-published --seed 3"
-    assert wanted in (cli.here / "a.md").read_text()
+    told(
+        cli(
+            "report",
+            inside,
+            "--metric",
+            "l1",
+            "--no-published",
+            "--seed",
+            3,
+            "--seconds",
+            "1,2.5",
+            "--gallery",
+            0,
+            "-o",
+            "a.html",
+            "--json",
+        )
+    )
+    wanted = "v2f-gan report 'my runs/00001-x' -o a.html --metric l1 --no-published --gallery 0"
+    assert f"{wanted} --seconds 1,2.5 --seed 3" in (cli.here / "a.md").read_text()
     assert "other data" not in (cli.here / "a.md").read_text()

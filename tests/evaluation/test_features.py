@@ -11,6 +11,7 @@ from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import features, sets
 from voice2face_gan.evaluation.fid import frechet_distance
 from voice2face_gan.evaluation.registry import Options
+from voice2face_gan.models.judge import Residual
 
 
 @pytest.fixture(scope="module")
@@ -113,30 +114,25 @@ def test_auto_takes_inception_where_it_is_and_says_why_it_does_not(tmp_path, wei
 
 
 def test_trunk_features_are_means_of_what_the_layers_give(rendered):
-    """By hooks on the ReLUs of the shipped trunk, at another batch size."""
-    feature = features.TrunkFeature()
-    seen = []
-    layers = feature._net.features
-    last = [layers[i] for i in range(5, 30, 6)]
-    assert all(isinstance(layer, torch.nn.ReLU) for layer in last)
-    hooks = [layer.register_forward_hook(lambda _, __, y: seen.append(y.clone())) for layer in last]
+    """By hooks on the shipped trunk, at another batch size."""
+    from voice2face_gan.evaluation.judges import open_judge
+
+    feature, judge, seen = features.TrunkFeature(), open_judge("trunk").judge, []
+    stages = [judge.net.features[2], *(x for x in judge.net.features if isinstance(x, Residual))]
+    hooks = [stage.register_forward_hook(lambda _, __, y: seen.append(y.clone())) for stage in stages]
     x = rendered[:3].permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():
-        feature._net(x)
+        judge.net(x)
     for hook in hooks:
         hook.remove()
-    assert [tuple(y.shape[1:]) for y in seen] == [
-        (16, 32, 32),
-        (32, 16, 16),
-        (64, 8, 8),
-        (128, 4, 4),
-        (256, 2, 2),
-    ]
-    expected = [y.flatten(2).mean(2) / s for y, s in zip(seen, features.STAGE_SCALE, strict=True)]
+    assert [y.shape[2] for y in seen] == [32, 32, 16, 8, 4] and all((y >= 0).all() for y in seen)
+    expected = torch.cat([y.flatten(2).mean(2) / features.TRUNK_SCALE for y in seen], dim=1).numpy()
     found = feature.extract(rendered[:3], batch=2)
-    assert found.shape == (3, feature.dimensions) and found.dtype == np.float32
-    assert np.allclose(found, torch.cat(expected, dim=1).numpy(), atol=1e-4)
-    assert feature.about.startswith("stage means of the judge trunk judge-builtin-")
+    assert found.shape == (3, feature.dimensions) == (3, 512) and found.dtype == np.float32
+    assert np.allclose(found, expected, atol=1e-4)
+    assert judge.name in feature.about and judge.name in feature.hash
+    x = feature.extract(rendered).astype(float)
+    assert 0.5 < (x @ x.T).mean() / feature.dimensions < 2  # what the scale is for
 
 
 def blurred(faces: torch.Tensor, sigma: float) -> torch.Tensor:

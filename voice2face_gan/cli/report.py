@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from voice2face_gan.cli.console import SEED, json_option, open_data, print_json, say
+from voice2face_gan.cli.evaluate import METRICS, Seconds
 
 
 @click.command()
@@ -41,7 +42,24 @@ from voice2face_gan.cli.console import SEED, json_option, open_data, print_json,
 @click.option(
     "--people", type=click.IntRange(1, 200), default=12, show_default=True, help="Whose pictures are shown."
 )
-@click.option("--inception-weights", metavar="PATH", help="pytorch-fid's weights file, for fid.")
+@click.option(
+    "--feature",
+    type=click.Choice(["auto", "inception", "dlib", "trunk"]),
+    default="auto",
+    show_default=True,
+    help="Of fid, kid, prdc.",
+)
+@click.option("--inception-weights", metavar="PATH", help="pytorch-fid's weights file.")
+@click.option(
+    "--gallery",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="People in a gallery of retrieval. [default: all]",
+)
+@click.option(
+    "--seconds", type=Seconds(), default="1,2,4,8", show_default=True, help="Lengths of speech for duration."
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of resampling.")
 @click.option("--device", default="cpu", show_default=True, help="Where the generators run.")
 @click.option("--force", is_flag=True, help="Replace a report that exists.")
@@ -56,7 +74,10 @@ def report(
     fresh,
     published,
     people,
+    feature,
     inception_weights,
+    gallery,
+    seconds,
     seed,
     device,
     force,
@@ -84,8 +105,14 @@ def report(
         runs=runs,
         data=data,
         split=split,
-        metrics=() if "all" in names else tuple(dict.fromkeys(names)),
-        options=Options(inception_weights=Path(inception_weights) if inception_weights else None, seed=seed),
+        metrics=METRICS if not names or "all" in names else tuple(dict.fromkeys(names)),
+        options=Options(
+            feature=feature,
+            inception_weights=Path(inception_weights) if inception_weights else None,
+            gallery=gallery,
+            seconds=seconds,
+            seed=seed,
+        ),
         fresh=fresh,
         people=people,
         device=choose_device(device),
@@ -111,16 +138,18 @@ def _command(runs, data: str | None, context: click.Context) -> str:
     words = ["v2f-gan", "report", *(_portable(name) for name in runs)]
     if data:
         words += ["--data", ",".join(_portable(name) for name in data.split(","))]
-    plain = ("output", "split", "metrics", "judge", "published", "people", "inception_weights", "seed")
+    elsewhere = ("runs", "data", "fresh", "device", "force", "as_json")  # said above, or of no matter
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
-        if parameter.name not in plain or not given:
+        if parameter.name in elsewhere or not given:
             continue
         value = context.params[parameter.name]
         option = parameter.opts[0] if value is not False else parameter.secondary_opts[-1]
         if isinstance(value, bool):
             words.append(option)
             continue
+        if parameter.name == "seconds":
+            value = ",".join(f"{s:g}" for s in value)
         for one in value if isinstance(value, tuple) else (value,):
             words += [option, _portable(str(one))]
     return shlex.join(words)

@@ -47,7 +47,7 @@ class Case:
     voices: Store | None = None
     store: Store | None = None
     _readings: dict[str, Reading] = field(default_factory=dict, repr=False)
-    _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)  # evaluation/sets.py
+    _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)  # of sets.py
 
     def reading(self, which: str) -> Reading:
         """What the judge reads in the "generated" or in the "real" faces; read once."""

@@ -3,8 +3,8 @@
     inception   pytorch-fid's network, pictures resized to 299 x 299 by its bilinear interpolation, 2,048
                 features. Heusel et al. 2017; pytorch-fid 0.3. The only one whose figures are called fid, kid.
     dlib        dlib's 128-d face descriptor: a stand-in that sees who it is, and hardly sees texture.
-    trunk       spatial means of the judge trunk's five stages, 496 numbers: a stand-in that ships with the
-                package. It sees sharpness and noise as well as faces.
+    trunk       spatial means of the judge trunk's stem and four stages, 512 numbers: a stand-in that ships with
+                the package. It sees sharpness and noise as well as faces.
 
 A figure of a stand-in carries its name (fid_trunk) and compares only with figures of the same stand-in.
 
@@ -26,18 +26,15 @@ from voice2face_gan.evaluation.judges.dlib import DIMENSIONS as DLIB_DIMENSIONS
 from voice2face_gan.evaluation.judges.trunk import at_side
 from voice2face_gan.evaluation.registry import Options
 from voice2face_gan.faces.pixels import to_unit
-from voice2face_gan.models.judge import CHANNELS
+from voice2face_gan.models.judge import Residual
 
 FEATURES = ("inception", "dlib", "trunk")
 WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
 DIMENSIONS = 2048  # of pytorch-fid's last pooling
 
-# What the means of the trunk's stages are divided by. Undivided, the 256 channels of the last stage vary so
-# much more than the 16 of the first that a real-against-real distance is 70 % theirs and blur or noise on
-# whole sets of faces drowns in it. These are, for each stage, the geometric mean of its total standard
-# deviation on built-in faces and of the root of its real-against-real distance. Fixed, so that figures of
-# different data compare.
-STAGE_SCALE = (0.2, 0.2, 0.3, 0.8, 2.6)
+# What the trunk's means are divided by, so that x.y / D of two faces is about 1: there KID's cubic kernel is
+# neither nearly linear nor a matter of lengths alone. The stages vary alike, and need no weights of their own.
+TRUNK_SCALE = 0.25
 
 
 class Feature(Protocol):
@@ -102,39 +99,40 @@ class DlibFeature:
 
 
 class TrunkFeature:
-    """Spatial means of the shipped judge trunk's stages, whichever judge the case has."""
+    """Spatial means of the shipped judge trunk's stem and residual blocks, whichever judge the case has."""
 
-    name, stand_in, dimensions, enough = "trunk", True, sum(CHANNELS), sum(CHANNELS)
+    name, stand_in = "trunk", True
 
     def __init__(self):
         judge = open_judge("trunk").judge
-        self._net, self._scale = (
-            judge.net,
-            torch.tensor(STAGE_SCALE).repeat_interleave(torch.tensor(CHANNELS)),
+        self._layers, known = judge.net.features, judge.net.config
+        blocks = zip(known["channels"], known["blocks"], strict=True)
+        self.dimensions = self.enough = known["channels"][0] + sum(width * count for width, count in blocks)
+        self.about, self.hash = (
+            f"stage means of the judge trunk {judge.name}",
+            f"{judge.name} / {TRUNK_SCALE}",
         )
-        self.about, self.hash = f"stage means of the judge trunk {judge.name}", f"{judge.name}-{STAGE_SCALE}"
 
     @torch.inference_mode()
     def extract(self, faces: Tensor, batch: int = 256) -> np.ndarray:
-        parts = [torch.cat(stage_means(self._net.features, at_side(f)), dim=1) for f in faces.split(batch)]
-        return (torch.cat(parts) / self._scale).numpy()
+        parts = [torch.cat(stage_means(self._layers, at_side(f)), dim=1) for f in faces.split(batch)]
+        return (torch.cat(parts) / TRUNK_SCALE).numpy()
 
 
 def stage_means(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
-    """Spatial means (B, channels) after the last ReLU of each stage, finest first.
+    """Spatial means (B, channels) after the stem and after each residual block of a judge trunk.
 
     Args:
-        layers: a judge trunk's features; each stage begins with a convolution of stride 2.
+        layers: its features.
         x: float32 (B, 3, 64, 64) in [-1, 1].
     """
     means = []
     for layer in layers:
-        begins = isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)
-        if isinstance(layer, nn.Flatten) or (begins and layer is not layers[0]):
-            means.append(x.mean(dim=(2, 3)))
         if isinstance(layer, nn.Flatten):
             break
         x = layer(x)
+        if isinstance(layer, (nn.ReLU, Residual)):
+            means.append(x.mean(dim=(2, 3)))
     return means
 
 

@@ -46,12 +46,14 @@ class Picture:
         png: its bytes.
         alt: what it shows, for who cannot see it.
         svg: the same as a drawing, or None.
+        caption: what stands below it; default the alt.
     """
 
     name: str
     png: bytes
     alt: str
     svg: bytes | None = None
+    caption: str = ""
 
 
 @dataclass
@@ -260,7 +262,12 @@ def _figures(case: Case, run: Path | None, wanted: Wanted, say):
     if not wanted.fresh and run is not None:
         like = {**case.about, **identity_of(case, options), "judge": {"name": case.judge.name}}
         kept, notes = kept_figures(read_records(run), like, names)
-    results, skipped = compute_all(case, [name for name in names if name not in kept], options)
+    missing = [name for name in names if name not in kept]
+    if kept:
+        say(f"In its evaluation.jsonl already: {', '.join(kept)}.")
+    if missing:
+        say(f"Computing {', '.join(missing)}.")
+    results, skipped = compute_all(case, missing, options)
     if run is not None and results:
         try:
             append_record(run, build_record(case, results, skipped, options))

@@ -14,7 +14,7 @@ import numpy as np
 from voice2face_gan.data.records import GENDERS
 from voice2face_gan.evaluation.registry import Figure
 from voice2face_gan.evaluation.report.gather import Picture, RunReport
-from voice2face_gan.evaluation.report.tables import cell
+from voice2face_gan.evaluation.report.tables import cell, stand_in
 
 COLOURS = ("#0b6e99", "#c4572e", "#4d7c0f", "#7e3f98", "#a16207", "#475569")
 _NOT_LOSSES = ("stage", "iteration", "per_second")
@@ -27,6 +27,8 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
+    "figure.constrained_layout.h_pad": 0.1,
     "grid.color": "#e2e2e2",
     "svg.hashsalt": "voice2face-gan",
 }
@@ -85,7 +87,7 @@ def gender_bars(reports: list[RunReport]) -> list[Picture]:
     panels: dict[tuple[str, str], None] = {}
     for r in reports:
         for metric, figures in r.metrics.items():
-            if metric in _CURVES:
+            if metric in _CURVES or stand_in(metric, figures):
                 continue
             bases = [k.removesuffix(f", {g}") for k in figures for g in GENDERS if k.endswith(f", {g}")]
             panels |= dict.fromkeys((metric, base) for base in bases)
@@ -119,7 +121,8 @@ def gender_bars(reports: list[RunReport]) -> list[Picture]:
         axes.set_title(_title(metric, base), fontsize=9)
         axes.grid(axis="x", visible=False)
     _legend(figure, reports)
-    return [_picture(figure, "by-gender", f"By gender (dashed: chance). {'; '.join(told)}.")]
+    caption = "By gender, with 95 % intervals; dashed: chance."
+    return [_picture(figure, "by-gender", caption, f"{'; '.join(told)}.")]
 
 
 def retrieval_curve(reports: list[RunReport]) -> list[Picture]:
@@ -167,7 +170,8 @@ def _curves(
         axes.set_ylabel(y_label)
         axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
     _legend(figure, reports)
-    return [_picture(figure, metric, f"{title} (dashed: chance). {'; '.join(told)}.")]
+    caption = f"{title}, with 95 % intervals; dashed: chance."
+    return [_picture(figure, metric, caption, f"{'; '.join(told)}.")]
 
 
 def _figure(width: float, height: float):
@@ -176,12 +180,17 @@ def _figure(width: float, height: float):
     return Drawing(figsize=(width, height), layout="constrained")
 
 
-def _picture(figure, name: str, alt: str) -> Picture:
-    """The drawing in both forms; no date in either, so that the same figures give the same bytes."""
+def _picture(figure, name: str, caption: str, values: str) -> Picture:
+    """The drawing in both forms; no date in either, so that the same figures give the same bytes.
+
+    Args:
+        caption: what is drawn, for everybody.
+        values: for who cannot see it, after the caption.
+    """
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     figure.savefig(png, format="png", dpi=144)
-    return Picture(name, png.getvalue(), alt, svg.getvalue())
+    return Picture(name, png.getvalue(), f"{caption} {values}", svg.getvalue(), caption)
 
 
 def _legend(figure, reports: list[RunReport]) -> None:

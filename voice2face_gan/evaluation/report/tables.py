@@ -52,6 +52,9 @@ def metric_groups(reports: list[RunReport], published: bool = True) -> list[Grou
             published=published_for(metric) if published else [],
             skipped=[(", ".join(runs), reason) for reason, runs in reasons.items()],
         )
+        if any(features) and not own.rows:
+            through = ", ".join(feature for feature in features if feature)
+            own.skipped.append(("", f"A stand-in takes the place of Inception ({through}), see below."))
         if own.rows or own.skipped or own.published:
             groups.append(own)
         groups += [
