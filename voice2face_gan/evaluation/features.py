@@ -3,8 +3,8 @@
     inception   pytorch-fid's network, pictures resized to 299 x 299 by its bilinear interpolation, 2,048
                 features. Heusel et al. 2017; pytorch-fid 0.3. The only one whose figures are called fid, kid.
     dlib        dlib's 128-d face descriptor: a stand-in that sees who it is, and hardly sees texture.
-    trunk       spatial means of the judge trunk's stem and four stages, 512 numbers: a stand-in that ships with
-                the package. It sees sharpness and noise as well as faces.
+    trunk       spatial means of the judge trunk's stem and four stages, 512 numbers: a stand-in that ships
+                with the package. It sees sharpness and noise as well as faces.
 
 A figure of a stand-in carries its name (fid_trunk) and compares only with figures of the same stand-in.
 
@@ -32,8 +32,8 @@ FEATURES = ("inception", "dlib", "trunk")
 WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
 DIMENSIONS = 2048  # of pytorch-fid's last pooling
 
-# What the trunk's means are divided by, so that x.y / D of two faces is about 1: there KID's cubic kernel is
-# neither nearly linear nor a matter of lengths alone. The stages vary alike, and need no weights of their own.
+# What the trunk's means are divided by, so that x.y / D of two faces is about 1: there KID's cubic kernel
+# is neither nearly linear nor a matter of lengths alone. The stages vary alike and need no weights.
 TRUNK_SCALE = 0.25
 
 

@@ -75,10 +75,9 @@ def losses(report: RunReport, number: int = 1) -> list[Picture]:
                 axes.set_xlabel("iteration")
         ends = "; ".join(f"{_words(n)} {y[0]:.3g} to {y[-1]:.3g}" for n, (_, y) in curves.items())
         last = max(x[-1] for x, _ in curves.values())
-        alt = (
-            f"Training of {report.label}, {stage} stage, iterations 1 to {last:,.0f}, first to last: {ends}."
-        )
-        pictures.append(_picture(figure, f"losses-{number}-{len(pictures) + 1}", alt))
+        caption = f"Training of {report.label}, {stage} stage, {last:,.0f} iterations."
+        name = f"losses-{number}-{len(pictures) + 1}"
+        pictures.append(_picture(figure, name, caption, f"First to last: {ends}."))
     return pictures
 
 
