@@ -2,9 +2,10 @@
 
     python experiments/ablate.py RUNS experiments/ablations/*.toml --embedder RUN --minutes 10 --seeds 0 1
 
-Each recipe's iterations are timed first, on one thread, so that each gets as many as fit into the time and its
-learning rate falls to the end of just these. Processor time, not time on the wall: two runs side by side on
-two cores cost each other nothing then. What is done already (results.jsonl) is not done again.
+First every recipe's iterations are timed on one thread, in turn, so that a busy machine slows all of them
+alike; each then gets as many iterations as fit into the time, and its learning rate falls to the end of just
+these. Two runs side by side on two cores cost each other little. What is done already (results.jsonl) is not
+done again; --judge-only judges the runs anew.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 METRICS = ("fid", "kid", "gender", "matching", "recovery", "diversity")
+CLI = [sys.executable, "-m", "voice2face_gan"]
 COLUMNS = {  # title: (metric, figure)
     "fid_trunk": ("fid", "fid_trunk"),
     "kid_trunk x 1000": ("kid", "kid_trunk"),
@@ -27,8 +29,12 @@ COLUMNS = {  # title: (metric, figure)
 }
 
 
-def iterations_in(recipe: str, data: str, embedder: str, seconds: float, overrides: list[str]) -> int:
-    """How many iterations of a recipe's adversarial stage fit into so much processor time on one thread."""
+_TIMING_DATA = "builtin:100"  # what an iteration costs does not depend on how many people there are
+_ROUNDS, _STEPS = 7, 2
+
+
+def iterations_in(recipes: list[str], embedder: str, seconds: float, overrides: list[str]) -> dict[str, int]:
+    """How many iterations of each recipe's adversarial stage fit into the processor time, on one thread."""
     import torch
 
     from voice2face_gan.data.sources import open_source
@@ -37,49 +43,54 @@ def iterations_in(recipe: str, data: str, embedder: str, seconds: float, overrid
     from voice2face_gan.training.recipe import load_recipe
 
     torch.set_num_threads(1)
-    store, loaded = open_source(data), load_recipe(recipe, tuple(overrides))
-    nets = load_checkpoint(embedder, need_generator=False)
-    kind = STAGES[loaded.architecture]
-    stage = kind(store.of_split("train"), store.of_split("val"), nets, loaded, 0, torch.device("cpu"))
-    for step in range(3):
-        stage.step(step)
-    started = time.process_time()
-    for step in range(3, 15):
-        stage.step(step)
-    return max(1, int(seconds * 12 / (time.process_time() - started)))
+    store = open_source(_TIMING_DATA)
+    stages, spent = {}, {recipe: [] for recipe in recipes}
+    for recipe in recipes:
+        loaded = load_recipe(recipe, tuple(overrides))
+        nets = load_checkpoint(embedder, need_generator=False)
+        parts = store.of_split("train"), store.of_split("val")
+        stages[recipe] = STAGES[loaded.architecture](*parts, nets, loaded, 0, torch.device("cpu"))
+    for round_ in range(_ROUNDS):
+        for recipe, stage in stages.items():
+            started = time.process_time()
+            for step in range(_STEPS):
+                stage.step(_STEPS * round_ + step)
+            spent[recipe].append((time.process_time() - started) / _STEPS)
+    return {recipe: max(1, int(seconds / sorted(times[1:])[_ROUNDS // 2])) for recipe, times in spent.items()}
 
 
-def one(recipe: str, seed: int, options) -> dict:
-    """Train and judge one recipe with one seed; its figures."""
-    name = f"{Path(recipe).stem}-{seed}"
-    out = Path(options.runs) / name
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    asked = ["--calibrate", recipe, *sum((["--set", text] for text in options.set), [])]
-    again = [sys.executable, __file__, str(out), *asked, "--data", options.data]
-    again += ["--embedder", options.embedder, "--minutes", str(options.minutes)]
-    iterations = int(subprocess.check_output(again, env=environment).split()[-1])
-    cli = [sys.executable, "-m", "voice2face_gan"]
-    settings = [*options.set, f"gan.iterations={iterations}"]
-    train = [*cli, "train", "--recipe", recipe, "--data", options.data, "--embedder", options.embedder]
-    train += ["--out", str(out), "--seed", str(seed), "--device", "cpu", "--json"]
-    train += sum((["--set", text] for text in (*settings, "run.evaluate_every=0")), [])
+def train(recipe: str, iterations: int, seed: int, options) -> dict:
+    """Train one recipe with one seed; where its run is."""
+    out = Path(options.runs) / f"{Path(recipe).stem}-{seed}"
+    settings = [*options.set, f"gan.iterations={iterations}", "run.evaluate_every=0", "run.tensorboard='off'"]
+    command = [*CLI, "train", "--recipe", recipe, "--data", options.data, "--embedder", options.embedder]
+    command += ["--out", str(out), "--seed", str(seed), "--device", "cpu", "--json"]
+    command += sum((["--set", text] for text in settings), [])
     started = time.monotonic()
-    told = json.loads(subprocess.check_output(train, env=environment, stderr=subprocess.DEVNULL))
-    minutes = (time.monotonic() - started) / 60
-    judged = [*cli, "evaluate", "--checkpoint", told["run"], "--data", options.data, "--json"]
-    judged += [*sum((["--metric", metric] for metric in options.metric), []), "--judge", options.judge]
-    judged += ["--sheet", str(out / "sheet.png")]
-    done = subprocess.run(judged, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{name}: {done.stderr.strip()}")
+    told = json.loads(_output(command))
     return {
         "recipe": Path(recipe).stem,
         "seed": seed,
         "iterations": iterations,
-        "minutes_on_the_wall": round(minutes, 1),
+        "minutes_on_the_wall": round((time.monotonic() - started) / 60, 1),
         "run": told["run"],
-        "figures": json.loads(done.stdout),
     }
+
+
+def judge(result: dict, options) -> dict:
+    """A result with its figures, on people held out from it."""
+    command = [*CLI, "evaluate", "--checkpoint", result["run"], "--data", options.data, "--json"]
+    command += [*sum((["--metric", metric] for metric in options.metric), []), "--judge", options.judge]
+    command += ["--sheet", str(Path(result["run"]) / "sheet.png")]
+    return {**result, "figures": json.loads(_output(command))}
+
+
+def _output(command: list[str]) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr.strip()}")
+    return done.stdout
 
 
 def table(results: list[dict]) -> str:
@@ -90,7 +101,8 @@ def table(results: list[dict]) -> str:
         cells = [recipe, str(sum(r["iterations"] for r in mine) // len(mine))]
         for title, (metric, figure) in COLUMNS.items():
             scale = 1000 if "1000" in title else 1
-            values = [scale * r["figures"][metric][figure]["value"] for r in mine if metric in r["figures"]]
+            found = [r["figures"][metric][figure]["value"] for r in mine if metric in r.get("figures", {})]
+            values = [scale * value for value in found]
             each = ", ".join(f"{v:.2f}" for v in values)
             cells.append(f"{sum(values) / len(values):.2f} ({each})" if values else "")
         lines.append("| " + " | ".join(cells) + " |")
@@ -109,23 +121,27 @@ def main() -> None:
     parser.add_argument("--judge", default="trunk")
     parser.add_argument("--metric", nargs="+", default=list(METRICS))
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--calibrate", help=argparse.SUPPRESS)
+    parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--judge-only", action="store_true")
     options = parser.parse_args()
-    if options.calibrate:
-        seconds = 60 * options.minutes
-        print(iterations_in(options.calibrate, options.data, options.embedder, seconds, options.set))
-        return
     Path(options.runs).mkdir(parents=True, exist_ok=True)
     log = Path(options.runs) / "results.jsonl"
     results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     done = {(r["recipe"], r["seed"]) for r in results}
     wanted = [(r, s) for s in options.seeds for r in options.recipes if (Path(r).stem, s) not in done]
     with ThreadPoolExecutor(options.side_by_side) as pool:
-        for result in pool.map(lambda pair: one(*pair, options), wanted):
-            results.append(result)
-            with log.open("a") as file:
-                file.write(json.dumps(result) + "\n")
-            print(result["recipe"], result["seed"], result["iterations"], flush=True)
+        if wanted and not options.judge_only:
+            recipes = list(dict.fromkeys(recipe for recipe, _ in wanted))
+            budget = iterations_in(recipes, options.embedder, 60 * options.minutes, options.set)
+            print(budget, flush=True)
+            for result in pool.map(lambda pair: train(pair[0], budget[pair[0]], pair[1], options), wanted):
+                results.append(result)
+                print(result["recipe"], result["seed"], result["minutes_on_the_wall"], flush=True)
+                with log.open("a") as file:
+                    file.write(json.dumps(result) + "\n")
+        if not options.train_only:
+            results = list(pool.map(lambda result: judge(result, options), results))
+            log.write_text("".join(json.dumps(result) + "\n" for result in results))
     print(table(results))
 
 
