@@ -266,3 +266,28 @@ def full_disk():
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limit
+
+
+@pytest.fixture
+def fake_hub(monkeypatch, tmp_path):
+    """A Hugging Face hub in this process (tests/fake_hub.py), empty, the one that huggingface_hub asks; its
+    cache is the test's own, nobody is logged in."""
+    import importlib.util
+
+    constants = pytest.importorskip("huggingface_hub.constants")
+    place = importlib.util.spec_from_file_location("fake_hub", Path(__file__).with_name("fake_hub.py"))
+    module = importlib.util.module_from_spec(place)
+    sys.modules["fake_hub"] = module  # dataclasses look their module up
+    place.loader.exec_module(module)
+    hub = module.FakeHub()
+    hub.token, hub.cache = module.TOKEN, tmp_path / "hub"
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub.cache))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    yield hub
+    hub.close()

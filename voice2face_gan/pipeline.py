@@ -18,6 +18,7 @@ from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.errors import CheckpointError, DataError, VoiceToFaceError
 from voice2face_gan.faces.pixels import to_picture, to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
+from voice2face_gan.models.hub import hub_name
 from voice2face_gan.models.wen2019 import condition
 
 VARIANT_NOISE = 0.05  # Wen's training noise: what variants differ by where a model has no noise of its own
@@ -79,14 +80,42 @@ class VoiceToFace:
         """Load a model.
 
         Args:
-            name: "default" (shipped with the package), a checkpoint folder, or a run folder.
+            name: "default" (shipped with the package), a checkpoint folder, a run folder, or a model on the
+                Hugging Face hub, "owner/name" or "owner/name@revision" (needs the extra `hub`).
             device: "cpu", "cuda", ...
         Raises:
-            CheckpointError: missing or damaged.
+            CheckpointError: missing or damaged, or the hub does not give it.
         """
         checkpoint = load_checkpoint(name)
-        label = "default" if str(name) == "default" else checkpoint.folder.resolve().name
-        return cls(checkpoint, label, device)
+        kept = str(name) == "default" or hub_name(name) is not None
+        return cls(checkpoint, str(name) if kept else checkpoint.folder.resolve().name, device)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        private: bool = False,
+        token: str | None = None,
+        message: str = "Upload with voice2face-gan",
+        licence: str | None = None,
+    ) -> str:
+        """Publish the model on the Hugging Face hub, with a model card; needs the extra `hub`.
+
+        Nets that were changed since they were loaded are uploaded as they are now.
+
+        Args:
+            repo_id: "owner/name"; made if there is none.
+            private: make it visible to its owner alone.
+            token: with the right to write; default: that of `hf auth login` or HF_TOKEN.
+            message: of the commit.
+            licence: of the weights, as the hub spells licences ("mit", "cc-by-nc-4.0", ...).
+        Returns:
+            The model's address.
+        Raises:
+            CheckpointError: no right to write, no network, or the hub refuses.
+        """
+        from voice2face_gan.publish import publish_checkpoint
+
+        return publish_checkpoint(self.checkpoint, repo_id, private, token, message, licence)["url"]
 
     def generate(
         self, clip, variants: int = 1, seed: int = 0, gender: str = "auto", size: int | None = None

@@ -198,7 +198,7 @@ def test_faces_saved_and_given_back_have_the_same_figures(cli, model_folder):
         assert figures == {which: ours[name][which] for which in figures}, name
     assert set(ours["diversity"]) - set(told["diversity"]) == {"variants of a clip"}  # which needs the model
     for name in set(ours) - set(told):
-        assert f"{name} left out: {name}" in theirs.stderr
+        assert f"{name} left out: " in theirs.stderr
     record = json.loads((cli.here / "f.json").read_text())
     assert (record["checkpoint"], record["weights"], record["faces_from"]) == (None, None, "made")
     assert "Faces in made" in theirs.stderr

@@ -26,7 +26,10 @@ class ClipsCommand(click.Command):
 @click.argument("clips", nargs=-1, required=True, metavar="CLIP...")
 @click.option("-o", "--output", metavar="PATH", help="A .png file for one clip, or a folder. [default: .]")
 @click.option(
-    "--checkpoint", default="default", show_default=True, help="'default', a checkpoint or a run folder."
+    "--checkpoint",
+    default="default",
+    show_default=True,
+    help="'default', a checkpoint or a run folder, or OWNER/NAME on the Hugging Face hub.",
 )
 @click.option(
     "--gender",

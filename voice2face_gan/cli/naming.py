@@ -36,6 +36,28 @@ def picture_names(clips: list[str], output: str | None, variants: int) -> dict[s
     return {clip: _variants(folder / f"{stems[clip]}.png", variants) for clip in clips}
 
 
+def new_path(output: str, force: bool, mark: str | None) -> Path:
+    """The folder or file that a command is about to write.
+
+    Args:
+        output: -o.
+        force: it may replace what is there, if that is of the same kind (a folder may be empty).
+        mark: a file that folders of its kind hold; None for a file.
+    Raises:
+        OutputError: something is there that is to be kept.
+    """
+    path = Path(output).expanduser()
+    if not os.path.lexists(path):
+        return path
+    if not force:
+        raise OutputError(f"{path} exists and is kept; add --force to replace it.")
+    if mark is None and path.is_dir():
+        raise OutputError(f"{path} is a folder, which --force does not replace with a file.")
+    if mark is not None and (not path.is_dir() or (any(path.iterdir()) and not (path / mark).is_file())):
+        raise OutputError(f"{path} holds no {mark}, so --force does not replace it; give another name.")
+    return path
+
+
 def grid_name(output: str | None) -> Path:
     """The file of `--grid`: -o, or grid.png in the folder -o names."""
     folder, name = _split(output)

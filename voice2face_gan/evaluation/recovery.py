@@ -15,10 +15,10 @@ and the means over all attributes that share a cause with the voice ("determined
 is negative) and over those that are independent of it ("free"). Of the latter a voice tells nothing: an R2
 above 0 by more than its interval means that the model knew these people.
 
-The reader is ridge regression on principal components of 32 x 32 pixels. It is linear and has few components
-on purpose: with twice as many it sees a third more of the finest attributes in real faces, and in generated
-ones it sees what is not there (measured on the default model). It is no judge: it reads the same whoever
-judges.
+The reader is ridge regression on principal components of 32 x 32 pixels: linear, and with few components on
+purpose. With twice as many the ceiling of the free attributes rises from 0.67 to 0.74, but off the default
+model's faces they are read at -0.73 instead of -0.21: it sees in generated pictures what is not there. It is
+no judge, and reads the same whoever judges.
 """
 
 import functools

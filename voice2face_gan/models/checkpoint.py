@@ -20,7 +20,7 @@ from voice2face_gan import __version__
 from voice2face_gan.audio.features import FeatureSettings
 from voice2face_gan.errors import CheckpointError, DataError, first_line
 from voice2face_gan.files import replace_folder, temporary_beside
-from voice2face_gan.models import registry
+from voice2face_gan.models import hub, registry
 from voice2face_gan.models.wen2019 import Wen2019Config
 from voice2face_gan.resources import resource
 
@@ -107,10 +107,11 @@ def find_checkpoint(name: str | Path) -> Path:
     """The checkpoint folder that a name means.
 
     Args:
-        name: "default" (shipped with the package), a checkpoint folder, a run folder (its newest one), or
-            RUN/best (its best one by the figures that training computed).
+        name: "default" (shipped with the package), a checkpoint folder, a run folder (its newest one),
+            RUN/best (its best one by the figures that training computed), or, where no such file or folder
+            exists, "owner/name" or "owner/name@revision" on the Hugging Face hub (see `hub.hub_name`).
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or the hub does not give it.
     """
     if str(name) == "default":
         folder = resource("assets", "default")
@@ -128,11 +129,29 @@ def find_checkpoint(name: str | Path) -> Path:
         return inside[-1]
     if (folder / "embedder" / CONFIG).is_file():
         return folder / "embedder"
+    model = hub.hub_name(name)
+    if model is not None:
+        return _from_hub(model)
     if not folder.exists():
         raise CheckpointError(
             f"{folder}: no such checkpoint; give a checkpoint folder, a run folder or 'default'."
         )
     raise CheckpointError(f"{folder} is not a checkpoint or a run with one: it has no {CONFIG}.")
+
+
+def _from_hub(model: hub.HubName) -> Path:
+    """The two files of a model on the hub, in its cache; nothing else there is read, so no pickle."""
+    path = hub.download(model, CONFIG)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        config = None
+    # Before the weights: those of another library's model may be many gigabytes.
+    if not isinstance(config, dict) or not {"format", "architecture"} <= config.keys():
+        raise CheckpointError(f"{model}: its {CONFIG} on the hub is not that of a voice2face-gan checkpoint.")
+    # Of the same commit, whatever is uploaded meanwhile.
+    hub.download(model, WEIGHTS, commit=path.parent.name)
+    return path.parent
 
 
 def _best_checkpoint(run: Path) -> Path:
@@ -164,6 +183,7 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
     from safetensors.torch import load_file
 
     folder = find_checkpoint(name)
+    called = folder if hub.hub_name(name) is None else name  # the cache's folders are named by numbers
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = {
@@ -172,12 +192,12 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
             for k, v in load_file(folder / WEIGHTS).items()
         }
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: the checkpoint cannot be read ({first_line(error)}).") from error
+        raise CheckpointError(f"{called}: the checkpoint cannot be read ({first_line(error)}).") from error
     if not isinstance(config, dict):
-        raise CheckpointError(f"{folder}: its {CONFIG} is not that of a checkpoint.")
+        raise CheckpointError(f"{called}: its {CONFIG} is not that of a checkpoint.")
     if config.get("format") != FORMAT:
         raise CheckpointError(
-            f"{folder}: checkpoint format {config.get('format')}, but this version reads {FORMAT}."
+            f"{called}: checkpoint format {config.get('format')}, but this version reads {FORMAT}."
         )
     try:
         architecture = config["architecture"]
@@ -195,13 +215,13 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         features = FeatureSettings.from_dict(config["features"]).to_dict()
         vad = dict(config["vad"])
     except KeyError as error:
-        raise CheckpointError(f"{folder}: its {CONFIG} has no entry {error}.") from error
+        raise CheckpointError(f"{called}: its {CONFIG} has no entry {error}.") from error
     except (RuntimeError, TypeError, ValueError, AttributeError, DataError) as error:
-        raise CheckpointError(f"{folder}: weights and {CONFIG} do not fit ({first_line(error)}).") from error
+        raise CheckpointError(f"{called}: weights and {CONFIG} do not fit ({first_line(error)}).") from error
     if generator is None and need_generator:
         raise CheckpointError(
-            f"{folder} holds a voice embedder alone; "
-            f"train a generator on it with `v2f-gan train --embedder {folder}`."
+            f"{called} holds a voice embedder alone; "
+            f"train a generator on it with `v2f-gan train --embedder {called}`."
         )
     known = ("format", "architecture", "model", "features", "vad")
     return Checkpoint(

@@ -147,7 +147,9 @@ class Generator(nn.Module):
 
     def forward(self, e: Tensor) -> Tensor:
         x = e[:, :, None, None]
-        if self.training or torch.is_grad_enabled() or x.device.type != "cpu" or len(x) > 2:
+        # What is traced (torch.export, torch.compile) must not depend on the size of its example batch.
+        plain = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if plain or x.device.type != "cpu" or len(x) > 2:
             return self.model(x)
         # One or two faces on a CPU: the layers are bound by reading 49 MB of weights, and a matrix
         # product followed by col2im reads them 2.5 times faster than PyTorch's transposed convolution.

@@ -164,6 +164,8 @@ class Together(Alone):
 
     def close(self) -> None:
         if torch.distributed.is_initialized():
+            # Together: a process that leaves while another still talks may abort in gloo's threads.
+            self._talk(self._accelerator.wait_for_everyone)
             torch.distributed.destroy_process_group()
 
     def _talk(self, exchange: Callable[[], T]) -> T:

@@ -209,8 +209,10 @@ def _open(name: str, open_data) -> DataCard:
 
 
 def _labels(places: list[Path], models: list[VoiceToFace]) -> list[str]:
-    """A name for each run: its folder's; with the checkpoint's, then a number, where two would be equal."""
-    first = [m.name if m.name == "default" else p.resolve().name for p, m in zip(places, models, strict=True)]
+    """A name for each run: its folder's, or owner/name on the hub; with the checkpoint's, then a number,
+    where two would be equal."""
+    named = [m.name == "default" or "/" in m.name for m in models]
+    first = [m.name if own else p.resolve().name for p, m, own in zip(places, models, named, strict=True)]
     second = [
         f"{n}/{m.name}" if first.count(n) > 1 and n != m.name else n
         for n, m in zip(first, models, strict=True)

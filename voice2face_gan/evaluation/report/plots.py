@@ -126,7 +126,7 @@ def gender_bars(reports: list[RunReport]) -> list[Picture]:
 
 def retrieval_curve(reports: list[RunReport]) -> list[Picture]:
     """R@K against K for each distance or gallery that a run's figures name, and what chance gives."""
-    return _curves(reports, _RANK, "K", "speaker's face among the first K, %", "retrieval", "Retrieval")
+    return _curves(reports, _RANK, "K", "found among K, %", "retrieval", "Retrieval")
 
 
 def duration_curves(reports: list[RunReport]) -> list[Picture]:
@@ -167,7 +167,8 @@ def _curves(
         axes.set_title(rest or title, fontsize=9)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        if all((f.value if f.low is None else f.low) >= 0 for points in lines.values() for _, f in points):
+            axes.set_ylim(bottom=0)
     _legend(figure, reports)
     caption = f"{title}, with 95 % intervals; dashed: chance."
     return [_picture(figure, metric, caption, f"{'; '.join(told)}.")]

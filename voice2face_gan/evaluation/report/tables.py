@@ -132,13 +132,18 @@ def number(value: float, digits: int) -> str:
 
 
 def protocols(reports: list[RunReport]) -> list[dict]:
-    """Every sentence that says how a figure was measured: metric, figures, runs ("" for all), sentence."""
+    """Every sentence that says how a figure was measured: metric, figures, runs ("" for all), sentence.
+
+    A figure of one gender is named only where its sentence differs from that of all, as in a count.
+    """
     found: dict[tuple[str, str], dict] = {}
     for r in reports:
         for metric, figures in r.metrics.items():
             for name, figure in figures.items():
                 entry = found.setdefault((metric, figure.protocol), {"figures": [], "runs": []})
-                entry["figures"] += [name] if name not in entry["figures"] else []
+                whole = figures.get(_base(name))
+                shown = _base(name) if whole is not None and whole.protocol == figure.protocol else name
+                entry["figures"] += [shown] if shown not in entry["figures"] else []
                 entry["runs"] += [r.label] if r.label not in entry["runs"] else []
     return [
         {

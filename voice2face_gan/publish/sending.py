@@ -1,0 +1,118 @@
+"""A checkpoint folder -> a model on the hub: `config.json`, `model.safetensors` and a card, nothing else."""
+
+import json
+import re
+import tempfile
+from pathlib import Path
+
+import torch
+
+from voice2face_gan.data.builtin import is_builtin
+from voice2face_gan.data.sources import source_names
+from voice2face_gan.errors import CheckpointError, first_line
+from voice2face_gan.evaluation.record import read_records, run_of, weights_hash
+from voice2face_gan.models.checkpoint import CONFIG, WEIGHTS, Checkpoint, find_checkpoint, load_checkpoint
+from voice2face_gan.models.hub import upload
+from voice2face_gan.publish.card import model_card
+from voice2face_gan.resources import resource
+
+CARD = "README.md"
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # as the hub spells them: mit, cc-by-nc-4.0, gpl-3.0 ...
+
+
+def publish(
+    name: str | Path,
+    repo: str,
+    private: bool = False,
+    token: str | None = None,
+    message: str = "Upload with voice2face-gan",
+    licence: str | None = None,
+) -> dict:
+    """Upload a checkpoint's files as they lie, in one commit.
+
+    Args:
+        name: of the checkpoint, see `find_checkpoint`; a voice embedder alone will do.
+        repo: "owner/name" on the hub.
+        private, token, message: see `models.hub.upload`.
+        licence: of the weights, for a card that is written here; see `card_of`.
+    Returns:
+        checkpoint, card ("own" where the folder had one, "written", or "kept" where one on the hub was left
+        as it is), and what `upload` returns.
+    Raises:
+        CheckpointError: no such checkpoint, a damaged one, or the hub does not take it.
+    """
+    folder = find_checkpoint(name)
+    card = card_of(folder, repo, licence)
+    own = (folder / CARD).is_file()
+    files = {CONFIG: folder / CONFIG, WEIGHTS: folder / WEIGHTS, CARD: card.encode()}
+    sent = upload(repo, files, message, private, token, replace_card=own)
+    kept = CARD not in sent["files"]
+    return {"checkpoint": str(folder), "card": "own" if own else "kept" if kept else "written", **sent}
+
+
+def publish_checkpoint(checkpoint: Checkpoint, *arguments, **options) -> dict:
+    """Like `publish`, of a checkpoint in memory; nets that were changed since they were loaded are uploaded
+    as they are now, in float32."""
+    if checkpoint.folder is not None and _is_as_saved(checkpoint):
+        return publish(checkpoint.folder, *arguments, **options)
+    with tempfile.TemporaryDirectory() as temporary:
+        return publish(checkpoint.save(Path(temporary) / "checkpoint"), *arguments, **options)
+
+
+def _is_as_saved(checkpoint: Checkpoint) -> bool:
+    saved = load_checkpoint(checkpoint.folder, need_generator=False)
+    now, then = checkpoint.tensors(), saved.tensors()
+    same = now.keys() == then.keys() and all(torch.equal(now[k].cpu(), then[k]) for k in then)
+    return same and checkpoint.config() == saved.config()
+
+
+def card_of(folder: Path, repo: str, licence: str | None = None) -> str:
+    """The folder's own README.md, else a card written from the checkpoint and its evaluations.
+
+    Args:
+        folder: of the checkpoint.
+        repo: "owner/name", by which the card says how to load it.
+        licence: of the weights, as the hub spells it; None says that none was stated. Not for a README.md of
+            the folder's own, which says it itself.
+    Raises:
+        CheckpointError: the checkpoint is damaged, no licence is spelled so, or there is no place for it.
+    """
+    checkpoint = load_checkpoint(folder, need_generator=False)  # in any case: what cannot be read is not sent
+    if licence is not None and not _LICENCE.fullmatch(licence.lower()):
+        raise CheckpointError(
+            f"'{licence}' is not how the hub spells a licence; give one such as mit, apache-2.0, "
+            "cc-by-nc-4.0 or other."
+        )
+    if (folder / CARD).is_file():
+        if licence is not None:
+            raise CheckpointError(
+                f"{folder / CARD} is used as it is: state the licence in its front matter, not beside it."
+            )
+        try:
+            return (folder / CARD).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{folder / CARD} cannot be read ({first_line(error)}).") from error
+    return model_card(repo, checkpoint, _trained_on(folder), _records(folder), licence and licence.lower())
+
+
+def _records(folder: Path) -> list[dict]:
+    """Evaluations of these very weights, oldest first, kept beside them or in their run."""
+    weights = weights_hash(folder)
+    records = [*read_records(run_of(folder)), *read_records(folder)]
+    return [record for record in records if record.get("weights") == weights]
+
+
+def _trained_on(folder: Path) -> list[str]:
+    """Names of the data sets, also of the checkpoints that it was trained from, without the paths of whoever
+    trained; [] where nothing says them."""
+    if folder.resolve() == resource("assets", "default").resolve():
+        return ["builtin"]
+    try:
+        run = json.loads((run_of(folder) / "run.json").read_text(encoding="utf-8"))
+        names = [n if is_builtin(n) else Path(n).name for n in source_names(run["data"])]
+        given = [Path(run[key]) for key in ("embedder", "init") if run.get(key)]
+    except (TypeError, OSError, ValueError, KeyError):  # no run, or a run.json of something else
+        return []
+    for start in given:
+        names += _trained_on(start) or [f"whatever {start.name} was trained on before"]
+    return list(dict.fromkeys(names))
