@@ -68,7 +68,8 @@ def test_the_score_depends_on_the_voice_only_with_projection():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"side": 96}, {"width": 3}, {"width": 0}, {"z_dim": -1}, {"depth": 0}, {"voice_channels": ()}]
+    "settings",
+    [{"side": 96}, {"width": 3}, {"width": 0}, {"z_dim": -1}, {"depth": 0}, {"voice_channels": ()}],
 )
 def test_settings_that_make_no_net(settings):
     with pytest.raises(CheckpointError, match="Model settings"):

@@ -40,7 +40,9 @@ def test_translation_moves_whole_pixels_and_fills_with_grey():
     faces = torch.rand(1, 3, 64, 64) + 1  # nothing is 0
     moved = augment(faces, 0.9, numbers(move=ON, rest=(HALF,) * 3 + (0.0, HALF) + (HALF,) * 2))  # rows by -8
     assert torch.equal(moved[:, :, 8:], faces[:, :, :-8]) and not moved[:, :, :8].any()
-    moved = augment(faces, 0.9, numbers(move=ON, rest=(HALF,) * 3 + (HALF, 0.999) + (HALF,) * 2))  # columns + 8
+    moved = augment(
+        faces, 0.9, numbers(move=ON, rest=(HALF,) * 3 + (HALF, 0.999) + (HALF,) * 2)
+    )  # columns + 8
     assert torch.equal(moved[..., :-8], faces[..., 8:]) and not moved[..., -8:].any()
 
 

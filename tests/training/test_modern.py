@@ -11,7 +11,13 @@ from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.training.modern import ModernStage
 from voice2face_gan.training.recipe import load_recipe
 
-SMALL = ("model.width=4", "model.z_dim=6", "gan.batch=8", "data.crop_frames=[100,200]", "run.precision='fp32'")
+SMALL = (
+    "model.width=4",
+    "model.z_dim=6",
+    "gan.batch=8",
+    "data.crop_frames=[100,200]",
+    "run.precision='fp32'",
+)
 
 
 @pytest.fixture
@@ -167,3 +173,26 @@ def test_the_voice_embedder_is_frozen_or_tuned(architecture, trained, store, tin
     for one in (tuned, again):
         one.step(1)
     assert torch.equal(ears(tuned), ears(again))
+
+
+def test_two_processes_share_what_one_draws(trained, store):
+    """Batches, noise and augmentation of two halves, laid end to end, are those of one process."""
+    from voice2face_gan.training.parallel import Alone
+
+    def stage(rank: int, size: int) -> ModernStage:
+        here = Alone("cpu")
+        here.rank, here.size = rank, size
+        embedder = load_checkpoint(trained / "embedder", need_generator=False)
+        parts = store.of_split("train"), store.of_split("val")
+        return ModernStage(*parts, embedder, load_recipe("modern", SMALL), 0, torch.device("cpu"), here)
+
+    whole, halves = stage(0, 1), [stage(rank, 2) for rank in (0, 1)]
+    batch = whole._batch(3)
+    for i in range(4):
+        parts = torch.cat([half._batch(3)[i] for half in halves])
+        assert torch.allclose(parts.float(), batch[i].float(), atol=1e-6)
+    assert torch.equal(torch.cat([half._noise(3) for half in halves]), whole._noise(3))
+    shown = whole._show(torch.cat([batch[2], batch[2]]), 3, (0, 1))
+    for half, mine in zip(halves, (slice(0, 4), slice(4, 8)), strict=True):
+        its = half._show(torch.cat([batch[2][mine]] * 2), 3, (0, 1))
+        assert torch.equal(its, torch.cat([shown[:8][mine], shown[8:][mine]]))

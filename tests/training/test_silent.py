@@ -12,7 +12,13 @@ from voice2face_gan.training.modern import NOBODY, ModernStage
 from voice2face_gan.training.recipe import load_recipe
 from voice2face_gan.training.silent import SilentFaces
 
-SMALL = ("model.width=4", "model.z_dim=6", "gan.batch=8", "data.crop_frames=[100,200]", "run.precision='fp32'")
+SMALL = (
+    "model.width=4",
+    "model.z_dim=6",
+    "gan.batch=8",
+    "data.crop_frames=[100,200]",
+    "run.precision='fp32'",
+)
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import os
 
 import click
 
-from voice2face_gan.cli.console import SEED, json_option, open_data, print_json, progress_bar, say
+from voice2face_gan.cli.console import json_option, open_data, print_json, progress_bar, say
+from voice2face_gan.cli.judging import judging_options
 from voice2face_gan.errors import MetricError, OutputError
 
 METRICS = (
@@ -27,23 +28,6 @@ METRICS = (
     "recovery",
 )  # in the order in which they are shown; evaluation.METRICS has the same, but importing it takes seconds
 _THROUGH_FEATURES = ("fid", "kid", "prdc")
-
-
-class Seconds(click.ParamType):
-    """Lengths with commas between: "1,2,4.5"."""
-
-    name = "lengths"
-
-    def convert(self, value, param, ctx):
-        if isinstance(value, tuple):
-            return value
-        try:
-            lengths = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            lengths = ()
-        if not lengths or not all(0 < s < 3600 for s in lengths):
-            self.fail(f"'{value}': give seconds above 0 with commas between, like 1,2,4.")
-        return lengths
 
 
 @click.command()
@@ -70,41 +54,7 @@ class Seconds(click.ParamType):
     "--data", default="builtin", show_default=True, help="A store, a raw data set, or builtin[:SPEAKERS]."
 )
 @click.option("--gender", type=click.Choice(["female", "male", "all"]), default="all", show_default=True)
-@click.option(
-    "--split",
-    type=click.Choice(["test", "val", "train", "all"]),
-    default="test",
-    show_default=True,
-    help="Whose faces.",
-)
-@click.option(
-    "--judge",
-    "judge_name",
-    default="trunk",
-    show_default=True,
-    metavar="NAME",
-    help="Who reads faces: trunk, dlib, a folder that train-judge wrote, or module:callable.",
-)
-@click.option(
-    "--feature",
-    type=click.Choice(["auto", "inception", "dlib", "trunk"]),
-    default="auto",
-    show_default=True,
-    help="Of fid, kid, prdc. auto: inception where its weights are, else the trunk.",
-)
-@click.option("--inception-weights", metavar="PATH", help="pytorch-fid's weights file.")
-@click.option(
-    "--gallery",
-    type=click.IntRange(0),
-    default=0,
-    metavar="N",
-    help="People in a gallery of retrieval. [default: all]",
-)
-@click.option(
-    "--seconds", type=Seconds(), default="1,2,4,8", show_default=True, help="Lengths of speech for duration."
-)
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of resampling.")
-@click.option("--device", default="cpu", show_default=True, help="Where the generator runs.")
+@judging_options
 @click.option(
     "-o", "--output", metavar="FILE", help="Also write there, as JSON, the figures and what was judged."
 )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from voice2face_gan.cli.console import SEED, json_option, open_data, print_json, say
-from voice2face_gan.cli.evaluate import METRICS, Seconds
+from voice2face_gan.cli.console import json_option, open_data, print_json, say
+from voice2face_gan.cli.evaluate import METRICS
+from voice2face_gan.cli.judging import judging_options
 
 
 @click.command()
@@ -24,17 +25,10 @@ from voice2face_gan.cli.evaluate import METRICS, Seconds
     "--data",
     help="A store, a raw data set, or builtin[:SPEAKERS]. [default: what each run was trained on]",
 )
-@click.option(
-    "--split",
-    type=click.Choice(["test", "val", "train", "all"]),
-    default="test",
-    show_default=True,
-    help="Whose faces.",
-)
+@judging_options
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAMES", help="Which figures, with commas. [default: all]"
 )
-@click.option("--judge", default="trunk", show_default=True, help="Who reads the faces, as for evaluate.")
 @click.option("--fresh", is_flag=True, help="Compute every figure again, whatever the run's folder holds.")
 @click.option(
     "--published/--no-published", default=True, show_default=True, help="Numbers of others beside ours."
@@ -42,26 +36,6 @@ from voice2face_gan.cli.evaluate import METRICS, Seconds
 @click.option(
     "--people", type=click.IntRange(1, 200), default=12, show_default=True, help="Whose pictures are shown."
 )
-@click.option(
-    "--feature",
-    type=click.Choice(["auto", "inception", "dlib", "trunk"]),
-    default="auto",
-    show_default=True,
-    help="Of fid, kid, prdc.",
-)
-@click.option("--inception-weights", metavar="PATH", help="pytorch-fid's weights file.")
-@click.option(
-    "--gallery",
-    type=click.IntRange(0),
-    default=0,
-    metavar="N",
-    help="People in a gallery of retrieval. [default: all]",
-)
-@click.option(
-    "--seconds", type=Seconds(), default="1,2,4,8", show_default=True, help="Lengths of speech for duration."
-)
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of resampling.")
-@click.option("--device", default="cpu", show_default=True, help="Where the generators run.")
 @click.option("--force", is_flag=True, help="Replace a report that exists.")
 @json_option
 def report(
@@ -70,7 +44,7 @@ def report(
     data,
     split,
     metrics,
-    judge,
+    judge_name,
     fresh,
     published,
     people,
@@ -117,7 +91,7 @@ def report(
         people=people,
         device=choose_device(device),
     )
-    reports = gather_runs(wanted, open_judge(judge), open_data, say)
+    reports = gather_runs(wanted, open_judge(judge_name), open_data, say)
     command = _command(runs, data, click.get_current_context())
     page = build(reports, command, places.pictures.name, published)
     write(page, places)

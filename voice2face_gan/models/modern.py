@@ -60,9 +60,7 @@ class ModernConfig:
             "width must be 2 or more, and even": self.width >= 2 and self.width % 2 == 0,
             "z_dim and noise must not be negative": self.z_dim >= 0 and self.noise >= 0,
             "voice_channels must not be empty": len(self.voice_channels) > 0,
-            "sizes must be 1 or more": min(
-                self.mel_bins, self.embedding, self.depth, *self.voice_channels
-            )
+            "sizes must be 1 or more": min(self.mel_bins, self.embedding, self.depth, *self.voice_channels)
             >= 1,
         }
         for sentence, holds in checks.items():

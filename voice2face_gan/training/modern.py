@@ -28,7 +28,6 @@ from voice2face_gan.training.gan import GanStage, adam
 from voice2face_gan.training.probe import embed_store
 from voice2face_gan.training.silent import SilentFaces
 
-
 NOBODY = -100  # the identity of a face whose person has no voice
 
 
@@ -70,7 +69,9 @@ class ModernStage(GanStage):
             return e, voice_identity, real, face_identity
         batch = self.settings.batch
         count = round(self.recipe.modern.silent * batch)
-        flips = generator(self.seed, "silent", iteration).random(count) < 0.5 if self.recipe.data.flip else None
+        flips = (
+            generator(self.seed, "silent", iteration).random(count) < 0.5 if self.recipe.data.flip else None
+        )
         silent_e, faces = self.silent.draw(iteration, count, flips)
         place = np.arange(batch)[self.processes.mine(batch)] - (batch - count)
         here = torch.from_numpy(place >= 0)
@@ -88,7 +89,9 @@ class ModernStage(GanStage):
         z = self._noise(iteration)
         with autocast(self.recipe.run.precision, self.device):
             fake = self.generator(e, z)
-        losses, real_score = self._judge_step(iteration, e.detach(), face_identity, real, fake.detach().float())
+        losses, real_score = self._judge_step(
+            iteration, e.detach(), face_identity, real, fake.detach().float()
+        )
         losses |= self._generator_step(iteration, e, identity, real, fake, real_score)
         self._update_average(iteration)
         return losses
@@ -172,7 +175,9 @@ class ModernStage(GanStage):
     def _show(self, faces: Tensor, iteration: int, kinds: tuple[int, ...]) -> Tensor:
         """What the discriminator sees of real faces (kind 0), generated ones (1), and generated ones in the
         generator's step (2): each is disturbed in a way of its own."""
-        drawn = generator(self.seed, "augment", iteration).random((3, self.settings.batch, NUMBERS), np.float32)
+        drawn = generator(self.seed, "augment", iteration).random(
+            (3, self.settings.batch, NUMBERS), np.float32
+        )
         mine = drawn[list(kinds), self.processes.mine(self.settings.batch)].reshape(-1, NUMBERS)
         shown = augment(faces, self.recipe.modern.augment, torch.from_numpy(mine).to(faces.device))
         return shown.contiguous(memory_format=torch.channels_last)

@@ -175,7 +175,13 @@ class Recipe:
         return asdict(self)
 
 
-_SECTIONS = {"data": DataRecipe, "embedder": EmbedderRecipe, "gan": GanRecipe, "modern": ModernRecipe, "run": RunRecipe}
+_SECTIONS = {
+    "data": DataRecipe,
+    "embedder": EmbedderRecipe,
+    "gan": GanRecipe,
+    "modern": ModernRecipe,
+    "run": RunRecipe,
+}
 _TOP = ("base", "description", "architecture", "model", *_SECTIONS)
 
 
@@ -320,7 +326,8 @@ def _check_values(recipe: Recipe) -> None:
         <= data.crop_frames[1],
         "embedder.crop_frames must be two numbers, 1 or more, in order": 1 <= heard[0] <= heard[1],
         "run.precision must be 'auto', 'bf16' or 'fp32'": run.precision in ("auto", "bf16", "fp32"),
-        "modern.loss must be 'relativistic' or 'softplus'": recipe.modern.loss in ("relativistic", "softplus"),
+        "modern.loss must be 'relativistic' or 'softplus'": recipe.modern.loss
+        in ("relativistic", "softplus"),
         "modern.silent must be 0 or more and below 1": 0 <= recipe.modern.silent < 1,
         "modern.paired = false needs model.projection = false and modern.silent = 0": recipe.modern.paired
         or not (recipe.model.get("projection") or recipe.modern.silent),

@@ -37,9 +37,7 @@ class SilentFaces:
         DataError: no embeddings, too few people with both to fit from, or no face without a voice.
     """
 
-    def __init__(
-        self, store: Store, spoken: np.ndarray, e: dict[str, Tensor], normalise: bool, seed: int
-    ):
+    def __init__(self, store: Store, spoken: np.ndarray, e: dict[str, Tensor], normalise: bool, seed: int):
         embedding, self.embedder = read_face_embedding(store)
         embedding = embedding / np.linalg.norm(embedding, axis=1, keepdims=True).clip(1e-6)
         known = store.select(spoken & store.has_face)
