@@ -12,7 +12,7 @@ SMALL = {"width": 4, "z_dim": 6, "voice_channels": (8, 8, 8, 8)}
 
 
 def test_sizes():
-    """Counted by hand: a 4 x 4 start of 4 W maps, blocks of two 3 x 3 convolutions, 1 x 1 between, 12 maps."""
+    """Counted by hand: a 4 x 4 start of 4 W maps, blocks of two convolutions, 1 x 1 between, 12 maps."""
 
     def by_hand(width, latent):
         block = lambda c: 2 * (9 * c * c + c) + (latent + 1) * c  # noqa: E731

@@ -1,4 +1,4 @@
-"""The modern stage: its losses against a plain writing of them, each ingredient on and off, pairs, resuming."""
+"""The modern stage: its losses written out plainly, each ingredient on and off, pairs, resuming."""
 
 import copy
 import math
@@ -124,7 +124,7 @@ def test_a_resumed_run_is_the_same_run(make_stage):
 
 
 def test_it_learns_to_give_the_embedding_back(make_stage):
-    """Nothing but the reading loss: after some steps the generated faces say more of their e than at first."""
+    """Nothing but the reading loss: after some steps generated faces say more of their e than at first."""
     stage = make_stage("gan.fool=0", "modern.read=5", "modern.augment=0", "gan.lr=2e-3")
     first = float(stage.step(0)["G_read"])
     for iteration in range(1, 60):

@@ -59,7 +59,7 @@ def read_face_embedding(store: Store) -> tuple[np.ndarray, str]:
         names.append(about["embedder"])
     if len(set(names)) > 1:
         raise DataError(
-            f"{store.folder}: the face embeddings are of different embedders ({', '.join(sorted(set(names)))}); "
+            f"{store.folder}: face embeddings of different embedders ({', '.join(sorted(set(names)))}); "
             "run v2f-gan embed-faces on each store with the same --judge."
         )
     return np.concatenate(parts), names[0]

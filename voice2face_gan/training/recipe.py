@@ -54,7 +54,7 @@ class EmbedderRecipe:
         crop_frames: shortest and longest random crop of a voice, in frames of 10 ms; one length a batch.
         scale, margin: of an additive angular margin (training/margin.py), in radians; with scale 0 plain
             cross-entropy, and no margin.
-        augment: share of a batch's clips that are distorted: noise, babble, rooms, bands, codecs, levels, speed
+        augment: share of a batch's clips that are distorted: noise, babble, rooms, bands, codecs, gain, speed
             (audio/augment.py), or what can be done to a log-mel where the store keeps no speech.
         augment_snr: lowest and highest signal-to-noise ratio of the noise, in dB.
         augment_speed: a distorted clip is at most so much faster or slower, as a part of 1.
@@ -112,8 +112,8 @@ class ModernRecipe:
     Args:
         loss: "relativistic" (a generated face against the real one of the same pair) or "softplus" (each
             against zero, non-saturating).
-        gamma, gamma_end: weight of the zero-centred gradient penalties R1 + R2 at the beginning and at the end,
-            along half a cosine; 0 and 0 for none.
+        gamma, gamma_end: weight of the zero-centred gradient penalties R1 + R2 at the beginning and at the
+            end, along half a cosine; 0 and 0 for none.
         penalty_share: share of each batch on which the penalties are computed, above 0 to 1.
         augment: probability of each kind of augmentation of what the discriminator sees.
         read: weight of the loss that a generated face give back its embedding, 0 for none.

@@ -62,7 +62,7 @@ class SilentFaces:
         self.predicted = torch.from_numpy(embedding[silent.face_index]) @ self.weights + self.offset
 
     def _fit(self, f: Tensor, e: Tensor, within: list[Tensor]) -> None:
-        """From faces f (N, D) and the mean e (N, E) of each one's person, and the clips' deviations from it."""
+        """From faces f (N, D) and the mean e (N, E) of each one's person, and the clips' deviations."""
         f_mean, e_mean = f.mean(0), e.mean(0)
         centred = (f - f_mean).double()
         gram = centred.T @ centred
