@@ -322,3 +322,9 @@ def test_that_is_said_whatever_the_metric_if_the_judge_was_asked(cli, model_fold
     for metric, warned in (("matching", True), ("l1", False)):
         result = evaluate(cli, "--metric", metric, "--checkpoint", model_folder)
         assert ("say little about these data" in " ".join(result.stderr.split())) is warned
+
+
+def test_spread_is_for_generators_with_noise(cli, model_folder, store):
+    arguments = ("evaluate", "--checkpoint", model_folder, "--data", "builtin:20", "--metric", "l1")
+    result = cli(*arguments, "--spread", 0)
+    assert result.code == 2 and "takes no noise" in result.stderr

@@ -143,7 +143,21 @@ def test_the_checkpoint_makes_faces(make_stage, tmp_path):
     assert faces.shape == (2, 64, 64, 3)
     assert torch.equal(faces, model.decode(e, model.noise(2)))
     assert not torch.equal(faces, model.decode(e, model.noise(2, seed=1)))
+    model.spread = 0.0
+    assert torch.equal(model.decode(e), model.decode(e, torch.zeros(2, 6)))
     assert stage.picture().size[0] > 0
+
+
+def test_the_first_variant_is_the_plain_answer(make_stage, clips, tmp_path):
+    from voice2face_gan.pipeline import VoiceToFace
+
+    stage = make_stage("gan.lr=1e-2")
+    for iteration in range(3):
+        stage.step(iteration)
+    model = VoiceToFace(load_checkpoint(stage.checkpoint(3).save(tmp_path / "c")), "c")
+    one, three = model.generate(clips[0]), model.generate(clips[0], variants=3, seed=5)
+    assert one[0].tobytes() == three[0].tobytes() != three[1].tobytes() != three[2].tobytes()
+    assert model.generate(clips[0], variants=3, seed=6)[1].tobytes() != three[1].tobytes()
 
 
 @pytest.mark.parametrize("architecture", ["modern", "wen2019"])

@@ -76,6 +76,7 @@ def evaluate(
     inception_weights,
     gallery,
     seconds,
+    spread,
     seed,
     device,
     output,
@@ -117,6 +118,7 @@ def evaluate(
         inception_weights=Path(inception_weights) if inception_weights else None,
         gallery=gallery,
         seconds=seconds,
+        spread=spread,
         seed=seed,
     )
     judge = open_judge(judge_name)
@@ -126,7 +128,7 @@ def evaluate(
         open_feature(feature, options)
     store = open_data(data)
     if faces_folder is None:
-        case = _made_by(checkpoint, store, split, gender, judge, device)
+        case = _made_by(checkpoint, store, split, gender, judge, device, options)
     else:
         from voice2face_gan.evaluation.faces_folder import folder_case
 
@@ -149,18 +151,23 @@ def evaluate(
 def _refuse_with_faces() -> None:
     """--faces takes the place of a checkpoint and of all that belongs to one."""
     context = click.get_current_context()
-    for name in ("checkpoint", "save_faces", "device"):
+    for name in ("checkpoint", "save_faces", "device", "spread"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise MetricError(f"--{name.replace('_', '-')} and --faces exclude each other; leave one out.")
 
 
-def _made_by(checkpoint, store, split, gender, judge, device):
+def _made_by(checkpoint, store, split, gender, judge, device, options):
     """The case of a model: a face for every clip."""
     from voice2face_gan.device import choose_device
     from voice2face_gan.evaluation.protocol import generate_case
     from voice2face_gan.pipeline import VoiceToFace
 
     model = VoiceToFace.from_pretrained(checkpoint, choose_device(device))
+    model.spread = options.spread
+    if model.noise(1) is not None:
+        options.note(f"the faces were drawn with noise z of standard deviation {options.spread:g}.")
+    elif options.spread != 1:
+        raise MetricError(f"--spread: the generator of {model.name} takes no noise.")
     return generate_case(model, store, split, gender, judge)
 
 

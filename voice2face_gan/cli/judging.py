@@ -60,13 +60,20 @@ _OPTIONS = (
         show_default=True,
         help="Lengths of speech for duration.",
     ),
+    click.option(
+        "--spread",
+        type=click.FloatRange(0),
+        default=1.0,
+        show_default=True,
+        help="Of the noise of a generator that takes some: 0 its plain answers, 1 as in training.",
+    ),
     click.option("--seed", type=SEED, default=0, show_default=True, help="Of resampling."),
     click.option("--device", default="cpu", show_default=True, help="Where generators run."),
 )
 
 
 def judging_options(command):
-    """Adds them, given as split, judge_name, feature, inception_weights, gallery, seconds, seed
+    """Adds them, given as split, judge_name, feature, inception_weights, gallery, seconds, spread, seed
     and device."""
     for option in reversed(_OPTIONS):
         command = option(command)

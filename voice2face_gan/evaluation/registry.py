@@ -57,6 +57,7 @@ class Options:
         inception_weights: path of pytorch-fid's Inception weights, or None to look where torch caches them.
         gallery: identities in a retrieval gallery; 0 for all of them.
         seconds: lengths of speech that `duration` tries.
+        spread: of the noise z, for a generator that takes some (VoiceToFace.spread).
         inner: metrics that `duration` computes at each length.
         seed: of resampling and of every random choice.
         notes: sentences for people, which metrics add to and whoever asked for them prints.
@@ -66,6 +67,7 @@ class Options:
     inception_weights: Path | None = None
     gallery: int = 0
     seconds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    spread: float = 1.0
     inner: tuple[str, ...] = ("gender", "matching")
     seed: int = 0
     notes: list[str] = field(default_factory=list)

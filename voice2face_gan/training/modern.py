@@ -7,7 +7,7 @@ Each iteration draws voices v_i with identities y_i, a real face r_i *of the sam
     L_G = softplus(s(r_i) - s(g_i)) + CE(C(g_i), y_i)     + (1 - cos(read(g_i), e_i)) + |g_i - r_i|
 
 with the recipe's weights before the last terms. The relativistic loss and the two penalties of zero-centred
-gradients at real (R1) and generated faces (R2) are those of Huang et al., NeurIPS 2024; here the penalties are
+gradients at real (R1) and generated faces (R2) are Huang et al.'s (NeurIPS 2024); here the penalties are
 computed on a share of each batch, which is to the same end as computing them lazily. `read` asks that a face
 give back the embedding it was made from; it is trained on real faces alone. The discriminator sees augmented
 faces.

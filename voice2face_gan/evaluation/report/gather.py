@@ -159,6 +159,7 @@ def gather_runs(
     models = {}
     for name in wanted.runs:
         model = VoiceToFace.from_pretrained(name, wanted.device)
+        model.spread = wanted.options.spread
         models.setdefault(model.checkpoint.folder.resolve(), model)
     models = list(models.values())
     # Before anything is computed: is there a data set for each?
