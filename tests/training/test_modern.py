@@ -8,29 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.training.gan import GanStage
 from voice2face_gan.training.modern import ModernStage
+from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.recipe import load_recipe
-
-SMALL = (
-    "model.width=4",
-    "model.z_dim=6",
-    "gan.batch=8",
-    "data.crop_frames=[100,200]",
-    "run.precision='fp32'",
-)
-
-
-@pytest.fixture
-def make_stage(trained, store):
-    """Function (*overrides) -> a new stage of small nets on the trained run's embedder, in fp32."""
-
-    def make(*overrides: str) -> ModernStage:
-        embedder = load_checkpoint(trained / "embedder", need_generator=False)
-        recipe = load_recipe("modern", (*SMALL, *overrides))
-        part, held_out = store.of_split("train"), store.of_split("val")
-        return ModernStage(part, held_out, embedder, recipe, 0, torch.device("cpu"))
-
-    return make
 
 
 def weights(stage) -> torch.Tensor:
@@ -161,15 +142,14 @@ def test_the_first_variant_is_the_plain_answer(make_stage, clips, tmp_path):
 
 
 @pytest.mark.parametrize("architecture", ["modern", "wen2019"])
-def test_the_voice_embedder_is_frozen_or_tuned(architecture, trained, store, tiny_settings):
-    from voice2face_gan.training.loop import STAGES
-
+def test_the_voice_embedder_is_frozen_or_tuned(architecture, make_stage, trained, store, tiny_settings):
     def stage(rate: float):
-        small = SMALL if architecture == "modern" else tiny_settings()
-        recipe = load_recipe(architecture, (*small, f"gan.embedder_lr={rate}"))
+        if architecture == "modern":
+            return make_stage(f"gan.embedder_lr={rate}")
+        recipe = load_recipe(architecture, (*tiny_settings(), f"gan.embedder_lr={rate}"))
         nets = load_checkpoint(trained / "embedder", need_generator=False)
-        part, held_out = store.of_split("train"), store.of_split("val")
-        return STAGES[architecture](part, held_out, nets, recipe, 0, torch.device("cpu"))
+        people = store.of_split("train"), store.of_split("val")
+        return GanStage(*people, nets, recipe, 0, torch.device("cpu"))
 
     def ears(of) -> torch.Tensor:
         return torch.cat([p.detach().flatten() for p in of.embedder.parameters()])
@@ -189,16 +169,13 @@ def test_the_voice_embedder_is_frozen_or_tuned(architecture, trained, store, tin
     assert torch.equal(ears(tuned), ears(again))
 
 
-def test_two_processes_share_what_one_draws(trained, store):
+def test_two_processes_share_what_one_draws(make_stage):
     """Batches, noise and augmentation of two halves, laid end to end, are those of one process."""
-    from voice2face_gan.training.parallel import Alone
 
     def stage(rank: int, size: int) -> ModernStage:
         here = Alone("cpu")
         here.rank, here.size = rank, size
-        embedder = load_checkpoint(trained / "embedder", need_generator=False)
-        parts = store.of_split("train"), store.of_split("val")
-        return ModernStage(*parts, embedder, load_recipe("modern", SMALL), 0, torch.device("cpu"), here)
+        return make_stage(processes=here)
 
     whole, halves = stage(0, 1), [stage(rank, 2) for rank in (0, 1)]
     batch = whole._batch(3)

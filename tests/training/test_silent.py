@@ -7,18 +7,9 @@ import torch
 from voice2face_gan.data.face_embedding import read_face_embedding, write_face_embedding
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, RecipeError
-from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.training.modern import NOBODY, ModernStage
+from voice2face_gan.training.modern import NOBODY
 from voice2face_gan.training.recipe import load_recipe
 from voice2face_gan.training.silent import SilentFaces
-
-SMALL = (
-    "model.width=4",
-    "model.z_dim=6",
-    "gan.batch=8",
-    "data.crop_frames=[100,200]",
-    "run.precision='fp32'",
-)
 
 
 @pytest.fixture
@@ -95,17 +86,13 @@ def test_who_cannot_be_fitted_is_said(half_silent):
         SilentFaces(part, one, e, True, 0)
 
 
-def test_a_batch_holds_its_share(half_silent, trained):
-    embedder = load_checkpoint(trained / "embedder", need_generator=False)
-    recipe = load_recipe("modern", (*SMALL, "modern.silent=0.25", "gan.likeness=0.1", "gan.identity=0.1"))
-    part, held_out = half_silent.of_split("train"), half_silent.of_split("val")
-    stage = ModernStage(part, held_out, embedder, recipe, 0, torch.device("cpu"))
+def test_a_batch_holds_its_share(half_silent, make_stage):
+    overrides = ("modern.silent=0.25", "gan.likeness=0.1", "gan.identity=0.1")
+    stage = make_stage(*overrides, data=half_silent)
     e, voice, real, face = stage._batch(0)
     assert (voice[:6] != NOBODY).all() and (voice[6:] == NOBODY).all() and torch.equal(voice, face)
     assert torch.isfinite(e).all() and torch.allclose(e.norm(dim=1), torch.ones(8), atol=1e-4)
-    without = ModernStage(
-        part, held_out, embedder, load_recipe("modern", (*SMALL, "modern.silent=0")), 0, torch.device("cpu")
-    )
+    without = make_stage("modern.silent=0", data=half_silent)
     same = without._batch(0)
     assert torch.equal(same[0][:6], e[:6]) and torch.equal(same[2][:6], real[:6])
     assert not torch.equal(same[2][6:], real[6:])

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from voice2face_gan.device import trains_in_bf16
 from voice2face_gan.models.columns import add_windows, windows
-from voice2face_gan.models.up_convolution import SMALL, weight_gradient
+from voice2face_gan.models.up_convolution import SMALL, in_bfloat16, weight_gradient
 
 
 class DownConvolution(nn.Conv2d):
@@ -24,11 +24,7 @@ class DownConvolution(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if not trains_in_bf16(x) or x.shape[2] % 2 or x.shape[3] % 2:
             return super().forward(x)
-        with torch.autocast("cpu", enabled=False):
-            x, weight, bias = x.bfloat16(), self.weight.bfloat16(), self.bias.bfloat16()
-            if x.shape[2] * x.shape[3] > SMALL:
-                return _ByConvolution.apply(x, weight, bias)
-            return _ByMatrixProduct.apply(x, weight, bias)
+        return in_bfloat16(self, x, _ByConvolution, _ByMatrixProduct)
 
 
 class LastConvolution(nn.Conv2d):

@@ -27,11 +27,7 @@ class UpConvolution(nn.ConvTranspose2d):
     def forward(self, x: Tensor) -> Tensor:
         if not trains_in_bf16(x):
             return super().forward(x)
-        with torch.autocast("cpu", enabled=False):
-            x, weight, bias = x.bfloat16(), self.weight.bfloat16(), self.bias.bfloat16()
-            if x.shape[2] * x.shape[3] > SMALL:
-                return _ByConvolution.apply(x, weight, bias)
-            return _ByMatrixProduct.apply(x, weight, bias)
+        return in_bfloat16(self, x, _ByConvolution, _ByMatrixProduct)
 
 
 class FirstUpConvolution(nn.ConvTranspose2d):
@@ -105,6 +101,14 @@ class _ByConvolution(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             dw = weight_gradient(x=gradient, gradient=x, weight=weight)
         return dx, dw, gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+
+
+def in_bfloat16(layer: nn.Module, x: Tensor, large, small) -> Tensor:
+    """What a layer makes of x (B, C, H, W), by one of two functions of x, weight and bias: `large` where the
+    map has more than SMALL positions."""
+    function = large if x.shape[2] * x.shape[3] > SMALL else small
+    with torch.autocast("cpu", enabled=False):
+        return function.apply(x.bfloat16(), layer.weight.bfloat16(), layer.bias.bfloat16())
 
 
 def weight_gradient(x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
