@@ -4,7 +4,8 @@ import contextlib
 
 import click
 
-from voice2face_gan.cli.console import SEED, console, json_option, open_data, print_json, say
+from voice2face_gan.cli.console import console, json_option, open_data, print_json, say
+from voice2face_gan.cli.running import running_options
 from voice2face_gan.errors import TrainingError
 
 LAPTOP = "laptop"
@@ -26,23 +27,13 @@ LAPTOP = "laptop"
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: gan.batch=64.")
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations of each stage.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop and save after so long.")
-@click.option("-o", "--out", "root", default="runs", show_default=True, help="Folder of run folders.")
 @click.option("--embedder", metavar="CKPT", help="A trained voice embedder, instead of training one.")
 @click.option(
     "--init",
     metavar="CKPT",
     help="Fine-tune the nets of a checkpoint, a run or 'default', with its recipe unless --recipe is given.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option(
-    "--resume",
-    is_flag=False,
-    flag_value="newest",
-    metavar="[RUN]",
-    help="Go on with a run: its folder, or alone for the newest below --out.",
-)
+@running_options
 @json_option
 def train(
     data, gender, recipe, overrides, iterations, minutes, root, embedder, init, device, seed, resume, as_json

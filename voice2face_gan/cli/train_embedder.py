@@ -2,7 +2,8 @@
 
 import click
 
-from voice2face_gan.cli.console import SEED, json_option, open_data, print_json, say
+from voice2face_gan.cli.console import json_option, open_data, print_json, say
+from voice2face_gan.cli.running import running_options
 from voice2face_gan.cli.train import Show as ShowTraining
 from voice2face_gan.errors import TrainingError
 
@@ -24,17 +25,7 @@ _FIXED = ("data", "gender", "recipe", "overrides", "seed")
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: embedder.augment=0.5."
 )
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop and save after so long.")
-@click.option("-o", "--out", "root", default="runs", show_default=True, help="Folder of run folders.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option(
-    "--resume",
-    is_flag=False,
-    flag_value="newest",
-    metavar="[RUN]",
-    help="Go on with a run: its folder, or alone for the newest below --out.",
-)
+@running_options
 @json_option
 def train_embedder(data, gender, recipe, overrides, iterations, minutes, root, device, seed, resume, as_json):
     """Train a voice embedder to tell speakers apart, with noise, rooms and codecs.

@@ -119,11 +119,6 @@ class Case:
             if len(own):
                 yield np.flatnonzero(self.generated_identity == name), own
 
-    def own_faces(self) -> list[np.ndarray]:
-        """For each clip, the indices of its speaker's real faces."""
-        order = {name: np.flatnonzero(self.real_identity == name) for name in np.unique(self.real_identity)}
-        return [order[name] for name in self.generated_identity]
-
 
 def sheet(case: Case, people: int = 12, scale: int = 2) -> Image.Image:
     """The first people of a case in the data's order: above a real face of each, below the face generated

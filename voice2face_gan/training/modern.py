@@ -38,16 +38,6 @@ class ModernStage(GanStage):
     parts = ("generator", "trunk", "heads", "generator_optimiser", "judge_optimiser")
     compiled = ("generator",)  # the penalties need second derivatives, which compiled nets do not give
 
-    def _build(self, identities: int) -> None:
-        layout = {"device": self.device, "memory_format": torch.channels_last}
-        self.generator = build_generator(self.config).to(**layout)
-        self.trunk = FaceTrunk(self.config).to(**layout)
-        self.heads = Heads(self.config, identities).to(self.device)
-        self.judges = [*self.trunk.parameters(), *self.heads.parameters()]
-        self.generator_optimiser = adam(self.generator.parameters(), self.settings)
-        self.judge_optimiser = adam(self.judges, self.settings)
-        self._build_average()
-
     def __init__(self, store, held_out, embedder, recipe, seed, device, processes=None):
         super().__init__(store, held_out, embedder, recipe, seed, device, processes)
         self.silent = None
@@ -57,6 +47,16 @@ class ModernStage(GanStage):
             by_person = {name: e[heard.identity == name] for name in np.unique(heard.identity).tolist()}
             spoken = np.isin(store.identity, list(by_person))
             self.silent = SilentFaces(store, spoken, by_person, self.config.normalise, seed)
+
+    def _build(self, identities: int) -> None:
+        layout = {"device": self.device, "memory_format": torch.channels_last}
+        self.generator = build_generator(self.config).to(**layout)
+        self.trunk = FaceTrunk(self.config).to(**layout)
+        self.heads = Heads(self.config, identities).to(self.device)
+        self.judges = [*self.trunk.parameters(), *self.heads.parameters()]
+        self.generator_optimiser = adam(self.generator.parameters(), self.settings)
+        self.judge_optimiser = adam(self.judges, self.settings)
+        self._build_average()
 
     @property
     def paired(self) -> bool:
