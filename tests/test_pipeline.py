@@ -10,6 +10,7 @@ from PIL import Image
 
 import voice2face_gan
 from voice2face_gan import VoiceToFace, VoiceToFaceError, load_audio
+from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.errors import AudioError, CheckpointError, NoSpeechError
 from voice2face_gan.models.checkpoint import load_checkpoint
 
@@ -79,6 +80,88 @@ def test_what_was_heard(model, clips):
     heard = model.listen(clips[0])
     assert heard.seconds == pytest.approx(3, abs=0.01) and 1 < heard.speech_seconds <= heard.seconds
     assert 0 <= heard.female <= 1 and heard.warning == ""
+
+
+# Warnings
+
+
+@pytest.fixture
+def alarmed(model):
+    """Function (speech=..., child=...) -> the model with probes that always give these probabilities."""
+
+    def make(**wanted: float) -> VoiceToFace:
+        other = copy.copy(model)
+        other.checkpoint = copy.copy(model.checkpoint)
+        size = model.config.voice_channels[-1] + 1
+        other.checkpoint.probes = {k: torch.zeros(size) for k in wanted}
+        for name, value in wanted.items():
+            other.checkpoint.probes[name][-1] = float(torch.logit(torch.tensor(value)))
+        return other
+
+    return make
+
+
+def test_without_probes_nothing_is_said_of_speech_and_age(model, clips):
+    heard = model.listen(clips[0])
+    assert heard.speech is None and heard.child is None
+
+
+@pytest.mark.parametrize(
+    ("speech", "child", "warning"),
+    [
+        (0.51, 0.79, ""),
+        (0.49, 0.1, "it does not sound like speech; the face means little"),
+        (0.49, 0.99, "it does not sound like speech; the face means little"),
+        (0.9, 0.81, "this may be a child's voice; the face shown is a young adult's"),
+    ],
+)
+def test_what_the_probes_tell_is_warned_of(alarmed, model, clips, speech, child, warning):
+    heard = alarmed(speech=speech, child=child).listen(clips[0])
+    assert heard.speech == pytest.approx(speech, abs=1e-4) and heard.child == pytest.approx(child, abs=1e-4)
+    assert heard.warning == warning
+    assert apart(heard.faces[0], model.generate(clips[0])[0]) == 0  # probes change no face
+
+
+def test_the_probes_read_the_features_of_this_voice(model, alarmed, clips):
+    other = alarmed(speech=0.5)
+    torch.manual_seed(0)
+    weights = other.checkpoint.probes["speech"][:-1].normal_()
+    for heard, clip in zip(other.listen_all(clips), clips, strict=True):
+        features = model.embedder.features(voice_features(clip).log_mel[None])[0]
+        assert heard.speech == pytest.approx(float(torch.sigmoid(features @ weights)), abs=1e-5)
+        assert heard.child is None
+
+
+def test_a_probe_of_speech_replaces_the_guess_of_steady_noise(model, alarmed):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(80_000).astype(np.float32)
+    assert "steady noise" in model.listen((noise, 16_000)).warning
+    assert alarmed(speech=0.9).listen((noise, 16_000)).warning == ""
+    assert "steady noise" in alarmed(child=0.1).listen((noise, 16_000)).warning
+
+
+def test_little_speech_of_a_child_is_two_warnings(alarmed, voices):
+    heard = alarmed(speech=0.9, child=0.95).listen((voices[0][:16_000], 16_000))
+    assert heard.speech_seconds < 2
+    assert "s of speech; 2 s or more" in heard.warning and "; this may be a child's voice" in heard.warning
+
+
+def test_less_than_three_tenths_of_a_second_of_speech_is_refused(model, voices):
+    def parts():
+        for start in range(0, 32_000, 1600):
+            for samples in range(1600, 16_000, 800):
+                yield voices[0][start : start + samples], 16_000
+
+    refused, made = [], []
+    for part in parts():
+        try:
+            made.append(voice_features(part).speech_seconds)
+        except NoSpeechError as error:
+            refused.append(error.found)
+            with pytest.raises(NoSpeechError, match="0.30 s needed"):
+                model.listen(part)
+        if len(refused) > 3 and len(made) > 3 and max(refused) > 0.2:
+            break
+    assert max(refused) < 0.3 <= min(made)
 
 
 @pytest.mark.parametrize("options", [{"variants": 0}, {"gender": "woman"}, {"variants": -1}])

@@ -1,7 +1,7 @@
 """A clip in, faces out: what the command line, the web studio and a notebook all call."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,13 +17,17 @@ from voice2face_gan.audio.voice import VoiceFeatures, voice_features
 from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.errors import CheckpointError, DataError, VoiceToFaceError
 from voice2face_gan.faces.pixels import to_picture, to_uint8
-from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
+from voice2face_gan.models.checkpoint import SHIPPED, Checkpoint, load_checkpoint
 from voice2face_gan.models.hub import hub_name
 from voice2face_gan.models.wen2019 import condition
 
 VARIANT_NOISE = 0.05  # Wen's training noise: what variants differ by where a model has no noise of its own
+VARIANT_RESIDUAL = 0.5  # of what the voice leaves open in its embedding: all of it drowns what it tells
+MAX_STRENGTH = 10.0  # beyond, every face is a caricature of noise
 SHORT_SPEECH = 2.0  # seconds; below this a warning is due
-STEADY = 1.2  # nats; a log-mel that varies less is no speech (audio/voice.py)
+NO_SPEECH = 0.5  # probability of speech below which a warning is due: something else is then more likely
+CHILD_VOICE = 0.8  # probability of a child above which one is due; see training/alarms.py for its errors
+STEADY = 1.2  # nats; a log-mel that varies less is no speech (audio/voice.py); where no speech probe tells
 _BATCH = 16  # faces generated together
 
 
@@ -38,6 +42,8 @@ class Heard:
         female: probability that the data's gender label would be "female"; None if the model cannot tell.
         faces: one PIL picture a variant, RGB, with text metadata for PNG in `.info`.
         warning: a sentence about the clip, or "".
+        speech: probability that somebody speaks, rather than noise, machines, music or animals being heard.
+        child: probability that the voice is a child's; these two are None if the model cannot tell.
     """
 
     name: str
@@ -46,6 +52,8 @@ class Heard:
     female: float | None
     faces: list[Image.Image]
     warning: str = ""
+    speech: float | None = None
+    child: float | None = None
 
 
 class VoiceToFace:
@@ -61,11 +69,21 @@ class VoiceToFace:
     Attributes:
         spread: standard deviation of the noise z of a generator that takes some. 1 as in training; less gives
             faces nearer to the plain answer of 0, which are more alike.
+        strength: how far from the average face, 0, a voice leads; 1 is as predicted, more exaggerates. None for
+            models whose embeddings are of length 1.
     """
 
-    def __init__(self, checkpoint: Checkpoint, name: str, device: str | torch.device = "cpu"):
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        name: str,
+        device: str | torch.device = "cpu",
+        strength: float | None = None,
+    ):
         self.checkpoint, self.name, self.device = checkpoint, name, torch.device(device)
         self.config = checkpoint.model
+        if strength is not None:
+            self.config = _with_strength(self.config, strength, name)
         self.features = FeatureSettings.from_dict(checkpoint.features)
         try:
             self.vad = VadSettings(**checkpoint.vad)
@@ -77,22 +95,31 @@ class VoiceToFace:
         self.embedder = checkpoint.embedder.to(self.device)
         self.generator = checkpoint.generator.to(self.device)
 
+    @property
+    def strength(self) -> float | None:
+        return getattr(self.config, "strength", None) if not self.config.normalise else None
+
     @classmethod
     def from_pretrained(
-        cls, name: str | Path = "default", device: str | torch.device = "cpu"
+        cls,
+        name: str | Path = "default",
+        device: str | torch.device = "cpu",
+        strength: float | None = None,
     ) -> "VoiceToFace":
         """Load a model.
 
         Args:
-            name: "default" (shipped with the package), a checkpoint folder, a run folder, or a model on the
-                Hugging Face hub, "owner/name" or "owner/name@revision" (needs the extra `hub`).
+            name: "default" or "builtin" (shipped with the package; "builtin" knows the built-in world alone), a
+                checkpoint folder, a run folder, or a model on the Hugging Face hub, "owner/name" or
+                "owner/name@revision" (needs the extra `hub`).
             device: "cpu", "cuda", ...
+            strength: 0 for the average face, 1 as predicted, above 1 exaggerated; None for the model's own.
         Raises:
-            CheckpointError: missing or damaged, or the hub does not give it.
+            CheckpointError: missing or damaged, the hub does not give it, or it has no strength to set.
         """
         checkpoint = load_checkpoint(name)
-        kept = str(name) == "default" or hub_name(name) is not None
-        return cls(checkpoint, str(name) if kept else checkpoint.folder.resolve().name, device)
+        kept = str(name) in SHIPPED or hub_name(name) is not None
+        return cls(checkpoint, str(name) if kept else checkpoint.folder.resolve().name, device, strength)
 
     def push_to_hub(
         self,
@@ -128,8 +155,8 @@ class VoiceToFace:
 
         Args:
             clip: a path, bytes, a binary file, or (array, sampling rate).
-            variants: pictures wanted. The first is the model's plain answer; the others add noise to the
-                voice embedding, as training did.
+            variants: pictures wanted. The first is the model's plain answer; the others differ in what the
+                voice leaves open.
             seed: of that noise.
             gender: "auto" (as heard), "female" or "male".
             size: side in pixels; None for the model's own.
@@ -161,11 +188,11 @@ class VoiceToFace:
         if variants < 1:
             raise VoiceToFaceError(f"variants must be 1 or more, not {variants}.")
         self._check_gender(gender)
-        group: list[tuple[VoiceFeatures, str, Tensor] | VoiceToFaceError] = []
+        group: list[tuple[VoiceFeatures, str, Tensor, dict[str, float]] | VoiceToFaceError] = []
         for clip in clips:
             try:
                 voice = voice_features(clip, vad=self.vad, features=self.features)
-                group.append((voice, source_name(clip), self.embed(voice.log_mel)))
+                group.append((voice, source_name(clip), *self.hear(voice.log_mel)))
             except VoiceToFaceError as error:
                 group.append(error)
             if len(group) * variants >= _BATCH:
@@ -177,6 +204,18 @@ class VoiceToFace:
     def embed(self, log_mel: Tensor) -> Tensor:
         """What the generator takes: (64, frames) normalised and repeated log-mel -> (embedding,)."""
         return condition(self.embedder(log_mel[None].to(self.device)), self.config)[0].cpu()
+
+    @torch.inference_mode()
+    def hear(self, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """What `embed` gives, and what the checkpoint's probes tell: the probabilities that somebody speaks
+        ("speech") and that a child does ("child")."""
+        probes = self.checkpoint.probes
+        if not probes:
+            return self.embed(log_mel), {}
+        output, (features,) = self.embedder.with_features(log_mel[None].to(self.device))
+        features = features.cpu()
+        told = {k: float(torch.sigmoid(features @ probe[:-1] + probe[-1])) for k, probe in probes.items()}
+        return condition(output, self.config)[0].cpu(), told
 
     @torch.inference_mode()
     def decode(self, e: Tensor, z: Tensor | None = None) -> Tensor:
@@ -203,13 +242,20 @@ class VoiceToFace:
 
     def female(self, e: Tensor) -> float | None:
         """Probability of the label "female" for an embedding (embedding,), None without a probe."""
-        probe = self.checkpoint.gender_probe
+        probe = self._gender_probe()
         return None if probe is None else float(torch.sigmoid(e @ probe[:-1] + probe[-1]))
+
+    def _gender_probe(self) -> Tensor | None:
+        """The checkpoint's, for embeddings of this strength."""
+        probe = self.checkpoint.gender_probe
+        if probe is None or not self.strength:
+            return probe
+        return torch.cat([probe[:-1] / self.strength, probe[-1:]])
 
     def towards(self, e: Tensor, gender: str) -> Tensor:
         """The embedding (embedding,) if it lies on the asked side of the gender probe's boundary, else its
         mirror image in that boundary: everything else about the voice is kept."""
-        probe = self.checkpoint.gender_probe
+        probe = self._gender_probe()
         if gender == "auto" or probe is None:
             return e
         length = probe[:-1].norm()
@@ -245,7 +291,7 @@ class VoiceToFace:
         good = [item for item in group if not isinstance(item, VoiceToFaceError)]
         faces = iter(())
         if good:
-            e = torch.cat([self._variants(self.towards(e, gender), variants, seed) for _, _, e in good])
+            e = torch.cat([self._variants(self.towards(e, gender), variants, seed) for _, _, e, _ in good])
             z = self.noise(variants, seed)
             if z is not None:
                 z[0] = 0  # the first variant is the plain answer
@@ -255,19 +301,25 @@ class VoiceToFace:
             if isinstance(item, VoiceToFaceError):
                 yield item
                 continue
-            voice, name, e = item
+            voice, name, e, told = item
             pictures = [to_picture(face, size) for face in next(faces)]
             for number, picture in enumerate(pictures, 1):
                 picture.info = self._metadata(seed, number)
-            yield Heard(name, voice.seconds, voice.speech_seconds, self.female(e), pictures, _warning(voice))
+            seconds, warning = (voice.seconds, voice.speech_seconds), _warning(voice, **told)
+            yield Heard(name, *seconds, self.female(e), pictures, warning, **told)
 
     def _variants(self, e: Tensor, variants: int, seed: int) -> Tensor:
         """(variants, embedding): the plain embedding, then noisy ones that depend on the seed alone."""
         random = torch.Generator().manual_seed(seed)
         noise = torch.randn((variants, len(e)), generator=random)
         noise[0] = 0
+        residual = getattr(self.config, "residual", ())
+        if residual:
+            return e + VARIANT_RESIDUAL * torch.tensor(residual) * noise
         scale = self.config.noise or VARIANT_NOISE
-        return condition(e.expand(variants, -1), self.config, noise, scale)
+        # e has its strength, and is bent to its limits, already.
+        plain = self.config if self.strength is None else replace(self.config, strength=1.0, limit=())
+        return condition(e.expand(variants, -1), plain, noise, scale)
 
     def _metadata(self, seed: int, variant: int) -> dict[str, str]:
         return {
@@ -279,11 +331,28 @@ class VoiceToFace:
         }
 
 
-def _warning(voice: VoiceFeatures) -> str:
-    if voice.variation < STEADY:
+def _with_strength(config, strength: float, name: str):
+    if not hasattr(config, "strength") or config.normalise:
+        raise CheckpointError(
+            f"The checkpoint '{name}' has no strength to set: its embeddings are of length 1."
+        )
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise CheckpointError(
+            f"strength must be from 0 (the average face) to {MAX_STRENGTH:g}, not {strength:g}."
+        )
+    return replace(config, strength=float(strength))
+
+
+def _warning(voice: VoiceFeatures, speech: float | None = None, child: float | None = None) -> str:
+    if speech is None and voice.variation < STEADY:
         return "it sounds like steady noise rather than speech; the face means little"
+    if speech is not None and speech < NO_SPEECH:
+        return "it does not sound like speech; the face means little"
+    warnings = []
     if voice.speech_seconds < SHORT_SPEECH:
-        return (
+        warnings.append(
             f"only {voice.speech_seconds:.1f} s of speech; {SHORT_SPEECH:.0f} s or more give a steadier face"
         )
-    return ""
+    if child is not None and child > CHILD_VOICE:
+        warnings.append("this may be a child's voice; the face shown is a young adult's")
+    return "; ".join(warnings)

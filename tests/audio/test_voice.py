@@ -74,6 +74,13 @@ def test_too_little_speech(tmp_path):
     assert voice_features((silence, RATE), vad=None).log_mel.abs().max() == 0
 
 
+def test_three_tenths_of_a_second_are_enough():
+    sound = talk(1.0)
+    assert voice_features((sound[:4800], RATE), vad=None).speech_seconds == pytest.approx(0.3)
+    with pytest.raises(NoSpeechError, match="0.30 s of speech found, 0.30 s needed"):
+        voice_features((sound[:4799], RATE), vad=None)
+
+
 def test_other_rates():
     settings = FeatureSettings(sample_rate=8000, f_max=3600.0)
     found = voice_features((talk(12.0), RATE), vad=None, features=settings)

@@ -65,6 +65,7 @@ def test_names_size_and_json(generate, clips):
     assert face["files"] == ["new/face.png"] and face["clip"] == str(clips[0])
     assert face["seconds"] == pytest.approx(3) and 1 < face["speech_seconds"] <= 3
     assert 0 <= face["female_probability"] <= 1
+    assert face["speech_probability"] is None and face["child_probability"] is None  # no probes
 
 
 def test_many_clips_into_a_folder(generate, clips):
@@ -301,6 +302,19 @@ def test_little_speech_is_warned_of(generate, voices, write_wav, tmp_path):
         result.code == 0
         and "s or more give a steadier face" in json.loads(result.stdout)["faces"][0]["warning"]
     )
+
+
+def test_what_probes_tell_is_printed(cli, model_folder, clips, tmp_path):
+    import torch
+
+    checkpoint = load_checkpoint(model_folder)
+    checkpoint.probes = {k: torch.zeros(checkpoint.model.voice_channels[-1] + 1) for k in ("speech", "child")}
+    checkpoint.probes["child"][-1] = 3.0
+    folder = checkpoint.save(tmp_path / "probed")
+    result = cli("generate", clips[0], "--checkpoint", folder, "--json")
+    (face,) = json.loads(result.stdout)["faces"]
+    assert face["speech_probability"] == 0.5 and face["child_probability"] == pytest.approx(0.9526, abs=1e-4)
+    assert "Warning: " in result.stderr and "child's voice" in result.stderr
 
 
 # Where nothing can be written

@@ -69,7 +69,7 @@ def test_gender_says_how_many_remain(cli, tiny):
 
 def test_a_gender_that_the_data_lack(cli, store, tmp_path):
     from voice2face_gan.data.records import Record
-    from voice2face_gan.data.store import StoreWriter
+    from voice2face_gan.data.store_writer import StoreWriter
 
     with StoreWriter(tmp_path / "men", store.about["features"]) as writer:
         writer.add(Record("a", "a", gender="male", split="train"), None, store.faces[0])

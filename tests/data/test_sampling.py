@@ -14,7 +14,8 @@ from voice2face_gan.data.sampling import (
     gaussian,
     generator,
 )
-from voice2face_gan.data.store import Store, StoreWriter
+from voice2face_gan.data.store import Store
+from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
 
 FEATURES = {"n_mels": 4, "hop_ms": 10, "min_frames": 20}

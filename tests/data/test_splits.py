@@ -15,7 +15,8 @@ from voice2face_gan.data.splits import (
     split_identities,
     wen_split,
 )
-from voice2face_gan.data.store import Store, StoreWriter
+from voice2face_gan.data.store import Store
+from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
 
 PEOPLE = {f"p{i:03d}": "female" if i < 60 else "male" for i in range(100)}

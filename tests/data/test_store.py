@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from voice2face_gan.data.records import Record
-from voice2face_gan.data.store import Store, StoreWriter
+from voice2face_gan.data.store import Store
+from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import StoreError
 
 FEATURES = {"n_mels": 4, "hop_ms": 10, "min_frames": 20}

@@ -6,7 +6,8 @@ import torch
 
 from voice2face_gan.audio.features import FeatureSettings
 from voice2face_gan.data.records import Record
-from voice2face_gan.data.store import Store, StoreWriter
+from voice2face_gan.data.store import Store
+from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute
 from voice2face_gan.evaluation.registry import Options

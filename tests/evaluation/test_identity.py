@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from voice2face_gan.data.records import Record
-from voice2face_gan.data.store import Store, StoreWriter
+from voice2face_gan.data.store import Store
+from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute, identity
 from voice2face_gan.evaluation.identity import centroids, some_faces

@@ -202,6 +202,20 @@ def test_dlib_tells_rendered_people_apart(store):
 
 
 @needs_dlib
+def test_its_numbers_are_dlibs_own(store):
+    """On faces that HOG finds and on a picture where it finds none."""
+    dlib, models = hog.libraries()
+    faces = torch.from_numpy(np.asarray(store.faces[[0, 9]]))
+    faces = torch.cat([faces, torch.full((1, 64, 64, 3), 128, dtype=torch.uint8)])
+    boxes, found = hog.find(faces)
+    chips = [dlib.get_face_chip(picture, shape, size=150) for picture, shape in hog.shapes(faces, boxes, 5)]
+    net = dlib.face_recognition_model_v1(models.face_recognition_model_location())
+    reading = open_judge("dlib").read(faces)
+    assert np.abs(reading.embedding - np.array(net.compute_face_descriptor(chips))).max() < 1e-4
+    assert np.array_equal(reading.found, found)
+
+
+@needs_dlib
 def test_dlib_reads_larger_pictures_alike_and_grey_ones_as_not_found(store):
     """The same faces at 128 pixels give nearly the same numbers; a grey picture has no face but is read."""
     from voice2face_gan.faces.pixels import to_uint8, to_unit

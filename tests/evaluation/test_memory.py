@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from voice2face_gan.data.records import Record
-from voice2face_gan.data.store import Store, StoreWriter
+from voice2face_gan.data.store import Store
+from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute, memory
 from voice2face_gan.evaluation.memory import averaged, closest, closest_sheet, nearest_angle, nearest_picture

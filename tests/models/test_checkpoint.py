@@ -75,6 +75,17 @@ def test_an_embedder_alone(saved, tmp_path):
         load_checkpoint(folder)
 
 
+def test_probes_come_back_and_a_checkpoint_may_have_none(saved, folder, tmp_path):
+    assert load_checkpoint(folder).probes == {}  # as in checkpoints of before
+    saved.probes = {"speech": 300 * torch.randn(9), "child": torch.randn(9)}
+    for half in (False, True):
+        loaded = load_checkpoint(saved.save(tmp_path / "probed", half=half)).probes
+        assert list(loaded) == ["child", "speech"] or list(loaded) == ["speech", "child"]
+        for name, probe in saved.probes.items():
+            assert loaded[name].dtype == torch.float32
+            assert torch.allclose(loaded[name], probe, rtol=1e-3 if half else 0, atol=1e-6 if half else 0)
+
+
 def test_saving_again_replaces_and_leaves_nothing_behind(saved, folder):
     saved.info["iteration"] = 8
     saved.save(folder)
@@ -176,6 +187,12 @@ def test_weights_that_lack_or_add_a_tensor_are_refused(folder):
         load_checkpoint(folder)
     save_file(tensors | {"gender_probe": torch.zeros(9)}, folder / WEIGHTS)
     with pytest.raises(CheckpointError, match="gender_probe"):
+        load_checkpoint(folder)
+    save_file(tensors | {"probe.child": torch.zeros(65)}, folder / WEIGHTS)  # of e, not of features
+    with pytest.raises(CheckpointError, match=r"do not fit \(probe.child has the shape \(65,\)"):
+        load_checkpoint(folder)
+    save_file(tensors | {"probe.accent": torch.zeros(9)}, folder / WEIGHTS)
+    with pytest.raises(CheckpointError, match="knows no probe.accent"):
         load_checkpoint(folder)
 
 

@@ -7,6 +7,7 @@ from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.modern import FaceTrunk, Generator, Heads, ModernConfig, Residual
 from voice2face_gan.models.registry import build_embedder, build_generator, model_config, parameters
+from voice2face_gan.models.wen2019 import condition
 
 SMALL = {"width": 4, "z_dim": 6, "voice_channels": (8, 8, 8, 8)}
 
@@ -69,15 +70,40 @@ def test_the_score_depends_on_the_voice_only_with_projection():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"side": 96}, {"width": 3}, {"width": 0}, {"z_dim": -1}, {"depth": 0}, {"voice_channels": ()}],
+    [
+        {"side": 96},
+        {"width": 3},
+        {"width": 0},
+        {"z_dim": -1},
+        {"depth": 0},
+        {"voice_channels": ()},
+        {"normalise": False, "strength": -1.0},
+        {"normalise": True, "strength": 2.0},
+        {"residual": (0.5,) * 63},
+        {"residual": (1.1,) * 64},
+        {"residual": (-0.1,) * 64},
+    ],
 )
 def test_settings_that_make_no_net(settings):
     with pytest.raises(CheckpointError, match="Model settings"):
         model_config("modern", settings)
 
 
+def test_strength_multiplies_what_is_not_normalised():
+    e, noise = torch.randn(3, 64), torch.randn(3, 64)
+    plain = ModernConfig(**SMALL, normalise=False, noise=0.0)
+    strong = ModernConfig(**SMALL, normalise=False, noise=0.0, strength=2.5)
+    assert torch.equal(condition(e, plain), e) and torch.equal(condition(e, strong), 2.5 * e)
+    assert torch.equal(condition(e, ModernConfig(**SMALL, normalise=False, strength=0.0)), 0 * e)
+    noisy = 2.5 * e + 0.1 * (2.5 * e).norm(dim=1, keepdim=True) * noise  # relative to what is taken
+    torch.testing.assert_close(condition(e, strong, noise, 0.1), noisy)
+    unit = condition(e, ModernConfig(**SMALL))
+    torch.testing.assert_close(unit, e / e.norm(dim=1, keepdim=True))
+
+
 def test_a_checkpoint_of_it_is_read_back(tmp_path):
-    config = model_config("modern", SMALL)
+    more = {"normalise": False, "strength": 1.5, "residual": tuple(i / 64 for i in range(64))}
+    config = model_config("modern", SMALL | more)
     torch.manual_seed(1)
     nets = build_embedder(config), build_generator(config)
     Checkpoint("modern", config, *nets).save(tmp_path / "c")

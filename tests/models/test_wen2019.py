@@ -70,6 +70,19 @@ def test_the_embedding_is_the_mean_over_time():
     assert net.model(x).shape == (1, 64, 10)
 
 
+@pytest.mark.parametrize("norm_last", [False, True])
+def test_features_are_what_the_last_convolution_reads(norm_last):
+    net = VoiceEmbedder(small(embedder_norm_last=norm_last, voice_channels=(8, 8, 8, 24))).eval()
+    x, read = torch.randn(2, 64, 320), []
+    last = [layer for layer in net.model if isinstance(layer, nn.Conv1d)][-1]
+    last.register_forward_hook(lambda layer, given, made: read.append(given[0]))
+    e = net(x)
+    assert read[0].shape == (2, 24, 20)
+    assert torch.equal(net.features(x), read[0].mean(dim=2))
+    both = net.with_features(x)
+    assert torch.equal(both[0], e) and torch.equal(both[1], net.features(x))
+
+
 def test_the_paper_normalises_after_the_last_voice_convolution_too():
     released, paper = VoiceEmbedder(small()), VoiceEmbedder(small(embedder_norm_last=True)).eval()
     assert isinstance(released.model[-1], nn.Conv1d)

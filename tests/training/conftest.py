@@ -33,3 +33,64 @@ def make_stage(trained, store):
         return ModernStage(*people, embedder, recipe, 0, torch.device("cpu"), processes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _space(store, tmp_path_factory):
+    """The folder of a face space whose network has random weights, fitted on the faces of the small world; and
+    that world, its faces read into the space."""
+    import shutil
+
+    import numpy as np
+    import torch
+
+    from voice2face_gan.data.face_embedding import write_face_embedding
+    from voice2face_gan.data.store import Store
+    from voice2face_gan.faces.pixels import to_unit
+    from voice2face_gan.models.dlib_resnet import SIDE
+    from voice2face_gan.models.face_space import Faces, FaceSpace, fit_space
+
+    folder = tmp_path_factory.mktemp("space")
+    torch.manual_seed(0)
+    space = FaceSpace().eval().requires_grad_(False)
+    space.chip.copy_(torch.tensor([2 / SIDE, 1 / SIDE - 1, 1 / SIDE - 1]))  # the whole face
+    embedding, features = space.net(space.chips(to_unit(torch.from_numpy(np.array(store.faces)))))
+    records = store.select(store.has_face)
+    rows = torch.from_numpy(
+        np.tile(records.face_index, 2)
+    )  # a fit wants 200 faces: each twice, a bit changed
+    changed = [part[rows] * (1 + 0.02 * torch.randn(len(rows), 1)) for part in (embedding, features)]
+    female = torch.from_numpy(np.tile(records.gender == "female", 2).astype(np.float32))
+    age = torch.from_numpy(np.tile(records.age, 2)).float()
+    fit_space(space, Faces(*changed, female, age, torch.ones(len(rows))))
+    space.save(folder / "space")
+    copy = Store(shutil.copytree(store.folder, folder / "read.store"))
+    write_face_embedding(copy, space.encode(embedding, space._attributes(features)).numpy(), space.name)
+    return folder / "space", copy
+
+
+@pytest.fixture(scope="session")
+def space_folder(_space):
+    """A folder of a face space for the small world. Do not write there."""
+    return _space[0]
+
+
+@pytest.fixture(scope="session")
+def read_store(_space):
+    """The small world, its faces read into that space. Do not write there."""
+    return _space[1]
+
+
+@pytest.fixture(scope="session")
+def teacher_file(tmp_path_factory):
+    """Weights of the teacher's shapes, drawn by chance, in a file such as Resemblyzer's."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(4)
+    nets = {"lstm": nn.LSTM(40, 256, 3, batch_first=True), "linear": nn.Linear(256, 256)}
+    nn.init.normal_(nets["linear"].weight)
+    state = {f"{name}.{k}": v for name, net in nets.items() for k, v in net.state_dict().items()}
+    path = tmp_path_factory.mktemp("teacher") / "pretrained.pt"
+    torch.save({"step": 1, "model_state": {**state, "similarity_weight": torch.ones(1)}}, path)
+    return path

@@ -8,7 +8,8 @@ import torch
 
 from voice2face_gan.bench.plain import AlgorithmOne
 from voice2face_gan.data.records import Record
-from voice2face_gan.data.store import Store, StoreWriter
+from voice2face_gan.data.store import Store
+from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.wen2019 import condition

@@ -7,7 +7,8 @@ import torch
 from voice2face_gan.data.builtin import JUDGE_SEED, builtin_store
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.sampling import FaceBank, classes
-from voice2face_gan.data.store import Store, StoreWriter
+from voice2face_gan.data.store import Store
+from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.judge import Judge
 from voice2face_gan.training import judge

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from voice2face_gan.data.records import Record
-from voice2face_gan.data.store import Store, StoreWriter
+from voice2face_gan.data.store import Store
+from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import CheckpointError, DataError, TrainingError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.training import gan, speaker

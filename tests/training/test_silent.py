@@ -7,7 +7,7 @@ import torch
 from voice2face_gan.data.face_embedding import read_face_embedding, write_face_embedding
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, RecipeError
-from voice2face_gan.training.modern import NOBODY
+from voice2face_gan.training.gan import NOBODY
 from voice2face_gan.training.recipe import load_recipe
 from voice2face_gan.training.silent import SilentFaces
 

@@ -41,7 +41,9 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
     help="Which figures; may be given several times.",
 )
 @click.option(
-    "--checkpoint", default="default", show_default=True, help="'default', a checkpoint or a run folder."
+    "--checkpoint",
+    help="A checkpoint, a run folder, or a shipped one: 'builtin' (the default on the built-in world) or 'default' "
+    "(elsewhere).",
 )
 @click.option(
     "--faces",
@@ -77,6 +79,7 @@ def evaluate(
     gallery,
     seconds,
     spread,
+    strength,
     seed,
     device,
     output,
@@ -87,7 +90,7 @@ def evaluate(
     """Measure a model, or the faces of any system, on people it was not trained on.
 
     \b
-      v2f-gan evaluate                                    the default model, the built-in world
+      v2f-gan evaluate                                    the built-in world, and the model made for it
       v2f-gan evaluate --metric matching --metric gender --judge dlib --data STORE
       v2f-gan evaluate --metric fid --inception-weights pt_inception-2015-12-05-6726825d.pth
       v2f-gan evaluate --checkpoint runs/00003-... --data STORE --gender female --json
@@ -98,6 +101,7 @@ def evaluate(
     from pathlib import Path
 
     from voice2face_gan.cli.figures import show
+    from voice2face_gan.data.builtin import is_builtin
     from voice2face_gan.evaluation.faces_folder import refuse_used
     from voice2face_gan.evaluation.features import open_feature
     from voice2face_gan.evaluation.judges import open_judge
@@ -119,6 +123,7 @@ def evaluate(
         gallery=gallery,
         seconds=seconds,
         spread=spread,
+        strength=strength,
         seed=seed,
     )
     judge = open_judge(judge_name)
@@ -128,6 +133,7 @@ def evaluate(
         open_feature(feature, options)
     store = open_data(data)
     if faces_folder is None:
+        checkpoint = checkpoint or ("builtin" if is_builtin(data) else "default")
         case = _made_by(checkpoint, store, split, gender, judge, device, options)
     else:
         from voice2face_gan.evaluation.faces_folder import folder_case
@@ -151,7 +157,7 @@ def evaluate(
 def _refuse_with_faces() -> None:
     """--faces takes the place of a checkpoint and of all that belongs to one."""
     context = click.get_current_context()
-    for name in ("checkpoint", "save_faces", "device", "spread"):
+    for name in ("checkpoint", "save_faces", "device", "spread", "strength"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise MetricError(f"--{name.replace('_', '-')} and --faces exclude each other; leave one out.")
 
@@ -162,8 +168,10 @@ def _made_by(checkpoint, store, split, gender, judge, device, options):
     from voice2face_gan.evaluation.protocol import generate_case
     from voice2face_gan.pipeline import VoiceToFace
 
-    model = VoiceToFace.from_pretrained(checkpoint, choose_device(device))
+    model = VoiceToFace.from_pretrained(checkpoint, choose_device(device), options.strength)
     model.spread = options.spread
+    if model.strength not in (None, 1.0):
+        options.note(f"what the voices say was taken {model.strength:g} times as strong as predicted.")
     if model.noise(1) is not None:
         options.note(f"the faces were drawn with noise z of standard deviation {options.spread:g}.")
     elif options.spread != 1:

@@ -43,6 +43,12 @@ class ClipsCommand(click.Command):
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the variants' noise.")
 @click.option(
+    "--strength",
+    type=click.FloatRange(0, 10),
+    metavar="X",
+    help="0 the average face, 1 as predicted, above 1 exaggerated. [default: the model's]",
+)
+@click.option(
     "--size", type=click.IntRange(8, 4096), metavar="PX", help="Side of a picture. [default: the model's]"
 )
 @click.option(
@@ -51,7 +57,7 @@ class ClipsCommand(click.Command):
 @click.option("--force", is_flag=True, help="Replace pictures that exist.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
 @json_option
-def generate(clips, output, checkpoint, gender, variants, seed, size, grid, force, device, as_json):
+def generate(clips, output, checkpoint, gender, variants, seed, strength, size, grid, force, device, as_json):
     """A face for each recording: any format, the speech in it is found by itself.
 
     \b
@@ -83,7 +89,7 @@ def generate(clips, output, checkpoint, gender, variants, seed, size, grid, forc
             report(clip, error)
     if wanted:
         rows = _generate(
-            wanted, names, checkpoint, gender, variants, seed, size, device, result, report, grid
+            wanted, names, checkpoint, gender, variants, seed, strength, size, device, result, report, grid
         )
         if grid and rows:
             _write_grid(rows, sheet, result)
@@ -97,12 +103,14 @@ def generate(clips, output, checkpoint, gender, variants, seed, size, grid, forc
         raise SystemExit(2)
 
 
-def _generate(clips, names, checkpoint, gender, variants, seed, size, device, result, report, grid) -> list:
+def _generate(
+    clips, names, checkpoint, gender, variants, seed, strength, size, device, result, report, grid
+) -> list:
     """Write each clip's pictures, or collect them for a grid; fills `result`."""
     from voice2face_gan.device import choose_device
     from voice2face_gan.pipeline import VoiceToFace
 
-    model = VoiceToFace.from_pretrained(checkpoint, choose_device(device))
+    model = VoiceToFace.from_pretrained(checkpoint, choose_device(device), strength)
     result["checkpoint"] = model.name
     rows = []
     with progress_bar() as bar:
@@ -138,9 +146,15 @@ def _entry(clip: str, heard, files: list[Path]) -> dict:
         "files": [str(path) for path in files],
         "seconds": round(heard.seconds, 3),
         "speech_seconds": round(heard.speech_seconds, 3),
-        "female_probability": None if heard.female is None else round(heard.female, 4),
+        "female_probability": _rounded(heard.female),
+        "speech_probability": _rounded(heard.speech),
+        "child_probability": _rounded(heard.child),
         "warning": heard.warning,
     }
+
+
+def _rounded(probability: float | None) -> float | None:
+    return None if probability is None else round(probability, 4)
 
 
 def _refuse_existing(path: Path, force: bool) -> None:

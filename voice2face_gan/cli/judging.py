@@ -67,14 +67,20 @@ _OPTIONS = (
         show_default=True,
         help="Of the noise of a generator that takes some: 0 its plain answers, 1 as in training.",
     ),
+    click.option(
+        "--strength",
+        type=click.FloatRange(0, 10),
+        metavar="X",
+        help="How far a voice leads from the average face: 1 as predicted. [default: the model's]",
+    ),
     click.option("--seed", type=SEED, default=0, show_default=True, help="Of resampling."),
     click.option("--device", default="cpu", show_default=True, help="Where generators run."),
 )
 
 
 def judging_options(command):
-    """Adds them, given as split, judge_name, feature, inception_weights, gallery, seconds, spread, seed
-    and device."""
+    """Adds them, given as split, judge_name, feature, inception_weights, gallery, seconds, spread,
+    strength, seed and device."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -17,7 +17,7 @@ from voice2face_gan.data.layouts import RawRecord
 from voice2face_gan.data.layouts.base import OFFICIAL, SEEDED
 from voice2face_gan.data.shards import Plan, load_shard
 from voice2face_gan.data.splits import RULES, read_split_list, shared_videos, split_identities
-from voice2face_gan.data.store import StoreWriter
+from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
 
 DROPPED = ("source", "identity", "part", "file", "reason", "what")

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from voice2face_gan.data.records import FEMALE, MALE, Record
-from voice2face_gan.data.store import Store, StoreWriter, to_int16
+from voice2face_gan.data.store import Store, to_int16
+from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError, StoreError
 
 SPEAKERS, CLIPS, VIEWS, SECONDS = 1000, 4, 6, 4.0

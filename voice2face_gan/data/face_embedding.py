@@ -43,7 +43,10 @@ def read_face_embedding(store: Store) -> tuple[np.ndarray, str]:
         DataError: a store has none, they are of other faces, or two stores' are of two embedders.
     """
     parts, names = [], []
-    for part in getattr(store, "stores", (store,)):
+    with_faces = [part for part in getattr(store, "stores", (store,)) if len(part.faces)]
+    if not with_faces:
+        raise DataError(f"{store.folder}: there are no faces in it.")
+    for part in with_faces:
         try:
             about = json.loads((part.folder / _ABOUT).read_text(encoding="utf-8"))
             embedding = np.load(part.folder / _ARRAY, allow_pickle=False)

@@ -9,24 +9,20 @@
 
     dropped.csv    of a prepared store: each recording and picture that was left out, and why
 
-A store is written under a temporary name and renamed when it is whole.
+A store is written (data/store_writer.py) under a temporary name and renamed when it is whole.
 """
 
 import csv
 import json
-import os
-import shutil
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from voice2face_gan.data.records import GENDERS, RECORD_FIELDS, SPLITS, Record
+from voice2face_gan.data.records import GENDERS, SPLITS
 from voice2face_gan.errors import DataError, StoreError
-from voice2face_gan.files import replace_folder, temporary_beside
 
 VERSION = 1
 PLACES = ("voice_offset", "voice_frames", "face_index")  # in frames, frames, faces; blank where absent
@@ -35,140 +31,6 @@ SPEECH_PLACES = (
     "speech_samples",
 )  # columns of a store that keeps speech; blank where absent
 LABELS = ("source", "identity", "gender", "split", "nationality", "ethnicity")  # text, one entry a record
-_HEADER = (*[f for f in RECORD_FIELDS if f not in ("voice", "face")], *PLACES)
-
-
-class StoreWriter:
-    """Writes a store record by record, in bounded memory.
-
-    Args:
-        folder: where the store will be; must not exist yet, or hold a store to be replaced.
-        features: log-mel settings as dict (kept, and compared with a model's later).
-        side: side of the faces in pixels.
-        source: what the store was made from: layout, paths, settings.
-        keep_speech: whether speech is kept beside the log-mels.
-        temporary: where it is written until it is whole, on the same disk; default: a name private to this
-            process. What lies there is replaced.
-    """
-
-    def __init__(
-        self,
-        folder: str | Path,
-        features: dict,
-        side: int = 64,
-        source: dict | None = None,
-        temporary: str | Path | None = None,
-        keep_speech: bool = False,
-    ):
-        self.folder = Path(folder)
-        self.features, self.side, self.source = features, side, source or {}
-        self._temporary = temporary_beside(self.folder) if temporary is None else Path(temporary)
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        self._temporary.mkdir(parents=True)
-        self._voices = (self._temporary / "voices.npy").open("wb")
-        self._faces = (self._temporary / "faces.npy").open("wb")
-        self._records = (self._temporary / "records.csv").open("w", newline="", encoding="utf-8")
-        self._speech = (self._temporary / "speech.npy").open("wb") if keep_speech else None
-        self._columns = (*_HEADER, *(SPEECH_PLACES if keep_speech else ()))
-        self._rows = csv.DictWriter(self._records, self._columns)
-        self._rows.writeheader()
-        self._frames = self._face_count = self._record_count = self._samples = 0
-        self._write_headers()
-
-    def _write_headers(self) -> None:
-        """Array headers for what is written so far. NumPy pads a header for growth along the first axis,
-        so the final one overwrites the first in place."""
-        for file, shape, dtype in (
-            (self._voices, (self._frames, self.features["n_mels"]), np.float16),
-            (self._faces, (self._face_count, self.side, self.side, 3), np.uint8),
-            (self._speech, (self._samples,), np.int16),
-        ):
-            if file is None:
-                continue
-            file.seek(0)
-            descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-            header = {"descr": descr, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            file.seek(0, os.SEEK_END)
-
-    def add(
-        self,
-        record: Record,
-        log_mel: np.ndarray | None = None,
-        face: np.ndarray | None = None,
-        speech: np.ndarray | None = None,
-    ) -> None:
-        """Append one record.
-
-        Args:
-            record: its labels.
-            log_mel: (mel bins, frames) normalised, not repeated; None for a face alone.
-            face: uint8 (side, side, 3); None for a voice alone.
-            speech: int16 (samples,), what `log_mel` shows; written if the store keeps speech.
-        """
-        row = {k: v for k, v in asdict(record).items() if k in _HEADER and v is not None}
-        if log_mel is not None:
-            frames = np.ascontiguousarray(log_mel.T, dtype=np.float16)
-            row |= {"voice_offset": self._frames, "voice_frames": len(frames)}
-            self._voices.write(frames.tobytes())
-            self._frames += len(frames)
-        if face is not None:
-            if face.shape != (self.side, self.side, 3) or face.dtype != np.uint8:
-                raise StoreError(
-                    f"{record.source}: a face must be uint8 ({self.side}, {self.side}, 3), "
-                    f"not {face.dtype} {face.shape}."
-                )
-            row["face_index"] = self._face_count
-            self._faces.write(np.ascontiguousarray(face).tobytes())
-            self._face_count += 1
-        if speech is not None and self._speech is not None:
-            if speech.ndim != 1 or speech.dtype != np.int16:
-                raise StoreError(
-                    f"{record.source}: speech must be int16 (samples,), not {speech.dtype} {speech.shape}."
-                )
-            row |= {"speech_offset": self._samples, "speech_samples": len(speech)}
-            self._speech.write(np.ascontiguousarray(speech).tobytes())
-            self._samples += len(speech)
-        self._rows.writerow(row)
-        self._record_count += 1
-
-    def attach(self, name: str, content: str) -> None:
-        """Put a further text file into the store."""
-        (self._temporary / name).write_text(content, encoding="utf-8", newline="")
-
-    def finish(self) -> Path:
-        """Complete the store and give it its name."""
-        self._write_headers()
-        self._close()
-        about = {
-            "version": VERSION,
-            "records": self._record_count,
-            "faces": self._face_count,
-            "frames": self._frames,
-            "side": self.side,
-            "features": self.features,
-            "source": self.source,
-            **({} if self._speech is None else {"samples": self._samples}),
-        }
-        (self._temporary / "store.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        replace_folder(self._temporary, self.folder)
-        return self.folder
-
-    def abort(self) -> None:
-        self._close()
-        shutil.rmtree(self._temporary, ignore_errors=True)
-
-    def _close(self) -> None:
-        for file in (self._voices, self._faces, self._records, self._speech):
-            if file is not None:
-                file.close()
-
-    def __enter__(self) -> "StoreWriter":
-        return self
-
-    def __exit__(self, kind, *_) -> None:
-        if kind is not None:
-            self.abort()
 
 
 class Store:

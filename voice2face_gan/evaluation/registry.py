@@ -58,6 +58,7 @@ class Options:
         gallery: identities in a retrieval gallery; 0 for all of them.
         seconds: lengths of speech that `duration` tries.
         spread: of the noise z, for a generator that takes some (VoiceToFace.spread).
+        strength: of what a voice says (VoiceToFace.strength); None for the model's own.
         inner: metrics that `duration` computes at each length.
         seed: of resampling and of every random choice.
         notes: sentences for people, which metrics add to and whoever asked for them prints.
@@ -68,6 +69,7 @@ class Options:
     gallery: int = 0
     seconds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     spread: float = 1.0
+    strength: float | None = None
     inner: tuple[str, ...] = ("gender", "matching")
     seed: int = 0
     notes: list[str] = field(default_factory=list)

@@ -3,7 +3,9 @@
     checkpoint/
       config.json         architecture, model dimensions, log-mel and VAD settings, what it was trained on
       model.safetensors   embedder.*, generator.* (absent in a checkpoint of a voice embedder alone),
-                          gender_probe (65,), a logistic regression from e to "female": weights, then bias
+                          gender_probe (65,), a logistic regression from e to "female": weights, then bias;
+                          probe.speech, probe.child (865,), the same from `VoiceEmbedder.features` to
+                          "somebody speaks" and "a child speaks"; older checkpoints have none
 
 Half-precision weights are cast to float32 when loaded. No pickle is read.
 """
@@ -25,6 +27,9 @@ from voice2face_gan.models.wen2019 import Wen2019Config
 from voice2face_gan.resources import resource
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
+SHIPPED = ("default", "builtin")  # real people's; the built-in world's
+_PROBE = "probe."
+PROBES = ("speech", "child")  # what `Checkpoint.probes` may hold
 BEST = "best.json"  # in a run folder: names its best checkpoint
 
 
@@ -42,6 +47,7 @@ class Checkpoint:
         vad: voice activity settings as dict.
         info: everything else: recipe, data summary, gender, stage, iteration, package version.
         folder: where it was loaded from.
+        probes: name in PROBES -> (features + 1,) float32, weights, then bias (training/alarms.py).
     """
 
     architecture: str
@@ -53,6 +59,7 @@ class Checkpoint:
     vad: dict = field(default_factory=dict)
     info: dict = field(default_factory=dict)
     folder: Path | None = None
+    probes: dict[str, Tensor] = field(default_factory=dict)
 
     def save(self, folder: str | Path, half: bool = False) -> Path:
         """Write the folder anew: to a temporary name first, so that it is whole or not there.
@@ -84,7 +91,7 @@ class Checkpoint:
             tensors |= {f"generator.{k}": v for k, v in self.generator.state_dict().items()}
         if self.gender_probe is not None:
             tensors["gender_probe"] = self.gender_probe
-        return tensors
+        return tensors | {f"{_PROBE}{name}": probe for name, probe in self.probes.items()}
 
     def config(self) -> dict:
         return {
@@ -107,16 +114,16 @@ def find_checkpoint(name: str | Path) -> Path:
     """The checkpoint folder that a name means.
 
     Args:
-        name: "default" (shipped with the package), a checkpoint folder, a run folder (its newest one),
+        name: "default" or "builtin" (shipped with the package), a checkpoint folder, a run folder (its newest one),
             RUN/best (its best one by the figures that training computed), or, where no such file or folder
             exists, "owner/name" or "owner/name@revision" on the Hugging Face hub (see `hub.hub_name`).
     Raises:
         CheckpointError: there is none, or the hub does not give it.
     """
-    if str(name) == "default":
-        folder = resource("assets", "default")
+    if str(name) in SHIPPED:
+        folder = resource("assets", str(name))
         if not (folder / CONFIG).is_file():
-            raise CheckpointError(f"The default checkpoint is missing from this installation ({folder}).")
+            raise CheckpointError(f"The {name} checkpoint is missing from this installation ({folder}).")
         return folder
     folder = Path(name).expanduser()
     if (folder / CONFIG).is_file():
@@ -134,7 +141,7 @@ def find_checkpoint(name: str | Path) -> Path:
         return _from_hub(model)
     if not folder.exists():
         raise CheckpointError(
-            f"{folder}: no such checkpoint; give a checkpoint folder, a run folder or 'default'."
+            f"{folder}: no such checkpoint; give a checkpoint folder, a run folder, 'default' or 'builtin'."
         )
     raise CheckpointError(f"{folder} is not a checkpoint or a run with one: it has no {CONFIG}.")
 
@@ -212,6 +219,12 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         probe = tensors.get("gender_probe")
         if probe is not None and probe.shape != (model.embedding + 1,):
             raise ValueError(f"gender_probe has the shape {tuple(probe.shape)}")
+        probes = {k.removeprefix(_PROBE): v for k, v in tensors.items() if k.startswith(_PROBE)}
+        for what, value in probes.items():
+            if what not in PROBES:
+                raise ValueError(f"this version knows no {_PROBE}{what}")
+            if value.shape != (model.voice_channels[-1] + 1,):
+                raise ValueError(f"{_PROBE}{what} has the shape {tuple(value.shape)}")
         features = FeatureSettings.from_dict(config["features"]).to_dict()
         vad = dict(config["vad"])
     except KeyError as error:
@@ -230,6 +243,7 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         embedder=embedder,
         generator=generator,
         gender_probe=probe,
+        probes=probes,
         features=features,
         vad=vad,
         info={k: v for k, v in config.items() if k not in known},

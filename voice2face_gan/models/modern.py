@@ -38,6 +38,13 @@ class ModernConfig:
         projection: the discriminator's score depends on e.
         normalise: the generator takes e / |e|, and e / |e| again after noise is added.
         noise: standard deviation of the Gaussian noise added to each element of e in training.
+        strength: what the generator takes is e times this, where it is not normalised; above 1 faces are
+            exaggerated, for a predicted e is smaller than people's own (0 is the average face).
+        limit: of each element of strength x e, how large it gets: up to 0.6 of it an element is left alone, beyond
+            it bends towards it. Else what a voice tells well, such as sex, becomes a caricature at a strength
+            that what it tells badly needs. Empty for none.
+        residual: of each element of e, the standard deviation that the voice leaves open (people's own is 1);
+            empty where that is not known. Variants differ by it.
     """
 
     mel_bins: int = 64
@@ -52,14 +59,26 @@ class ModernConfig:
     projection: bool = True
     normalise: bool = True
     noise: float = 0.05
+    strength: float = 1.0
+    limit: tuple[float, ...] = ()
+    residual: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "voice_channels", tuple(self.voice_channels))
+        object.__setattr__(self, "limit", tuple(self.limit))
+        object.__setattr__(self, "residual", tuple(self.residual))
         checks = {
             "side must be 64 or 128": self.side in (64, 128),
             "width must be 2 or more, and even": self.width >= 2 and self.width % 2 == 0,
             "z_dim and noise must not be negative": self.z_dim >= 0 and self.noise >= 0,
             "voice_channels must not be empty": len(self.voice_channels) > 0,
+            "strength must not be negative": self.strength >= 0,
+            "strength other than 1 needs normalise = false": self.strength == 1 or not self.normalise,
+            "limit must be empty or as long as the embedding, each above 0": not self.limit
+            or (len(self.limit) == self.embedding and all(x > 0 for x in self.limit)),
+            "limit needs normalise = false": not self.limit or not self.normalise,
+            "residual must be empty or as long as the embedding, each from 0 to 1": not self.residual
+            or (len(self.residual) == self.embedding and all(0 <= r <= 1 for r in self.residual)),
             "sizes must be 1 or more": min(self.mel_bins, self.embedding, self.depth, *self.voice_channels)
             >= 1,
         }

@@ -19,6 +19,8 @@ from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.down_convolution import DownConvolution, LastConvolution
 from voice2face_gan.models.up_convolution import FirstUpConvolution, PointUpConvolution, UpConvolution
 
+_STRAIGHT = 0.6  # of an element's limit: as far as it is left alone
+
 
 @dataclass(frozen=True)
 class Wen2019Config:
@@ -115,6 +117,21 @@ class VoiceEmbedder(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         return self.model(log_mel).mean(dim=2)  # (B, embedding, T / 32) -> (B, embedding)
+
+    def features(self, log_mel: Tensor) -> Tensor:
+        """What the last convolution reads, its mean over time: (B, mel_bins, T) -> (B, voice_channels[-1]).
+        It holds what training had no use for in the embedding, such as whether this is a voice at all."""
+        return self._parts(log_mel)[1].mean(dim=2)
+
+    def with_features(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` and `features` give, in the time of one of them."""
+        last, hidden = self._parts(log_mel)
+        return last(hidden).mean(dim=2), hidden.mean(dim=2)
+
+    def _parts(self, log_mel: Tensor) -> tuple[nn.Sequential, Tensor]:
+        """The last convolution and what follows it, and what it reads."""
+        last = max(i for i, layer in enumerate(self.model) if isinstance(layer, nn.Conv1d))
+        return self.model[last:], self.model[:last](log_mel)
 
 
 class Generator(nn.Module):
@@ -224,10 +241,23 @@ def condition(
         scale: standard deviation to give the noise; default the configuration's. Where e is not normalised
             it is relative to |e|, so that 0.05 means the same disturbance in every variant.
     Returns:
-        (B, embedding): normalise(normalise(e) + scale x noise) with `normalise`, else e + scale |e| noise.
+        (B, embedding): normalise(normalise(e) + scale x noise) with `normalise`, else e' + scale |e'| noise with
+        e' = strength x e, each element bent to its limit, where the configuration has these.
     """
     scale = config.noise if scale is None else scale
     if config.normalise:
         e = F.normalize(e, dim=1)
         return e if noise is None or scale == 0 else F.normalize(e + scale * noise, dim=1)
+    e = _bent(e * getattr(config, "strength", 1.0), getattr(config, "limit", ()))
     return e if noise is None or scale == 0 else e + scale * e.norm(dim=1, keepdim=True) * noise
+
+
+def _bent(e: Tensor, limit: tuple[float, ...]) -> Tensor:
+    """Each element of e (B, embedding) as it is up to 0.6 of its limit, then smoothly towards that limit."""
+    if not limit:
+        return e
+    largest = torch.tensor(limit, device=e.device, dtype=e.dtype)
+    straight, size = _STRAIGHT * largest, e.abs()
+    room = largest - straight
+    beyond = straight + room * torch.tanh((size - straight) / room)
+    return e.sign() * torch.where(size < straight, size, beyond)

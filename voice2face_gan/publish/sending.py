@@ -105,8 +105,10 @@ def _records(folder: Path) -> list[dict]:
 def _trained_on(folder: Path) -> list[str]:
     """Names of the data sets, also of the checkpoints that it was trained from, without the paths of whoever
     trained; [] where nothing says them."""
-    if folder.resolve() == resource("assets", "default").resolve():
+    if folder.resolve() == resource("assets", "builtin").resolve():
         return ["builtin"]
+    if folder.resolve() == resource("assets", "default").resolve():
+        return ["utkface", "voxceleb1", "avspeech", "librispeech", "speechocean762", "ravdess"]
     try:
         run = json.loads((run_of(folder) / "run.json").read_text(encoding="utf-8"))
         names = [n if is_builtin(n) else Path(n).name for n in source_names(run["data"])]

@@ -8,6 +8,7 @@ import torch
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.training.course import Course, Evaluate, Outcome, Reporter, Stage, patient_interrupt
+from voice2face_gan.training.hearing import HearingStage
 from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.run import EMBEDDER_RUN, Run
 from voice2face_gan.training.speaker import EmbedderStage
@@ -59,7 +60,8 @@ def train_embedder(
     state = processes.everywhere(run.load_state)
     with patient_interrupt() as asked:
         course = EmbedderCourse(run, reporter, limit, deadline, asked, evaluate, processes)
-        stage = EmbedderStage(records, run.recipe, run.settings["seed"], device, processes)
+        kind = HearingStage if run.recipe.embedder.space else EmbedderStage
+        stage = kind(records, run.recipe, run.settings["seed"], device, processes)
         outcome = course.go(stage, state, held_out=None)
         if outcome.finished:
             course.save_embedder(stage.checkpoint(outcome.iteration))

@@ -33,6 +33,7 @@ from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.probe import gender_probe
 from voice2face_gan.training.recipe import GanRecipe, Recipe
 
+NOBODY = -100  # the identity of a face whose person has no voice
 _GRID_CLIPS = 8
 
 
@@ -84,6 +85,7 @@ class GanStage:
             embedding=heard.embedding,
             voice_channels=heard.voice_channels,
             embedder_norm_last=heard.embedder_norm_last,
+            **{k: getattr(heard, k) for k in ("strength", "limit", "residual") if hasattr(heard, k)},
         )
         self.vad, self.features = embedder.vad, embedder.features
         both = identities_with_both(store)
@@ -161,7 +163,7 @@ class GanStage:
         score = score.float()
         weight = self.settings
         real_loss, fake_loss = _says(score[:batch], True), _says(score[batch:], False)
-        identity_loss = F.cross_entropy(real_identity.float(), face_identity)
+        identity_loss = classify(real_identity, face_identity)
         self.judge_optimiser.zero_grad(set_to_none=True)
         (weight.adversarial * (real_loss + fake_loss) + weight.identity * identity_loss).backward()
         self.processes.average(self.judges)
@@ -173,7 +175,7 @@ class GanStage:
             h = self.trunk(fake)
             score, fake_identity = self.discriminator(h), self.classifier(h)
         fool_loss = _says(score.float(), True)
-        likeness_loss = F.cross_entropy(fake_identity.float(), voice_identity)
+        likeness_loss = classify(fake_identity, voice_identity)
         loss = weight.fool * fool_loss + weight.likeness * likeness_loss
         losses = {
             "D_real": real_loss,
@@ -326,6 +328,12 @@ def adam(parameters, settings: GanRecipe) -> torch.optim.Adam:
 def _says(score: Tensor, real: bool) -> Tensor:
     """Binary cross-entropy of logits against "all real" or "all generated"."""
     return F.softplus(-score if real else score).mean()
+
+
+def classify(logits: Tensor, identity: Tensor) -> Tensor:
+    """Cross-entropy (mean) of the faces whose person is known; 0 where none is."""
+    total = F.cross_entropy(logits.float(), identity, ignore_index=NOBODY, reduction="sum")
+    return total / (identity != NOBODY).sum().clamp(min=1)
 
 
 def identities_with_both(store: Store) -> set[str]:

@@ -22,11 +22,13 @@ from voice2face_gan.training.modern import ModernStage
 from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.recipe import Recipe
 from voice2face_gan.training.run import Run
+from voice2face_gan.training.space import SpaceStage, WenSpaceStage
 from voice2face_gan.training.speaker import EmbedderStage
 
 __all__ = ["Evaluate", "Outcome", "Reporter", "check_shares", "train"]
 
 STAGES = {"wen2019": GanStage, "modern": ModernStage}  # of an architecture, after the voice embedder
+ON_SPACE = {"wen2019": WenSpaceStage, "modern": SpaceStage}  # with modern.space
 
 
 def train(
@@ -84,7 +86,7 @@ def train(
                     return replace(outcome, finished=False, reason="interrupted")
         embedder = load_checkpoint(run.embedder_folder, need_generator=False)
         held_out = held_out_people(store, records, run)
-        kind = STAGES[run.recipe.architecture]
+        kind = (ON_SPACE if run.recipe.modern.space else STAGES)[run.recipe.architecture]
         stage = kind(records, held_out, embedder, run.recipe, seed, device, processes)
         if state is None or state["stage"] == "embedder":
             nets = processes.everywhere(lambda: given_nets(run))

@@ -25,11 +25,9 @@ from voice2face_gan.device import autocast
 from voice2face_gan.models.modern import FaceTrunk, Heads
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.augment import NUMBERS, augment
-from voice2face_gan.training.gan import GanStage, adam
+from voice2face_gan.training.gan import NOBODY, GanStage, adam, classify
 from voice2face_gan.training.probe import embed_store
 from voice2face_gan.training.silent import SilentFaces
-
-NOBODY = -100  # the identity of a face whose person has no voice
 
 
 class ModernStage(GanStage):
@@ -109,7 +107,7 @@ class ModernStage(GanStage):
         losses["D"] = self._adversary(real_score, fake_score)
         loss = weight.adversarial * losses["D"]
         if weight.identity:
-            losses["C_real"] = _classify(whose, face_identity)
+            losses["C_real"] = classify(whose, face_identity)
             loss = loss + weight.identity * losses["C_real"]
         if modern.read and self.paired:
             losses["R_real"] = _apart(read, e)
@@ -134,17 +132,27 @@ class ModernStage(GanStage):
         losses = {"G": self._adversary(score, real_score)}
         loss = weight.fool * losses["G"]
         if weight.likeness:
-            losses["G_identity"] = _classify(whose, identity)
+            losses["G_identity"] = classify(whose, identity)
             loss = loss + weight.likeness * losses["G_identity"]
         if modern.read and self.paired:
             losses["G_read"] = _apart(read, e.detach())
             loss = loss + modern.read * losses["G_read"]
+        extra = self._extra_losses(iteration, e.detach(), fake)
+        losses |= extra
+        loss = loss + sum(extra.values())
         if weight.pixel:
-            losses["G_pixel"] = F.l1_loss(fake.float(), real)
+            losses["G_pixel"] = self._pixel_loss(iteration, fake, real)
             loss = loss + weight.pixel * losses["G_pixel"]
         self._step_generator(loss)
         self._freeze_judges(False)
         return {name: value.detach() for name, value in losses.items()}
+
+    def _pixel_loss(self, iteration: int, fake: Tensor, real: Tensor) -> Tensor:
+        return F.l1_loss(fake.float(), real)
+
+    def _extra_losses(self, iteration: int, e: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """What else the generated faces are asked for, weighted; nothing here."""
+        return {}
 
     def _adversary(self, higher: Tensor, lower: Tensor) -> Tensor:
         """How far the first scores are from being above the second ones: of the same pair, or of zero."""
@@ -194,12 +202,6 @@ class ModernStage(GanStage):
             return None
         z = gaussian((self.settings.batch, self.config.z_dim), self.seed, "z", iteration)
         return z[self.processes.mine(len(z))].to(self.device)
-
-
-def _classify(logits: Tensor, identity: Tensor) -> Tensor:
-    """Cross-entropy over the faces whose person is known; 0 where none is."""
-    total = F.cross_entropy(logits.float(), identity, ignore_index=NOBODY, reduction="sum")
-    return total / (identity != NOBODY).sum().clamp(min=1)
 
 
 def _apart(read: Tensor, e: Tensor) -> Tensor:

@@ -14,11 +14,10 @@ import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from voice2face_gan.data.records import GENDERS
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.registry import ARCHITECTURES, model_config
 from voice2face_gan.resources import resource, resources
-from voice2face_gan.training.figures import MEASURES
+from voice2face_gan.training.recipe_checks import check_keys, check_values, typed
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,11 @@ class EmbedderRecipe:
             (audio/augment.py), or what can be done to a log-mel where the store keeps no speech.
         augment_snr: lowest and highest signal-to-noise ratio of the noise, in dB.
         augment_speed: a distorted clip is at most so much faster or slower, as a part of 1.
+        space: folder of a face space (`v2f-gan face-space`): the embedder learns to give its e, from a
+            teacher and from the people who have both voices and faces (training/hearing.py). Empty for
+            speaker classification.
+        teacher: file of the teacher's weights; empty for those of the installed package resemblyzer.
+        speeds: at which every clip is heard, and the teacher asked, in order; the middle one must be 1.
     """
 
     iterations: int = 20_000
@@ -71,6 +75,9 @@ class EmbedderRecipe:
     augment: float = 0.0
     augment_snr: tuple[float, float] = (0.0, 20.0)
     augment_speed: float = 0.03
+    space: str = ""
+    teacher: str = ""
+    speeds: tuple[float, ...] = (0.8, 0.9, 1.0, 1.11, 1.25)
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,13 @@ class ModernRecipe:
         paired: the real faces of a batch are of its voices' identities; projection needs it.
         silent: share of each batch that are faces of people without a voice, each with an e as voices would
             give it (training/silent.py); their store needs `v2f-gan embed-faces`.
+        space: folder of a face space (`v2f-gan face-space`): all faces teach, each with its own e, and the
+            space reads e back from what is generated (training/space.py). Empty for none.
+        read_space: weight of that reading.
+        read_from: share of the iterations without that reading; it sets in evenly over as many again.
+        heard: share of a batch whose e is what a voice would have given; with a space.
+        strength: lowest and highest factor of that e; with a space.
+        plain: share of a batch with z = 0; with a space.
     """
 
     loss: str = "relativistic"
@@ -130,6 +144,12 @@ class ModernRecipe:
     read: float = 1.0
     paired: bool = True
     silent: float = 0.0
+    space: str = ""
+    read_space: float = 2.0
+    read_from: float = 0.1
+    heard: float = 0.5
+    strength: tuple[float, float] = (0.5, 3.0)
+    plain: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -213,24 +233,24 @@ def kept_recipe(about: dict, overrides: tuple[str, ...] = ()) -> Recipe:
 def build_recipe(name: str, tree: dict) -> Recipe:
     """A recipe from nested settings, as read from TOML or from a run folder."""
     tree = {k: v for k, v in tree.items() if k != "name"}
-    _check_keys(name, tree, _TOP, "")
+    check_keys(name, tree, _TOP, "")
     architecture = tree.get("architecture", "wen2019")
     if architecture not in ARCHITECTURES:
         raise RecipeError(f"Recipe {name}: unknown architecture '{architecture}'.")
     known = [f.name for f in fields(ARCHITECTURES[architecture])]
     model = tree.get("model", {})
-    _check_keys(name, model, known, "model.")
+    check_keys(name, model, known, "model.")
     sections = {}
     for section, kind in _SECTIONS.items():
         values = tree.get(section, {})
-        _check_keys(name, values, [f.name for f in fields(kind)], f"{section}.")
+        check_keys(name, values, [f.name for f in fields(kind)], f"{section}.")
         sections[section] = kind(
-            **{k: _typed(name, f"{section}.{k}", v, getattr(kind(), k)) for k, v in values.items()}
+            **{k: typed(name, f"{section}.{k}", v, getattr(kind(), k)) for k, v in values.items()}
         )
     default = ARCHITECTURES[architecture]()
-    model = {k: _typed(name, f"model.{k}", v, getattr(default, k)) for k, v in model.items()}
+    model = {k: typed(name, f"model.{k}", v, getattr(default, k)) for k, v in model.items()}
     recipe = Recipe(name, architecture, model_config(architecture, model).to_dict(), **sections)
-    _check_values(recipe)
+    check_values(recipe)
     return recipe
 
 
@@ -281,99 +301,3 @@ def _override(tree: dict, text: str) -> None:
         if not isinstance(section, dict):
             raise RecipeError(f"--set {text}: '{parts[0]}' is no section of a recipe.")
         section[parts[1]] = parsed
-
-
-def _check_keys(name: str, tree: dict, known, prefix: str) -> None:
-    if not isinstance(tree, dict):
-        raise RecipeError(f"Recipe {name}: '{prefix.rstrip('.')}' must be a section with keys.")
-    for key in tree:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known are {', '.join(known)}."
-            raise RecipeError(f"Recipe {name}: unknown key '{prefix}{key}'; {hint}")
-
-
-def _typed(name: str, key: str, value, default):
-    """`value` in the type of the key's default; whole numbers pass as floats, lists as tuples."""
-    wanted = type(default)
-    if default == "auto" and type(value) is bool:
-        return "on" if value else "off"
-    if wanted is float and type(value) is int:
-        return float(value)
-    if wanted is tuple and isinstance(value, (list, tuple)):
-        if len(value) != len(default) and key.split(".")[0] != "model":
-            raise RecipeError(f"Recipe {name}: '{key}' must be {len(default)} numbers, not {list(value)}.")
-        return tuple(_typed(name, key, item, default[0]) for item in value)
-    if type(value) is not wanted:
-        kinds = {
-            int: "a whole number",
-            float: "a number",
-            bool: "true or false",
-            str: "text",
-            tuple: "a list",
-        }
-        raise RecipeError(f"Recipe {name}: '{key}' must be {kinds[wanted]}, not {value!r}.")
-    return value
-
-
-def _check_values(recipe: Recipe) -> None:
-    data, run, heard = recipe.data, recipe.run, recipe.embedder.crop_frames
-    checks = {
-        "data.gender must be 'female', 'male' or 'all'": data.gender in (*GENDERS, "all"),
-        "data.split must be 'train' or 'all'": data.split in ("train", "all"),
-        "data.crop_frames must be two numbers, 1 or more, in order": 1
-        <= data.crop_frames[0]
-        <= data.crop_frames[1],
-        "embedder.crop_frames must be two numbers, 1 or more, in order": 1 <= heard[0] <= heard[1],
-        "run.precision must be 'auto', 'bf16' or 'fp32'": run.precision in ("auto", "bf16", "fp32"),
-        "modern.loss must be 'relativistic' or 'softplus'": recipe.modern.loss
-        in ("relativistic", "softplus"),
-        "modern.silent must be 0 or more and below 1": 0 <= recipe.modern.silent < 1,
-        "modern.paired = false needs model.projection = false and modern.silent = 0": recipe.modern.paired
-        or not (recipe.model.get("projection") or recipe.modern.silent),
-        "modern.penalty_share must be above 0 and at most 1": 0 < recipe.modern.penalty_share <= 1,
-        "modern.augment must be between 0 and 1": 0 <= recipe.modern.augment <= 1,
-        "modern.gamma, gamma_end and read must not be negative": min(
-            recipe.modern.gamma, recipe.modern.gamma_end, recipe.modern.read
-        )
-        >= 0,
-        "run.tensorboard must be 'auto', true or false": run.tensorboard in ("auto", "on", "off"),
-        "run.evaluate_every must be 0 or more": run.evaluate_every >= 0,
-        "gan.decay must be between 0 and 1": 0 <= recipe.gan.decay <= 1,
-        "gan.embedder_lr must not be negative": recipe.gan.embedder_lr >= 0,
-        "gan.ema must be at least 0 and below 1": 0 <= recipe.gan.ema < 1,
-    }
-    whole = {
-        "embedder.iterations": recipe.embedder.iterations,
-        "embedder.batch": recipe.embedder.batch - 1,  # batch normalisation needs two
-        "gan.iterations": recipe.gan.iterations,
-        "gan.batch": recipe.gan.batch - 1,
-        "run.checkpoint_every": run.checkpoint_every,
-        "run.grid_every": run.grid_every,
-        "run.log_every": run.log_every,
-        "run.keep": run.keep,
-    }
-    checks |= {f"{k} must be {2 if k.endswith('batch') else 1} or more": v >= 1 for k, v in whole.items()}
-    checks |= {f"{k}.lr must be above 0": getattr(recipe, k).lr > 0 for k in ("embedder", "gan")}
-    checks |= {
-        f"{k}.betas must be at least 0 and below 1": all(0 <= b < 1 for b in getattr(recipe, k).betas)
-        for k in ("embedder", "gan")
-    }
-    embedder = recipe.embedder
-    checks["embedder.weight_decay must not be negative"] = embedder.weight_decay >= 0
-    checks |= {
-        "embedder.scale must not be negative": embedder.scale >= 0,
-        "embedder.margin must be from 0 to below pi / 2": 0 <= embedder.margin < 1.57,
-        "embedder.margin needs an embedder.scale above 0": embedder.scale > 0 or embedder.margin == 0,
-        "embedder.augment must be between 0 and 1": 0 <= embedder.augment <= 1,
-        "embedder.augment_snr must be two numbers, in order": embedder.augment_snr[0]
-        <= embedder.augment_snr[1],
-        "embedder.augment_speed must be at least 0 and below 0.5": 0 <= embedder.augment_speed < 0.5,
-    }
-    if run.best not in MEASURES:
-        near = difflib.get_close_matches(run.best, MEASURES, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(MEASURES)}."
-        raise RecipeError(f"Recipe {recipe.name}: run.best names no figure, '{run.best}'; {hint}")
-    for sentence, holds in checks.items():
-        if not holds:
-            raise RecipeError(f"Recipe {recipe.name}: {sentence}.")

@@ -53,18 +53,22 @@ class EmbedderStage:
         self.distortion = Distortion(voices, self.settings) if self.settings.augment else None
         self.data = voices.summary()
 
-        torch.manual_seed(seed)
         self.config = model_config(recipe.architecture, recipe.model)
-        self.embedder = self.processes.synchronous(build_embedder(self.config).to(device))
-        # The head is thrown away afterwards.
-        self.head = self.processes.synchronous(self._head(len(speakers)).to(device))
-        self.weights = [*self.embedder.parameters(), *self.head.parameters()]
+        self._build(len(speakers))
         self.optimiser = torch.optim.AdamW(
             self.weights,
             lr=self.settings.lr,
             betas=self.settings.betas,
             weight_decay=self.settings.weight_decay,
         )
+
+    def _build(self, speakers: int) -> None:
+        """The nets, on the device, and `weights`, all that is trained."""
+        torch.manual_seed(self.seed)
+        self.embedder = self.processes.synchronous(build_embedder(self.config).to(self.device))
+        # The head is thrown away afterwards.
+        self.head = self.processes.synchronous(self._head(speakers).to(self.device))
+        self.weights = [*self.embedder.parameters(), *self.head.parameters()]
 
     def _head(self, speakers: int) -> nn.Module:
         if self.settings.scale:
@@ -89,10 +93,8 @@ class EmbedderStage:
                 rng = rng.spawn(self.processes.size)[self.processes.rank]
             mel = self.distortion(mel, items[mine], labels.numpy(), rng)
         labels = labels.to(self.device)
+        self._set_rate(iteration)
         self.embedder.train()
-        done = iteration / self.iterations
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         with autocast(self.recipe.run.precision, self.device):
             e = self.embedder(mel)
         logits = self.head(e.float())
@@ -104,6 +106,11 @@ class EmbedderStage:
         self.optimiser.step()
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
         return {"cross_entropy": loss.detach(), "accuracy": accuracy}
+
+    def _set_rate(self, iteration: int) -> None:
+        done = min(iteration / self.iterations, 1.0)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.lr * 0.5 * (1 + math.cos(math.pi * done))
 
     def state(self) -> dict:
         return {

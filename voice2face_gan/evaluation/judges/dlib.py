@@ -2,20 +2,21 @@
 
 King, "High quality face recognition with deep metric learning", blog.dlib.net, February 2017. Two faces of
 one person lie within 0.6 (Euclidean) as dlib recommends. Each face is found by HOG, laid upright by its five
-landmarks and cut to 150x150 pixels (`hog.find`, `dlib.get_face_chip`), as dlib's own examples do.
+landmarks and cut to 150x150 pixels (`hog.find`, `dlib.get_face_chip`), as dlib's own examples do. Its network
+is computed by PyTorch (models/dlib_resnet.py), for dlib's own convolutions take 0.13 s a face.
 """
 
 import hashlib
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from voice2face_gan.evaluation.judges import hog
 from voice2face_gan.evaluation.judges.base import Reading
+from voice2face_gan.models.dlib_resnet import DIMENSIONS, SIDE, DlibResnet
 
-DIMENSIONS = 128
-_CHIP = 150  # pixels: what the network was trained on
 _BATCH = 32
 
 _ABOUT = {
@@ -29,6 +30,7 @@ class DlibJudge:
 
     Raises:
         MetricError: the extra `faces` is not installed.
+        CheckpointError: its file of weights is damaged.
     """
 
     def __init__(self):
@@ -36,8 +38,9 @@ class DlibJudge:
         path = models.face_recognition_model_location()
         self.name = f"dlib-resnet-{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]}"
         self.about = dict(_ABOUT)
-        self._embed = self._dlib.face_recognition_model_v1(path)
+        self._net = DlibResnet().load_dat(path)
 
+    @torch.inference_mode()
     def read(self, faces: Tensor) -> Reading:
         """`found` is where HOG found a face; the others are read in the template's box."""
         boxes, found = hog.find(faces)
@@ -45,9 +48,10 @@ class DlibJudge:
         for start in range(0, len(faces), _BATCH):
             some = slice(start, start + _BATCH)
             chips = [
-                self._dlib.get_face_chip(picture, shape, size=_CHIP)
+                self._dlib.get_face_chip(picture, shape, size=SIDE)
                 for picture, shape in hog.shapes(faces[some], boxes[some], points=5)
             ]
-            parts.append(np.array(self._embed.compute_face_descriptor(chips), dtype=np.float32))
+            pixels = torch.from_numpy(np.stack(chips)).permute(0, 3, 1, 2)  # (B, 3, 150, 150) in 0-255
+            parts.append(self._net(pixels.float())[0].numpy())
         embedding = np.concatenate(parts) if parts else np.empty((0, DIMENSIONS), dtype=np.float32)
         return Reading(embedding, None, None, found)

@@ -31,6 +31,7 @@ from voice2face_gan.evaluation.record import (
 )
 from voice2face_gan.evaluation.registry import METRICS, Options
 from voice2face_gan.faces.pixels import to_picture
+from voice2face_gan.models.checkpoint import SHIPPED
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.resources import resource
 
@@ -158,7 +159,7 @@ def gather_runs(
     # Twice the same checkpoint, in whatever spelling, is one column.
     models = {}
     for name in wanted.runs:
-        model = VoiceToFace.from_pretrained(name, wanted.device)
+        model = VoiceToFace.from_pretrained(name, wanted.device, wanted.options.strength)
         model.spread = wanted.options.spread
         models.setdefault(model.checkpoint.folder.resolve(), model)
     models = list(models.values())
@@ -174,7 +175,7 @@ def gather_runs(
 
 def data_of(model: VoiceToFace) -> str | None:
     """What a model was trained on, as --data names it; None where nothing says so."""
-    if _is_shipped(model):
+    if model.checkpoint.folder.resolve() == resource("assets", "builtin").resolve():
         return "builtin"
     try:
         run = run_of(model.checkpoint.folder)
@@ -184,8 +185,8 @@ def data_of(model: VoiceToFace) -> str | None:
 
 
 def _is_shipped(model: VoiceToFace) -> bool:
-    """Whether it is the checkpoint that comes with the package; a folder may be called "default" too."""
-    return model.checkpoint.folder.resolve() == resource("assets", "default").resolve()
+    """Whether it is a checkpoint that comes with the package; a folder may be called "default" too."""
+    return model.checkpoint.folder.resolve() in [resource("assets", name).resolve() for name in SHIPPED]
 
 
 def _data_for(model: VoiceToFace, wanted: Wanted) -> str:
@@ -212,7 +213,7 @@ def _open(name: str, open_data) -> DataCard:
 def _labels(places: list[Path], models: list[VoiceToFace]) -> list[str]:
     """A name for each run: its folder's, or owner/name on the hub; with the checkpoint's, then a number,
     where two would be equal."""
-    named = [m.name == "default" or "/" in m.name for m in models]
+    named = [m.name in SHIPPED or "/" in m.name for m in models]
     first = [m.name if own else p.resolve().name for p, m, own in zip(places, models, named, strict=True)]
     second = [
         f"{n}/{m.name}" if first.count(n) > 1 and n != m.name else n

@@ -1,0 +1,265 @@
+"""Makes the default weights: prepares the data, trains, chooses the strength, measures, writes the checkpoint.
+
+    python experiments/default_model.py --data ../shared/data --work /work/default --out assets/default
+
+One call does it all, and does again only what is not done yet in --work: it may be stopped and called again as
+often as it takes (about 2.5 hours of two cores; with --device cuda and a wider [model] minutes). Steps:
+
+1. prepare   paired/voxceleb, paired/avspeech, voices (speech kept), faces/utkface -> stores
+2. space     v2f-gan face-space on the three stores with faces
+3. hearing   v2f-gan train-embedder --recipe hearing: voice -> e
+4. faces     v2f-gan train --recipe faces: e, z -> face
+5. compose   both nets, the reading of gender, the warnings, the strength that validation people choose
+6. measure   on test people, whom nothing was fitted or chosen on -> report.json, sheet.png
+
+Test people are a fixed fifth of the identities (`split` of the stores, seeded).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+CLI = [sys.executable, "-m", "voice2face_gan"]
+PAIRED = ("voxceleb", "avspeech")
+STRENGTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0)
+LICENCE = "research only, non-commercial (see MODEL_CARD.md)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with paired/, voices/ and faces/")
+    parser.add_argument("--work", type=Path, required=True, help="stores, runs and results go there")
+    parser.add_argument("--out", type=Path, required=True, help="the checkpoint's folder")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--set", action="append", default=[], help="override of the recipe faces")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    stores = prepare(options.data, options.work)
+    space = fit_space(stores, options.work)
+    hearing = train_hearing(stores, space, options)
+    faces = train_faces(stores, space, hearing, options)
+    composed = compose(hearing, faces, stores, options.work / "composed")
+    report = measure(composed, stores, options.work)
+    publish(composed, report, options.out)
+
+
+def prepare(data: Path, work: Path) -> dict[str, Path]:
+    """The stores by name; those that are there are kept."""
+    stores = {name: work / f"{name}.store" for name in (*PAIRED, "voices", "utkface")}
+    sources = {name: ["paired", data / "paired" / name, "--keep-speech"] for name in PAIRED}
+    sources["voices"] = ["voices", data / "voices", "--keep-speech"]
+    sources["utkface"] = ["faces", data / "faces" / "utkface"]
+    for name, store in stores.items():
+        if not (store / "store.json").is_file():
+            run("prepare", *sources[name], "-o", store)
+    return stores
+
+
+def fit_space(stores: dict[str, Path], work: Path) -> Path:
+    space = work / "space"
+    if not (space / "space.json").is_file():
+        run("face-space", stores["utkface"], *(stores[name] for name in PAIRED), "-o", space)
+    return space
+
+
+def train_hearing(stores, space: Path, options) -> Path:
+    data = ",".join(str(stores[name]) for name in (*PAIRED, "voices"))
+    new = ["--recipe", "hearing", "--data", data, "--set", f'embedder.space="{space}"']
+    return trained("train-embedder", options.work / "hearing", new, options.device) / "embedder"
+
+
+def train_faces(stores, space: Path, hearing: Path, options) -> Path:
+    data = ",".join(str(stores[name]) for name in ("utkface", *PAIRED))
+    new = ["--recipe", "faces", "--data", data, "--embedder", hearing, "--set", f'modern.space="{space}"']
+    new += [part for text in options.set for part in ("--set", text)]
+    return trained("train", options.work / "faces", new, options.device)
+
+
+def trained(command: str, root: Path, new: list, device: str) -> Path:
+    """The finished run below a folder: begun, or gone on with."""
+    runs = sorted(root.glob("0*")) if root.is_dir() else []
+    settings = ["--resume", runs[-1]] if runs else new
+    done = json.loads(run(command, *settings, "--out", root, "--device", device, "--json"))
+    if not done["finished"]:
+        raise SystemExit(f"{command} stopped at iteration {done['iteration']}; call this again to go on.")
+    return Path(done["run"])
+
+
+def run(command: str, *arguments) -> str:
+    """Output of one of the package's commands; ends here if it fails."""
+    line = [*CLI, command, *map(str, arguments)]
+    print("$", *line[2:], flush=True)
+    done = subprocess.run(line, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{command} failed.")
+    return done.stdout
+
+
+def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
+    """One checkpoint of both nets: half precision, with the strength that validation people choose."""
+    from voice2face_gan.audio.features import FeatureSettings
+    from voice2face_gan.audio.vad import VadSettings
+    from voice2face_gan.data.sources import open_source
+    from voice2face_gan.models.checkpoint import load_checkpoint
+    from voice2face_gan.training.alarms import fit_alarms
+    from voice2face_gan.training.probe import gender_probe
+
+    ears, painter = load_checkpoint(hearing, need_generator=False), load_checkpoint(faces)
+    limit = tuple(round(float(x), 3) for x in largest(stores))
+    config = replace(painter.model, residual=ears.model.residual, strength=1.0, limit=limit)
+    paired = open_source(",".join(str(stores[name]) for name in PAIRED))
+    cpu = torch.device("cpu")
+    probe = gender_probe(paired.of_split("train"), ears.embedder, config, cpu)
+    voices = open_source(",".join(str(stores[name]) for name in (*PAIRED, "voices")))
+    alarms = fit_alarms(
+        ears.embedder,
+        FeatureSettings.from_dict(ears.features),
+        voices.of_split("train"),
+        VadSettings(**ears.vad),
+    )
+    info = {
+        "recipe": painter.info["recipe"],
+        "embedder_recipe": ears.info["recipe"],
+        "hearing": ears.info["hearing"],
+        "iterations": {"embedder": ears.info["iteration"], "gan": painter.info["iteration"]},
+        "gender": "all",
+        "data": {"generator": painter.info["data"], "embedder": ears.info["data"]},
+        "licence": LICENCE,
+    }
+    checkpoint = replace(
+        ears, model=config, generator=painter.generator, gender_probe=probe, probes=alarms, info=info
+    )
+    checkpoint.save(folder, half=True)
+    chosen, tried = choose_strength(folder, paired.of_split("val"))
+    checkpoint.model = replace(config, strength=chosen)
+    checkpoint.info["strength_chosen_on"] = {"people": "validation", "tried": tried}
+    return checkpoint.save(folder, half=True)
+
+
+def largest(stores) -> np.ndarray:
+    """How large each element of e is for all but one in twenty of the training faces."""
+    from voice2face_gan.data.face_embedding import read_face_embedding
+    from voice2face_gan.data.sources import open_source
+
+    faces = open_source(",".join(str(stores[name]) for name in ("utkface", *PAIRED))).of_split("train")
+    faces = faces.select(faces.has_face)
+    return np.quantile(np.abs(read_face_embedding(faces)[0][faces.face_index]), 0.95, axis=0)
+
+
+def choose_strength(folder: Path, people) -> tuple[float, dict]:
+    """The strength with the greatest U + G of pictures on validation people; less where two are within a point."""
+    tried = {}
+    for strength in STRENGTHS:
+        _, figures = judged(folder, people, "val", "dlib", ("matching",), strength)
+        tried[strength] = round(sum(figures["matching"][k].value for k in ("U", "G")), 2)
+    best = max(tried.values())
+    return next(s for s in STRENGTHS if tried[s] >= best - 1), {str(k): v for k, v in tried.items()}
+
+
+def judged(
+    folder: Path, store, split: str, judge: str, metrics, strength: float | None = None, spread: float = 0.0
+):
+    """The case of a checkpoint's plain answers to the voices of a store, and its figures."""
+    from voice2face_gan.evaluation import compute
+    from voice2face_gan.evaluation.judges import open_judge
+    from voice2face_gan.evaluation.protocol import generate_case
+    from voice2face_gan.evaluation.registry import Options
+    from voice2face_gan.pipeline import VoiceToFace
+
+    model = VoiceToFace.from_pretrained(folder, strength=strength)
+    model.spread = spread
+    case = generate_case(model, store, split, "all", open_judge(judge))
+    options = Options(spread=spread)
+    return case, {name: compute(name, case, options) for name in metrics}
+
+
+def measure(folder: Path, stores, work: Path) -> dict:
+    """Everything on test people, told apart by data set; also by a judge that no training used."""
+    from voice2face_gan.data.sources import open_source
+    from voice2face_gan.evaluation.case import sheet
+
+    report: dict = {"checkpoint": str(folder), "test": {}}
+    # With the faces without voices, for `memory` looks for the nearest of all training faces.
+    both = ",".join(str(stores[name]) for name in (*PAIRED, "utkface"))
+    sources = {"both": both, **{name: str(stores[name]) for name in PAIRED}}
+    for name, source in sources.items():
+        report["test"][name] = {}
+        for judge, metrics in (
+            ("dlib", ("matching", "retrieval", "detection", "memory")),
+            ("trunk", ("gender", "age", "matching", "diversity")),
+        ):
+            case, figures = judged(folder, open_source(source), "test", judge, metrics)
+            report["test"][name][judge] = {
+                metric: {k: f.to_dict() for k, f in values.items()} for metric, values in figures.items()
+            }
+            if name == "both" and judge == "dlib":
+                sheet(case, people=32).save(work / "sheet.png")
+    report["distance"] = distances(folder, stores)
+    (work / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(brief(report), indent=2))
+    return report
+
+
+def distances(folder: Path, stores, count: int = 1500) -> dict:
+    """Stand-ins of FID: `count` faces of held-out voices, several variants each, against as many held-out faces of
+    UTKFace, and these against as many others of them."""
+    from voice2face_gan.data.sources import open_source
+    from voice2face_gan.data.sampling import VoiceBank
+    from voice2face_gan.evaluation.features import open_feature
+    from voice2face_gan.evaluation.fid import frechet_distance
+    from voice2face_gan.evaluation.registry import Options
+    from voice2face_gan.pipeline import VoiceToFace
+
+    model = VoiceToFace.from_pretrained(folder)
+    heard = open_source(",".join(str(stores[name]) for name in PAIRED)).of_split("test")
+    heard = heard.select(heard.has_voice)
+    bank = VoiceBank(heard, np.zeros(len(heard), dtype=np.int64))
+    e = torch.stack([model.embed(bank.whole(i)) for i in range(len(heard))])
+    each = -(-count // len(e))
+    residual = torch.randn((each, *e.shape), generator=torch.Generator().manual_seed(0))
+    e = (e + 0.5 * torch.tensor(model.config.residual) * residual).flatten(0, 1)[:count]
+    made = model.decode(e, model.noise(count, seed=1))
+    held = open_source(str(stores["utkface"])).of_split("test")
+    order = np.random.default_rng(0).permutation(held.face_index)
+    real, others = (
+        torch.from_numpy(held.faces[np.sort(part)])
+        for part in (order[: len(order) // 2], order[len(order) // 2 :])
+    )
+    result = {"pictures": min(count, len(real), len(others))}
+    n = result["pictures"]
+    for name in ("trunk", "dlib"):
+        feature = open_feature(name, Options(feature=name))
+        a, b, c = (feature.extract(x[:n]) for x in (made, real, others))
+        result[f"fid_{name}"] = round(frechet_distance(a, b), 3)
+        result[f"floor_{name}"] = round(frechet_distance(b, c), 3)
+    return result
+
+
+def brief(report: dict) -> dict:
+    """The figures in a few lines."""
+    short: dict = {}
+    for name, judges in report["test"].items():
+        for judge, metrics in judges.items():
+            for metric, figures in metrics.items():
+                for figure, value in figures.items():
+                    if ", " not in figure:
+                        short[f"{name} {judge} {metric} {figure}"] = round(value["value"], 3)
+    return {**short, **report["distance"]}
+
+
+def publish(composed: Path, report: dict, out: Path) -> None:
+    from voice2face_gan.models.checkpoint import load_checkpoint
+
+    load_checkpoint(composed).save(out, half=True)
+    (out / "measured.json").write_text(json.dumps(brief(report), indent=2) + "\n")
+    print(f"{out}: written.")
+
+
+if __name__ == "__main__":
+    main()

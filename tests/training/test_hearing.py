@@ -1,0 +1,337 @@
+"""An embedder of e: the line from the teacher to faces, who is left out, and the distillation."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from voice2face_gan.audio.features import FeatureSettings, log_mel, log_mels, normalise
+from voice2face_gan.data.face_embedding import write_face_embedding
+from voice2face_gan.data.records import Record
+from voice2face_gan.data.speech import SpeechBank
+from voice2face_gan.data.store import Store, to_int16
+from voice2face_gan.data.store_writer import StoreWriter
+from voice2face_gan.errors import CheckpointError, DataError
+from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.face_space import AGE, COMPONENTS, SEX, SIZE, FaceSpace
+from voice2face_gan.models.registry import build_embedder, model_config
+from voice2face_gan.training.embedder import new_settings, train_embedder
+from voice2face_gan.training.hearing import HearingStage, Line, _ridge, folded, teach
+from voice2face_gan.training.recipe import load_recipe
+from voice2face_gan.training.run import Run
+from voice2face_gan.training.teacher import DIMENSIONS, Teacher
+
+CPU = torch.device("cpu")
+PEOPLE = 21
+
+
+@pytest.fixture(scope="module")
+def space(space_folder):
+    return FaceSpace.load(space_folder)
+
+
+# The line
+
+
+@pytest.fixture
+def pairs(tmp_path, space):
+    """Function (person of each clip, e) -> a store of such records, with a voice and a read face each."""
+
+    def make(who, e: torch.Tensor, name: str = "") -> Store:
+        with StoreWriter(tmp_path / "pairs", {"n_mels": 2, "hop_ms": 10}, side=4) as writer:
+            for i, person in enumerate(who):
+                face = np.full((4, 4, 3), i % 251, dtype=np.uint8)
+                writer.add(Record(f"{i}", f"p{person}"), np.zeros((2, 3), np.float32), face)
+            writer.finish()
+        store = Store(tmp_path / "pairs")
+        write_face_embedding(store, e.numpy(), name or space.name)
+        return store
+
+    return make
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_line_that_is_there_is_found(pairs, space):
+    """t holds eight causes in 256 numbers, e is linear in them and in nothing else."""
+    causes = normal(300, 8)
+    t = 0.5 + causes @ normal(8, DIMENSIONS, seed=1)
+    e = 0.2 + causes @ normal(8, SIZE, seed=2) / 3
+    line = Line.fit(pairs(range(300), e), t, space)
+    found = (t - line.mean) @ line.weights + line.offset
+    # The ridge, 0.3 of the mean variance of 256 numbers, takes a hundredth of that of eight causes.
+    assert (found - e).norm() < 0.05 * (e - e.mean(0)).norm()
+    new = normal(50, 8, seed=3)
+    wanted = 0.2 + new @ normal(8, SIZE, seed=2) / 3
+    given = (0.5 + new @ normal(8, DIMENSIONS, seed=1) - line.mean) @ line.weights + line.offset
+    assert (given - wanted).norm() < 0.05 * (wanted - 0.2).norm()
+    assert torch.isfinite(line.residual).all() and line.residual.max() < 0.1
+    assert line.about["pairs"] == line.about["people"] == 300 and line.about["space"] == space.name
+
+
+def test_the_residual_is_what_the_voice_leaves_open(pairs, space):
+    """Element k is r_k of a cause in t and sqrt(1 - r_k^2) of its own noise: its residual is the latter."""
+    causes = normal(800, 8)
+    r = torch.linspace(0, 0.95, SIZE)
+    e = r * causes[:, torch.arange(SIZE) % 8] + (1 - r**2).sqrt() * normal(800, SIZE, seed=2)
+    line = Line.fit(pairs(range(800), e), causes @ normal(8, DIMENSIONS, seed=1), space)
+    assert ((1 - line.residual**2).sqrt() - r)[r > 0.2].abs().max() < 0.12
+    assert line.residual[r < 0.1].min() > 0.95 and ((line.residual >= 0) & (line.residual <= 1)).all()
+    assert line.about["r_sex"] == pytest.approx(float(r[SEX]), abs=0.05)
+    assert line.about["r_age"] == pytest.approx(float(r[AGE]), abs=0.05)
+
+
+def test_nobody_is_predicted_from_other_clips_of_himself(pairs, space):
+    """t says who speaks and nothing else: were clips left out and not people, e would be known by heart."""
+    who = np.arange(50).repeat(6)
+    t = normal(50, DIMENSIONS)[who] + 0.05 * normal(300, DIMENSIONS, seed=1)
+    e = normal(50, SIZE, seed=2)[who]
+    line = Line.fit(pairs(who, e), t, space)
+    assert line.residual[:COMPONENTS].mean() > 0.95 and line.about["people"] == 50
+    by_clip = Line.fit(pairs(range(300), e), t, space)  # each clip a person of its own
+    assert by_clip.residual.mean() < 0.5
+
+
+def test_somebody_with_many_clips_counts_less_than_with_as_many_weights():
+    """A weight of two is a clip twice; without a ridge it is least squares."""
+    x, y = normal(40, 3).double(), normal(40, 2, seed=1).double()
+    weight = torch.ones(40).double()
+    weight[:5] = 2
+    once = _ridge(x, y, weight, 0.5)
+    twice = _ridge(torch.cat([x, x[:5]]), torch.cat([y, y[:5]]), torch.ones(45).double(), 0.5)
+    for a, b in zip(once, twice, strict=True):
+        torch.testing.assert_close(a, b)
+    mean, slope, offset = _ridge(x, y, torch.ones(40).double(), 0.0)
+    plain = torch.linalg.lstsq(torch.cat([x, torch.ones(40, 1).double()], dim=1), y).solution
+    torch.testing.assert_close(slope, plain[:3])
+    torch.testing.assert_close(offset - mean @ slope, plain[3])
+
+
+def test_clips_are_weighted_by_the_root_of_their_number(pairs, space):
+    """Two kinds of people, one with nine clips each: the mean lies where weights of 1 and 9 / 3 lay it."""
+    who = [*range(20), *np.arange(20, 40).repeat(9)]
+    kind = torch.tensor([0.0] * 20 + [1.0] * 180)
+    t = kind[:, None] + 0.01 * normal(200, DIMENSIONS)
+    e = kind[:, None] * 4 + 0.01 * normal(200, SIZE, seed=1)
+    line = Line.fit(pairs(who, e), t, space)
+    assert line.mean.mean() == pytest.approx(0.75, abs=0.01)
+    assert line.offset.mean() == pytest.approx(3.0, abs=0.02)
+
+
+def test_pairs_that_are_none_are_refused(pairs, space):
+    with pytest.raises(DataError, match="read by another-space, not by face-space-"):
+        Line.fit(pairs(range(30), torch.zeros(30, SIZE), "another-space"), normal(30, DIMENSIONS), space)
+    with pytest.raises(DataError, match="19 people with both voices and faces are too few; 20"):
+        Line.fit(pairs(np.arange(38) // 2, torch.zeros(38, SIZE)), normal(38, DIMENSIONS), space)
+
+
+# Folding
+
+
+def test_the_line_is_multiplied_into_the_last_convolution():
+    torch.manual_seed(0)
+    settings = {"normalise": False, "voice_channels": (8, 8, 8, 8)}
+    wide = build_embedder(model_config("modern", {**settings, "embedding": DIMENSIONS}))
+    narrow = build_embedder(model_config("modern", settings)).eval()
+    wide(torch.randn(8, 64, 90))  # its normalisation has seen something
+    wide.eval()
+    weights = torch.randn(DIMENSIONS, SIZE) / 16
+    line = Line(torch.randn(DIMENSIONS), weights, torch.randn(SIZE), torch.ones(SIZE), {})
+    narrow.load_state_dict(folded(wide.state_dict(), line))
+    for frames in (1, 33, 200):
+        mel = torch.randn(3, 64, frames)
+        with torch.no_grad():
+            wanted = (wide(mel) - line.mean) @ line.weights + line.offset
+            torch.testing.assert_close(narrow(mel), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_line_of_other_units_is_the_same_line():
+    line = Line(
+        normal(DIMENSIONS), normal(DIMENSIONS, SIZE, seed=1), normal(SIZE, seed=2), torch.ones(SIZE), {}
+    )
+    middle, unit, t = normal(DIMENSIONS, seed=3), torch.tensor(0.02), normal(5, DIMENSIONS, seed=4)
+    other = line.of_units(middle, unit)
+    given = ((t - middle) / unit - other.mean) @ other.weights + other.offset
+    torch.testing.assert_close(given, (t - line.mean) @ line.weights + line.offset, atol=1e-3, rtol=1e-4)
+
+
+# Teaching
+
+
+def buzz(person: int, seconds: float = 2.0) -> np.ndarray:
+    """Sixteen tones that swell and fade five times a second; which of them do so together is the person's."""
+    time = np.arange(round(16_000 * seconds)) / 16_000
+    signs = np.random.default_rng(person).choice([-1, 1], 16)
+    tones = [
+        (1 + 0.9 * sign * np.sin(2 * np.pi * 5 * time)) * np.sin(2 * np.pi * hertz * time)
+        for sign, hertz in zip(signs, np.geomspace(150, 6000, 16), strict=True)
+    ]
+    noise = 0.01 * np.random.default_rng(person).standard_normal(len(time))
+    return (0.03 * sum(tones) + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory, space):
+    """People of one clip each, with their speech, and faces read into the space."""
+    features, folder = FeatureSettings(), tmp_path_factory.mktemp("spoken") / "spoken.store"
+    random = np.random.default_rng(0)
+    with StoreWriter(folder, features.to_dict(), source={"layout": "test"}, keep_speech=True) as writer:
+        for i in range(PEOPLE):
+            wave = buzz(i)
+            mel = normalise(log_mel(torch.from_numpy(wave), features)).numpy()
+            face = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            record = Record(f"{i}", f"p{i:02d}", gender=("female", "male")[i % 2], split="train")
+            writer.add(record, mel, face, to_int16(wave))
+        writer.finish()
+    store = Store(folder)
+    write_face_embedding(store, random.standard_normal((PEOPLE, SIZE)), space.name)
+    return store
+
+
+@pytest.fixture(scope="module")
+def recipe(space_folder, teacher_file):
+    """Function (*overrides) -> the recipe `hearing` with small nets."""
+
+    def make(*overrides: str):
+        small = (
+            "model.voice_channels=[16,16,16,16]",
+            "embedder.batch=8",
+            "embedder.crop_frames=[60,80]",
+            "embedder.iterations=40",
+            "embedder.lr=1e-2",
+            "embedder.augment=0.25",
+            "embedder.speeds=[1.0]",
+            "run.precision='fp32'",
+            "run.tensorboard='off'",
+            f"embedder.space={json.dumps(str(space_folder))}",
+            f"embedder.teacher={json.dumps(str(teacher_file))}",
+        )
+        return load_recipe("hearing", (*small, *overrides))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def make_hearing(spoken, recipe):
+    def make(*overrides: str, store: Store = spoken) -> HearingStage:
+        return HearingStage(store, recipe(*overrides), 0, CPU)
+
+    return make
+
+
+class Tones:
+    """Speech of one pure tone each, in place of a SpeechBank."""
+
+    def __init__(self, *hertz: float):
+        time = torch.arange(52_000) / 16_000
+        self.waves = [0.3 * torch.sin(2 * torch.pi * f * time) for f in hertz]
+        self.whole = self.waves.__getitem__
+
+    def __len__(self) -> int:
+        return len(self.waves)
+
+
+def test_the_teacher_hears_each_clip_at_each_speed(spoken, teacher_file):
+    """Played 1.25 times as fast a tone of 400 Hz is one of 500, played at 0.8 one of 320."""
+    teacher = Teacher(teacher_file)
+    told = teach(teacher, Tones(400, 500, 320), (0.8, 1.0, 1.25))
+    assert told.shape == (3, 3, DIMENSIONS) and not told.requires_grad
+    for speed, same in ((1.25, 1), (0.8, 2)):
+        heard = told[0, (0.8, 1.0, 1.25).index(speed)]
+        apart = (heard - told[:, 1]).norm(dim=1)
+        assert apart[same] < 0.2 * apart[0]
+    speech = SpeechBank(spoken.select(spoken.identity == "p03"))
+    torch.testing.assert_close(teach(teacher, speech, (1.0,))[0, 0], teacher(speech.whole(0)))
+
+
+def test_it_learns_what_the_teacher_says(make_hearing):
+    """Losses are shares of the variance, so an embedder that says the mean, as at first, misses all of it."""
+    wide = "model.voice_channels=[32,32,32,32]"
+    stage = make_hearing("embedder.augment=1e-9", f"embedder.batch={PEOPLE}", wide)
+    assert stage.told.shape == (PEOPLE, 1, DIMENSIONS) and stage.embedder.model[-1].out_channels == DIMENSIONS
+    losses = [stage.step(i) for i in range(24)]  # each a pass over all
+    for name in ("t_missed", "e_missed"):
+        assert float(losses[0][name]) == pytest.approx(1, abs=0.15) and float(losses[-1][name]) < 0.4, name
+
+
+def test_the_losses_are_shares_of_the_variance(make_hearing):
+    """Of an embedder that always says the mean: over all clips and speeds the losses' means are one."""
+    stage = make_hearing("embedder.speeds=[0.9,1.0,1.1]", "embedder.batch=21", "embedder.lr=1e-9")
+    assert stage.told.shape == (PEOPLE, 3, DIMENSIONS)
+    last = stage.embedder.model[-1]
+    torch.nn.init.zeros_(last.weight), torch.nn.init.zeros_(last.bias)
+    losses = [stage.step(i) for i in range(3)]  # a pass over the 63
+    for name in ("t_missed", "e_missed"):
+        mean = sum(float(x[name]) for x in losses) / 3
+        assert mean == pytest.approx(62 / 63, rel=1e-3), name  # the variance is that of a sample
+
+
+def test_what_it_hears_is_speech_of_the_right_speed(make_hearing):
+    """Undistorted crops of the same speech, read at 0.8, 1 and 1.25 times the pace."""
+    stage = make_hearing("embedder.augment=1e-9", "embedder.speeds=[0.8,1.0,1.25]")
+    clips, speeds = np.array([5, 6, 7]), np.array([0.8, 1.0, 1.25])
+    mel = stage._hear(clips, speeds, 60, np.random.default_rng(0))
+    assert mel.shape == (3, 64, 60)
+    features, samples = stage.distortion.features, stage.distortion._samples(60)
+    more = stage.distortion.of_signals.samples_needed(samples)
+    raw = stage.distortion.speech.crops(clips, int(np.ceil(more * 1.25)) + 64, np.random.default_rng(0))
+    for row, speed in enumerate(speeds):
+        wave = np.interp(np.arange(samples) * speed, np.arange(raw.shape[1]), raw[row].numpy())
+        wanted = log_mels(torch.from_numpy(wave).float()[None], features)[0]
+        low = slice(0, 40)  # what lies between samples is guessed badly for high tones
+        alike = torch.corrcoef(torch.stack([mel[row, low].flatten(), wanted[low].flatten()]))[0, 1]
+        assert alike > (0.999 if speed == 1 else 0.9), speed
+
+
+def test_its_checkpoint_gives_e(make_hearing, tmp_path, space):
+    stage = make_hearing()
+    for i in range(3):
+        stage.step(i)
+    kept = load_checkpoint(stage.checkpoint(3).save(tmp_path / "e"), need_generator=False)
+    assert kept.model.embedding == SIZE == len(kept.model.residual) and not kept.model.normalise
+    torch.testing.assert_close(torch.tensor(kept.model.residual), stage.line.residual, atol=1e-4, rtol=0)
+    assert kept.info["hearing"]["space"] == space.name and kept.info["hearing"]["people"] == PEOPLE
+    mel = torch.randn(4, 64, 100)
+    with torch.no_grad():
+        t = stage.embedder.eval()(mel) * stage.unit + stage.middle
+        e = (t - stage.line.mean) @ stage.line.weights + stage.line.offset
+        torch.testing.assert_close(kept.embedder.eval()(mel), e, atol=1e-5, rtol=1e-4)
+
+
+def test_a_resumed_stage_is_the_same_stage(make_hearing):
+    stage, other = make_hearing(), make_hearing()
+    stage.step(0)
+    other.load(copy.deepcopy(stage.state()))
+    a, b = stage.step(1), other.step(1)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    weights = [torch.cat([p.detach().flatten() for p in s.embedder.parameters()]) for s in (stage, other)]
+    assert torch.equal(*weights)
+
+
+def test_what_it_cannot_learn_from_is_said(make_hearing, recipe, spoken, store, space_folder, tmp_path):
+    with pytest.raises(DataError, match="--keep-speech"):
+        make_hearing(store=store.of_split("train"))
+    half = spoken.select(np.ones(PEOPLE, dtype=bool))
+    half.speech_offset = np.where(np.arange(PEOPLE) < 3, -1, half.speech_offset)
+    with pytest.raises(DataError, match="of all its voices"):
+        make_hearing(store=half)
+    slow = spoken.select(np.ones(PEOPLE, dtype=bool))
+    slow.about = {**spoken.about, "features": {**spoken.about["features"], "sample_rate": 24_000}}
+    with pytest.raises(DataError, match="at 24000 Hz, the teacher hears 16000"):
+        make_hearing(store=slow)
+    with pytest.raises(CheckpointError, match="no usable face space"):
+        make_hearing(f"embedder.space={json.dumps(str(tmp_path))}")
+    with pytest.raises(CheckpointError, match="Resemblyzer's speaker encoder"):
+        make_hearing(f"embedder.teacher={json.dumps(str(space_folder / 'space.json'))}")
+
+
+def test_a_run_of_it_ends_in_an_embedder_of_e(spoken, recipe, tmp_path):
+    settings = new_settings(str(spoken.folder), "all", 0, None)
+    run = Run.create(tmp_path / "runs", recipe("embedder.iterations=2", "run.best=eer"), settings)
+    outcome = train_embedder(run, spoken, CPU)
+    assert outcome.finished and set(outcome.losses) == {"t_missed", "e_missed"}
+    assert len(load_checkpoint(run.embedder_folder, need_generator=False).model.residual) == SIZE

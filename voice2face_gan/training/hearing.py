@@ -1,0 +1,261 @@
+"""A voice embedder that gives the e of a face space: what a voice tells of its speaker's face.
+
+Pairs of voices and faces are few, voices alone are more, and a public speaker encoder has heard thousands of
+people. So the embedder learns in two parts:
+
+1. From the teacher's embedding t of clean, whole speech to e: ridge regression on the people with both,
+   clips weighted by one over the root of their person's number. It is linear: e = (t - mean) W + offset.
+2. From log-mels to t: the embedder, with 256 outputs, hears distorted crops and is asked for the teacher's t
+   of the clean whole. Speech played slower or faster is somebody else's, of whom the teacher is asked anew.
+
+At the end a line is fitted anew to what the embedder says of the same people, and multiplied into its last
+convolution: the embedder then gives e. How much of each element is
+predicted of unheard people, R2, is found by cross-validation over identities and kept as sqrt(1 - R2), the
+residual.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from voice2face_gan.audio.distort import change_speed
+from voice2face_gan.audio.features import log_mels
+from voice2face_gan.data.face_embedding import read_face_embedding
+from voice2face_gan.data.sampling import EpochSampler, generator
+from voice2face_gan.data.speech import SpeechBank
+from voice2face_gan.data.store import Store
+from voice2face_gan.device import autocast
+from voice2face_gan.errors import DataError
+from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.face_space import SIZE, FaceSpace
+from voice2face_gan.models.registry import build_embedder
+from voice2face_gan.training.parallel import Alone
+from voice2face_gan.training.recipe import Recipe
+from voice2face_gan.training.speaker import EmbedderStage
+from voice2face_gan.training.teacher import DIMENSIONS, SAMPLE_RATE, Teacher
+
+_FOLDS = 5
+_RIDGES = (0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the mean variance of t's elements
+_FEW = 20  # people with both, below which nothing is fitted
+
+
+class HearingStage(EmbedderStage):
+    """Distillation of a teacher into an embedder of e; arguments as in EmbedderStage.
+
+    Raises:
+        DataError: the store keeps no speech of the teacher's sampling rate, or too few people have both
+            voices and faces, or these were not read into the space.
+        CheckpointError: the space or the teacher is missing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        processes: Alone | None = None,
+    ):
+        super().__init__(store, recipe, seed, device, processes)
+        voices = store.select(store.has_voice)
+        if self.distortion is None or not self.distortion.speech.kept.all():
+            raise DataError(
+                f"{store.folder}: a teacher hears speech, which the store does not keep of all its voices "
+                "(or embedder.augment is 0); prepare it again with --keep-speech."
+            )
+        if self.distortion.features.sample_rate != SAMPLE_RATE:
+            raise DataError(
+                f"{store.folder}: its speech is at {self.distortion.features.sample_rate} Hz, the teacher "
+                f"hears {SAMPLE_RATE}; prepare it again with that rate."
+            )
+        self.voices, self.space = voices, FaceSpace.load(recipe.embedder.space)
+        teacher = Teacher(recipe.embedder.teacher or None)
+        self.told = teach(teacher, self.distortion.speech, recipe.embedder.speeds).to(device)
+        self.line = Line.fit(voices, self.told[:, len(recipe.embedder.speeds) // 2].cpu(), self.space)
+        # The embedder gives t in units of its own: t is small, and Adam's first steps would else be hundreds
+        # of times its size.
+        self.middle = self.told.mean(dim=(0, 1))
+        self.unit = ((self.told - self.middle).square().mean()).sqrt()
+        self.directions = self.line.weights.to(device) * self.unit
+        wanted = ((self.told - self.middle) / self.unit).flatten(0, 1)
+        self.spread = _variance(wanted), _variance(wanted @ self.directions)
+        self.pairs = EpochSampler(len(self.told) * self.told.shape[1], seed, "voices")
+
+    def _build(self, speakers: int) -> None:
+        torch.manual_seed(self.seed)
+        self.wide = replace(self.config, embedding=DIMENSIONS, residual=())
+        self.embedder = self.processes.synchronous(build_embedder(self.wide).to(self.device))
+        self.head = nn.Identity()
+        self.weights = list(self.embedder.parameters())
+
+    def step(self, iteration: int) -> dict[str, Tensor]:
+        """One update; the losses are shares of the variance that the embedder misses, of t and of e."""
+        batch, mine = self.settings.batch, self.processes.mine(self.settings.batch)
+        crops = generator(self.seed, "crops", iteration)
+        frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
+        drawn = self.pairs.draw(iteration, batch)[mine]
+        clips, which = drawn // self.told.shape[1], drawn % self.told.shape[1]
+        rng = generator(self.seed, "augment", iteration)
+        if self.processes.size > 1:
+            rng = rng.spawn(self.processes.size)[self.processes.rank]
+        mel = self._hear(clips, np.array(self.settings.speeds)[which], frames, rng).to(self.device)
+        wanted = self.told[torch.from_numpy(clips), torch.from_numpy(which)]
+        self._set_rate(iteration)
+        self.embedder.train()
+        with autocast(self.recipe.run.precision, self.device):
+            t = self.embedder(mel)
+        away = t.float() - (wanted - self.middle) / self.unit
+        losses = {
+            "t_missed": away.square().sum(dim=1).mean() / self.spread[0],
+            "e_missed": (away @ self.directions).square().sum(dim=1).mean() / self.spread[1],
+        }
+        self.optimiser.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        self.processes.average(self.weights)
+        self.optimiser.step()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _hear(self, clips: np.ndarray, speeds: np.ndarray, frames: int, rng: np.random.Generator) -> Tensor:
+        """Log-mels (B, bins, frames) of crops at their speeds, some distorted."""
+        distortion = self.distortion
+        samples = distortion._samples(frames)
+        more = distortion.of_signals.samples_needed(samples)
+        longest = int(np.ceil(more * max(self.settings.speeds))) + 64
+        speech = distortion.speech.crops(clips, longest, rng)
+        speech = change_speed(speech, torch.from_numpy(speeds.astype(np.float32)), more)
+        chosen = np.flatnonzero(rng.random(len(clips)) < distortion.share)
+        if len(chosen):
+            labels = self.bank.labels.numpy()[clips[chosen]]
+            rate = distortion.features.sample_rate
+            heard = distortion.of_signals(speech[chosen], samples, labels, rate, rng)
+            speech = speech[:, :samples].clone()
+            speech[chosen] = heard
+        return log_mels(speech[:, :samples], distortion.features)
+
+    def checkpoint(self, iteration: int) -> Checkpoint:
+        kept = super().checkpoint(iteration)
+        residual = tuple(round(float(r), 4) for r in self.line.residual)
+        config = replace(self.config, residual=residual)
+        embedder = build_embedder(config)
+        # Anew, from what the embedder says: that is less than what its teacher does, and smaller.
+        line = Line.fit(self.voices, self._said(), self.space)
+        embedder.load_state_dict(folded(self.embedder.state_dict(), line))
+        info = {**kept.info, "hearing": {**self.line.about, "ridge": line.about["ridge"]}}
+        return replace(kept, model=config, embedder=embedder.eval(), info=info)
+
+    @torch.no_grad()
+    def _said(self) -> Tensor:
+        """What the embedder says of the whole clips of people with a face: (records, 256), zeros for the others."""
+        said = torch.zeros(len(self.voices), DIMENSIONS)
+        self.embedder.eval()
+        for clip in np.flatnonzero(self.voices.has_face).tolist():
+            said[clip] = self.embedder(self.bank.whole(clip)[None].to(self.device))[0].cpu()
+        self.embedder.train()
+        return said
+
+
+class Line:
+    """e = (t - mean) @ weights + offset.
+
+    Attributes:
+        mean (256,), weights (256, 64), offset (64,).
+        residual: (64,) sqrt(1 - R2) of each element, of people left out.
+        about: how it was fitted.
+    """
+
+    def __init__(self, mean: Tensor, weights: Tensor, offset: Tensor, residual: Tensor, about: dict):
+        self.mean, self.weights, self.offset = mean, weights, offset
+        self.residual, self.about = residual, about
+
+    @classmethod
+    def fit(cls, voices: Store, t: Tensor, space: FaceSpace) -> "Line":
+        """From the records with both a voice and a face, and t (records, 256) of all records."""
+        embedding, name = read_face_embedding(voices)
+        if name != space.name:
+            raise DataError(
+                f"{voices.folder}: its faces were read by {name}, not by {space.name}; run v2f-gan "
+                "face-space on them again."
+            )
+        both = np.flatnonzero(voices.has_face)
+        people, who, clips = np.unique(voices.identity[both], return_inverse=True, return_counts=True)
+        if len(people) < _FEW:
+            raise DataError(
+                f"{voices.folder}: {len(people)} people with both voices and faces are too few; {_FEW} are "
+                "needed."
+            )
+        x, y = t[both].double(), torch.from_numpy(embedding[voices.face_index[both]]).double()
+        weight = torch.from_numpy(1 / np.sqrt(clips[who]))
+        folds = np.random.default_rng(0).permutation(len(people))[who] % _FOLDS
+        importance = torch.cat([space.scale.square(), space.scale.square().mean().expand(2)]).double().cpu()
+        best = None
+        for ridge in _RIDGES:
+            guess = torch.empty_like(y)
+            for fold in range(_FOLDS):
+                out = torch.from_numpy(folds == fold)
+                mean, weights, offset = _ridge(x[~out], y[~out], weight[~out], ridge)
+                guess[out] = (x[out] - mean) @ weights + offset
+            missed = float((weight[:, None] * (guess - y).square() * importance).sum() / weight.sum())
+            if best is None or missed < best[0]:
+                best = missed, ridge, guess
+        _, ridge, guess = best
+        told = _correlation(guess, y, weight).clamp(min=0).square()
+        about = {
+            "space": space.name,
+            "pairs": len(both),
+            "people": len(people),
+            "ridge": ridge,
+            "r_sex": round(float(told[SIZE - 2].sqrt()), 3),
+            "r_age": round(float(told[SIZE - 1].sqrt()), 3),
+            "protocol": f"{_FOLDS}-fold cross-validation over identities, the teacher's embedding of whole "
+            "clips",
+        }
+        mean, weights, offset = _ridge(x, y, weight, ridge)
+        residual = (1 - told).clamp(min=0).sqrt()
+        return cls(*(number.float() for number in (mean, weights, offset, residual)), about)
+
+
+def folded(state: dict[str, Tensor], line: Line) -> dict[str, Tensor]:
+    """The weights of an embedder of t with the line multiplied into its last convolution."""
+    last = max((k for k in state if k.endswith(".weight")), key=lambda k: int(k.split(".")[1]))
+    bias = last.removesuffix("weight") + "bias"
+    weight, shift = state[last].cpu(), state[bias].cpu()  # (256, channels, 3), (256,)
+    return {
+        **state,
+        last: torch.einsum("te,tck->eck", line.weights, weight),
+        bias: (shift - line.mean) @ line.weights + line.offset,
+    }
+
+
+@torch.no_grad()
+def teach(teacher: Teacher, speech: SpeechBank, speeds: tuple[float, ...]) -> Tensor:
+    """What the teacher says of each clip at each speed: (clips, speeds, 256)."""
+    told = torch.empty(len(speech), len(speeds), DIMENSIONS)
+    for clip in range(len(speech)):
+        whole = speech.whole(clip)
+        for i, speed in enumerate(speeds):
+            samples = int(len(whole) / speed) - 64
+            heard = change_speed(whole[None], torch.tensor([speed]), samples)[0] if speed != 1 else whole
+            told[clip, i] = teacher(heard)
+    return told
+
+
+def _ridge(x: Tensor, y: Tensor, weight: Tensor, ridge: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean of x, weights and offset of a weighted ridge regression of y on x."""
+    share = weight / weight.sum()
+    x_mean, y_mean = share @ x, share @ y
+    a = (x - x_mean) * share[:, None]
+    gram = a.t() @ (x - x_mean)
+    gram = gram + ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return x_mean, torch.linalg.solve(gram, a.t() @ (y - y_mean)), y_mean
+
+
+def _correlation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    share = (weight / weight.sum())[:, None]
+    a, b = a - (share * a).sum(0), b - (share * b).sum(0)
+    return (share * a * b).sum(0) / ((share * a * a).sum(0) * (share * b * b).sum(0)).sqrt().clamp(min=1e-12)
+
+
+def _variance(x: Tensor) -> float:
+    return float(x.var(dim=0).sum())
