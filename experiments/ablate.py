@@ -29,11 +29,13 @@ COLUMNS = {  # title: (metric, figure)
 }
 
 
-_TIMING_DATA = "builtin:100"  # what an iteration costs does not depend on how many people there are
+_TIMING_DATA = "builtin:100"  # for "builtin": an iteration costs the same however many people there are
 _ROUNDS, _STEPS = 7, 2
 
 
-def iterations_in(recipes: list[str], embedder: str, seconds: float, overrides: list[str]) -> dict[str, int]:
+def iterations_in(
+    recipes: list[str], embedder: str, seconds: float, overrides: list[str], data: str
+) -> dict[str, int]:
     """How many iterations of each recipe's adversarial stage fit into the processor time, on one thread."""
     import torch
 
@@ -43,7 +45,7 @@ def iterations_in(recipes: list[str], embedder: str, seconds: float, overrides: 
     from voice2face_gan.training.recipe import load_recipe
 
     torch.set_num_threads(1)
-    store = open_source(_TIMING_DATA)
+    store = open_source(_TIMING_DATA if data == "builtin" else data)
     stages, spent = {}, {recipe: [] for recipe in recipes}
     for recipe in recipes:
         loaded = load_recipe(recipe, tuple(overrides))
@@ -132,7 +134,7 @@ def main() -> None:
     with ThreadPoolExecutor(options.side_by_side) as pool:
         if wanted and not options.judge_only:
             recipes = list(dict.fromkeys(recipe for recipe, _ in wanted))
-            budget = iterations_in(recipes, options.embedder, 60 * options.minutes, options.set)
+            budget = iterations_in(recipes, options.embedder, 60 * options.minutes, options.set, options.data)
             print(budget, flush=True)
             for result in pool.map(lambda pair: train(pair[0], budget[pair[0]], pair[1], options), wanted):
                 results.append(result)

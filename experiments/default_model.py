@@ -1,9 +1,9 @@
-"""Makes the default weights: prepares the data, trains, chooses the strength, measures, writes the checkpoint.
+"""Makes the default weights: prepares the data, trains, chooses a strength, measures, writes the checkpoint.
 
     python experiments/default_model.py --data ../shared/data --work /work/default --out assets/default
 
-One call does it all, and does again only what is not done yet in --work: it may be stopped and called again as
-often as it takes (about 2.5 hours of two cores; with --device cuda and a wider [model] minutes). Steps:
+One call does it all, and does again only what is not done yet in --work: it may be stopped and called again
+as often as it takes (about 2.5 hours of two cores; with --device cuda and a wider [model] minutes). Steps:
 
 1. prepare   paired/voxceleb, paired/avspeech, voices (speech kept), faces/utkface -> stores
 2. space     v2f-gan face-space on the three stores with faces
@@ -153,7 +153,7 @@ def largest(stores) -> np.ndarray:
 
 
 def choose_strength(folder: Path, people) -> tuple[float, dict]:
-    """The strength with the greatest U + G of pictures on validation people; less where two are within a point."""
+    """The strength with the greatest U + G on validation people; the lower where two are within a point."""
     tried = {}
     for strength in STRENGTHS:
         _, figures = judged(folder, people, "val", "dlib", ("matching",), strength)
@@ -207,10 +207,10 @@ def measure(folder: Path, stores, work: Path) -> dict:
 
 
 def distances(folder: Path, stores, count: int = 1500) -> dict:
-    """Stand-ins of FID: `count` faces of held-out voices, several variants each, against as many held-out faces of
-    UTKFace, and these against as many others of them."""
-    from voice2face_gan.data.sources import open_source
+    """Stand-ins of FID: `count` faces of held-out voices, variants too, against as many held-out faces of
+    UTKFace; the floor are these against the others of them, in equal numbers."""
     from voice2face_gan.data.sampling import VoiceBank
+    from voice2face_gan.data.sources import open_source
     from voice2face_gan.evaluation.features import open_feature
     from voice2face_gan.evaluation.fid import frechet_distance
     from voice2face_gan.evaluation.registry import Options
@@ -222,22 +222,18 @@ def distances(folder: Path, stores, count: int = 1500) -> dict:
     bank = VoiceBank(heard, np.zeros(len(heard), dtype=np.int64))
     e = torch.stack([model.embed(bank.whole(i)) for i in range(len(heard))])
     each = -(-count // len(e))
-    residual = torch.randn((each, *e.shape), generator=torch.Generator().manual_seed(0))
-    e = (e + 0.5 * torch.tensor(model.config.residual) * residual).flatten(0, 1)[:count]
+    e = torch.cat([model._variants(voice, each, seed=0) for voice in e])[:count]
     made = model.decode(e, model.noise(count, seed=1))
     held = open_source(str(stores["utkface"])).of_split("test")
     order = np.random.default_rng(0).permutation(held.face_index)
-    real, others = (
-        torch.from_numpy(held.faces[np.sort(part)])
-        for part in (order[: len(order) // 2], order[len(order) // 2 :])
-    )
-    result = {"pictures": min(count, len(real), len(others))}
-    n = result["pictures"]
+    real, others = (torch.from_numpy(held.faces[np.sort(part)]) for part in (order[:count], order[count:]))
+    floor = min(count, len(others))
+    result = {"pictures": count, "floor_pictures": floor}
     for name in ("trunk", "dlib"):
         feature = open_feature(name, Options(feature=name))
-        a, b, c = (feature.extract(x[:n]) for x in (made, real, others))
+        a, b, c = (feature.extract(x) for x in (made, real, others[:floor]))
         result[f"fid_{name}"] = round(frechet_distance(a, b), 3)
-        result[f"floor_{name}"] = round(frechet_distance(b, c), 3)
+        result[f"floor_{name}"] = round(frechet_distance(b[:floor], c), 3)
     return result
 
 

@@ -1,9 +1,9 @@
 """Draws assets/gallery.png: what models generate from held-out voices. Generated pictures only.
 
-    python experiments/gallery.py --data avspeech.store,voxceleb.store --checkpoint default --out assets/gallery.png
+    python experiments/gallery.py --data avspeech.store,voxceleb.store --checkpoint default --out gallery.png
 
-The first N test voices of the data, in its order, none picked and none left out; a column a voice, numbered, never
-named. The first row are the plain answers, the rows below it variants. With two checkpoints, one block each.
+The first N test voices of the data, in its order, none picked and none left out; a column a voice, numbered,
+never named. The first row are plain answers, the rows below it variants. Of two checkpoints, a block each.
 """
 
 import argparse

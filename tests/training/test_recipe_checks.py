@@ -63,6 +63,7 @@ def test_faces_are_of_pairs_and_e_is_not_normalised():
         ("model.embedding=32", "embedder.space needs model.embedding = 64"),
         ("model.embedder_norm_last=true", "embedder.space needs model.embedder_norm_last = false"),
         ("embedder.augment=0", "embedder.space needs an embedder.augment above 0"),
+        ("embedder.augment_speed=0.03", "embedder.space needs embedder.augment_speed = 0"),
         ("embedder.speeds=[0.9,1.1]", "embedder.speeds must be an odd number of factors"),
         ("embedder.speeds=[0.9,1.0,1.1,1.2,1.3]", "embedder.speeds must be an odd number of factors"),
         ("embedder.speeds=[0.4,1.0,1.1]", "from 0.5 to 2"),

@@ -14,12 +14,12 @@ from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.face_space import SIZE, FaceSpace
 from voice2face_gan.models.registry import build_embedder, model_config
-from voice2face_gan.training.loop import train
 from voice2face_gan.training.gan import NOBODY
+from voice2face_gan.training.loop import train
 from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.recipe import load_recipe
 from voice2face_gan.training.run import Run
-from voice2face_gan.training.space import SpaceStage
+from voice2face_gan.training.space import SpaceStage, WenSpaceStage
 
 CPU = torch.device("cpu")
 RESIDUAL = tuple(np.linspace(0.3, 1.0, SIZE).round(4).tolist())
@@ -244,8 +244,8 @@ def test_it_learns_four_faces(make_space_stage, read_store, name, overrides):
     alone = ("modern.heard=0", "modern.plain=1", "gan.fool=0", "modern.read=0", "data.flip=false")
     stage = make_space_stage(*alone, *overrides, "gan.lr=3e-3", data=read_store.select(chosen))
     assert len(stage.e) == 4
-    losses = [float(stage.step(i)[name]) for i in range(20)]
-    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+    losses = [float(stage.step(i)[name]) for i in range(14)]
+    assert np.mean(losses[-3:]) < 0.85 * losses[0]
 
 
 def test_a_resumed_stage_is_the_same_stage(make_space_stage):
@@ -257,19 +257,57 @@ def test_a_resumed_stage_is_the_same_stage(make_space_stage):
     assert torch.equal(weights(stage), weights(other))
 
 
-def test_a_run_takes_this_stage_and_keeps_what_the_embedder_knows(
-    read_store, embedder, space_folder, tmp_path
-):
-    ears = embedder(hearing={"space": FaceSpace.load(space_folder).name}).save(tmp_path / "ears")
-    folder = f"modern.space={json.dumps(str(space_folder))}"
-    recipe = load_recipe("faces", (*SMALL, folder, "gan.iterations=2", "run.tensorboard=false"))
-    settings = {"data": str(read_store.folder), "gender": "all", "seed": 0, "iterations": None}
-    run = Run.create(tmp_path / "runs", recipe, {**settings, "embedder": str(ears)})
+WEN = (
+    "model.generator_channels=[16,8,8,8,8]",
+    "model.trunk_channels=[8,8,8,8,8]",
+    "gan.batch=4",
+    "run.precision='fp32'",
+)
+
+
+@pytest.fixture
+def ears(embedder, space_folder, tmp_path):
+    """The folder of an embedder that says which space its e is of."""
+    return embedder(hearing={"space": FaceSpace.load(space_folder).name}).save(tmp_path / "ears")
+
+
+@pytest.fixture
+def new_space_run(read_store, space_folder, tmp_path):
+    """Function (recipe, its overrides, embedder or init) -> a run of two iterations."""
+
+    def make(name: str, overrides, **given) -> Run:
+        folder = f"modern.space={json.dumps(str(space_folder))}"
+        recipe = load_recipe(name, (*overrides, folder, "gan.iterations=2", "run.tensorboard=false"))
+        settings = {"data": str(read_store.folder), "gender": "all", "seed": 0, "iterations": None}
+        settings |= {k: str(v) for k, v in given.items()}
+        return Run.create(tmp_path / "runs", recipe, {"embedder": None, "init": None, **settings})
+
+    return make
+
+
+def test_a_run_takes_this_stage_and_keeps_what_the_embedder_knows(read_store, ears, new_space_run):
+    run = new_space_run("faces", SMALL, embedder=ears)
     outcome = train(run, read_store, CPU)
     assert outcome.finished and "G_space" in outcome.losses
     kept = load_checkpoint(outcome.checkpoint)
     assert kept.model.residual == RESIDUAL and not kept.model.normalise
     assert kept.info["data"]["faces"] == read_store.of_split("train").has_face.sum()
+    again = train(new_space_run("faces", SMALL, init=outcome.folder), read_store, CPU)
+    assert load_checkpoint(again.checkpoint).model == kept.model
+
+
+def test_wens_nets_learn_from_the_same_faces(read_store, ears, new_space_run):
+    """Their configuration knows no residual; what a voice would have given is simulated all the same."""
+    run = new_space_run("faces-wen", WEN, embedder=ears)
+    outcome = train(run, read_store, CPU)
+    assert outcome.finished and all(np.isfinite(value) for value in outcome.losses.values())
+    kept = load_checkpoint(outcome.checkpoint)
+    assert kept.architecture == "wen2019" and not kept.model.normalise
+    people = read_store.of_split("train"), read_store.of_split("val")
+    nets = load_checkpoint(run.embedder_folder, need_generator=False)
+    stage = WenSpaceStage(*people, nets, run.recipe, 0, CPU)
+    torch.testing.assert_close(stage.told, TOLD)
+    assert len(stage.e) == people[0].has_face.sum()
 
 
 # What is refused

@@ -42,8 +42,8 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
 )
 @click.option(
     "--checkpoint",
-    help="A checkpoint, a run folder, or a shipped one: 'builtin' (the default on the built-in world) or 'default' "
-    "(elsewhere).",
+    help="A checkpoint, a run folder, or a shipped one: 'builtin' (the default on the built-in world) or "
+    "'default' (elsewhere).",
 )
 @click.option(
     "--faces",

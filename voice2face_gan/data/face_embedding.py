@@ -56,7 +56,8 @@ def read_face_embedding(store: Store) -> tuple[np.ndarray, str]:
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
                 f"{part.folder} has no usable face embeddings ({error}); "
-                f"make them with v2f-gan embed-faces {part.folder}."
+                f"make them with v2f-gan embed-faces {part.folder}, or read its faces into a space with "
+                "v2f-gan face-space."
             ) from error
         parts.append(embedding.astype(np.float32))
         names.append(about["embedder"])

@@ -114,9 +114,9 @@ def find_checkpoint(name: str | Path) -> Path:
     """The checkpoint folder that a name means.
 
     Args:
-        name: "default" or "builtin" (shipped with the package), a checkpoint folder, a run folder (its newest one),
-            RUN/best (its best one by the figures that training computed), or, where no such file or folder
-            exists, "owner/name" or "owner/name@revision" on the Hugging Face hub (see `hub.hub_name`).
+        name: "default" or "builtin" (shipped with the package), a checkpoint folder, a run folder (its newest
+            one), RUN/best (its best one by the figures that training computed), or, where no such file or
+            folder exists, "owner/name" or "owner/name@revision" on the Hugging Face hub (see `hub.hub_name`).
     Raises:
         CheckpointError: there is none, or the hub does not give it.
     """

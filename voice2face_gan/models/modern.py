@@ -40,9 +40,9 @@ class ModernConfig:
         noise: standard deviation of the Gaussian noise added to each element of e in training.
         strength: what the generator takes is e times this, where it is not normalised; above 1 faces are
             exaggerated, for a predicted e is smaller than people's own (0 is the average face).
-        limit: of each element of strength x e, how large it gets: up to 0.6 of it an element is left alone, beyond
-            it bends towards it. Else what a voice tells well, such as sex, becomes a caricature at a strength
-            that what it tells badly needs. Empty for none.
+        limit: of each element of strength x e, how large it gets: up to 0.6 of it an element is left alone,
+            beyond it bends towards it. Else what a voice tells well, such as sex, becomes a caricature at a
+            strength that what it tells badly needs. Empty for none.
         residual: of each element of e, the standard deviation that the voice leaves open (people's own is 1);
             empty where that is not known. Variants differ by it.
     """

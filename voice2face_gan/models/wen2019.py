@@ -241,8 +241,8 @@ def condition(
         scale: standard deviation to give the noise; default the configuration's. Where e is not normalised
             it is relative to |e|, so that 0.05 means the same disturbance in every variant.
     Returns:
-        (B, embedding): normalise(normalise(e) + scale x noise) with `normalise`, else e' + scale |e'| noise with
-        e' = strength x e, each element bent to its limit, where the configuration has these.
+        (B, embedding): normalise(normalise(e) + scale x noise) with `normalise`, else e' + scale |e'| noise
+        with e' = strength x e, each element bent to its limit, where the configuration has these.
     """
     scale = config.noise if scale is None else scale
     if config.normalise:

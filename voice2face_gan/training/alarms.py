@@ -6,6 +6,9 @@ Two logistic regressions on what the voice embedder's last convolution reads (`V
     child    records younger than 13 against adults, clean and distorted
 
 They are kept in a checkpoint as `probes`. The pipeline warns by them.
+
+Of held-out speakers of speechocean762 and others, clips of 2 to 8 s: more than 0.8 for child have 3 % of the
+adults, 70 % of those aged 6 and 7, but few from 8 on, whose voices are much like a woman's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +36,9 @@ _BATCH = 16  # clips cut to one length and distorted together, so that they babb
 _DISTORTED = 0.5  # share of the examples of either kind
 _BEHIND = 0.25  # share of the distorted speech with another sound behind it
 _BEHIND_SNR = (5.0, 20.0)  # dB
-PENALTY = 1e-3
+# See fit_logistic; those with which speakers and sounds that were left out are told apart best. The second is
+# larger: a hundred speakers must not decide on hundreds of channels.
+_PENALTY = {"speech": 0.1, "child": 1.0}
 
 
 def fit_alarms(
@@ -42,7 +47,7 @@ def fit_alarms(
     store: Store,
     vad: VadSettings | None = None,
     clips: int = 960,
-    sounds: int = 480,
+    sounds: int = 440,
     kinds: Sequence[str] = tuple(SOUNDS),
     seed: int = 0,
 ) -> dict[str, Tensor]:
@@ -69,16 +74,18 @@ def fit_alarms(
     items = _balanced(voiced, clips, np.random.default_rng([seed, 0]))
     spoken = speech_features(embedder, features, voiced, items, kinds, seed)
     other, _ = sound_features(embedder, features, vad or VadSettings(), kinds, sounds, seed)
-    probes = {"speech": fit(spoken, other)}
+    probes = {"speech": fit(spoken, other, _PENALTY["speech"])}
     child, adult = (torch.from_numpy(group[items]) for group in (_children(voiced), _adults(voiced)))
     if child.any() and adult.any():
-        probes["child"] = fit(spoken[child], spoken[adult])
+        probes["child"] = fit(spoken[child], spoken[adult], _PENALTY["child"])
     return probes
 
 
-def fit(positive: Tensor, negative: Tensor, penalty: float = PENALTY) -> Tensor:
-    """Logistic regression of (N, channels) against (M, channels): float32 (channels + 1,). Each channel counts
-    by its own standard deviation, for some vary a hundred times as much as others."""
+def fit(positive: Tensor, negative: Tensor, penalty: float) -> Tensor:
+    """Logistic regression of (N, channels) against (M, channels): float32 (channels + 1,).
+
+    Each channel counts by its own standard deviation, for some vary a hundred times as much as others.
+    """
     x = torch.cat([positive, negative]).double()
     y = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))]).double()
     mean, std = x.mean(dim=0), x.std(dim=0)

@@ -35,6 +35,7 @@ from voice2face_gan.training.recipe import GanRecipe, Recipe
 
 NOBODY = -100  # the identity of a face whose person has no voice
 _GRID_CLIPS = 8
+_OF_E = ("strength", "limit", "residual")  # settings that belong to the embedder's e, where nets have them
 
 
 class GanStage:
@@ -79,13 +80,14 @@ class GanStage:
         self.iterations = self.settings.iterations
         # The generator is the recipe's, the embedder its own checkpoint's, which may be of another recipe.
         heard = embedder.model
+        own = model_config(recipe.architecture, recipe.model)
         self.config = replace(
-            model_config(recipe.architecture, recipe.model),
+            own,
             mel_bins=heard.mel_bins,
             embedding=heard.embedding,
             voice_channels=heard.voice_channels,
             embedder_norm_last=heard.embedder_norm_last,
-            **{k: getattr(heard, k) for k in ("strength", "limit", "residual") if hasattr(heard, k)},
+            **{k: getattr(heard, k) for k in _OF_E if hasattr(heard, k) and hasattr(own, k)},
         )
         self.vad, self.features = embedder.vad, embedder.features
         both = identities_with_both(store)

@@ -9,9 +9,8 @@ people. So the embedder learns in two parts:
    of the clean whole. Speech played slower or faster is somebody else's, of whom the teacher is asked anew.
 
 At the end a line is fitted anew to what the embedder says of the same people, and multiplied into its last
-convolution: the embedder then gives e. How much of each element is
-predicted of unheard people, R2, is found by cross-validation over identities and kept as sqrt(1 - R2), the
-residual.
+convolution: the embedder then gives e. How much of each element is predicted of unheard people, R2, is found
+by cross-validation over identities and kept as sqrt(1 - R2), the residual.
 """
 
 from dataclasses import replace
@@ -147,7 +146,7 @@ class HearingStage(EmbedderStage):
 
     @torch.no_grad()
     def _said(self) -> Tensor:
-        """What the embedder says of the whole clips of people with a face: (records, 256), zeros for the others."""
+        """What the embedder says of whole clips that come with a face, zeros for others: (records, 256)."""
         said = torch.zeros(len(self.voices), DIMENSIONS)
         self.embedder.eval()
         for clip in np.flatnonzero(self.voices.has_face).tolist():

@@ -117,7 +117,7 @@ def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
             f"{recipe.name} of {recipe.architecture}; {advice}"
         )
     # The voice embedder is the checkpoint's own, whatever the recipe says of it.
-    heard = ("mel_bins", "voice_channels", "embedder_norm_last")
+    heard = ("mel_bins", "voice_channels", "embedder_norm_last", "strength", "limit", "residual")
     wanted = replace(wanted, **{k: getattr(checkpoint.model, k) for k in heard if hasattr(wanted, k)})
     for name in (f.name for f in fields(wanted)):
         theirs, ours = getattr(checkpoint.model, name), getattr(wanted, name)

@@ -163,6 +163,8 @@ def _hearing(recipe: Recipe) -> dict[str, bool]:
         # A line cannot be multiplied into a convolution with a rectifier behind it.
         "embedder.space needs model.embedder_norm_last = false": not model["embedder_norm_last"],
         "embedder.space needs an embedder.augment above 0": recipe.embedder.augment > 0,
+        # A distorted clip at another speed would be another's voice with this one's e; `speeds` asks anew.
+        "embedder.space needs embedder.augment_speed = 0": recipe.embedder.augment_speed == 0,
     }
 
 

@@ -77,8 +77,7 @@ class OnSpace:
         labels = np.where(known[place] == faces.identity, place, NOBODY)
         self.faces = FaceBank(faces, labels, device)
         self.face_sampler = EpochSampler(len(faces), seed, "faces")
-        residual = torch.tensor(self.config.residual, dtype=torch.float32, device=device)
-        self.told = 1 - residual.square()  # R2
+        self.told = 1 - torch.tensor(residual, dtype=torch.float32, device=device).square()  # R2
         self.unsure = (self.told * (1 - self.told)).clamp(min=0).sqrt()
 
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -146,5 +145,5 @@ class SpaceStage(OnSpace, ModernStage):
 
 
 class WenSpaceStage(OnSpace, GanStage):
-    """Wen et al.'s nets and losses on the same faces with the same e: what the modern ones are compared with. Their
-    classifier tells apart the people who have a voice; of the others it is asked nothing."""
+    """Wen et al.'s nets and losses on the same faces with the same e: what the modern ones are compared with.
+    Their classifier tells apart the people who have a voice; of the others it is asked nothing."""

@@ -1,0 +1,166 @@
+"""How far a voice leads from the average face: strength, limits, and variants by what the voice leaves open."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from voice2face_gan import VoiceToFace
+from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.modern import ModernConfig
+from voice2face_gan.models.registry import build_embedder, build_generator
+from voice2face_gan.models.wen2019 import condition
+
+SMALL = {
+    "width": 4,
+    "voice_channels": (8, 8, 8, 8),
+    "embedding": 6,
+    "z_dim": 4,
+    "normalise": False,
+    "noise": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    """A generator that listens to e, with a gender probe along the first element."""
+    torch.manual_seed(0)
+    config = ModernConfig(**SMALL, residual=(0.0, 0.5, 1.0, 1.0, 1.0, 1.0))
+    embedder, generator = build_embedder(config).eval(), build_generator(config).eval()
+    for block in generator.blocks:
+        for layer in block:
+            torch.nn.init.normal_(layer.second.weight, std=0.2)
+            torch.nn.init.normal_(layer.gain.weight, std=0.3)
+    torch.nn.init.normal_(generator.to_rgb.weight, std=0.1)
+    probe = torch.tensor([2.0, 0, 0, 0, 0, 0, 0.3])
+    made = Checkpoint("modern", config, embedder, generator, probe)
+    for net in (embedder, generator):
+        net.requires_grad_(False)
+    return made
+
+
+def of_strength(checkpoint, strength, **changes):
+    return VoiceToFace(
+        replace(checkpoint, model=replace(checkpoint.model, **changes)), "small", strength=strength
+    )
+
+
+# The embedding
+
+
+def test_it_is_a_factor():
+    e = torch.randn(5, 6)
+    config = ModernConfig(**SMALL)
+    assert torch.equal(condition(e, config), e)
+    torch.testing.assert_close(condition(e, replace(config, strength=2.5)), 2.5 * e)
+    assert not condition(e, replace(config, strength=0.0)).any()
+
+
+def test_limits_bend_what_is_large_and_leave_the_rest():
+    config = ModernConfig(**SMALL, limit=(1.0, 1.0, 2.0, 2.0, 2.0, 2.0))
+    e = torch.tensor([[0.5, -0.6, 1.1, -50.0, 50.0, 0.0]])
+    bent = condition(e, config)
+    torch.testing.assert_close(bent, torch.tensor([[0.5, -0.6, 1.1, -2.0, 2.0, 0.0]]))
+    # Rising everywhere, without a kink where the bend begins, and odd.
+    line = torch.linspace(0, 4, 4001, dtype=torch.float64)[:, None].expand(-1, 6)
+    bent = condition(line, config)
+    slope = bent.diff(dim=0) / line.diff(dim=0)
+    assert (slope >= 0).all() and (slope <= 1 + 1e-9).all() and slope.diff(dim=0).abs().max() < 0.01
+    torch.testing.assert_close(condition(-line, config), -bent)
+
+
+def test_limits_come_after_the_strength():
+    config = ModernConfig(**SMALL, limit=(1.0,) * 6, strength=3.0)
+    torch.testing.assert_close(condition(torch.full((1, 6), 0.1), config), torch.full((1, 6), 0.3))
+    assert (condition(torch.full((1, 6), 5.0), config) <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"strength": -1.0}, "strength must not be negative"),
+        ({"strength": 2.0, "normalise": True}, "strength other than 1 needs normalise = false"),
+        ({"limit": (1.0,)}, "limit must be empty or as long"),
+        ({"limit": (0.0,) * 6}, "limit must be empty or as long"),
+        ({"limit": (1.0,) * 6, "normalise": True}, "limit needs normalise = false"),
+        ({"residual": (2.0,) * 6}, "residual must be empty or as long"),
+    ],
+)
+def test_settings_that_cannot_be(settings, words):
+    with pytest.raises(CheckpointError, match=words):
+        ModernConfig(**SMALL | settings)
+
+
+# The pipeline
+
+
+def test_nought_is_the_average_face_whoever_speaks(checkpoint, clips):
+    average = of_strength(checkpoint, 0)
+    first, second = (np.asarray(average.generate(clip)[0]) for clip in clips[:2])
+    assert np.array_equal(first, second)
+    own = of_strength(checkpoint, 1)
+    one, other = (np.asarray(own.generate(clip)[0], dtype=int) for clip in clips[:2])
+    assert np.abs(one - other).max() > 0
+
+
+def test_more_of_it_leads_further_away(checkpoint, clips):
+    e = [
+        of_strength(checkpoint, x).embed(torch.randn(64, 300, generator=torch.Generator().manual_seed(1)))
+        for x in (1, 2, 4)
+    ]
+    torch.testing.assert_close(e[1], 2 * e[0])
+    torch.testing.assert_close(e[2], 4 * e[0])
+    faces = [np.asarray(of_strength(checkpoint, x).generate(clips[0])[0], dtype=int) for x in (0, 1, 4)]
+    assert np.abs(faces[2] - faces[0]).mean() > np.abs(faces[1] - faces[0]).mean() > 0
+
+
+def test_the_sex_that_is_heard_does_not_depend_on_it(checkpoint):
+    mel = torch.randn(64, 300, generator=torch.Generator().manual_seed(2))
+    told = [model.female(model.embed(mel)) for model in (of_strength(checkpoint, x) for x in (0.5, 1, 3))]
+    assert told[0] == pytest.approx(told[1], abs=1e-6) == pytest.approx(told[2], abs=1e-6)
+
+
+def test_a_gender_asked_for_is_got_at_any_strength(checkpoint):
+    for strength in (0.5, 1, 3):
+        model = of_strength(checkpoint, strength)
+        e = model.embed(torch.randn(64, 300))
+        assert model.female(model.towards(e, "female")) > 0.5 > model.female(model.towards(e, "male"))
+
+
+def test_variants_differ_by_what_the_voice_leaves_open(checkpoint):
+    model = of_strength(checkpoint, 2)
+    e = torch.tensor([1.0, -1, 0, 0, 0, 0])
+    variants = model._variants(e, 2000, seed=0)
+    assert torch.equal(variants[0], e)
+    assert (variants[:, 0] == 1).all(), "nothing is open there"
+    spread = variants[1:].std(0)
+    assert spread[2:].mean() == pytest.approx(2 * float(spread[1]), rel=0.1) and spread[1] > 0.1
+    assert torch.equal(variants[:7], model._variants(e, 2000, seed=0)[:7])
+    assert not torch.equal(variants[1], model._variants(e, 2000, seed=1)[1])
+
+
+def test_without_a_residual_variants_are_not_strengthened_again(checkpoint):
+    model = of_strength(checkpoint, 3, residual=(), limit=(0.5,) * 6)
+    e = torch.tensor([0.4, -0.4, 0.2, 0.1, 0.3, 0])
+    torch.testing.assert_close(model._variants(e, 1, seed=0)[0], e)
+
+
+def test_what_has_no_strength_says_so(model_folder, checkpoint):
+    with pytest.raises(CheckpointError, match="has no strength to set"):
+        VoiceToFace.from_pretrained(model_folder, strength=2)
+    assert VoiceToFace.from_pretrained(model_folder).strength is None
+    with pytest.raises(CheckpointError, match="strength must be from 0"):
+        of_strength(checkpoint, -0.5)
+    with pytest.raises(CheckpointError, match="strength must be from 0"):
+        of_strength(checkpoint, float("nan"))
+
+
+def test_on_the_command_line(cli, checkpoint, clips, tmp_path):
+    folder = str(checkpoint.save(tmp_path / "model"))
+    for strength in ("0", "3"):
+        out = str(tmp_path / f"{strength}.png")
+        assert cli("generate", clips[0], "--checkpoint", folder, "--strength", strength, "-o", out).code == 0
+    assert (tmp_path / "0.png").read_bytes() != (tmp_path / "3.png").read_bytes()
+    assert cli("generate", clips[0], "--checkpoint", folder, "--strength", "-1").code == 2
