@@ -27,7 +27,7 @@ import torch
 
 CLI = [sys.executable, "-m", "voice2face_gan"]
 PAIRED = ("voxceleb", "avspeech")
-STRENGTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0)
+STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 LICENCE = "research only, non-commercial (see MODEL_CARD.md)"
 
 
@@ -84,11 +84,21 @@ def train_faces(stores, space: Path, hearing: Path, options) -> Path:
 def trained(command: str, root: Path, new: list, device: str) -> Path:
     """The finished run below a folder: begun, or gone on with."""
     runs = sorted(root.glob("0*")) if root.is_dir() else []
+    if runs and is_finished(runs[-1]):
+        return runs[-1]
     settings = ["--resume", runs[-1]] if runs else new
     done = json.loads(run(command, *settings, "--out", root, "--device", device, "--json"))
     if not done["finished"]:
         raise SystemExit(f"{command} stopped at iteration {done['iteration']}; call this again to go on.")
     return Path(done["run"])
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has reached the end of its recipe."""
+    settings = json.loads((folder / "run.json").read_text())
+    stage = "embedder" if settings.get("command") == "train-embedder" else "gan"
+    end = settings["recipe"][stage]["iterations"]
+    return (folder / "checkpoints" / f"{stage}-{end:07d}" / "config.json").is_file()
 
 
 def run(command: str, *arguments) -> str:
@@ -124,8 +134,8 @@ def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
         VadSettings(**ears.vad),
     )
     info = {
-        "recipe": painter.info["recipe"],
-        "embedder_recipe": ears.info["recipe"],
+        "recipe": without_path(painter.info["recipe"], "modern"),
+        "embedder_recipe": without_path(ears.info["recipe"], "embedder"),
         "hearing": ears.info["hearing"],
         "iterations": {"embedder": ears.info["iteration"], "gan": painter.info["iteration"]},
         "gender": "all",
@@ -140,6 +150,11 @@ def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
     checkpoint.model = replace(config, strength=chosen)
     checkpoint.info["strength_chosen_on"] = {"people": "validation", "tried": tried}
     return checkpoint.save(folder, half=True)
+
+
+def without_path(recipe: dict, section: str) -> dict:
+    """A recipe whose face space is named, without the path of the machine that trained."""
+    return {**recipe, section: {**recipe[section], "space": Path(recipe[section]["space"]).name}}
 
 
 def largest(stores) -> np.ndarray:
@@ -201,6 +216,13 @@ def measure(folder: Path, stores, work: Path) -> dict:
             if name == "both" and judge == "dlib":
                 sheet(case, people=32).save(work / "sheet.png")
     report["distance"] = distances(folder, stores)
+    test = {name: open_source(source).of_split("test") for name, source in sources.items()}
+    heard = {name: part.select(part.has_voice & part.has_face) for name, part in test.items()}
+    report["counts"] = {
+        "people": len(np.unique(heard["both"].identity)),
+        "clips": len(heard["both"]),
+        **{name: len(heard[name]) for name in PAIRED},
+    }
     (work / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(brief(report), indent=2))
     return report
@@ -249,12 +271,64 @@ def brief(report: dict) -> dict:
     return {**short, **report["distance"]}
 
 
+ROWS = (  # title, judge, metric, figure, factor, digits
+    ("gender agreement %", "trunk", "gender", "generated", 1, 1),
+    ("the judge on the real faces %", "trunk", "gender", "real", 1, 1),
+    ("matching U % (dlib)", "dlib", "matching", "U", 1, 1),
+    ("matching G % (dlib)", "dlib", "matching", "G", 1, 1),
+    ("matching U, centred % (dlib)", "dlib", "matching", "U centred", 1, 1),
+    ("matching G, centred % (dlib)", "dlib", "matching", "G centred", 1, 1),
+    ("matching U % (trunk)", "trunk", "matching", "U", 1, 1),
+    ("matching G % (trunk)", "trunk", "matching", "G", 1, 1),
+    ("age r", "trunk", "age", "r", 1, 2),
+    ("HOG finds a face %", "dlib", "detection", "generated", 1, 1),
+    ("HOG on the real faces %", "dlib", "detection", "real", 1, 1),
+)
+
+
 def publish(composed: Path, report: dict, out: Path) -> None:
+    """The checkpoint with its card, its figures and its licence."""
     from voice2face_gan.models.checkpoint import load_checkpoint
 
-    load_checkpoint(composed).save(out, half=True)
+    checkpoint = load_checkpoint(composed)
+    checkpoint.save(out, half=True)
     (out / "measured.json").write_text(json.dumps(brief(report), indent=2) + "\n")
+    here = Path(__file__).parent
+    card = (here / "default_card.md").read_text(encoding="utf-8")
+    filled = {
+        **{name: str(value) for name, value in report["counts"].items()},
+        "strength": f"{checkpoint.model.strength:g}",
+        "table": table(report["test"]),
+        "fid_pictures": f"{report['distance']['pictures']:,}",
+        **{k: f"{v:.3g}" for k, v in report["distance"].items() if "_" in k and "pictures" not in k},
+        "embedder_iterations": f"{checkpoint.info['iterations']['embedder']:,}",
+        "gan_iterations": f"{checkpoint.info['iterations']['gan']:,}",
+    }
+    for name, text in filled.items():
+        card = card.replace(f"{{{name}}}", text)
+    (out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     print(f"{out}: written.")
+
+
+def table(test: dict) -> str:
+    """Markdown: a row a figure, a column a data set, each with its interval; then women and men."""
+    columns = [(name, "") for name in test] + [("both", f", {gender}") for gender in ("female", "male")]
+    titles = [name + suffix for name, suffix in columns]
+    lines = ["| figure | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
+    for title, judge, metric, figure, factor, digits in ROWS:
+        cells = []
+        for name, suffix in columns:
+            found = test[name][judge].get(metric, {}).get(figure + suffix)
+            cells.append("" if found is None else interval(found, factor, digits))
+        if any(cells):
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def interval(figure: dict, factor: float, digits: int) -> str:
+    value, low, high = (figure.get(k) for k in ("value", "low", "high"))
+    text = f"{factor * value:.{digits}f}"
+    return text if low is None else f"{text} ({factor * low:.{digits}f} to {factor * high:.{digits}f})"
 
 
 if __name__ == "__main__":

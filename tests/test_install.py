@@ -23,7 +23,15 @@ def wheel(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_wheel_holds_assets_and_recipes(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("py.typed", "assets/sample.wav", "assets/default/model.safetensors", "recipes/wen2019.toml"):
+    for name in (
+        "py.typed",
+        "assets/sample.wav",
+        "assets/default/model.safetensors",
+        "assets/default/MODEL_CARD.md",
+        "assets/LICENSE-WEIGHTS",
+        "assets/builtin/config.json",
+        "recipes/wen2019.toml",
+    ):
         assert f"voice2face_gan/{name}" in names
     assert not [name for name in names if name.startswith(("tests", "assets", "experiments"))]
 

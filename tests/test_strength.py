@@ -1,4 +1,4 @@
-"""How far a voice leads from the average face: strength, limits, and variants by what the voice leaves open."""
+"""How far a voice leads from the average face: strength, limits, variants by what the voice leaves open."""
 
 from dataclasses import replace
 

@@ -8,9 +8,10 @@ people. So the embedder learns in two parts:
 2. From log-mels to t: the embedder, with 256 outputs, hears distorted crops and is asked for the teacher's t
    of the clean whole. Speech played slower or faster is somebody else's, of whom the teacher is asked anew.
 
-At the end a line is fitted anew to what the embedder says of the same people, and multiplied into its last
-convolution: the embedder then gives e. How much of each element is predicted of unheard people, R2, is found
-by cross-validation over identities and kept as sqrt(1 - R2), the residual.
+At the end W is multiplied into the last convolution: the embedder then gives e. (A line fitted anew to what
+the embedder says leaves larger numbers, and pictures that match less at any strength.) How much of each
+element is predicted of unheard people, R2, is found by cross-validation over identities and kept as
+sqrt(1 - R2), the residual.
 """
 
 from dataclasses import replace
@@ -69,10 +70,10 @@ class HearingStage(EmbedderStage):
                 f"{store.folder}: its speech is at {self.distortion.features.sample_rate} Hz, the teacher "
                 f"hears {SAMPLE_RATE}; prepare it again with that rate."
             )
-        self.voices, self.space = voices, FaceSpace.load(recipe.embedder.space)
+        space = FaceSpace.load(recipe.embedder.space)
         teacher = Teacher(recipe.embedder.teacher or None)
         self.told = teach(teacher, self.distortion.speech, recipe.embedder.speeds).to(device)
-        self.line = Line.fit(voices, self.told[:, len(recipe.embedder.speeds) // 2].cpu(), self.space)
+        self.line = Line.fit(voices, self.told[:, len(recipe.embedder.speeds) // 2].cpu(), space)
         # The embedder gives t in units of its own: t is small, and Adam's first steps would else be hundreds
         # of times its size.
         self.middle = self.told.mean(dim=(0, 1))
@@ -138,21 +139,10 @@ class HearingStage(EmbedderStage):
         residual = tuple(round(float(r), 4) for r in self.line.residual)
         config = replace(self.config, residual=residual)
         embedder = build_embedder(config)
-        # Anew, from what the embedder says: that is less than what its teacher does, and smaller.
-        line = Line.fit(self.voices, self._said(), self.space)
+        line = self.line.of_units(self.middle.cpu(), self.unit.cpu())
         embedder.load_state_dict(folded(self.embedder.state_dict(), line))
-        info = {**kept.info, "hearing": {**self.line.about, "ridge": line.about["ridge"]}}
+        info = {**kept.info, "hearing": self.line.about}
         return replace(kept, model=config, embedder=embedder.eval(), info=info)
-
-    @torch.no_grad()
-    def _said(self) -> Tensor:
-        """What the embedder says of whole clips that come with a face, zeros for others: (records, 256)."""
-        said = torch.zeros(len(self.voices), DIMENSIONS)
-        self.embedder.eval()
-        for clip in np.flatnonzero(self.voices.has_face).tolist():
-            said[clip] = self.embedder(self.bank.whole(clip)[None].to(self.device))[0].cpu()
-        self.embedder.train()
-        return said
 
 
 class Line:
@@ -213,6 +203,10 @@ class Line:
         mean, weights, offset = _ridge(x, y, weight, ridge)
         residual = (1 - told).clamp(min=0).sqrt()
         return cls(*(number.float() for number in (mean, weights, offset, residual)), about)
+
+    def of_units(self, middle: Tensor, unit: Tensor) -> "Line":
+        """The same line from (t - middle) / unit, as the embedder gives it."""
+        return Line((self.mean - middle) / unit, self.weights * unit, self.offset, self.residual, self.about)
 
 
 def folded(state: dict[str, Tensor], line: Line) -> dict[str, Tensor]:

@@ -1,0 +1,90 @@
+"""The weights that ship: small, licensed, described, quick to load, and what they paint."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from voice2face_gan import VoiceToFace
+from voice2face_gan.models.checkpoint import SHIPPED, load_checkpoint
+from voice2face_gan.models.face_space import SIZE
+from voice2face_gan.resources import resource
+
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+MEBIBYTE = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def default():
+    return VoiceToFace.from_pretrained("default")
+
+
+def test_they_are_small_enough_to_ship():
+    weights = list(resource("assets", "default").parent.rglob("*.safetensors"))
+    sizes = [path.stat().st_size for path in weights]
+    assert len(weights) == len(SHIPPED) + 1 and max(sizes) <= 16 * MEBIBYTE and sum(sizes) <= 32 * MEBIBYTE
+
+
+def test_they_load_at_once():
+    load_checkpoint("default")  # what is imported for it
+    started = time.perf_counter()
+    load_checkpoint("default")
+    assert time.perf_counter() - started < 0.5
+
+
+def test_they_say_what_they_are(default):
+    info, config = default.checkpoint.info, default.config
+    assert (
+        "non-commercial" in info["licence"]
+        and "non-commercial" in resource("assets", "LICENSE-WEIGHTS").read_text()
+    )
+    assert len(config.residual) == len(config.limit) == SIZE and config.strength == default.strength > 1
+    assert (
+        set(default.checkpoint.probes) == {"speech", "child"} and default.checkpoint.gender_probe is not None
+    )
+    assert info["strength_chosen_on"]["people"] == "validation"
+    measured = json.loads(resource("assets", "default/measured.json").read_text())
+    card = resource("assets", "default/MODEL_CARD.md").read_text()
+    assert f"{measured['both dlib matching U']:.1f} (" in card and "{" not in card
+
+
+def test_nobody_from_the_data_is_named():
+    """Neither a speaker of ../shared nor a path of the machine that trained."""
+    text = json.dumps(load_checkpoint("default").config())
+    assert "yt_" not in text and "id1" not in text and "/work" not in text
+
+
+def test_a_face_for_every_voice_and_gender(default, clips):
+    faces = {g: np.asarray(default.generate(clips[0], gender=g)[0], dtype=int) for g in ("female", "male")}
+    assert np.abs(faces["female"] - faces["male"]).mean() > 5
+    mild = VoiceToFace.from_pretrained("default", strength=0)
+    average = [np.asarray(mild.generate(clip)[0]) for clip in clips[:2]]
+    assert np.array_equal(*average) and average[0].std() > 15
+
+
+@pytest.mark.skipif(not (SHARED / "paired").is_dir(), reason="needs ../shared/data")
+def test_real_voices(default):
+    """Sex as the label says, and a face that a detector finds. Most of these people were trained on: this
+    says that it works from file to picture, not how well."""
+    import csv
+
+    from voice2face_gan.evaluation.judges import hog, open_judge
+
+    pytest.importorskip("dlib")
+    folder = SHARED / "paired" / "voxceleb"
+    with (folder / "labels.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    people = sorted({row["identity"] for row in rows})
+    chosen = [next(row for row in rows if row["identity"] == name) for name in people[::5]]
+    heard = [default.listen(folder / row["voice"]) for row in chosen]
+    label = np.array([row["gender"] == "f" for row in chosen])
+    assert np.mean((np.array([h.female for h in heard]) > 0.5) == label) >= 0.9
+    assert min(h.speech for h in heard) > 0.2 and np.mean([h.speech > 0.5 for h in heard]) >= 0.9
+    import torch
+
+    faces = torch.from_numpy(np.stack([np.asarray(h.faces[0]) for h in heard]))
+    assert hog.find(faces)[1].mean() >= 0.95
+    seen = open_judge("trunk").read(faces).female
+    assert np.mean((np.asarray(seen) > 0.5) == label) >= 0.85
