@@ -27,7 +27,7 @@ MAX_STRENGTH = 10.0  # beyond, every face is a caricature of noise
 SHORT_SPEECH = 2.0  # seconds; below this a warning is due
 NO_SPEECH = 0.5  # probability of speech below which a warning is due: something else is then more likely
 CHILD_VOICE = (
-    0.8  # probability of a child above which one is due: 3 % of adults are above (training/alarms.py)
+    0.8  # probability of a child above which one is due: hardly any adult is above (training/alarms.py)
 )
 STEADY = 1.2  # nats; a log-mel that varies less is no speech (audio/voice.py); where no speech probe tells
 _BATCH = 16  # faces generated together
