@@ -231,18 +231,17 @@ def measure(folder: Path, stores, work: Path) -> dict:
 def distances(folder: Path, stores, count: int = 1500) -> dict:
     """Stand-ins of FID: `count` faces of held-out voices, variants too, against as many held-out faces of
     UTKFace; the floor are these against the others of them, in equal numbers."""
-    from voice2face_gan.data.sampling import VoiceBank
     from voice2face_gan.data.sources import open_source
     from voice2face_gan.evaluation.features import open_feature
     from voice2face_gan.evaluation.fid import frechet_distance
+    from voice2face_gan.evaluation.protocol import embed_all
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.pipeline import VoiceToFace
 
     model = VoiceToFace.from_pretrained(folder)
     heard = open_source(",".join(str(stores[name]) for name in PAIRED)).of_split("test")
     heard = heard.select(heard.has_voice)
-    bank = VoiceBank(heard, np.zeros(len(heard), dtype=np.int64))
-    e = torch.stack([model.embed(bank.whole(i)) for i in range(len(heard))])
+    e = embed_all(model, heard)
     each = -(-count // len(e))
     e = torch.cat([model._variants(voice, each, seed=0) for voice in e])[:count]
     made = model.decode(e, model.noise(count, seed=1))
@@ -271,18 +270,25 @@ def brief(report: dict) -> dict:
     return {**short, **report["distance"]}
 
 
-ROWS = (  # title, judge, metric, figure, factor, digits
-    ("gender agreement %", "trunk", "gender", "generated", 1, 1),
-    ("the judge on the real faces %", "trunk", "gender", "real", 1, 1),
-    ("matching U % (dlib)", "dlib", "matching", "U", 1, 1),
-    ("matching G % (dlib)", "dlib", "matching", "G", 1, 1),
-    ("matching U, centred % (dlib)", "dlib", "matching", "U centred", 1, 1),
-    ("matching G, centred % (dlib)", "dlib", "matching", "G centred", 1, 1),
-    ("matching U % (trunk)", "trunk", "matching", "U", 1, 1),
-    ("matching G % (trunk)", "trunk", "matching", "G", 1, 1),
-    ("age r", "trunk", "age", "r", 1, 2),
-    ("HOG finds a face %", "dlib", "detection", "generated", 1, 1),
-    ("HOG on the real faces %", "dlib", "detection", "real", 1, 1),
+ROWS = (  # title, judge, metric, figure, digits
+    ("gender agreement %", "trunk", "gender", "generated", 1),
+    ("the judge on the real faces %", "trunk", "gender", "real", 1),
+    ("matching U % (dlib)", "dlib", "matching", "U", 1),
+    ("matching G % (dlib)", "dlib", "matching", "G", 1),
+    ("matching U, centred % (dlib)", "dlib", "matching", "U centred", 1),
+    ("matching G, centred % (dlib)", "dlib", "matching", "G centred", 1),
+    ("matching U % (trunk)", "trunk", "matching", "U", 1),
+    ("matching G % (trunk)", "trunk", "matching", "G", 1),
+    ("age r", "trunk", "age", "r", 2),
+    ("HOG finds a face %", "dlib", "detection", "generated", 1),
+    ("HOG on the real faces %", "dlib", "detection", "real", 1),
+)
+
+
+MEMORY = (  # name in the card, figure, digits
+    ("nearest", "generated nearest", 3),
+    ("nearest_real", "held-out real nearest", 3),
+    ("memory_ratio", "ratio", 2),
 )
 
 
@@ -295,10 +301,12 @@ def publish(composed: Path, report: dict, out: Path) -> None:
     (out / "measured.json").write_text(json.dumps(brief(report), indent=2) + "\n")
     here = Path(__file__).parent
     card = (here / "default_card.md").read_text(encoding="utf-8")
+    memory = report["test"]["both"]["dlib"]["memory"]
     filled = {
         **{name: str(value) for name, value in report["counts"].items()},
         "strength": f"{checkpoint.model.strength:g}",
         "table": table(report["test"]),
+        **{name: f"{memory[figure]['value']:.{digits}f}" for name, figure, digits in MEMORY},
         "fid_pictures": f"{report['distance']['pictures']:,}",
         **{k: f"{v:.3g}" for k, v in report["distance"].items() if "_" in k and "pictures" not in k},
         "embedder_iterations": f"{checkpoint.info['iterations']['embedder']:,}",
@@ -315,20 +323,20 @@ def table(test: dict) -> str:
     columns = [(name, "") for name in test] + [("both", f", {gender}") for gender in ("female", "male")]
     titles = [name + suffix for name, suffix in columns]
     lines = ["| figure | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
-    for title, judge, metric, figure, factor, digits in ROWS:
+    for title, judge, metric, figure, digits in ROWS:
         cells = []
         for name, suffix in columns:
             found = test[name][judge].get(metric, {}).get(figure + suffix)
-            cells.append("" if found is None else interval(found, factor, digits))
+            cells.append("" if found is None else interval(found, digits))
         if any(cells):
             lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def interval(figure: dict, factor: float, digits: int) -> str:
+def interval(figure: dict, digits: int) -> str:
     value, low, high = (figure.get(k) for k in ("value", "low", "high"))
-    text = f"{factor * value:.{digits}f}"
-    return text if low is None else f"{text} ({factor * low:.{digits}f} to {factor * high:.{digits}f})"
+    text = f"{value:.{digits}f}"
+    return text if low is None else f"{text} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 if __name__ == "__main__":

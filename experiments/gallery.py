@@ -34,8 +34,8 @@ def main() -> None:
 
 def block(name: str, options) -> Image.Image:
     """A model's faces: a row a variant, a column a voice, the voices' numbers above."""
-    from voice2face_gan.data.sampling import VoiceBank
     from voice2face_gan.data.sources import open_source
+    from voice2face_gan.evaluation.protocol import embed_all
     from voice2face_gan.faces.pixels import to_picture
     from voice2face_gan.pipeline import VoiceToFace
 
@@ -44,14 +44,12 @@ def block(name: str, options) -> Image.Image:
     # One voice a person, the first of each.
     _, first = np.unique(store.identity, return_index=True)
     store = store.select(np.sort(first)[: options.voices])
-    bank = VoiceBank(store, np.zeros(len(store), dtype=np.int64))
     model = VoiceToFace.from_pretrained(name)
     side, head = options.size, 18
     picture = Image.new("RGB", (side * len(store), head + side * options.variants), "white")
     draw = ImageDraw.Draw(picture)
-    for column in range(len(store)):
+    for column, e in enumerate(embed_all(model, store)):
         draw.text((column * side + side // 2 - 6, 3), str(column + 1), fill="black")
-        e = model.embed(bank.whole(column))
         z = model.noise(options.variants)
         if z is not None:
             z[0] = 0

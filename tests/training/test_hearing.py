@@ -273,7 +273,7 @@ def test_what_it_hears_is_speech_of_the_right_speed(three_speeds):
     clips, speeds = np.array([5, 6, 7]), np.array([0.8, 1.0, 1.25])
     mel = stage._hear(clips, speeds, 60, np.random.default_rng(0))
     assert mel.shape == (3, 64, 60)
-    features, samples = stage.distortion.features, stage.distortion._samples(60)
+    features, samples = stage.distortion.features, stage.distortion.samples(60)
     more = stage.distortion.of_signals.samples_needed(samples)
     raw = stage.distortion.speech.crops(clips, int(np.ceil(more * 1.25)) + 64, np.random.default_rng(0))
     for row, speed in enumerate(speeds):

@@ -11,6 +11,7 @@ import click
 from voice2face_gan.errors import VoiceToFaceError
 
 SEED = click.IntRange(0, 2**63 - 2)  # what torch takes, and one more for a second stream
+STRENGTH = click.FloatRange(0, 10)  # as pipeline.MAX_STRENGTH says
 
 
 class Group(click.Group):

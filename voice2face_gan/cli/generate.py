@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from voice2face_gan.cli.console import SEED, json_option, print_json, progress_bar, say
+from voice2face_gan.cli.console import SEED, STRENGTH, json_option, print_json, progress_bar, say
 from voice2face_gan.cli.naming import grid_name, picture_names
 from voice2face_gan.errors import OutputError, VoiceToFaceError
 
@@ -44,7 +44,7 @@ class ClipsCommand(click.Command):
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the variants' noise.")
 @click.option(
     "--strength",
-    type=click.FloatRange(0, 10),
+    type=STRENGTH,
     metavar="X",
     help="0 the average face, 1 as predicted, above 1 exaggerated. [default: the model's]",
 )

@@ -2,7 +2,7 @@
 
 import click
 
-from voice2face_gan.cli.console import SEED
+from voice2face_gan.cli.console import SEED, STRENGTH
 
 
 class Seconds(click.ParamType):
@@ -69,7 +69,7 @@ _OPTIONS = (
     ),
     click.option(
         "--strength",
-        type=click.FloatRange(0, 10),
+        type=STRENGTH,
         metavar="X",
         help="How far a voice leads from the average face: 1 as predicted. [default: the model's]",
     ),

@@ -27,7 +27,7 @@ from voice2face_gan.errors import DataError
 from voice2face_gan.faces.pixels import to_grid, to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.folded import FoldedEmbedder
-from voice2face_gan.models.registry import build_generator, model_config
+from voice2face_gan.models.registry import ModelConfig, build_generator, model_config
 from voice2face_gan.models.wen2019 import Discriminator, FaceTrunk, IdentityClassifier, condition
 from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.probe import gender_probe
@@ -35,7 +35,8 @@ from voice2face_gan.training.recipe import GanRecipe, Recipe
 
 NOBODY = -100  # the identity of a face whose person has no voice
 _GRID_CLIPS = 8
-_OF_E = ("strength", "limit", "residual")  # settings that belong to the embedder's e, where nets have them
+# Settings that are the embedder's and not the generator's, where nets have them.
+_OF_EMBEDDER = ("mel_bins", "voice_channels", "embedder_norm_last", "strength", "limit", "residual")
 
 
 class GanStage:
@@ -81,14 +82,7 @@ class GanStage:
         # The generator is the recipe's, the embedder its own checkpoint's, which may be of another recipe.
         heard = embedder.model
         own = model_config(recipe.architecture, recipe.model)
-        self.config = replace(
-            own,
-            mel_bins=heard.mel_bins,
-            embedding=heard.embedding,
-            voice_channels=heard.voice_channels,
-            embedder_norm_last=heard.embedder_norm_last,
-            **{k: getattr(heard, k) for k in _OF_E if hasattr(heard, k) and hasattr(own, k)},
-        )
+        self.config = replace(with_embedder_of(own, heard), embedding=heard.embedding)
         self.vad, self.features = embedder.vad, embedder.features
         both = identities_with_both(store)
         if len(both) < 2:
@@ -336,6 +330,12 @@ def classify(logits: Tensor, identity: Tensor) -> Tensor:
     """Cross-entropy (mean) of the faces whose person is known; 0 where none is."""
     total = F.cross_entropy(logits.float(), identity, ignore_index=NOBODY, reduction="sum")
     return total / (identity != NOBODY).sum().clamp(min=1)
+
+
+def with_embedder_of(own: ModelConfig, heard: ModelConfig) -> ModelConfig:
+    """A configuration with another's settings of the voice embedder, where both have them."""
+    both = [k for k in _OF_EMBEDDER if hasattr(heard, k) and hasattr(own, k)]
+    return replace(own, **{k: getattr(heard, k) for k in both})
 
 
 def identities_with_both(store: Store) -> set[str]:

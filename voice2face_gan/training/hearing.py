@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from voice2face_gan.audio.distort import change_speed
 from voice2face_gan.audio.features import log_mels
 from voice2face_gan.data.face_embedding import read_face_embedding
-from voice2face_gan.data.sampling import EpochSampler, generator
+from voice2face_gan.data.sampling import EpochSampler
 from voice2face_gan.data.speech import SpeechBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast
@@ -85,22 +85,19 @@ class HearingStage(EmbedderStage):
 
     def _build(self, speakers: int) -> None:
         torch.manual_seed(self.seed)
-        self.wide = replace(self.config, embedding=DIMENSIONS, residual=())
-        self.embedder = self.processes.synchronous(build_embedder(self.wide).to(self.device))
+        wide = replace(self.config, embedding=DIMENSIONS, residual=())
+        self.embedder = self.processes.synchronous(build_embedder(wide).to(self.device))
         self.head = nn.Identity()
         self.weights = list(self.embedder.parameters())
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update; the losses are shares of the variance that the embedder misses, of t and of e."""
         batch, mine = self.settings.batch, self.processes.mine(self.settings.batch)
-        crops = generator(self.seed, "crops", iteration)
-        frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
+        _, frames = self._crops(iteration)
         drawn = self.pairs.draw(iteration, batch)[mine]
         clips, which = drawn // self.told.shape[1], drawn % self.told.shape[1]
-        rng = generator(self.seed, "augment", iteration)
-        if self.processes.size > 1:
-            rng = rng.spawn(self.processes.size)[self.processes.rank]
-        mel = self._hear(clips, np.array(self.settings.speeds)[which], frames, rng).to(self.device)
+        speeds = np.array(self.settings.speeds)[which]
+        mel = self._hear(clips, speeds, frames, self._distorting(iteration)).to(self.device)
         wanted = self.told[torch.from_numpy(clips), torch.from_numpy(which)]
         self._set_rate(iteration)
         self.embedder.train()
@@ -111,16 +108,13 @@ class HearingStage(EmbedderStage):
             "t_missed": away.square().sum(dim=1).mean() / self.spread[0],
             "e_missed": (away @ self.directions).square().sum(dim=1).mean() / self.spread[1],
         }
-        self.optimiser.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()
-        self.processes.average(self.weights)
-        self.optimiser.step()
+        self._update(sum(losses.values()))
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _hear(self, clips: np.ndarray, speeds: np.ndarray, frames: int, rng: np.random.Generator) -> Tensor:
         """Log-mels (B, bins, frames) of crops at their speeds, some distorted."""
         distortion = self.distortion
-        samples = distortion._samples(frames)
+        samples = distortion.samples(frames)
         more = distortion.of_signals.samples_needed(samples)
         longest = int(np.ceil(more * max(self.settings.speeds))) + 64
         speech = distortion.speech.crops(clips, longest, rng)

@@ -1,6 +1,6 @@
 """What a run starts from: its records, and the nets that it was given."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError, TrainingError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.registry import model_config
-from voice2face_gan.training.gan import identities_with_both
+from voice2face_gan.training.gan import identities_with_both, with_embedder_of
 from voice2face_gan.training.run import EMBEDDER_RUN, Run, read_state
 
 # Settings of the nets that make no difference to the weights' shapes or to what they compute.
@@ -117,8 +117,7 @@ def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
             f"{recipe.name} of {recipe.architecture}; {advice}"
         )
     # The voice embedder is the checkpoint's own, whatever the recipe says of it.
-    heard = ("mel_bins", "voice_channels", "embedder_norm_last", "strength", "limit", "residual")
-    wanted = replace(wanted, **{k: getattr(checkpoint.model, k) for k in heard if hasattr(wanted, k)})
+    wanted = with_embedder_of(wanted, checkpoint.model)
     for name in (f.name for f in fields(wanted)):
         theirs, ours = getattr(checkpoint.model, name), getattr(wanted, name)
         if theirs != ours and name not in _FREE:

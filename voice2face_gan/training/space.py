@@ -72,7 +72,7 @@ class OnSpace:
             )
         self.data = {**self.data, "faces": len(faces)}
         self.e = torch.from_numpy(embedding[faces.face_index]).to(device)
-        known = np.unique(store.identity[np.isin(store.identity, sorted(identities_with_both(store)))])
+        known = np.array(sorted(identities_with_both(store)))  # in the order of the classifier's classes
         place = np.searchsorted(known, faces.identity).clip(max=len(known) - 1)
         labels = np.where(known[place] == faces.identity, place, NOBODY)
         self.faces = FaceBank(faces, labels, device)

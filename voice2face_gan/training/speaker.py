@@ -81,17 +81,13 @@ class EmbedderStage:
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update; returns losses as tensors, so that the device is not waited for."""
-        crops = generator(self.seed, "crops", iteration)
-        frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
+        crops, frames = self._crops(iteration)
         items = self.sampler.draw(iteration, self.settings.batch)
         mine = self.processes.mine(self.settings.batch)
         mel, labels = self.bank.crops(items, frames, crops, mine)
         mel = mel.to(self.device)
         if self.distortion is not None:
-            rng = generator(self.seed, "augment", iteration)
-            if self.processes.size > 1:
-                rng = rng.spawn(self.processes.size)[self.processes.rank]
-            mel = self.distortion(mel, items[mine], labels.numpy(), rng)
+            mel = self.distortion(mel, items[mine], labels.numpy(), self._distorting(iteration))
         labels = labels.to(self.device)
         self._set_rate(iteration)
         self.embedder.train()
@@ -100,12 +96,26 @@ class EmbedderStage:
         logits = self.head(e.float())
         judged = self.head.with_margin(logits, labels) if self.settings.scale else logits
         loss = F.cross_entropy(judged, labels)
+        self._update(loss)
+        accuracy = (logits.detach().argmax(1) == labels).float().mean()
+        return {"cross_entropy": loss.detach(), "accuracy": accuracy}
+
+    def _crops(self, iteration: int) -> tuple[np.random.Generator, int]:
+        """The numbers that cut an iteration's clips, and the frames of each."""
+        crops = generator(self.seed, "crops", iteration)
+        return crops, int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
+
+    def _distorting(self, iteration: int) -> np.random.Generator:
+        """The numbers that distort this process's clips."""
+        rng = generator(self.seed, "augment", iteration)
+        return rng.spawn(self.processes.size)[self.processes.rank] if self.processes.size > 1 else rng
+
+    def _update(self, loss: Tensor) -> None:
+        """One step of all that is trained down a loss."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.processes.average(self.weights)
         self.optimiser.step()
-        accuracy = (logits.detach().argmax(1) == labels).float().mean()
-        return {"cross_entropy": loss.detach(), "accuracy": accuracy}
 
     def _set_rate(self, iteration: int) -> None:
         done = min(iteration / self.iterations, 1.0)
@@ -154,11 +164,11 @@ class Distortion:
     def __init__(self, voices: Store, settings: EmbedderRecipe):
         self.share = settings.augment
         self.features = FeatureSettings.from_dict(voices.about["features"])
-        self.speech = SpeechBank(voices, self._samples(self.features.min_frames))
+        self.speech = SpeechBank(voices, self.samples(self.features.min_frames))
         self.of_signals = SignalAugmentation(speed=settings.augment_speed, snr_db=settings.augment_snr)
         self.of_mels = MelAugmentation(speed=settings.augment_speed)
 
-    def _samples(self, frames: int) -> int:
+    def samples(self, frames: int) -> int:
         """What so many frames are made of."""
         return (frames - 1) * self.features.hop + self.features.window
 
@@ -176,7 +186,7 @@ class Distortion:
         chosen = rng.random(len(items)) < self.share
         heard = np.flatnonzero(chosen & self.speech.kept[items])
         if len(heard):
-            samples = self._samples(mel.shape[2])
+            samples = self.samples(mel.shape[2])
             speech = self.speech.crops(items[heard], self.of_signals.samples_needed(samples), rng)
             speech = speech.to(mel.device)
             speech = self.of_signals(speech, samples, labels[heard], self.features.sample_rate, rng)
