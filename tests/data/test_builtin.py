@@ -5,6 +5,7 @@ import pytest
 
 from voice2face_gan.data import builtin
 from voice2face_gan.data.builtin import builtin_size, builtin_speakers, builtin_store, is_builtin
+from voice2face_gan.data.cache import cache_folder
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.synthetic.speakers import sample_speakers
@@ -113,9 +114,9 @@ def test_progress_goes_to_the_end(tmp_path, monkeypatch):
 
 def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
-    assert builtin.cache_folder() != tmp_path / "x" / "voice2face_gan"  # V2F_CACHE wins
+    assert cache_folder() != tmp_path / "x" / "voice2face_gan"  # V2F_CACHE wins
     monkeypatch.delenv("V2F_CACHE")
-    assert builtin.cache_folder() == tmp_path / "x" / "voice2face_gan"
+    assert cache_folder() == tmp_path / "x" / "voice2face_gan"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert builtin.cache_folder() == tmp_path / "home" / ".cache" / "voice2face_gan"
+    assert cache_folder() == tmp_path / "home" / ".cache" / "voice2face_gan"

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from voice2face_gan.data.builtin import cache_folder
+from voice2face_gan.data.cache import cache_folder
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import features, sets
 from voice2face_gan.evaluation.fid import frechet_distance

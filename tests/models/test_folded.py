@@ -5,15 +5,23 @@ import torch
 from torch import nn
 
 from voice2face_gan.models.folded import FoldedEmbedder
-from voice2face_gan.models.wen2019 import VoiceEmbedder, Wen2019Config
+from voice2face_gan.models.modern import ModernConfig
+from voice2face_gan.models.registry import build_embedder
+from voice2face_gan.models.wen2019 import Wen2019Config
+
+SIZES = {"voice_channels": (16, 24, 16, 8), "embedding": 12}
+CONFIGS = [
+    Wen2019Config(**SIZES),
+    Wen2019Config(**SIZES, embedder_norm_last=True),
+    ModernConfig(**SIZES, voice_pool="statistics"),
+]
 
 
-@pytest.mark.parametrize("norm_last", [False, True])
+@pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
-def test_it_is_the_same_function(norm_last, dtype, error):
+def test_it_is_the_same_function(config, dtype, error):
     torch.manual_seed(0)
-    config = Wen2019Config(voice_channels=(16, 24, 16, 8), embedding=12, embedder_norm_last=norm_last)
-    embedder = VoiceEmbedder(config).eval()
+    embedder = build_embedder(config).eval()
     for module in embedder.modules():
         if isinstance(module, nn.BatchNorm1d):  # as after training, each channel its own
             nn.init.normal_(module.running_mean)

@@ -18,7 +18,7 @@ from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.face_space import AGE, COMPONENTS, SEX, SIZE, FaceSpace
 from voice2face_gan.models.registry import build_embedder, model_config
 from voice2face_gan.training.embedder import new_settings, train_embedder
-from voice2face_gan.training.hearing import HearingStage, Line, _ridge, folded, teach
+from voice2face_gan.training.hearing import HearingStage, Line, _ridge, folded, remembered, teach
 from voice2face_gan.training.recipe import load_recipe
 from voice2face_gan.training.run import Run
 from voice2face_gan.training.teacher import DIMENSIONS, Teacher
@@ -132,16 +132,17 @@ def test_pairs_that_are_none_are_refused(pairs, space):
 # Folding
 
 
-def test_the_line_is_multiplied_into_the_last_convolution():
+@pytest.mark.parametrize("pool", ["mean", "statistics"])
+def test_the_line_is_multiplied_into_the_last_layer(pool):
     torch.manual_seed(0)
-    settings = {"normalise": False, "voice_channels": (8, 8, 8, 8)}
+    settings = {"normalise": False, "voice_channels": (8, 8, 8, 8), "voice_pool": pool}
     wide = build_embedder(model_config("modern", {**settings, "embedding": DIMENSIONS}))
     narrow = build_embedder(model_config("modern", settings)).eval()
     wide(torch.randn(8, 64, 90))  # its normalisation has seen something
     wide.eval()
     weights = torch.randn(DIMENSIONS, SIZE) / 16
     line = Line(torch.randn(DIMENSIONS), weights, torch.randn(SIZE), torch.ones(SIZE), {})
-    narrow.load_state_dict(folded(wide.state_dict(), line))
+    narrow.load_state_dict(folded(wide, line))
     for frames in (1, 33, 200):
         mel = torch.randn(3, 64, frames)
         with torch.no_grad():
@@ -195,6 +196,7 @@ def recipe(space_folder, teacher_file):
             "embedder.lr=1e-2",
             "embedder.augment=0.25",
             "embedder.speeds=[1.0]",
+            "embedder.echo=1",
             "run.precision='fp32'",
             "run.tensorboard='off'",
             f"embedder.space={json.dumps(str(space_folder))}",
@@ -245,21 +247,61 @@ def test_the_teacher_hears_each_clip_at_each_speed(spoken, teacher_file):
     torch.testing.assert_close(teach(teacher, speech, (1.0,))[0, 0], teacher(speech.whole(0)))
 
 
+def test_what_the_teacher_said_is_remembered(spoken, teacher_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("V2F_CACHE", str(tmp_path))
+    teacher, some = Teacher(teacher_file), spoken.select(np.arange(len(spoken)) < 3)
+    speech, calls = SpeechBank(some), []
+    teacher.register_forward_hook(lambda *_: calls.append(1))
+    first = remembered(teacher, speech, (0.8, 1.0, 1.25))
+    assert len(calls) == 9 and torch.equal(first, teach(teacher, speech, (0.8, 1.0, 1.25)))
+    calls.clear()
+    assert torch.equal(remembered(teacher, speech, (0.8, 1.0, 1.25)), first) and not calls
+    remembered(teacher, speech, (0.9, 1.0, 1.25))
+    assert len(calls) == 9  # other speeds
+    speech.length[0] -= 160
+    remembered(teacher, speech, (0.8, 1.0, 1.25))
+    assert len(calls) == 18  # other speech
+    with torch.no_grad():
+        teacher.linear.bias[0] += 1
+    remembered(teacher, speech, (0.8, 1.0, 1.25))
+    assert len(calls) == 27  # another teacher
+
+
+def test_echoed_crops_are_what_the_teacher_was_asked_of(make_hearing):
+    """The same crops as without echo, each with the row of its own clip and speed."""
+    more = ("embedder.speeds=[0.8,1.0,1.25]", "embedder.batch=21", "embedder.echo=2", "embedder.echo_kept=63")
+    stage = make_hearing(*more)
+    made = [stage._longest(number) for number in range(4)]
+    for iteration in range(4):
+        frames = stage.settings.crop_frames[0]
+        mel, drawn = stage.echo.draw(iteration, frames, np.random.default_rng(iteration))
+        there = made[iteration // 2 : iteration // 2 + 3]
+        rows, mels = torch.cat([d for _, d in there]), torch.cat([m for m, _ in there])
+        for piece, row in zip(mel, drawn.tolist(), strict=True):
+            whole = mels[rows == row].half().float()  # once or twice
+            starts = range(whole.shape[2] - frames + 1)
+            cuts = [normalise(w[:, s : s + frames].clone()) for w in whole for s in starts]
+            assert min((cut - piece).abs().max() for cut in cuts) < 1e-3
+    before = stage.told.clone()
+    losses = stage.step(0)
+    assert all(torch.isfinite(loss) for loss in losses.values()) and torch.equal(before, stage.told)
+
+
 def test_it_learns_what_the_teacher_says(make_hearing):
-    """Losses are shares of the variance, so an embedder that says the mean, as at first, misses all of it."""
+    """Losses are shares of the variance: an embedder that knows nothing misses all of it or more."""
     wide = "model.voice_channels=[32,32,32,32]"
     stage = make_hearing("embedder.augment=1e-9", f"embedder.batch={PEOPLE}", wide)
-    assert stage.told.shape == (PEOPLE, 1, DIMENSIONS) and stage.embedder.model[-1].out_channels == DIMENSIONS
+    assert stage.told.shape == (PEOPLE, 1, DIMENSIONS) and stage.embedder.last.out_features == DIMENSIONS
     losses = [stage.step(i) for i in range(24)]  # each a pass over all
     for name in ("t_missed", "e_missed"):
-        assert float(losses[0][name]) == pytest.approx(1, abs=0.15) and float(losses[-1][name]) < 0.4, name
+        assert 0.9 < float(losses[0][name]) < 1.5 and float(losses[-1][name]) < 0.4, name
 
 
 def test_the_losses_are_shares_of_the_variance(three_speeds):
     """Of an embedder that always says the mean: over all clips and speeds the losses' means are one."""
     stage = three_speeds
     assert stage.told.shape == (PEOPLE, 3, DIMENSIONS)
-    last = stage.embedder.model[-1]
+    last = stage.embedder.last
     torch.nn.init.zeros_(last.weight), torch.nn.init.zeros_(last.bias)
     losses = [stage.step(i) for i in range(3)]  # a pass over the 63
     for name in ("t_missed", "e_missed"):

@@ -61,13 +61,14 @@ def test_faces_are_of_pairs_and_e_is_not_normalised():
     [
         ("model.normalise=true", "embedder.space needs model.normalise = false"),
         ("model.embedding=32", "embedder.space needs model.embedding = 64"),
-        ("model.embedder_norm_last=true", "embedder.space needs model.embedder_norm_last = false"),
         ("embedder.augment=0", "embedder.space needs an embedder.augment above 0"),
         ("embedder.augment_speed=0.03", "embedder.space needs embedder.augment_speed = 0"),
         ("embedder.speeds=[0.9,1.1]", "embedder.speeds must be an odd number of factors"),
         ("embedder.speeds=[0.9,1.0,1.1,1.2,1.3]", "embedder.speeds must be an odd number of factors"),
         ("embedder.speeds=[0.4,1.0,1.1]", "from 0.5 to 2"),
         ("embedder.speeds=[1.1,1.0,0.9]", "in order, the middle one 1"),
+        ("embedder.echo=0", "embedder.echo must be 1 or more"),
+        ("embedder.echo_kept=10", "embedder.echo_kept must be embedder.batch or more"),
         ("embedder.speeds=[]", "embedder.speeds must be an odd number of factors"),
         ("embedder.speeds=['slow']", "'embedder.speeds' must be a number"),
         ("embedder.speeds=1", "'embedder.speeds' must be a list"),
@@ -77,7 +78,13 @@ def test_what_the_embedder_of_a_space_refuses(override, words):
     assert words in refused("hearing", override)
 
 
+def test_an_embedder_of_a_space_has_a_plain_last_layer():
+    with pytest.raises(RecipeError, match="embedder.space needs model.embedder_norm_last = false"):
+        load_recipe("hearing", ("model.voice_pool='mean'", "model.embedder_norm_last=true"))
+
+
 def test_an_embedder_of_a_space_is_of_the_modern_architecture():
+    assert "embedder.echo above 1 needs embedder.space" in refused("embedder", "embedder.echo=2")
     assert "embedder.space needs architecture = 'modern'" in refused("embedder", "embedder.space=here")
     for speeds in ((1.0,), (0.9, 1.0, 1.1)):
         recipe = load_recipe("hearing", (f"embedder.speeds={list(speeds)}",))

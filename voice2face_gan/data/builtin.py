@@ -7,12 +7,12 @@ out from all of them.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from voice2face_gan.data.cache import cache_folder
 from voice2face_gan.data.records import FEMALE, MALE, Record
 from voice2face_gan.data.store import Store, to_int16
 from voice2face_gan.data.store_writer import StoreWriter
@@ -43,13 +43,6 @@ def builtin_size(data: str) -> int:
             f"'{data}': write builtin:SPEAKERS with a whole number of speakers, {MINIMUM} or more."
         )
     return int(text)
-
-
-def cache_folder() -> Path:
-    """$V2F_CACHE, or voice2face_gan below $XDG_CACHE_HOME or ~/.cache."""
-    if os.environ.get("V2F_CACHE"):
-        return Path(os.environ["V2F_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "voice2face_gan"
 
 
 def builtin_store(

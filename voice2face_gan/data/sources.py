@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from voice2face_gan.data.builtin import builtin_store, cache_folder, is_builtin
+from voice2face_gan.data.builtin import builtin_store, is_builtin
+from voice2face_gan.data.cache import cache_folder
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import StoreError
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from voice2face_gan.data.cache import kept
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, MetricError
 from voice2face_gan.evaluation.case import Case
@@ -27,7 +28,6 @@ from voice2face_gan.evaluation.judges import FaceJudge, Reading
 from voice2face_gan.evaluation.judges.dlib import DlibJudge
 from voice2face_gan.evaluation.judges.trunk import TrunkJudge
 from voice2face_gan.evaluation.registry import Figure, Options, metric, resampled
-from voice2face_gan.evaluation.sets import kept
 from voice2face_gan.faces.pixels import to_grid
 
 NEAR = 5.0  # percent of held-out real faces that are nearer than "near"

@@ -4,25 +4,17 @@ The features of a case's real pictures are kept in $V2F_CACHE/statistics, so tha
 on the same data need not wait for them; means and covariances follow from them, whichever part is asked for.
 """
 
-import contextlib
-import hashlib
-import io
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
-from voice2face_gan.data.builtin import cache_folder
+from voice2face_gan.data.cache import kept
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.case import Case
 from voice2face_gan.evaluation.features import Feature
 from voice2face_gan.evaluation.registry import Options
-from voice2face_gan.files import write_bytes
 
-_LARGEST = 1 << 30  # bytes of features worth keeping on disk
 _PAIRWISE = 10_000  # pictures of each kind, at most, where every one meets every other
 
 
@@ -120,29 +112,3 @@ def features_of(case: Case, which: str, feature: Feature) -> np.ndarray:
         real = which == "real"
         case._features[key] = kept(feature.hash, faces, feature.extract) if real else feature.extract(faces)
     return case._features[key]
-
-
-def kept(by: str, faces: Tensor, extract: Callable[[Tensor], np.ndarray]) -> np.ndarray:
-    """`extract(faces)`, float32 (N, D), from disk where it was kept; a damaged file is made again.
-
-    Args:
-        by: what extracts, with a hash of its weights: the same for the same numbers only.
-        faces: uint8 (N, side, side, 3).
-    """
-    digest = hashlib.sha256(f"{by} {tuple(faces.shape)}".encode())
-    digest.update(np.ascontiguousarray(faces.numpy()))
-    path = cache_folder() / "statistics" / f"{digest.hexdigest()[:32]}.npz"
-    # Whatever a damaged or foreign file raises, the features can be computed again. Checksums are the zip's.
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        with np.load(path, allow_pickle=False) as file:
-            features = file["features"]
-        if features.ndim == 2 and len(features) == len(faces) and features.dtype == np.float32:
-            return features
-    features = extract(faces)
-    if features.nbytes <= _LARGEST:
-        content = io.BytesIO()
-        np.savez(content, features=features)
-        with contextlib.suppress(OSError):  # a full or read-only disk costs time, not the figure
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, content.getvalue())
-    return features

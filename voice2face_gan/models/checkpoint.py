@@ -4,7 +4,7 @@
       config.json         architecture, model dimensions, log-mel and VAD settings, what it was trained on
       model.safetensors   embedder.*, generator.* (absent in a checkpoint of a voice embedder alone),
                           gender_probe (65,), a logistic regression from e to "female": weights, then bias;
-                          probe.speech, probe.child (865,), the same from `VoiceEmbedder.features` to
+                          probe.speech, probe.child, the same from what the embedder's `features` gives to
                           "somebody speaks" and "a child speaks"; older checkpoints have none
 
 Half-precision weights are cast to float32 when loaded. No pickle is read.
@@ -223,7 +223,7 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         for what, value in probes.items():
             if what not in PROBES:
                 raise ValueError(f"this version knows no {_PROBE}{what}")
-            if value.shape != (model.voice_channels[-1] + 1,):
+            if value.shape != (model.voice_features + 1,):
                 raise ValueError(f"{_PROBE}{what} has the shape {tuple(value.shape)}")
         features = FeatureSettings.from_dict(config["features"]).to_dict()
         vad = dict(config["vad"])

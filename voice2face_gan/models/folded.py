@@ -1,10 +1,13 @@
 """A frozen voice embedder for training something else on it: the same function with less work."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from voice2face_gan.models.statistics_embedder import StatisticsEmbedder
 from voice2face_gan.models.wen2019 import VoiceEmbedder
 
 
@@ -14,13 +17,16 @@ class FoldedEmbedder(nn.Module):
 
     Args:
         embedder: in evaluation mode; it is copied, later changes to it are not seen.
-        dtype: what it computes in.
+        dtype: what the convolutions compute in.
 
     forward: (B, mel_bins, T), any T >= 1 -> (B, embedding) float32, as the embedder gives it.
     """
 
-    def __init__(self, embedder: VoiceEmbedder, dtype: torch.dtype):
+    def __init__(self, embedder: VoiceEmbedder | StatisticsEmbedder, dtype: torch.dtype):
         super().__init__()
+        self.ending = None  # from (B, C, T / 16) on, where that is more than a mean over time
+        if isinstance(embedder, StatisticsEmbedder):
+            self.ending = copy.deepcopy(nn.Sequential(embedder.pool, embedder.norm, embedder.last)).eval()
         self.layers: list[
             tuple[Tensor, Tensor, bool]
         ] = []  # weight (O, C, 1, 3), bias, whether a ReLU follows
@@ -40,4 +46,5 @@ class FoldedEmbedder(nn.Module):
         for weight, bias, rectified in self.layers:
             x = F.conv2d(x, weight, bias, (1, 2), (0, 1))  # (B, C, 1, T) -> (B, O, 1, T / 2)
             x = x.relu_() if rectified else x
-        return x.float().mean(dim=(2, 3))
+        x = x[:, :, 0].float()
+        return x.mean(dim=2) if self.ending is None else self.ending(x)

@@ -29,6 +29,8 @@ class ModernConfig:
 
     Args:
         mel_bins, embedding, voice_channels, embedder_norm_last: the voice embedder's, as in Wen2019Config.
+        voice_pool: how the voice embedder ends: "mean", Wen's fifth convolution and the mean over time, or
+            "statistics" (models/statistics_embedder.py).
         z_dim: size of the noise z; 0 for a generator that answers a voice with one face.
         width: channels at 32 x 32; there are twice as many at 16 x 16, four times at 8 x 8 and 4 x 4. 32 is
             1.0 M parameters in the generator, 64 is 3.4 M, 126 as many as in Wen's (12.2 M).
@@ -51,6 +53,7 @@ class ModernConfig:
     embedding: int = 64
     voice_channels: tuple[int, ...] = (256, 384, 576, 864)
     embedder_norm_last: bool = False
+    voice_pool: str = "mean"
     z_dim: int = 64
     width: int = 64
     depth: int = 1
@@ -71,6 +74,9 @@ class ModernConfig:
             "side must be 64 or 128": self.side in (64, 128),
             "width must be 2 or more, and even": self.width >= 2 and self.width % 2 == 0,
             "z_dim and noise must not be negative": self.z_dim >= 0 and self.noise >= 0,
+            'voice_pool must be "mean" or "statistics"': self.voice_pool in ("mean", "statistics"),
+            'embedder_norm_last needs voice_pool = "mean"': not self.embedder_norm_last
+            or self.voice_pool == "mean",
             "voice_channels must not be empty": len(self.voice_channels) > 0,
             "strength must not be negative": self.strength >= 0,
             "strength other than 1 needs normalise = false": self.strength == 1 or not self.normalise,
@@ -85,6 +91,11 @@ class ModernConfig:
         for sentence, holds in checks.items():
             if not holds:
                 raise CheckpointError(f"Model settings: {sentence}.")
+
+    @property
+    def voice_features(self) -> int:
+        """How many numbers the voice embedder's `features` are."""
+        return self.voice_channels[-1] * (2 if self.voice_pool == "statistics" else 1)
 
     def stages(self) -> list[int]:
         """Channels of each resolution, from 4 x 4 to half the face's side."""

@@ -6,6 +6,7 @@ from torch import nn
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models import modern, wen2019
+from voice2face_gan.models.statistics_embedder import StatisticsEmbedder
 
 ARCHITECTURES = {"wen2019": wen2019.Wen2019Config, "modern": modern.ModernConfig}
 ModelConfig = wen2019.Wen2019Config | modern.ModernConfig
@@ -28,6 +29,8 @@ def model_config(architecture: str, settings: dict) -> ModelConfig:
 
 
 def build_embedder(config: ModelConfig) -> nn.Module:
+    if getattr(config, "voice_pool", "mean") == "statistics":
+        return StatisticsEmbedder(config.mel_bins, config.voice_channels, config.embedding)
     return wen2019.VoiceEmbedder(config)
 
 

@@ -83,6 +83,11 @@ class Wen2019Config:
         """Side of the faces made and judged, in pixels."""
         return 64
 
+    @property
+    def voice_features(self) -> int:
+        """How many numbers the voice embedder's `features` are."""
+        return self.voice_channels[-1]
+
     def to_dict(self) -> dict:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
@@ -128,10 +133,17 @@ class VoiceEmbedder(nn.Module):
         last, hidden = self._parts(log_mel)
         return last(hidden).mean(dim=2), hidden.mean(dim=2)
 
+    @property
+    def last_name(self) -> str:
+        """Of the last convolution, in the state."""
+        return f"model.{self._last()}"
+
     def _parts(self, log_mel: Tensor) -> tuple[nn.Sequential, Tensor]:
         """The last convolution and what follows it, and what it reads."""
-        last = max(i for i, layer in enumerate(self.model) if isinstance(layer, nn.Conv1d))
-        return self.model[last:], self.model[:last](log_mel)
+        return self.model[self._last() :], self.model[: self._last()](log_mel)
+
+    def _last(self) -> int:
+        return max(i for i, layer in enumerate(self.model) if isinstance(layer, nn.Conv1d))
 
 
 class Generator(nn.Module):

@@ -1,6 +1,6 @@
 """When a face should come with a warning: nobody speaks, or a child does.
 
-Two logistic regressions on what the voice embedder's last convolution reads (`VoiceEmbedder.features`):
+Two logistic regressions on what the voice embedder's last layer reads (its `features`):
 
     speech   speech of a store, clean and distorted, against sounds that are none (synthetic/sounds.py)
     child    records younger than 13 against adults, clean and distorted
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from voice2face_gan.audio.augment import SignalAugmentation
 from voice2face_gan.audio.distort import add_at_snr
@@ -27,7 +27,6 @@ from voice2face_gan.data.sampling import classes
 from voice2face_gan.data.speech import SpeechBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, NoSpeechError
-from voice2face_gan.models.wen2019 import VoiceEmbedder
 from voice2face_gan.synthetic.sounds import SOUNDS, make_sound
 from voice2face_gan.training.probe import fit_logistic
 
@@ -43,7 +42,7 @@ _PENALTY = {"speech": 0.1, "child": 1.0}
 
 
 def fit_alarms(
-    embedder: VoiceEmbedder,
+    embedder: nn.Module,
     features: FeatureSettings,
     store: Store,
     vad: VadSettings | None = None,
@@ -97,7 +96,7 @@ def fit(positive: Tensor, negative: Tensor, penalty: float) -> Tensor:
 
 
 def speech_features(
-    embedder: VoiceEmbedder,
+    embedder: nn.Module,
     features: FeatureSettings,
     store: Store,
     items: np.ndarray,
@@ -124,7 +123,7 @@ def speech_features(
 
 
 def sound_features(
-    embedder: VoiceEmbedder,
+    embedder: nn.Module,
     features: FeatureSettings,
     vad: VadSettings,
     kinds: Sequence[str],
@@ -205,5 +204,5 @@ def _log_mel(samples: Tensor, features: FeatureSettings) -> Tensor:
 
 
 @torch.no_grad()
-def _features(embedder: VoiceEmbedder, mels: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:
+def _features(embedder: nn.Module, mels: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:
     return torch.cat([embedder.features(mel[None]) for mel in mels])

@@ -36,7 +36,15 @@ from voice2face_gan.training.recipe import GanRecipe, Recipe
 NOBODY = -100  # the identity of a face whose person has no voice
 _GRID_CLIPS = 8
 # Settings that are the embedder's and not the generator's, where nets have them.
-_OF_EMBEDDER = ("mel_bins", "voice_channels", "embedder_norm_last", "strength", "limit", "residual")
+_OF_EMBEDDER = (
+    "mel_bins",
+    "voice_channels",
+    "embedder_norm_last",
+    "voice_pool",
+    "strength",
+    "limit",
+    "residual",
+)
 
 
 class GanStage:

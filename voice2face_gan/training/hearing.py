@@ -8,12 +8,13 @@ people. So the embedder learns in two parts:
 2. From log-mels to t: the embedder, with 256 outputs, hears distorted crops and is asked for the teacher's t
    of the clean whole. Speech played slower or faster is somebody else's, of whom the teacher is asked anew.
 
-At the end W is multiplied into the last convolution: the embedder then gives e. (A line fitted anew to what
+At the end W is multiplied into the last layer: the embedder then gives e. (A line fitted anew to what
 the embedder says leaves larger numbers, and pictures that match less at any strength.) How much of each
 element is predicted of unheard people, R2, is found by cross-validation over identities and kept as
 sqrt(1 - R2), the residual.
 """
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from voice2face_gan.audio.distort import change_speed
 from voice2face_gan.audio.features import log_mels
+from voice2face_gan.data.cache import kept
 from voice2face_gan.data.face_embedding import read_face_embedding
 from voice2face_gan.data.sampling import EpochSampler
 from voice2face_gan.data.speech import SpeechBank
@@ -31,6 +33,7 @@ from voice2face_gan.errors import DataError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.face_space import SIZE, FaceSpace
 from voice2face_gan.models.registry import build_embedder
+from voice2face_gan.training.echo import Echo
 from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.recipe import Recipe
 from voice2face_gan.training.speaker import EmbedderStage
@@ -72,7 +75,7 @@ class HearingStage(EmbedderStage):
             )
         space = FaceSpace.load(recipe.embedder.space)
         teacher = Teacher(recipe.embedder.teacher or None)
-        self.told = teach(teacher, self.distortion.speech, recipe.embedder.speeds).to(device)
+        self.told = remembered(teacher, self.distortion.speech, recipe.embedder.speeds).to(device)
         self.line = Line.fit(voices, self.told[:, len(recipe.embedder.speeds) // 2].cpu(), space)
         # The embedder gives t in units of its own: t is small, and Adam's first steps would else be hundreds
         # of times its size.
@@ -82,6 +85,9 @@ class HearingStage(EmbedderStage):
         wanted = ((self.told - self.middle) / self.unit).flatten(0, 1)
         self.spread = _variance(wanted), _variance(wanted @ self.directions)
         self.pairs = EpochSampler(len(self.told) * self.told.shape[1], seed, "voices")
+        # Distorting a batch takes twice as long as learning from it.
+        batches = self.settings.echo_kept // self.settings.batch
+        self.echo = Echo(self._longest, batches, self.settings.echo) if self.settings.echo > 1 else None
 
     def _build(self, speakers: int) -> None:
         torch.manual_seed(self.seed)
@@ -92,13 +98,12 @@ class HearingStage(EmbedderStage):
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update; the losses are shares of the variance that the embedder misses, of t and of e."""
-        batch, mine = self.settings.batch, self.processes.mine(self.settings.batch)
-        _, frames = self._crops(iteration)
-        drawn = self.pairs.draw(iteration, batch)[mine]
-        clips, which = drawn // self.told.shape[1], drawn % self.told.shape[1]
-        speeds = np.array(self.settings.speeds)[which]
-        mel = self._hear(clips, speeds, frames, self._distorting(iteration)).to(self.device)
-        wanted = self.told[torch.from_numpy(clips), torch.from_numpy(which)]
+        crops, frames = self._crops(iteration)
+        if self.echo is not None:
+            mel, drawn = self.echo.draw(iteration, frames, crops)
+        else:
+            mel, drawn = self._heard(iteration, frames)
+        mel, wanted = mel.to(self.device), self.told.flatten(0, 1)[drawn.to(self.device)]
         self._set_rate(iteration)
         self.embedder.train()
         with autocast(self.recipe.run.precision, self.device):
@@ -110,6 +115,16 @@ class HearingStage(EmbedderStage):
         }
         self._update(sum(losses.values()))
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def _longest(self, number: int) -> tuple[Tensor, Tensor]:
+        return self._heard(number, self.settings.crop_frames[1])
+
+    def _heard(self, number: int, frames: int) -> tuple[Tensor, Tensor]:
+        """This process's part of a batch, log-mels (B, bins, frames), and which rows of `told` they are."""
+        drawn = self.pairs.draw(number, self.settings.batch)[self.processes.mine(self.settings.batch)]
+        clips, which = drawn // self.told.shape[1], drawn % self.told.shape[1]
+        speeds = np.array(self.settings.speeds)[which]
+        return self._hear(clips, speeds, frames, self._distorting(number)), torch.from_numpy(drawn)
 
     def _hear(self, clips: np.ndarray, speeds: np.ndarray, frames: int, rng: np.random.Generator) -> Tensor:
         """Log-mels (B, bins, frames) of crops at their speeds, some distorted."""
@@ -134,7 +149,7 @@ class HearingStage(EmbedderStage):
         config = replace(self.config, residual=residual)
         embedder = build_embedder(config)
         line = self.line.of_units(self.middle.cpu(), self.unit.cpu())
-        embedder.load_state_dict(folded(self.embedder.state_dict(), line))
+        embedder.load_state_dict(folded(self.embedder, line))
         info = {**kept.info, "hearing": self.line.about}
         return replace(kept, model=config, embedder=embedder.eval(), info=info)
 
@@ -203,16 +218,26 @@ class Line:
         return Line((self.mean - middle) / unit, self.weights * unit, self.offset, self.residual, self.about)
 
 
-def folded(state: dict[str, Tensor], line: Line) -> dict[str, Tensor]:
-    """The weights of an embedder of t with the line multiplied into its last convolution."""
-    last = max((k for k in state if k.endswith(".weight")), key=lambda k: int(k.split(".")[1]))
-    bias = last.removesuffix("weight") + "bias"
-    weight, shift = state[last].cpu(), state[bias].cpu()  # (256, channels, 3), (256,)
+def folded(embedder: nn.Module, line: Line) -> dict[str, Tensor]:
+    """The weights of an embedder of t with the line multiplied into its last layer."""
+    state = embedder.state_dict()
+    last, bias = f"{embedder.last_name}.weight", f"{embedder.last_name}.bias"
+    weight, shift = state[last].cpu(), state[bias].cpu()  # (256, channels) or (256, channels, 3), (256,)
     return {
         **state,
-        last: torch.einsum("te,tck->eck", line.weights, weight),
+        last: torch.einsum("te,t...->e...", line.weights, weight),
         bias: (shift - line.mean) @ line.weights + line.offset,
     }
+
+
+def remembered(teacher: Teacher, speech: SpeechBank, speeds: tuple[float, ...]) -> Tensor:
+    """What `teach` gives, kept on disk: a quarter of an hour for two hours of speech at seven speeds."""
+    weights = hashlib.sha256(b"".join(w.numpy().tobytes() for w in teacher.state_dict().values()))
+    places = hashlib.sha256(torch.stack([speech.offset, speech.length]).numpy().tobytes())
+    rows = len(speech) * len(speeds)
+    by = f"teacher {weights.hexdigest()} {places.hexdigest()} {speeds}"
+    told = kept(by, speech.samples, lambda _: teach(teacher, speech, speeds).flatten(0, 1).numpy(), rows)
+    return torch.from_numpy(told).unflatten(0, (len(speech), len(speeds)))
 
 
 @torch.no_grad()

@@ -62,6 +62,8 @@ class EmbedderRecipe:
             speaker classification.
         teacher: file of the teacher's weights; empty for those of the installed package resemblyzer.
         speeds: at which every clip is heard, and the teacher asked, in order; the middle one must be 1.
+        echo: how often each distorted crop serves, cut anew every time (training/echo.py); with a space.
+        echo_kept: crops kept for that.
     """
 
     iterations: int = 20_000
@@ -78,6 +80,8 @@ class EmbedderRecipe:
     space: str = ""
     teacher: str = ""
     speeds: tuple[float, ...] = (0.8, 0.9, 1.0, 1.11, 1.25)
+    echo: int = 1
+    echo_kept: int = 8192
 
 
 @dataclass(frozen=True)

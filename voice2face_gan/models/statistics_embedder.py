@@ -1,0 +1,79 @@
+"""A voice embedder that weighs what it hears: Wen's convolutions, then attentive statistics for a mean.
+
+    log-mel -> four 1-d convolutions of stride 2 -> h (B, C, T / 16)
+    a = softmax over time of W2 tanh(W1 [h, mean of h, deviation of h])      for every channel
+    s = [sum of a h, root of (sum of a h^2 - (sum of a h)^2)]                (B, 2 C)
+    e = linear of the batch-normalised s
+
+Okabe, Koshinaka and Shinoda, "Attentive statistics pooling for deep speaker embedding", Interspeech 2018
+(equations 4 to 6), with a weight for every channel and the context of the whole clip, as ECAPA-TDNN has them
+(Desplanques et al., Interspeech 2020, section 3.2).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_HIDDEN = 128  # of the attention
+_LEAST = 1e-4  # variance, below which a deviation's gradient would grow without bound
+
+
+class AttentiveStatistics(nn.Module):
+    """Weighted mean and standard deviation over time of each channel.
+
+    forward: (B, C, T), any T >= 1 -> float32 (B, 2 C).
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = nn.Conv1d(3 * channels, _HIDDEN, 1)
+        self.second = nn.Conv1d(_HIDDEN, channels, 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = h.float()  # differences of squares
+        mean = h.mean(dim=2, keepdim=True)
+        deviation = _root((h - mean).square().mean(dim=2, keepdim=True))
+        context = torch.cat([h, mean.expand_as(h), deviation.expand_as(h)], dim=1)
+        weight = F.softmax(self.second(torch.tanh(self.first(context))).float(), dim=2)
+        mean = (weight * h).sum(dim=2)
+        return torch.cat([mean, _root((weight * h.square()).sum(dim=2) - mean.square())], dim=1)
+
+
+class StatisticsEmbedder(nn.Module):
+    """Log-mel to voice embedding.
+
+    forward: (B, mel_bins, T), any T >= 1 -> (B, embedding), not normalised.
+    """
+
+    last_name = "last"  # of the linear layer at the end, in the state
+
+    def __init__(self, mel_bins: int, channels: tuple[int, ...], embedding: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((mel_bins, *channels), channels, strict=False):
+            layers += [
+                nn.Conv1d(before, after, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm1d(after),
+                nn.ReLU(inplace=True),
+            ]
+        self.model = nn.Sequential(*layers)
+        self.pool = AttentiveStatistics(channels[-1])
+        self.norm = nn.BatchNorm1d(2 * channels[-1])
+        self.last = nn.Linear(2 * channels[-1], embedding)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        return self.last(self.features(log_mel))
+
+    def features(self, log_mel: Tensor) -> Tensor:
+        """What the linear layer reads: (B, mel_bins, T) -> (B, 2 x the last channels). It holds what training
+        had no use for in the embedding, such as whether this is a voice at all."""
+        return self.norm(self.pool(self.model(log_mel)))
+
+    def with_features(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` and `features` give, in the time of one of them."""
+        features = self.features(log_mel)
+        return self.last(features), features
+
+
+def _root(variance: Tensor) -> Tensor:
+    return variance.clamp(min=_LEAST).sqrt()
