@@ -28,6 +28,7 @@ import torch
 CLI = [sys.executable, "-m", "voice2face_gan"]
 PAIRED = ("voxceleb", "avspeech")
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+TRAINED_ON = ["utkface", "voxceleb1", "avspeech", "librispeech", "speechocean762", "ravdess"]
 LICENCE = "research only, non-commercial (see MODEL_CARD.md)"
 
 
@@ -139,6 +140,7 @@ def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
         "hearing": ears.info["hearing"],
         "iterations": {"embedder": ears.info["iteration"], "gan": painter.info["iteration"]},
         "gender": "all",
+        "trained_on": TRAINED_ON,
         "data": {"generator": painter.info["data"], "embedder": ears.info["data"]},
         "licence": LICENCE,
     }

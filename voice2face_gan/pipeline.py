@@ -19,7 +19,7 @@ from voice2face_gan.errors import CheckpointError, DataError, VoiceToFaceError
 from voice2face_gan.faces.pixels import to_picture, to_uint8
 from voice2face_gan.models.checkpoint import SHIPPED, Checkpoint, load_checkpoint
 from voice2face_gan.models.hub import hub_name
-from voice2face_gan.models.wen2019 import condition
+from voice2face_gan.models.wen2019 import condition, predicted
 
 VARIANT_NOISE = 0.05  # Wen's training noise: what variants differ by where a model has no noise of its own
 VARIANT_RESIDUAL = 0.5  # of what the voice leaves open in its embedding: all of it drowns what it tells
@@ -205,19 +205,24 @@ class VoiceToFace:
     @torch.inference_mode()
     def embed(self, log_mel: Tensor) -> Tensor:
         """What the generator takes: (64, frames) normalised and repeated log-mel -> (embedding,)."""
-        return condition(self.embedder(log_mel[None].to(self.device)), self.config)[0].cpu()
+        return self.exaggerate(self.hear(log_mel)[0])
+
+    def exaggerate(self, e: Tensor) -> Tensor:
+        """What the generator takes, of a predicted embedding (embedding,): the strength and the limits are
+        in it, where the model has these."""
+        return condition(e[None], self.config)[0]
 
     @torch.inference_mode()
     def hear(self, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """What `embed` gives, and what the checkpoint's probes tell: the probabilities that somebody speaks
-        ("speech") and that a child does ("child")."""
+        """The embedding (embedding,) that a log-mel as `embed` takes it predicts, and what the checkpoint's
+        probes tell: the probabilities that somebody speaks ("speech") and that a child does ("child")."""
         probes = self.checkpoint.probes
         if not probes:
-            return self.embed(log_mel), {}
+            return predicted(self.embedder(log_mel[None].to(self.device)), self.config)[0].cpu(), {}
         output, (features,) = self.embedder.with_features(log_mel[None].to(self.device))
         features = features.cpu()
         told = {k: float(torch.sigmoid(features @ probe[:-1] + probe[-1])) for k, probe in probes.items()}
-        return condition(output, self.config)[0].cpu(), told
+        return predicted(output, self.config)[0].cpu(), told
 
     @torch.inference_mode()
     def decode(self, e: Tensor, z: Tensor | None = None) -> Tensor:
@@ -243,21 +248,14 @@ class VoiceToFace:
         return self.spread * torch.randn((count, size), generator=torch.Generator().manual_seed(seed))
 
     def female(self, e: Tensor) -> float | None:
-        """Probability of the label "female" for an embedding (embedding,), None without a probe."""
-        probe = self._gender_probe()
+        """Probability of the label "female" for a predicted embedding (embedding,), None without a probe."""
+        probe = self.checkpoint.gender_probe
         return None if probe is None else float(torch.sigmoid(e @ probe[:-1] + probe[-1]))
 
-    def _gender_probe(self) -> Tensor | None:
-        """The checkpoint's, for embeddings of this strength."""
-        probe = self.checkpoint.gender_probe
-        if probe is None or not self.strength:
-            return probe
-        return torch.cat([probe[:-1] / self.strength, probe[-1:]])
-
     def towards(self, e: Tensor, gender: str) -> Tensor:
-        """The embedding (embedding,) if it lies on the asked side of the gender probe's boundary, else its
-        mirror image in that boundary: everything else about the voice is kept."""
-        probe = self._gender_probe()
+        """A predicted embedding (embedding,) if it lies on the asked side of the gender probe's boundary,
+        else its mirror image in that boundary: everything else about the voice is kept."""
+        probe = self.checkpoint.gender_probe
         if gender == "auto" or probe is None:
             return e
         length = probe[:-1].norm()
@@ -293,7 +291,8 @@ class VoiceToFace:
         good = [item for item in group if not isinstance(item, VoiceToFaceError)]
         faces = iter(())
         if good:
-            e = torch.cat([self._variants(self.towards(e, gender), variants, seed) for _, _, e, _ in good])
+            wanted = (self.exaggerate(self.towards(e, gender)) for _, _, e, _ in good)
+            e = torch.cat([self._variants(e, variants, seed) for e in wanted])
             z = self.noise(variants, seed)
             if z is not None:
                 z[0] = 0  # the first variant is the plain answer

@@ -3,7 +3,8 @@
     checkpoint/
       config.json         architecture, model dimensions, log-mel and VAD settings, what it was trained on
       model.safetensors   embedder.*, generator.* (absent in a checkpoint of a voice embedder alone),
-                          gender_probe (65,), a logistic regression from e to "female": weights, then bias;
+                          gender_probe (65,), a logistic regression from the predicted e to "female":
+                          weights, then bias;
                           probe.speech, probe.child, the same from what the embedder's `features` gives to
                           "somebody speaks" and "a child speaks"; older checkpoints have none
 

@@ -26,6 +26,7 @@ from voice2face_gan import __version__
 from voice2face_gan.errors import OutputError, first_line
 from voice2face_gan.files import replace_folder, temporary_beside, write_bytes
 from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.registry import ModelConfig
 from voice2face_gan.models.wen2019 import condition
 
 CONFIG, EMBEDDER, FORMAT = "config.json", "embedder.onnx", 1
@@ -280,15 +281,18 @@ def _config(checkpoint: Checkpoint, graphs: dict, opset: int) -> dict:
         "variants": f"e + s * standard normal noise{again}; s is the noise above",
         "features": checkpoint.features,
         "vad": checkpoint.vad,
-        "gender_probe": None if probe is None else _probe(probe.tolist()),
+        "gender_probe": None if probe is None else _probe(probe.tolist(), model),
         "architecture": checkpoint.architecture,
         "model": model.to_dict(),
         "checkpoint": checkpoint.info,
     }
 
 
-def _probe(numbers: list[float]) -> dict:
+def _probe(numbers: list[float], model: ModelConfig) -> dict:
+    """For e as the graph gives it, the strength in it; limits, which no line undoes, are left aside."""
     meaning = 'sigmoid(e . weights + bias) is the probability of the label "female"'
+    strength = 1.0 if model.normalise else getattr(model, "strength", 1.0) or 1.0
+    numbers = [*(x / strength for x in numbers[:-1]), numbers[-1]]
     return {"is": meaning, "weights": numbers[:-1], "bias": numbers[-1]}
 
 

@@ -242,6 +242,12 @@ class IdentityClassifier(nn.Module):
         return self.model(h)
 
 
+def predicted(e: Tensor, config: Wen2019Config) -> Tensor:
+    """What a voice says of e, from the embedder's output (B, embedding): of length 1 with `normalise`, and in
+    any case before strength and limits, which serve the picture."""
+    return F.normalize(e, dim=1) if config.normalise else e
+
+
 def condition(
     e: Tensor, config: Wen2019Config, noise: Tensor | None = None, scale: float | None = None
 ) -> Tensor:
@@ -257,8 +263,8 @@ def condition(
         with e' = strength x e, each element bent to its limit, where the configuration has these.
     """
     scale = config.noise if scale is None else scale
+    e = predicted(e, config)
     if config.normalise:
-        e = F.normalize(e, dim=1)
         return e if noise is None or scale == 0 else F.normalize(e + scale * noise, dim=1)
     e = _bent(e * getattr(config, "strength", 1.0), getattr(config, "limit", ()))
     return e if noise is None or scale == 0 else e + scale * e.norm(dim=1, keepdim=True) * noise

@@ -14,7 +14,6 @@ from voice2face_gan.evaluation.record import read_records, run_of, weights_hash
 from voice2face_gan.models.checkpoint import CONFIG, WEIGHTS, Checkpoint, find_checkpoint, load_checkpoint
 from voice2face_gan.models.hub import upload
 from voice2face_gan.publish.card import model_card
-from voice2face_gan.resources import resource
 
 CARD = "README.md"
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # as the hub spells them: mit, cc-by-nc-4.0, gpl-3.0 ...
@@ -105,11 +104,10 @@ def _records(folder: Path) -> list[dict]:
 def _trained_on(folder: Path) -> list[str]:
     """Names of the data sets, also of the checkpoints that it was trained from, without the paths of whoever
     trained; [] where nothing says them."""
-    if folder.resolve() == resource("assets", "builtin").resolve():
-        return ["builtin"]
-    if folder.resolve() == resource("assets", "default").resolve():
-        return ["utkface", "voxceleb1", "avspeech", "librispeech", "speechocean762", "ravdess"]
     try:
+        said = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("trained_on")
+        if said:
+            return [str(name) for name in said]
         run = json.loads((run_of(folder) / "run.json").read_text(encoding="utf-8"))
         names = [n if is_builtin(n) else Path(n).name for n in source_names(run["data"])]
         given = [Path(run[key]) for key in ("embedder", "init") if run.get(key)]

@@ -10,24 +10,24 @@ from torch import Tensor, nn
 from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.data.sampling import VoiceBank
 from voice2face_gan.data.store import Store
-from voice2face_gan.models.wen2019 import Wen2019Config, condition
+from voice2face_gan.models.wen2019 import Wen2019Config, predicted
 
 _VOICES = 4000  # more add nothing to 65 numbers
 
 
 @torch.no_grad()
 def embed_store(store: Store, embedder: nn.Module, config: Wen2019Config, device: torch.device) -> Tensor:
-    """What the generator takes, for every record (all must have a voice): float32 (records, embedding)."""
+    """What each record's voice predicts (all must have one): float32 (records, embedding)."""
     bank = VoiceBank(store, np.zeros(len(store), dtype=np.int64), store.about["features"]["min_frames"])
     embedder.eval()
     e = [embedder(bank.whole(i)[None].to(device)) for i in range(len(store))]
-    return condition(torch.cat(e), config).cpu()
+    return predicted(torch.cat(e), config).cpu()
 
 
 def gender_probe(
     store: Store, embedder: nn.Module, config: Wen2019Config, device: torch.device
 ) -> Tensor | None:
-    """Logistic regression from e to "female" on the training voices.
+    """Logistic regression from e, as it is predicted, to "female" on the training voices.
 
     Returns:
         float32 (embedding + 1,): weights, then bias; None where the records are not of both genders.

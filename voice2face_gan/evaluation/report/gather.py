@@ -175,7 +175,7 @@ def gather_runs(
 
 def data_of(model: VoiceToFace) -> str | None:
     """What a model was trained on, as --data names it; None where nothing says so."""
-    if model.checkpoint.folder.resolve() == resource("assets", "builtin").resolve():
+    if model.checkpoint.info.get("trained_on") == ["builtin"]:
         return "builtin"
     try:
         run = run_of(model.checkpoint.folder)
