@@ -351,8 +351,9 @@ def _warning(voice: VoiceFeatures, speech: float | None = None, child: float | N
         return "it does not sound like speech; the face means little"
     warnings = []
     if voice.speech_seconds < SHORT_SPEECH:
+        tenths = int(10 * voice.speech_seconds + 1e-6)  # rounded down: "only 2.0 s" would be enough
         warnings.append(
-            f"only {voice.speech_seconds:.1f} s of speech; {SHORT_SPEECH:.0f} s or more give a steadier face"
+            f"only {tenths / 10:.1f} s of speech; {SHORT_SPEECH:.0f} s or more give a steadier face"
         )
     if child is not None and child > CHILD_VOICE:
         warnings.append("this may be a child's voice; the face shown is a young adult's")

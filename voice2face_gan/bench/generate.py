@@ -23,14 +23,17 @@ FORMATS = {
 }
 
 
-def encode(waveform: np.ndarray, format: str) -> bytes:
-    """A mono 16 kHz waveform float32 (samples,) as a file of a format in FORMATS."""
+def encode(waveform: np.ndarray, format: str, bit_rate: int | None = None) -> bytes:
+    """A mono 16 kHz waveform float32 (samples,) as a file of a format in FORMATS, of so many bits a second; the
+    encoder's own choice by default."""
     import av
 
     container_name, codec, rate = FORMATS[format]
     file = BytesIO()
     with av.open(file, "w", format=container_name) as container:
         stream = container.add_stream(codec, rate=rate, layout="mono")
+        if bit_rate is not None:
+            stream.bit_rate = bit_rate
         samples = (np.clip(waveform, -1, 1) * 32767).astype(np.int16)[None]
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         frame.sample_rate, frame.pts = SAMPLE_RATE, 0

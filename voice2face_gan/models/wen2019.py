@@ -9,6 +9,7 @@ Networks", NeurIPS 2019, and the two variants of them in use.
 Shapes: B clips, T frames, N identities. Faces are float32 in [-1, 1] (see faces/pixels.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -266,15 +267,19 @@ def condition(
     e = predicted(e, config)
     if config.normalise:
         return e if noise is None or scale == 0 else F.normalize(e + scale * noise, dim=1)
-    e = _bent(e * getattr(config, "strength", 1.0), getattr(config, "limit", ()))
+    e = bent(e * getattr(config, "strength", 1.0), getattr(config, "limit", ()))
     return e if noise is None or scale == 0 else e + scale * e.norm(dim=1, keepdim=True) * noise
 
 
-def _bent(e: Tensor, limit: tuple[float, ...]) -> Tensor:
-    """Each element of e (B, embedding) as it is up to 0.6 of its limit, then smoothly towards that limit."""
-    if not limit:
+def bent(e: Tensor, limit: Sequence[float] | Tensor) -> Tensor:
+    """Each element of e (B, embedding) as it is up to 0.6 of its limit, then smoothly towards that limit.
+
+    Args:
+        limit: (embedding,), above 0; empty for none.
+    """
+    if not len(limit):
         return e
-    largest = torch.tensor(limit, device=e.device, dtype=e.dtype)
+    largest = torch.as_tensor(limit, device=e.device, dtype=e.dtype)
     straight, size = _STRAIGHT * largest, e.abs()
     room = largest - straight
     beyond = straight + room * torch.tanh((size - straight) / room)

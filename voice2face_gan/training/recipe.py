@@ -137,6 +137,8 @@ class ModernRecipe:
         read_from: share of the iterations without that reading; it sets in evenly over as many again.
         heard: share of a batch whose e is what a voice would have given; with a space.
         strength: lowest and highest factor of that e; with a space.
+        limit: share of the faces' own e that lie below what each element of that e is bent to (ModernConfig's
+            limit); 0 for no bending; with a space.
         plain: share of a batch with z = 0; with a space.
     """
 
@@ -153,6 +155,7 @@ class ModernRecipe:
     read_from: float = 0.1
     heard: float = 0.5
     strength: tuple[float, float] = (0.5, 3.0)
+    limit: float = 0.0
     plain: float = 0.25
 
 

@@ -140,6 +140,7 @@ def _modern(recipe: Recipe) -> dict[str, bool]:
         "modern.heard must be between 0 and 1": 0 <= modern.heard <= 1,
         "modern.plain must be between 0 and 1": 0 <= modern.plain <= 1,
         "modern.strength must be two numbers, not negative, in order": _rising(modern.strength, 0),
+        "modern.limit must be at least 0 and below 1": 0 <= modern.limit < 1,
     }
 
 

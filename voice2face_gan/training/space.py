@@ -4,13 +4,14 @@ Faces are many and voices few; here every face teaches, voice or not, for it has
 iteration draws real faces r_i with their e_i, turns a share of these into what a voice would have given, and
 learns
 
-    e'_i = s (R2 * e_i + sqrt(R2 (1 - R2)) n)   per element; s the strength, n noise
+    e'_i = s (R2 * e_i + sqrt(R2 (1 - R2)) n)   per element, bent to its limit; s the strength, n noise
     g_i  = G(e_i or e'_i, z_i)
     L_D  = softplus(D(g_i, e) - D(r_i, e)) + gamma / 2 (R1 + R2)
     L_G  = softplus(D(r_i, e) - D(g_i, e)) + pixel x |g_i - r_i| + read_space x |space(g_i) - target(e)|^2
 
-The space reads e back from the picture through dlib's own network, zoomed and moved a little each time. That
-network has seen faces alone and says of some patterns of colour that they are anybody: asked from the
+The space reads e back from the picture through dlib's own network, zoomed and moved a little each time and
+softened: else what it is asked for is written in grids of single pixels, which it reads and people do not.
+That network has seen faces alone and says of some patterns of colour that they are anybody: asked from the
 beginning, a generator paints these (after 200 iterations 88 % of the pictures' embeddings were nearer to
 their own person's than to another's, and not one was a face). So it is asked once there are faces, and then
 more and more (`read_from`). The pixel loss is there to make faces soon; it counts for faces with their own e
@@ -23,6 +24,7 @@ embedder, as `residual` = sqrt(1 - R2) in its configuration.
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from voice2face_gan.data.face_embedding import read_face_embedding
@@ -30,10 +32,12 @@ from voice2face_gan.data.sampling import EpochSampler, FaceBank, gaussian, gener
 from voice2face_gan.device import autocast, send
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.face_space import SIZE, FaceSpace
+from voice2face_gan.models.wen2019 import bent
 from voice2face_gan.training.gan import NOBODY, GanStage, identities_with_both
 from voice2face_gan.training.modern import ModernStage
 
 _DISTURBED = (0.06, 0.04, 0.04)  # zoom, right, down, at most; shifts are of half the side
+_SOFTENED = (0.5, 1.0)  # of the way to a picture smoothed by (1, 2, 1) / 4, where single pixels count no more
 _PIXEL_LEFT = 0.25  # of the pixel loss, once the reading counts in full
 _ATTRIBUTES = 0.25  # what sex and age count for, each, beside the whole embedding
 
@@ -79,6 +83,9 @@ class OnSpace:
         self.face_sampler = EpochSampler(len(faces), seed, "faces")
         self.told = 1 - torch.tensor(residual, dtype=torch.float32, device=device).square()  # R2
         self.unsure = (self.told * (1 - self.told)).clamp(min=0).sqrt()
+        share = recipe.modern.limit
+        own = np.abs(embedding[faces.face_index])
+        self.limit = torch.from_numpy(np.quantile(own, share, axis=0)).to(self.e) if share else ()
 
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         batch, modern = self.settings.batch, self.recipe.modern
@@ -93,7 +100,7 @@ class OnSpace:
         low, high = modern.strength
         strength = torch.from_numpy(random.uniform(low, high, (batch, 1)).astype(np.float32)).to(e.device)
         noise = gaussian((batch, e.shape[1]), self.seed, "noise", iteration).to(e.device)
-        heard = strength[mine] * (self.told * e + self.unsure * noise[mine])
+        heard = bent(strength[mine] * (self.told * e + self.unsure * noise[mine]), self.limit)
         e = torch.where(as_heard[mine][:, None], heard, e)
         self._own = ~as_heard[mine]
         return e, identity, real.contiguous(memory_format=torch.channels_last), identity
@@ -122,7 +129,8 @@ class SpaceStage(OnSpace, ModernStage):
         if not share:
             return {}
         with autocast(self.recipe.run.precision, self.device):
-            embedding, attributes = self.space.read(fake.float(), self._disturbed(iteration))
+            seen = soften(fake.float(), self._softened(iteration))
+            embedding, attributes = self.space.read(seen, self._disturbed(iteration))
         wanted, wanted_attributes = self.space.target(e)
         people = self.space.scale.square().sum()
         apart = (embedding - wanted).square().sum(dim=1).mean() / people
@@ -142,6 +150,22 @@ class SpaceStage(OnSpace, ModernStage):
         drawn = generator(self.seed, "latent", iteration).uniform(-1, 1, (self.settings.batch, 3))[mine]
         drawn = drawn * np.array(_DISTURBED) + np.array([1, 0, 0])
         return torch.from_numpy(drawn.astype(np.float32)).to(self.device)
+
+    def _softened(self, iteration: int) -> Tensor:
+        """(B,) how soft each picture is when it is read."""
+        mine = self.processes.mine(self.settings.batch)
+        drawn = generator(self.seed, "flips", iteration).uniform(*_SOFTENED, self.settings.batch)[mine]
+        return torch.from_numpy(drawn.astype(np.float32)).to(self.device)
+
+
+def soften(x: Tensor, share: Tensor) -> Tensor:
+    """Pictures (B, C, height, width) so far, share (B,) of 0 to 1, towards being smoothed by (1, 2, 1) / 4 in
+    rows and columns; the borders are continued."""
+    across = F.pad(x, (1, 1, 0, 0), mode="replicate")
+    smooth = (across[..., :-2] + 2 * across[..., 1:-1] + across[..., 2:]) / 4
+    along = F.pad(smooth, (0, 0, 1, 1), mode="replicate")
+    smooth = (along[..., :-2, :] + 2 * along[..., 1:-1, :] + along[..., 2:, :]) / 4
+    return x + share.view(-1, 1, 1, 1) * (smooth - x)
 
 
 class WenSpaceStage(OnSpace, GanStage):
