@@ -63,6 +63,29 @@ def test_new_faces_are_as_far_as_held_out_ones(case, new, trained_on):
         assert 1 < near.value < 12 and near.low < 5 < near.high
 
 
+def test_what_is_remembered_is_nearer_than_what_was_never_seen(case, new, trained_on):
+    """Copies of training faces against none of theirs, new faces and one average against both alike."""
+    faces = new(160, 0)
+    store = trained_on(faces)
+    store.split[80:] = "val"
+    made = {"copies": faces[:40], "new": new(300, 2), "average": faces.float().mean(0).byte()[None]}
+    told = {name: compute("memory", case(x, new(len(x), 1), store=store)) for name, x in made.items()}
+    for suffix in ("", ", pixels"):
+        ratio = {name: figures["trained / unseen" + suffix] for name, figures in told.items()}
+        assert ratio["copies"].value == ratio["copies"].high == 0
+        assert ratio["new"].value == pytest.approx(1, abs=0.06)
+        assert ratio["average"].value == pytest.approx(1, abs=0.15)
+        assert "of 80 training faces" in ratio["new"].protocol and ratio["new"].chance == 1
+    judged = case(new(40, 2), faces[80:120], whose=[f"t{i}" for i in range(80, 120)], store=store)
+    assert "nearest of 40 training" in compute("memory", judged)["trained / unseen"].protocol
+
+
+def test_too_few_unseen_faces_tell_nothing(case, new, trained_on):
+    assert "trained / unseen" not in compute(
+        "memory", case(new(4, 1), new(4, 2), store=trained_on(new(20, 0)))
+    )
+
+
 def test_a_faint_change_is_still_a_copy(case, new, trained_on):
     trained = new(60, 0)
     changed = trained + torch.randint(0, 5, trained.shape, dtype=torch.uint8)

@@ -8,7 +8,11 @@ difference of pictures averaged to 16 x 16, on 0-255.
     ratio                    of the first to the second; below 1 the generated faces are nearer
     nearer than held-out     percent of generated faces nearer than 5 % of the held-out real ones are
 
-A model that paints averages is near to everything: read the ratio with `diversity`. Training faces are those
+    trained / unseen         how near generated faces are to training faces, by how near they are to as many
+                             faces of people that were neither trained on nor judged; below 1 they remember
+
+A model that paints averages is near to everything, so that `ratio` is below 1 for it and `trained / unseen`
+is 1: read them together. Training faces are those
 of the data judged; whether the model was trained on them, the notes say as far as it can be told.
 """
 
@@ -32,6 +36,7 @@ from voice2face_gan.faces.pixels import to_grid
 
 NEAR = 5.0  # percent of held-out real faces that are nearer than "near"
 SIDE = 16  # pixels of a side that pictures are averaged to
+_FEWEST = 20  # unseen faces worth comparing with
 _CHUNK = 1024  # faces compared with all training faces together
 
 
@@ -81,7 +86,49 @@ def memory(case: Case, options: Options) -> dict[str, Figure]:
         for i, (name, protocol, unit, chance) in enumerate(rows):
             counted = (len(real), "held-out real faces") if i == 1 else (len(made), "generated faces")
             figures[name + suffix] = Figure(values[i], *counted, protocol, unit, low[i], high[i], chance)
+    unseen = unseen_faces(case)
+    if len(unseen) >= _FEWEST:
+        figures |= _against_unseen(case, trained, unseen, options.seed)
     return figures
+
+
+def _against_unseen(case: Case, trained: Tensor, unseen: Tensor, seed: int) -> dict[str, Figure]:
+    """Training faces against as many that were not trained on, both drawn at random if there are more."""
+    random, count = np.random.default_rng(seed), min(len(trained), len(unseen))
+    some = [x[np.sort(random.permutation(len(x))[:count])] for x in (trained, unseen)]
+    made = case.reading("generated").unit()
+    near = {
+        "": [nearest_angle(made, _read(case.judge, x))[0] for x in some],
+        ", pixels": [nearest_picture(case.generated, x) for x in some],
+    }
+    who = case.generated_identity
+    members = [np.flatnonzero(who == name) for name in np.unique(who)]
+    figures = {}
+    for suffix, (to_trained, to_unseen) in near.items():
+        found = []
+        for drawn in resampled(len(members), seed):
+            at = np.concatenate([members[i] for i in drawn])
+            found.append(np.median(to_trained[at]) / max(np.median(to_unseen[at]), 1e-12))
+        figures["trained / unseen" + suffix] = Figure(
+            float(np.median(to_trained) / max(np.median(to_unseen), 1e-12)),
+            len(made),
+            "generated faces",
+            f"median distance to the nearest of {count} training faces, by that to the nearest of {count} "
+            "faces of people neither trained on nor judged",
+            "",
+            *(float(x) for x in np.quantile(found, [0.025, 0.975])),
+            1.0,
+        )
+    return figures
+
+
+def unseen_faces(case: Case) -> Tensor:
+    """Faces, uint8 (N, side, side, 3), of the case's gender and of people neither of the training split nor
+    among those judged; there may be none."""
+    part = case.store.of_gender(case.about.get("gender", "all"))
+    known = np.concatenate([part.identity[part.split == "train"], case.real_identity])
+    part = part.select(part.has_face & (part.split != "train") & ~np.isin(part.identity, known))
+    return torch.from_numpy(case.store.faces[np.unique(part.face_index)])
 
 
 def compare(made: np.ndarray, real: np.ndarray) -> np.ndarray:
