@@ -1,9 +1,11 @@
 """Draws assets/gallery.png: what models generate from held-out voices. Generated pictures only.
 
-    python experiments/gallery.py --data avspeech.store,voxceleb.store --checkpoint default --out gallery.png
+    python experiments/gallery.py --data avspeech.store,voxceleb.store --checkpoint default \
+        --painter "Wen et al. 2019, same faces, same e:RUN" --out gallery.png
 
 The first N test voices of the data, in its order, none picked and none left out; a column a voice, numbered,
-never named. The first row are plain answers, the rows below it variants. Of two checkpoints, a block each.
+never named. The first row are plain answers, the rows below it variants. Below them a block for each
+--painter: another generator of the same space, which is given the same embeddings.
 """
 
 import argparse
@@ -12,17 +14,27 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from voice2face_gan.data.sources import open_source
+from voice2face_gan.evaluation.protocol import embed_all
+from voice2face_gan.faces.pixels import to_picture
+from voice2face_gan.pipeline import VoiceToFace
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--checkpoint", action="append", required=True)
+    parser.add_argument("--checkpoint", default="default", help="whose voice embedder hears")
+    parser.add_argument("--painter", action="append", default=[], metavar="TITLE:CHECKPOINT")
     parser.add_argument("--out", required=True)
     parser.add_argument("--voices", type=int, default=12)
     parser.add_argument("--variants", type=int, default=4)
     parser.add_argument("--size", type=int, default=96, help="pixels a face")
     options = parser.parse_args()
-    blocks = [block(name, options) for name in options.checkpoint]
+    model, embeddings = heard(options)
+    blocks = [block(model, embeddings, "", options)]
+    for painter in options.painter:
+        title, _, name = painter.rpartition(":")
+        blocks.append(block(VoiceToFace.from_pretrained(name), embeddings, title, options))
     space = options.size // 4
     picture = Image.new("RGB", (blocks[0].width, sum(b.height + space for b in blocks)), "white")
     top = 0
@@ -32,29 +44,30 @@ def main() -> None:
     picture.save(options.out)
 
 
-def block(name: str, options) -> Image.Image:
-    """A model's faces: a row a variant, a column a voice, the voices' numbers above."""
-    from voice2face_gan.data.sources import open_source
-    from voice2face_gan.evaluation.protocol import embed_all
-    from voice2face_gan.faces.pixels import to_picture
-    from voice2face_gan.pipeline import VoiceToFace
-
+def heard(options) -> tuple[VoiceToFace, list[torch.Tensor]]:
+    """The model, and of each voice the embeddings (variants, embedding) that its generator takes."""
     store = open_source(options.data).of_split("test")
     store = store.select(store.has_voice)
     # One voice a person, the first of each.
     _, first = np.unique(store.identity, return_index=True)
     store = store.select(np.sort(first)[: options.voices])
-    model = VoiceToFace.from_pretrained(name)
+    model = VoiceToFace.from_pretrained(options.checkpoint)
+    return model, [model._variants(e, options.variants, seed=0) for e in embed_all(model, store)]
+
+
+def block(painter: VoiceToFace, embeddings, title: str, options) -> Image.Image:
+    """A generator's faces: a row a variant, a column a voice; above them a title, or the voices' numbers."""
     side, head = options.size, 18
-    picture = Image.new("RGB", (side * len(store), head + side * options.variants), "white")
+    picture = Image.new("RGB", (side * len(embeddings), head + side * options.variants), "white")
     draw = ImageDraw.Draw(picture)
-    for column, e in enumerate(embed_all(model, store)):
-        draw.text((column * side + side // 2 - 6, 3), str(column + 1), fill="black")
-        z = model.noise(options.variants)
+    draw.text((3, 3), title, fill="black")
+    for column, e in enumerate(embeddings):
+        if not title:
+            draw.text((column * side + side // 2 - 6, 3), str(column + 1), fill="black")
+        z = painter.noise(options.variants)
         if z is not None:
             z[0] = 0
-        faces = model.decode(model._variants(e, options.variants, seed=0), z)
-        for row, face in enumerate(faces):
+        for row, face in enumerate(painter.decode(e, z)):
             picture.paste(to_picture(face, side), (column * side, head + row * side))
     return picture
 

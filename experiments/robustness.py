@@ -2,202 +2,45 @@
 
     python experiments/robustness.py --data avspeech.store,voxceleb.store,voices.store --checkpoint default
 
-Of adult test people, one clip each, drawn by the seed: every clip is made into each of RECORDINGS and goes the
-whole way (decoding, speech detection, log-mel, embedder, generator). Children's clips, songs where the data have
-any, and synthesised sounds that are no speech go the same way. Prints two markdown tables; --out keeps all as JSON.
+Of adult test people one clip each, drawn by the seed: every clip is made into each of RECORDINGS and goes
+the whole way (decoding, speech detection, log-mel, embedder, generator). Children's clips, songs where the
+data have any, and synthesised sounds that are no speech go the same way. --out keeps all figures as JSON.
 
-Columns of the first: `refused` too little speech; warned that it is no speech, `child` that it may be a child,
-`short` that it is less than 2 s; `right sex` of those with a gender label; `same sex` as the same clip told when
-clean; `moved` mean absolute difference of pixels (of 255) from the face of the clean clip; `HOG` pictures in which
-dlib finds a face; `age` that the shipped judge reads in the faces, mean, and the share below 16 years.
+Columns of the first table: refused for too little speech; warned that it is no speech, that a child may
+speak, that it is less than 2 s; right sex, of those with a gender label; the same sex as the clean clip; how
+far pixels (0 to 255) moved from the clean clip's face, mean absolute difference; pictures in which dlib's HOG
+finds a face; the age that the shipped judge reads in them, and the share below 16 years.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.random import Generator
+from recordings import (
+    ADULT,
+    AFTER,
+    AT_ONCE,
+    CLEAN,
+    GROUPS,
+    RATE,
+    RECORDINGS,
+    Clip,
+    group_clips,
+    padded,
+    partner,
+    people,
+    recorded,
+)
 
-from voice2face_gan.audio import distort
-from voice2face_gan.bench.generate import encode
 from voice2face_gan.errors import DataError, MetricError, VoiceToFaceError
 from voice2face_gan.synthetic.sounds import FAMILIES, SOUNDS, make_sound
 
-RATE = 16_000
-PAUSE = RATE // 2  # samples without speech before and after it, where noise is heard alone
-TALKERS = 4  # of the babble
-CHILD, ADULT = 13, 18  # years, as in training/alarms.py
 TEEN = 16  # years; a face that looks younger is a child's
 NOT_SPEECH, CHILDISH, SHORT = ("not sound like speech", "steady noise"), ("child",), ("s of speech;",)
-MUSIC = [make.__name__ for make in FAMILIES["music"]]
 NO_SONG = "the data have no recording of singing"
-
-
-@dataclass
-class Clip:
-    """Speech of one person: float32 (samples,) at 16 kHz in [-1, 1]; gender "female", "male" or ""."""
-
-    speech: np.ndarray
-    identity: str
-    gender: str = ""
-
-
-Make = Callable[[list[Clip], int, Generator], object]  # -> what VoiceToFace.listen_all takes
-
-
-def padded(x: np.ndarray) -> np.ndarray:
-    return np.pad(x, PAUSE)
-
-
-def recorded(x: np.ndarray, rate: int = RATE) -> tuple[np.ndarray, int]:
-    """As 16-bit numbers, made quieter where it would clip."""
-    x = x / max(1.0, float(np.abs(x).max()))
-    return np.rint(32767 * x).astype(np.int16), rate
-
-
-def mixed(speech: np.ndarray, other: np.ndarray, snr: float) -> np.ndarray:
-    """Speech between its pauses and something behind it all (samples + 2 PAUSE,), `snr` dB below the speech."""
-    gain = np.sqrt(np.mean(speech**2) / max(np.mean(other**2), 1e-20) / 10 ** (snr / 10))
-    return padded(speech) + (gain * other).astype(np.float32)
-
-
-def coloured(samples: int, slope: float, rng: Generator) -> np.ndarray:
-    """Noise of power 1 / frequency^slope, (samples,)."""
-    draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    return distort.coloured_noise(torch.tensor([slope]), samples, draws)[0].numpy()
-
-
-def babble(clips: list[Clip], i: int, samples: int, rng: Generator) -> np.ndarray:
-    """Other people talking at once, each as loud as the others, (samples,)."""
-    others = [clip.speech for j, clip in enumerate(clips) if j != i]
-    chosen = rng.choice(len(others), min(TALKERS, len(others)), replace=False)
-    turned = [np.roll(np.resize(others[j], samples), rng.integers(samples)) for j in chosen]
-    return np.sum([x / max(np.sqrt(np.mean(x**2)), 1e-10) for x in turned], axis=0)
-
-
-def noisy(kind: str, snr: float) -> Make:
-    def make(clips: list[Clip], i: int, rng: Generator):
-        speech = clips[i].speech
-        samples = len(speech) + 2 * PAUSE
-        if kind == "babble":
-            other = babble(clips, i, samples, rng)
-        elif kind == "music":
-            other = make_sound(MUSIC[i % len(MUSIC)], samples / RATE, int(rng.integers(2**31)))
-        else:
-            other = coloured(samples, {"white": 0.0, "pink": 1.0}[kind], rng)
-        return recorded(mixed(speech, other, snr))
-
-    return make
-
-
-def banded(x: np.ndarray, low: float, high: float, order: int) -> np.ndarray:
-    edges = (torch.tensor([float(f)]) for f in (low, high))
-    return distort.band_limit(torch.from_numpy(x)[None], *edges, RATE, order)[0].numpy()
-
-
-def memo(clips: list[Clip], i: int, rng: Generator) -> bytes:
-    """A phone's memo: a room of 0.5 s reverberation, its noise at 20 dB, 100 to 7,000 Hz, a file of Opus."""
-    draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    response = distort.room_response(torch.tensor([0.5]), torch.tensor([3.0]), RATE, draws)
-    heard = distort.convolve(torch.from_numpy(clips[i].speech)[None], response)[0].numpy()
-    x = banded(mixed(heard, coloured(len(heard) + 2 * PAUSE, 1.0, rng), 20.0), 100, 7000, 8)
-    return encode(x / max(1.0, float(np.abs(x).max())), "opus", bit_rate=24_000)
-
-
-def telephone(clips: list[Clip], i: int, rng: Generator) -> tuple[np.ndarray, int]:
-    """A landline, as it comes out of it: 8,000 samples a second, 300 to 3,400 Hz, 8-bit mu-law."""
-    x = banded(padded(clips[i].speech), 300, 3400, 24)[::2]  # 34 dB down where it would fold over
-    x = distort.mu_law(torch.from_numpy(x / max(np.abs(x).max(), 1e-10))[None])[0].numpy()
-    return recorded(x, RATE // 2)
-
-
-def level(decibels: float) -> Make:
-    """Louder or quieter, cut off at full scale; louder starts from a recording that just reaches it."""
-
-    def make(clips: list[Clip], i: int, rng: Generator):
-        x = padded(clips[i].speech) * 10 ** (decibels / 20)
-        return recorded(np.clip(x / np.abs(clips[i].speech).max() if decibels > 0 else x, -1, 1))
-
-    return make
-
-
-def piece(seconds: float) -> Make:
-    """So much from the middle."""
-
-    def make(clips: list[Clip], i: int, rng: Generator):
-        speech, samples = clips[i].speech, round(seconds * RATE)
-        start = max(0, len(speech) - samples) // 2
-        return recorded(padded(speech[start : start + samples]))
-
-    return make
-
-
-def partner(clips: list[Clip], i: int) -> Clip:
-    return clips[(i + 1) % len(clips)]
-
-
-def after(clips: list[Clip], i: int, rng: Generator):
-    """Half of one clip, then half of the next person's."""
-    one, two = (clip.speech[: len(clip.speech) // 2] for clip in (clips[i], partner(clips, i)))
-    return recorded(np.concatenate([padded(one), padded(two)]))
-
-
-def at_once(clips: list[Clip], i: int, rng: Generator):
-    """Two people equally loud, for as long as the first speaks."""
-    one, two = clips[i].speech, partner(clips, i).speech
-    return recorded(mixed(one, padded(np.resize(two, len(one))) * np.sqrt(1 + 2 * PAUSE / len(one)), 0.0))
-
-
-CLEAN, AFTER, AT_ONCE = "clean", "two speakers, one after the other", "two speakers at once, 0 dB"
-RECORDINGS: dict[str, Make] = {
-    CLEAN: lambda clips, i, rng: recorded(padded(clips[i].speech)),
-    "phone memo (Opus, 24 kbit/s)": memo,
-    **{f"{k} noise, {snr} dB": noisy(k, snr) for k in ("white", "pink", "babble") for snr in (20, 10, 5, 0)},
-    **{f"music behind, {snr} dB": noisy("music", snr) for snr in (10, 5)},
-    "telephone, 8 kHz": telephone,
-    "30 dB quieter": level(-30),
-    "20 dB too loud, clipped": level(20),
-    **{f"{seconds} s of speech": piece(seconds) for seconds in (2.0, 1.0, 0.2)},
-    AFTER: after,
-    AT_ONCE: at_once,
-}
-GROUPS = ("children under 13", "adults of the same data", "singing")
-
-
-def people(store, count: int, longest: float, shortest: float = 3.0, each: bool = False, seed: int = 0):
-    """Clips of a store's records, at most `count`: the first long enough of each person, people in an order that
-    the seed decides; with `each` all of them, a person after the other. At most `longest` seconds of a clip."""
-    from voice2face_gan.data.speech import SpeechBank
-
-    bank, found = SpeechBank(store, 1), {}
-    for item in np.flatnonzero(store.has_speech & (store.speech_samples >= shortest * RATE)):
-        found.setdefault(str(store.identity[item]), []).append(int(item))
-    order = np.random.default_rng(seed).permutation(len(found))
-    items = [found[name] for name in (sorted(found)[k] for k in order)]
-    chosen = [item for mine in items for item in (mine if each else mine[:1])][:count]
-    samples = round(longest * RATE)
-    return [
-        Clip(bank.whole(item)[:samples].numpy(), str(store.identity[item]), str(store.gender[item]))
-        for item in chosen
-    ]
-
-
-def group_clips(store, name: str, count: int, longest: float, seed: int) -> list[Clip]:
-    """All clips, short ones too, of one of GROUPS. Songs are those of RAVDESS (vocal channel 02)."""
-    corpus = np.array([source.split("/")[0] for source in store.source])
-    child = store.age < CHILD
-    if name == "children under 13":
-        keep = child
-    elif name == "singing":
-        keep = np.array([source.split("/")[-1].startswith("03-02-") for source in store.source], dtype=bool)
-    else:
-        keep = (store.age >= ADULT) & np.isin(corpus, np.unique(corpus[child]))
-    return people(store.select(keep), count, longest, 1.0, True, seed)
 
 
 def hear(model, recordings: list) -> list:
@@ -259,7 +102,7 @@ def judged(heard: list, clips: list[Clip], clean: list | None, judge) -> dict:
 
 
 def sounds(model, each: int, seed: int) -> dict[str, list]:
-    """What is heard in new draws of each kind of sound, 4 s long; training/alarms.py draws from other seeds."""
+    """What is heard in new draws of each kind of sound, 4 s long; training/alarms.py has others."""
     return {
         kind: hear(model, [(make_sound(kind, 4.0, [seed, 7919, number, k]), RATE) for k in range(each)])
         for number, kind in enumerate(SOUNDS)
@@ -284,22 +127,21 @@ def separation(speech: list, kinds: dict[str, list]) -> dict:
     """AUC of Heard.speech, P(speech > sound) with ties half, of what is not refused: all, and by kind."""
     from voice2face_gan.evaluation.noise import placements
 
-    high = np.array([one.speech for one in speech if one and one.speech is not None])
-    low = {
-        k: np.array([one.speech for one in heard if one and one.speech is not None])
-        for k, heard in kinds.items()
-    }
-    low = {kind: values for kind, values in low.items() if len(values)}
+    low = {kind: scores(heard) for kind, heard in kinds.items()}
+    high, low = scores(speech), {kind: values for kind, values in low.items() if len(values)}
     if not len(high) or not low:
         return {}
     every = np.concatenate(list(low.values()))
-    by_kind = {kind: float(placements(high, values).mean()) for kind, values in low.items()}
     return {
         "AUC": float(placements(high, every).mean()),
+        "by kind": {kind: float(placements(high, values).mean()) for kind, values in low.items()},
         "speech": len(high),
         "sounds": len(every),
-        "by kind": by_kind,
     }
+
+
+def scores(heard: list) -> np.ndarray:
+    return np.array([one.speech for one in heard if one and one.speech is not None])
 
 
 def measure(store, model, judge, options) -> dict:
@@ -310,7 +152,7 @@ def measure(store, model, judge, options) -> dict:
     clips = people(adults, options.clips, options.seconds, seed=options.seed)
     if len(clips) < 2:
         raise DataError(
-            "fewer than two adult test people have 3 s of kept speech; prepare with --keep-speech."
+            "fewer than two adult test people have 3 s of kept speech; see prepare --keep-speech."
         )
     for number, (name, make) in enumerate(RECORDINGS.items()):
         print(name, file=sys.stderr, flush=True)
@@ -365,12 +207,15 @@ def tables(result: dict) -> str:
     if told := result["separation"]:
         kind, least = min(told["by kind"].items(), key=lambda pair: pair[1])
         lines.append(
-            f"\nAUC of `Heard.speech`, {told['speech']} recordings of speech (all rows above the children) against "
-            f"{told['sounds']} sounds that were not refused: {told['AUC']:.4f}; least of a kind: {least:.4f} ({kind})."
+            f"\nAUC of `Heard.speech`, {told['speech']} recordings of speech (all rows above the children's) "
+            f"against {told['sounds']} sounds, of what was not refused: {told['AUC']:.4f}; "
+            f"the lowest of a kind: {least:.4f} ({kind})."
         )
     for name, pair in result["pairs"].items():
-        told = ", ".join(f"{cell(value)} % where the second is of {kind} sex" for kind, value in pair.items())
-        lines.append(f"\n{name}: sex of the first right for {told.replace('of same', 'of the same')}.")
+        same, other = (cell(pair[kind]) for kind in ("same", "other"))
+        lines.append(
+            f"\n{name}: sex of the first right for {same} % of pairs of one sex, {other} % of others."
+        )
     return "\n".join(lines)
 
 

@@ -10,9 +10,10 @@ from PIL import Image
 
 import voice2face_gan
 from voice2face_gan import VoiceToFace, VoiceToFaceError, load_audio
-from voice2face_gan.audio.voice import voice_features
+from voice2face_gan.audio.voice import VoiceFeatures, voice_features
 from voice2face_gan.errors import AudioError, CheckpointError, NoSpeechError
 from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.pipeline import _warning
 
 
 def apart(a: Image.Image, b: Image.Image) -> int:
@@ -143,6 +144,13 @@ def test_little_speech_of_a_child_is_two_warnings(alarmed, voices):
     heard = alarmed(speech=0.9, child=0.95).listen((voices[0][:16_000], 16_000))
     assert heard.speech_seconds < 2
     assert "s of speech; 2 s or more" in heard.warning and "; this may be a child's voice" in heard.warning
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(1.98, "only 1.9 s"), (0.3, "only 0.3 s"), (2.0, "")])
+def test_seconds_of_speech_are_rounded_down(seconds, said):
+    """ "Only 2.0 s, 2 s or more are better" would be nonsense."""
+    warning = _warning(VoiceFeatures(torch.zeros(64, 1), 3.0, seconds, 2.0))
+    assert warning.startswith(said) and bool(warning) == bool(said)
 
 
 def test_less_than_three_tenths_of_a_second_of_speech_is_refused(model, voices):

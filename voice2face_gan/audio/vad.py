@@ -5,9 +5,9 @@ well-known example (github.com/wiseman/py-webrtcvad, example.py), turns these fl
 it starts when nearly all of the last few frames are voiced (and keeps these frames, so that no onset is
 lost) and stops when nearly all of the last few are not.
 
-So what follows a word, 0.1 to 0.2 s, is kept with it. Where that is digital silence (edited films, calls with a
-noise gate, lossy codecs) it is dropped frame by frame: its log-mel lies so far below all else that a few frames
-of it, normalised with the rest, would change what an embedder hears.
+So what follows a word, 0.1 to 0.2 s, is kept with it. Where that is digital silence (edited films, calls with
+a noise gate, lossy codecs) it is dropped frame by frame: its log-mel lies so far below all else that a few
+frames of it, normalised with the rest, would change what an embedder hears.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ FORMATS = {
 
 
 def encode(waveform: np.ndarray, format: str, bit_rate: int | None = None) -> bytes:
-    """A mono 16 kHz waveform float32 (samples,) as a file of a format in FORMATS, of so many bits a second; the
-    encoder's own choice by default."""
+    """A mono 16 kHz waveform float32 (samples,) as a file of a format in FORMATS, of `bit_rate` bits a second
+    (None: as the encoder likes)."""
     import av
 
     container_name, codec, rate = FORMATS[format]
