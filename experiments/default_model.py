@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from default_publish import brief, publish
 
 CLI = [sys.executable, "-m", "voice2face_gan"]
 PAIRED = ("voxceleb", "avspeech")
@@ -148,6 +149,7 @@ def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
         ears, model=config, generator=painter.generator, gender_probe=probe, probes=alarms, info=info
     )
     checkpoint.save(folder, half=True)
+    info["half_precision"] = {"pixels": halved(checkpoint, folder, paired.of_split("val"))}
     chosen, tried = choose_strength(folder, paired.of_split("val"))
     checkpoint.model = replace(config, strength=chosen)
     checkpoint.info["strength_chosen_on"] = {"people": "validation", "tried": tried}
@@ -167,6 +169,19 @@ def largest(stores) -> np.ndarray:
     faces = open_source(",".join(str(stores[name]) for name in ("utkface", *PAIRED))).of_split("train")
     faces = faces.select(faces.has_face)
     return np.quantile(np.abs(read_face_embedding(faces)[0][faces.face_index]), 0.95, axis=0)
+
+
+def halved(whole, folder: Path, people) -> float:
+    """Mean absolute difference, of 255, between faces by half-precision and by full weights."""
+    from voice2face_gan.evaluation.protocol import embed_all
+    from voice2face_gan.pipeline import VoiceToFace
+
+    people = people.select(people.has_voice)
+    half = VoiceToFace.from_pretrained(folder)
+    faces = [
+        m.decode(embed_all(m, people), m.noise(len(people))) for m in (VoiceToFace(whole, "whole"), half)
+    ]
+    return round(float((faces[0].float() - faces[1].float()).abs().mean()), 4)
 
 
 def choose_strength(folder: Path, people) -> tuple[float, dict]:
@@ -225,6 +240,13 @@ def measure(folder: Path, stores, work: Path) -> dict:
         "clips": len(heard["both"]),
         **{name: len(heard[name]) for name in PAIRED},
     }
+    kept = work / "recordings.json"
+    speech = ",".join(str(stores[name]) for name in (*PAIRED, "voices"))
+    script = Path(__file__).with_name("robustness.py")
+    line = [sys.executable, script, "--data", speech, "--checkpoint", folder, "--out", kept]
+    with (work / "recordings.md").open("w") as text:
+        subprocess.run([str(part) for part in line], stdout=text, check=True)
+    report["recordings"] = json.loads(kept.read_text())
     (work / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(brief(report), indent=2))
     return report
@@ -258,87 +280,6 @@ def distances(folder: Path, stores, count: int = 1500) -> dict:
         result[f"fid_{name}"] = round(frechet_distance(a, b), 3)
         result[f"floor_{name}"] = round(frechet_distance(b[:floor], c), 3)
     return result
-
-
-def brief(report: dict) -> dict:
-    """The figures in a few lines."""
-    short: dict = {}
-    for name, judges in report["test"].items():
-        for judge, metrics in judges.items():
-            for metric, figures in metrics.items():
-                for figure, value in figures.items():
-                    if ", " not in figure:
-                        short[f"{name} {judge} {metric} {figure}"] = round(value["value"], 3)
-    return {**short, **report["distance"]}
-
-
-ROWS = (  # title, judge, metric, figure, digits
-    ("gender agreement %", "trunk", "gender", "generated", 1),
-    ("the judge on the real faces %", "trunk", "gender", "real", 1),
-    ("matching U % (dlib)", "dlib", "matching", "U", 1),
-    ("matching G % (dlib)", "dlib", "matching", "G", 1),
-    ("matching U, centred % (dlib)", "dlib", "matching", "U centred", 1),
-    ("matching G, centred % (dlib)", "dlib", "matching", "G centred", 1),
-    ("matching U % (trunk)", "trunk", "matching", "U", 1),
-    ("matching G % (trunk)", "trunk", "matching", "G", 1),
-    ("age r", "trunk", "age", "r", 2),
-    ("HOG finds a face %", "dlib", "detection", "generated", 1),
-    ("HOG on the real faces %", "dlib", "detection", "real", 1),
-)
-
-
-MEMORY = (  # name in the card, figure, digits
-    ("nearest", "generated nearest", 3),
-    ("nearest_real", "held-out real nearest", 3),
-    ("memory_ratio", "ratio", 2),
-)
-
-
-def publish(composed: Path, report: dict, out: Path) -> None:
-    """The checkpoint with its card, its figures and its licence."""
-    from voice2face_gan.models.checkpoint import load_checkpoint
-
-    checkpoint = load_checkpoint(composed)
-    checkpoint.save(out, half=True)
-    (out / "measured.json").write_text(json.dumps(brief(report), indent=2) + "\n")
-    here = Path(__file__).parent
-    card = (here / "default_card.md").read_text(encoding="utf-8")
-    memory = report["test"]["both"]["dlib"]["memory"]
-    filled = {
-        **{name: str(value) for name, value in report["counts"].items()},
-        "strength": f"{checkpoint.model.strength:g}",
-        "table": table(report["test"]),
-        **{name: f"{memory[figure]['value']:.{digits}f}" for name, figure, digits in MEMORY},
-        "fid_pictures": f"{report['distance']['pictures']:,}",
-        **{k: f"{v:.3g}" for k, v in report["distance"].items() if "_" in k and "pictures" not in k},
-        "embedder_iterations": f"{checkpoint.info['iterations']['embedder']:,}",
-        "gan_iterations": f"{checkpoint.info['iterations']['gan']:,}",
-    }
-    for name, text in filled.items():
-        card = card.replace(f"{{{name}}}", text)
-    (out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-    print(f"{out}: written.")
-
-
-def table(test: dict) -> str:
-    """Markdown: a row a figure, a column a data set, each with its interval; then women and men."""
-    columns = [(name, "") for name in test] + [("both", f", {gender}") for gender in ("female", "male")]
-    titles = [name + suffix for name, suffix in columns]
-    lines = ["| figure | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
-    for title, judge, metric, figure, digits in ROWS:
-        cells = []
-        for name, suffix in columns:
-            found = test[name][judge].get(metric, {}).get(figure + suffix)
-            cells.append("" if found is None else interval(found, digits))
-        if any(cells):
-            lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def interval(figure: dict, digits: int) -> str:
-    value, low, high = (figure.get(k) for k in ("value", "low", "high"))
-    text = f"{value:.{digits}f}"
-    return text if low is None else f"{text} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 if __name__ == "__main__":

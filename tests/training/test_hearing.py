@@ -17,6 +17,7 @@ from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.face_space import AGE, COMPONENTS, SEX, SIZE, FaceSpace
 from voice2face_gan.models.registry import build_embedder, model_config
+from voice2face_gan.training import hearing
 from voice2face_gan.training.embedder import new_settings, train_embedder
 from voice2face_gan.training.hearing import HearingStage, Line, _ridge, folded, remembered, teach
 from voice2face_gan.training.recipe import load_recipe
@@ -197,6 +198,7 @@ def recipe(space_folder, teacher_file):
             "embedder.augment=0.25",
             "embedder.speeds=[1.0]",
             "embedder.echo=1",
+            "embedder.matched_from=1",
             "run.precision='fp32'",
             "run.tensorboard='off'",
             f"embedder.space={json.dumps(str(space_folder))}",
@@ -268,23 +270,57 @@ def test_what_the_teacher_said_is_remembered(spoken, teacher_file, tmp_path, mon
 
 
 def test_echoed_crops_are_what_the_teacher_was_asked_of(make_hearing):
-    """The same crops as without echo, each with the row of its own clip and speed."""
+    """The same crops as without echo, each with what was said of its own clip at its own speed."""
     more = ("embedder.speeds=[0.8,1.0,1.25]", "embedder.batch=21", "embedder.echo=2", "embedder.echo_kept=63")
     stage = make_hearing(*more)
     made = [stage._longest(number) for number in range(4)]
     for iteration in range(4):
         frames = stage.settings.crop_frames[0]
-        mel, drawn = stage.echo.draw(iteration, frames, np.random.default_rng(iteration))
+        mel, wanted = stage.echo.draw(iteration, frames, np.random.default_rng(iteration))
         there = made[iteration // 2 : iteration // 2 + 3]
-        rows, mels = torch.cat([d for _, d in there]), torch.cat([m for m, _ in there])
-        for piece, row in zip(mel, drawn.tolist(), strict=True):
-            whole = mels[rows == row].half().float()  # once or twice
+        said, mels = torch.cat([t for _, t in there]), torch.cat([m for m, _ in there])
+        for piece, t in zip(mel, wanted, strict=True):
+            whole = mels[(said == t).all(dim=1)].half().float()  # once or twice
             starts = range(whole.shape[2] - frames + 1)
             cuts = [normalise(w[:, s : s + frames].clone()) for w in whole for s in starts]
             assert min((cut - piece).abs().max() for cut in cuts) < 1e-3
     before = stage.told.clone()
     losses = stage.step(0)
     assert all(torch.isfinite(loss) for loss in losses.values()) and torch.equal(before, stage.told)
+
+
+def test_in_the_end_the_teacher_is_asked_of_the_crops_themselves(make_hearing, monkeypatch):
+    """It hears what the embedder hears, without distortion, at speeds between and with others mixed in."""
+    more = ("embedder.speeds=[0.8,1.0,1.25]", "embedder.augment=1e-9", "embedder.batch=21")
+    stage, asked = make_hearing(*more, "embedder.matched_from=0.5"), []
+    batch = stage.teacher.batch
+    monkeypatch.setattr(stage.teacher, "batch", lambda speech: asked.append(speech) or batch(speech))
+    stage.step(19)
+    assert not asked, "in the first half it was asked before"
+    stage.step(20)
+    assert len(asked) == 1
+    mel, wanted = stage._matched(5, 70)
+    speech = asked[1]
+    assert wanted.shape == (21, DIMENSIONS)
+    torch.testing.assert_close(wanted, batch(speech))
+    torch.testing.assert_close(mel, log_mels(speech, stage.distortion.features), atol=1e-3, rtol=1e-3)
+    assert len(torch.unique(wanted, dim=0)) == 21
+    other, _ = make_hearing(*more, "embedder.matched_from=0.5")._matched(5, 70)
+    assert torch.equal(mel, other)
+
+
+def test_a_second_speaker_is_as_soft_as_drawn(make_hearing, monkeypatch):
+    stage, asked = make_hearing("embedder.augment=1e-9", "embedder.batch=21"), []
+    batch = stage.teacher.batch
+    monkeypatch.setattr(stage.teacher, "batch", lambda speech: asked.append(speech) or batch(speech))
+    stage._matched(0, 70)
+    monkeypatch.setattr(hearing, "_SECOND", 0.0)
+    stage._matched(0, 70)
+    mixed, alone = asked
+    changed = (mixed - alone).square().mean(dim=1).sqrt() / alone.square().mean(dim=1).sqrt()
+    there = changed > 1e-6
+    assert 1 <= there.sum() <= 12
+    assert changed[there].max() < 1.2 and changed[there].min() > 0.2  # 0 to 12 dB below, give or take
 
 
 def test_it_learns_what_the_teacher_says(make_hearing):
@@ -313,7 +349,8 @@ def test_what_it_hears_is_speech_of_the_right_speed(three_speeds):
     """Undistorted crops of the same speech, read at 0.8, 1 and 1.25 times the pace."""
     stage = three_speeds
     clips, speeds = np.array([5, 6, 7]), np.array([0.8, 1.0, 1.25])
-    mel = stage._hear(clips, speeds, 60, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    mel = stage._hear(clips, stage._crops_at(clips, speeds, 60, rng), 60, rng)
     assert mel.shape == (3, 64, 60)
     features, samples = stage.distortion.features, stage.distortion.samples(60)
     more = stage.distortion.of_signals.samples_needed(samples)

@@ -67,6 +67,7 @@ def test_faces_are_of_pairs_and_e_is_not_normalised():
         ("embedder.speeds=[0.9,1.0,1.1,1.2,1.3]", "embedder.speeds must be an odd number of factors"),
         ("embedder.speeds=[0.4,1.0,1.1]", "from 0.5 to 2"),
         ("embedder.speeds=[1.1,1.0,0.9]", "in order, the middle one 1"),
+        ("embedder.matched_from=1.1", "embedder.matched_from must be between 0 and 1"),
         ("embedder.echo=0", "embedder.echo must be 1 or more"),
         ("embedder.echo_kept=10", "embedder.echo_kept must be embedder.batch or more"),
         ("embedder.speeds=[]", "embedder.speeds must be an odd number of factors"),

@@ -62,6 +62,9 @@ class EmbedderRecipe:
             speaker classification.
         teacher: file of the teacher's weights; empty for those of the installed package resemblyzer.
         speeds: at which every clip is heard, and the teacher asked, in order; the middle one must be 1.
+        matched_from: share of the iterations after which the teacher is asked of the very crop that is heard,
+            at any speed between the slowest and the fastest, some with a second speaker mixed in, rather than
+            of the whole clip; 1 for never. With a space.
         echo: how often each distorted crop serves, cut anew every time (training/echo.py); with a space.
         echo_kept: crops kept for that.
     """
@@ -80,6 +83,7 @@ class EmbedderRecipe:
     space: str = ""
     teacher: str = ""
     speeds: tuple[float, ...] = (0.8, 0.9, 1.0, 1.11, 1.25)
+    matched_from: float = 1.0
     echo: int = 1
     echo_kept: int = 8192
 

@@ -103,6 +103,7 @@ def _embedder(recipe: Recipe) -> dict[str, bool]:
         "embedder.speeds must be an odd number of factors from 0.5 to 2, in order, the middle one 1": middle
         and all(0.5 <= speed <= 2 for speed in speeds)
         and list(speeds) == sorted(speeds),
+        "embedder.matched_from must be between 0 and 1": 0 <= embedder.matched_from <= 1,
         "embedder.echo must be 1 or more": embedder.echo >= 1,
         "embedder.echo above 1 needs embedder.space": embedder.echo == 1 or bool(embedder.space),
         "embedder.echo_kept must be embedder.batch or more": embedder.echo_kept >= embedder.batch,

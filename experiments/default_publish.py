@@ -1,0 +1,134 @@
+"""Writes the default's checkpoint with its card, figures and licence; a part of default_model.py."""
+
+import json
+from pathlib import Path
+
+
+def brief(report: dict) -> dict:
+    """The figures in a few lines."""
+    short: dict = {}
+    for name, judges in report["test"].items():
+        for judge, metrics in judges.items():
+            for metric, figures in metrics.items():
+                for figure, value in figures.items():
+                    if ", " not in figure:
+                        short[f"{name} {judge} {metric} {figure}"] = round(value["value"], 3)
+    return {**short, **report["distance"]}
+
+
+ROWS = (  # title, judge, metric, figure, digits
+    ("gender agreement %", "trunk", "gender", "generated", 1),
+    ("the judge on the real faces %", "trunk", "gender", "real", 1),
+    ("matching U % (dlib)", "dlib", "matching", "U", 1),
+    ("matching G % (dlib)", "dlib", "matching", "G", 1),
+    ("matching U, centred % (dlib)", "dlib", "matching", "U centred", 1),
+    ("matching G, centred % (dlib)", "dlib", "matching", "G centred", 1),
+    ("matching U % (trunk)", "trunk", "matching", "U", 1),
+    ("matching G % (trunk)", "trunk", "matching", "G", 1),
+    ("age r", "trunk", "age", "r", 2),
+    ("HOG finds a face %", "dlib", "detection", "generated", 1),
+    ("HOG on the real faces %", "dlib", "detection", "real", 1),
+)
+
+
+MEMORY = (  # name in the card, figure, digits
+    ("nearest", "generated nearest", 3),
+    ("nearest_real", "held-out real nearest", 3),
+    ("memory_ratio", "ratio", 2),
+)
+
+
+def publish(composed: Path, report: dict, out: Path) -> None:
+    """The checkpoint with its card, its figures and its licence."""
+    from voice2face_gan.models.checkpoint import load_checkpoint
+
+    def parameters(net) -> int:
+        return sum(p.numel() for p in net.parameters())
+
+    checkpoint = load_checkpoint(composed)
+    checkpoint.save(out, half=True)
+    (out / "measured.json").write_text(json.dumps(brief(report), indent=2) + "\n")
+    here = Path(__file__).parent
+    card = (here / "default_card.md").read_text(encoding="utf-8")
+    memory = report["test"]["both"]["dlib"]["memory"]
+    filled = {
+        **{name: str(value) for name, value in report["counts"].items()},
+        "strength": f"{checkpoint.model.strength:g}",
+        "table": table(report["test"]),
+        **{name: f"{memory[figure]['value']:.{digits}f}" for name, figure, digits in MEMORY},
+        "fid_pictures": f"{report['distance']['pictures']:,}",
+        **{k: f"{v:.3g}" for k, v in report["distance"].items() if "_" in k and "pictures" not in k},
+        **recordings(report["recordings"]),
+        "embedder_about": {
+            "mean": "Wen et al.'s five 1-d convolutions",
+            "statistics": "four 1-d convolutions and attentive statistics",
+        }[checkpoint.model.voice_pool],
+        "embedder_size": f"{parameters(checkpoint.embedder) / 1e6:.2f} M",
+        "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",
+        "width": str(checkpoint.model.width),
+        "half_pixels": f"{checkpoint.info['half_precision']['pixels']:.3f}",
+        "embedder_iterations": f"{checkpoint.info['iterations']['embedder']:,}",
+        "gan_iterations": f"{checkpoint.info['iterations']['gan']:,}",
+    }
+    for name, text in filled.items():
+        card = card.replace(f"{{{name}}}", text)
+    (out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    print(f"{out}: written.")
+
+
+HARD = (  # title in the card, row of robustness.py
+    ("as recorded", "clean"),
+    ("phone memo, Opus at 24 kbit/s, a room, noise", "phone memo (Opus, 24 kbit/s)"),
+    ("telephone, 8 kHz", "telephone, 8 kHz"),
+    ("white noise, 5 dB", "white noise, 5 dB"),
+    ("other people talking, 5 dB", "babble noise, 5 dB"),
+    ("music behind, 5 dB", "music behind, 5 dB"),
+    ("2 s", "2.0 s of speech"),
+    ("1 s", "1.0 s of speech"),
+    ("two speakers, one after the other", "two speakers, one after the other"),
+    ("two speakers at once", "two speakers at once, 0 dB"),
+)
+
+
+def recordings(result: dict) -> dict[str, str]:
+    """What the card says of recordings as people make them."""
+    columns = ("right sex", "moved", "HOG", "no speech")
+    lines = [
+        "| recording | right sex % | pixels moved, of 255 | HOG % | called no speech % |",
+        "|---" * 5 + "|",
+    ]
+    for title, name in HARD:
+        row = result["rows"][name]
+        lines.append(f"| {title} | " + " | ".join(f"{row[c]:.1f}" for c in columns) + " |")
+    children = result["rows"]["children under 13"]
+    return {
+        "recordings": "\n".join(lines),
+        "between": f"{result['between people']:.1f}",
+        "speech_auc": f"{result['separation']['AUC']:.3f}",
+        "sounds": str(result["sounds"]["all"]["sounds"]),
+        "unwarned": f"{result['sounds']['all']['unwarned']:.1f}",
+        "children": str(children["clips"]),
+        "warned_children": f"{children['child']:.0f}",
+        "look_under_16": f"{children['under 16']:.0f}",
+    }
+
+
+def table(test: dict) -> str:
+    """Markdown: a row a figure, a column a data set, each with its interval; then women and men."""
+    columns = [(name, "") for name in test] + [("both", f", {gender}") for gender in ("female", "male")]
+    titles = [name + suffix for name, suffix in columns]
+    lines = ["| figure | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
+    for title, judge, metric, figure, digits in ROWS:
+        cells = []
+        for name, suffix in columns:
+            found = test[name][judge].get(metric, {}).get(figure + suffix)
+            cells.append("" if found is None else interval(found, digits))
+        if any(cells):
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def interval(figure: dict, digits: int) -> str:
+    value, low, high = (figure.get(k) for k in ("value", "low", "high"))
+    text = f"{value:.{digits}f}"
+    return text if low is None else f"{text} ({low:.{digits}f} to {high:.{digits}f})"
