@@ -29,6 +29,7 @@ from default_publish import brief, publish
 CLI = [sys.executable, "-m", "voice2face_gan"]
 PAIRED = ("voxceleb", "avspeech")
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+SOFT = 0.75
 TRAINED_ON = ["utkface", "voxceleb1", "avspeech", "librispeech", "speechocean762", "ravdess"]
 LICENCE = "research only, non-commercial (see MODEL_CARD.md)"
 
@@ -124,7 +125,17 @@ def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
 
     ears, painter = load_checkpoint(hearing, need_generator=False), load_checkpoint(faces)
     limit = tuple(round(float(x), 3) for x in largest(stores))
-    config = replace(painter.model, residual=ears.model.residual, strength=1.0, limit=limit)
+    # What reads pictures back in training sees grids of single pixels that people need not.
+    painter.generator.soft = SOFT
+    config = replace(
+        painter.model,
+        soft=SOFT,
+        voice_pool=ears.model.voice_pool,
+        voice_channels=ears.model.voice_channels,
+        residual=ears.model.residual,
+        strength=1.0,
+        limit=limit,
+    )
     paired = open_source(",".join(str(stores[name]) for name in PAIRED))
     cpu = torch.device("cpu")
     probe = gender_probe(paired.of_split("train"), ears.embedder, config, cpu)

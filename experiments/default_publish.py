@@ -35,6 +35,7 @@ MEMORY = (  # name in the card, figure, digits
     ("nearest", "generated nearest", 3),
     ("nearest_real", "held-out real nearest", 3),
     ("memory_ratio", "ratio", 2),
+    ("unseen_ratio", "trained / unseen", 2),
 )
 
 

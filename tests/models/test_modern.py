@@ -5,7 +5,7 @@ import torch
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.modern import FaceTrunk, Generator, Heads, ModernConfig, Residual
+from voice2face_gan.models.modern import FaceTrunk, Generator, Heads, ModernConfig, Residual, soften
 from voice2face_gan.models.registry import build_embedder, build_generator, model_config, parameters
 from voice2face_gan.models.wen2019 import condition
 
@@ -50,6 +50,20 @@ def test_voice_and_noise_both_move_the_face():
     assert torch.equal(net(e), net(e, torch.zeros(2, 6)))
     deaf = Generator(ModernConfig(**SMALL | {"z_dim": 0}))
     assert torch.equal(deaf(e), deaf(e, None))
+
+
+def test_a_soft_generator_smooths_what_it_painted():
+    torch.manual_seed(0)
+    sharp, soft = (Generator(ModernConfig(**SMALL, soft=share)) for share in (0.0, 0.75))
+    soft.load_state_dict(sharp.state_dict())
+    e = torch.randn(2, 64)
+    painted = sharp(e)
+    torch.testing.assert_close(soft(e), soften(painted, 0.75))
+    torch.testing.assert_close(soften(painted, 0.75), soften(painted, torch.tensor([0.75, 0.75])))
+    wave = torch.tensor([1.0, -1.0]).repeat(32).expand(1, 3, 64, 64)
+    torch.testing.assert_close(soften(wave, 0.75)[..., 1:-1], wave[..., 1:-1] / 4)  # a quarter of it is left
+    with pytest.raises(CheckpointError, match="soft must be from 0 to 1"):
+        ModernConfig(soft=1.5)
 
 
 def test_a_new_block_changes_nothing():

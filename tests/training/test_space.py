@@ -13,13 +13,14 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.face_space import SIZE, FaceSpace
+from voice2face_gan.models.modern import soften
 from voice2face_gan.models.registry import build_embedder, model_config
 from voice2face_gan.training.gan import NOBODY
 from voice2face_gan.training.loop import train
 from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.recipe import load_recipe
 from voice2face_gan.training.run import Run
-from voice2face_gan.training.space import SpaceStage, WenSpaceStage, soften
+from voice2face_gan.training.space import SpaceStage, WenSpaceStage
 
 CPU = torch.device("cpu")
 RESIDUAL = tuple(np.linspace(0.3, 1.0, SIZE).round(4).tolist())
@@ -259,7 +260,7 @@ def test_a_step_trains_both_nets_and_leaves_the_space_alone(make_space_stage):
     before, space = weights(stage), copy.deepcopy(stage.space.state_dict())
     for iteration in range(2):
         losses = stage.step(iteration)
-    wanted = {"D", "D_penalty", "G", "G_space", "G_attributes", "G_pixel"}
+    wanted = {"D", "D_penalty", "R_real", "G", "G_read", "G_space", "G_attributes", "G_pixel"}
     assert set(losses) == wanted and all(torch.isfinite(value) for value in losses.values())
     assert not torch.equal(weights(stage), before)
     assert all(torch.equal(value, space[name]) for name, value in stage.space.state_dict().items())

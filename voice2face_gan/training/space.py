@@ -24,7 +24,6 @@ embedder, as `residual` = sqrt(1 - R2) in its configuration.
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from voice2face_gan.data.face_embedding import read_face_embedding
@@ -32,6 +31,7 @@ from voice2face_gan.data.sampling import EpochSampler, FaceBank, gaussian, gener
 from voice2face_gan.device import autocast, send
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.face_space import SIZE, FaceSpace
+from voice2face_gan.models.modern import soften
 from voice2face_gan.models.wen2019 import bent
 from voice2face_gan.training.gan import NOBODY, GanStage, identities_with_both
 from voice2face_gan.training.modern import ModernStage
@@ -156,16 +156,6 @@ class SpaceStage(OnSpace, ModernStage):
         mine = self.processes.mine(self.settings.batch)
         drawn = generator(self.seed, "flips", iteration).uniform(*_SOFTENED, self.settings.batch)[mine]
         return torch.from_numpy(drawn.astype(np.float32)).to(self.device)
-
-
-def soften(x: Tensor, share: Tensor) -> Tensor:
-    """Pictures (B, C, height, width) so far, share (B,) of 0 to 1, towards being smoothed by (1, 2, 1) / 4 in
-    rows and columns; the borders are continued."""
-    across = F.pad(x, (1, 1, 0, 0), mode="replicate")
-    smooth = (across[..., :-2] + 2 * across[..., 1:-1] + across[..., 2:]) / 4
-    along = F.pad(smooth, (0, 0, 1, 1), mode="replicate")
-    smooth = (along[..., :-2, :] + 2 * along[..., 1:-1, :] + along[..., 2:, :]) / 4
-    return x + share.view(-1, 1, 1, 1) * (smooth - x)
 
 
 class WenSpaceStage(OnSpace, GanStage):
