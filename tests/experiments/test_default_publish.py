@@ -1,0 +1,29 @@
+"""What the default's card takes from the measurements."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[2] / "experiments"))
+import default_publish
+import recordings
+
+
+def test_the_card_shows_recordings_that_are_made():
+    assert {name for _, name in default_publish.HARD} <= set(recordings.RECORDINGS)
+    row = {"right sex": 97.04, "moved": 12.34, "HOG": 100.0, "no speech": 0.5}
+    rows = {name: row for name in recordings.RECORDINGS}
+    children = {"clips": 7, "child": 28.6, "under 16": 0.0}
+    result = {
+        "rows": {**rows, "children under 13": children},
+        "between people": 35.62,
+        "separation": {"AUC": 0.99361},
+        "sounds": {"all": {"sounds": 264, "unwarned": 1.89}},
+    }
+    told = default_publish.recordings(result)
+    lines = told["recordings"].splitlines()
+    assert len(lines) == 2 + len(default_publish.HARD)
+    assert lines[2] == "| as recorded | 97.0 | 12.3 | 100.0 | 0.5 |"
+    assert (told["children"], told["warned_children"], told["look_under_16"]) == ("7", "29", "0")
+    assert (told["speech_auc"], told["unwarned"], told["sounds"]) == ("0.994", "1.9", "264")
+    card = Path(default_publish.__file__).with_name("default_card.md").read_text()
+    assert all(f"{{{name}}}" in card for name in told)
