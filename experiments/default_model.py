@@ -29,7 +29,7 @@ from default_publish import brief, publish
 CLI = [sys.executable, "-m", "voice2face_gan"]
 PAIRED = ("voxceleb", "avspeech")
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-SOFT = 0.75
+SOFT = 0.5
 TRAINED_ON = ["utkface", "voxceleb1", "avspeech", "librispeech", "speechocean762", "ravdess"]
 LICENCE = "research only, non-commercial (see MODEL_CARD.md)"
 

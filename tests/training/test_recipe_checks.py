@@ -67,7 +67,6 @@ def test_faces_are_of_pairs_and_e_is_not_normalised():
         ("embedder.speeds=[0.9,1.0,1.1,1.2,1.3]", "embedder.speeds must be an odd number of factors"),
         ("embedder.speeds=[0.4,1.0,1.1]", "from 0.5 to 2"),
         ("embedder.speeds=[1.1,1.0,0.9]", "in order, the middle one 1"),
-        ("embedder.matched_from=1.1", "embedder.matched_from must be between 0 and 1"),
         ("embedder.echo=0", "embedder.echo must be 1 or more"),
         ("embedder.echo_kept=10", "embedder.echo_kept must be embedder.batch or more"),
         ("embedder.speeds=[]", "embedder.speeds must be an odd number of factors"),
@@ -77,6 +76,13 @@ def test_faces_are_of_pairs_and_e_is_not_normalised():
 )
 def test_what_the_embedder_of_a_space_refuses(override, words):
     assert words in refused("hearing", override)
+
+
+def test_what_a_space_bends_and_softens():
+    assert load_recipe("faces", ("modern.soften=[0.5,1]",)).modern.soften == (0.5, 1.0)
+    for wrong in ("[1,0.5]", "[0.5,1.5]", "[-1,1]"):
+        assert "modern.soften must be two numbers from 0 to 1" in refused("faces", f"modern.soften={wrong}")
+    assert "modern.limit must be at least 0 and below 1" in refused("faces", "modern.limit=1")
 
 
 def test_an_embedder_of_a_space_has_a_plain_last_layer():

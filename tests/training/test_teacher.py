@@ -62,15 +62,6 @@ def test_its_pieces_overlap_by_half(teacher, speech, frames, starts):
     torch.testing.assert_close(teacher(speech), plainly(teacher, power, *starts), atol=1e-5, rtol=1e-4)
 
 
-def test_a_batch_gives_what_each_gives_alone(teacher, speech):
-    some = torch.stack([speech[:30_000], 0.01 * speech[5_000:35_000], speech[:30_000].flip(0)])
-    both = teacher.batch(some)
-    torch.testing.assert_close(both, torch.stack([teacher(x) for x in some]), atol=1e-6, rtol=1e-5)
-    assert (both[0] - both[2]).norm() > 1e-3
-    short = torch.stack([speech[:9_000], speech[9_000:18_000]])
-    torch.testing.assert_close(teacher.batch(short)[1], teacher(short[1]), atol=1e-6, rtol=1e-5)
-
-
 def test_short_speech_is_followed_by_silence(teacher, speech):
     short = speech[:8000]
     silence = torch.zeros(FULL - 8000)

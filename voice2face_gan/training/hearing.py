@@ -7,9 +7,6 @@ people. So the embedder learns in two parts:
    clips weighted by one over the root of their person's number. It is linear: e = (t - mean) W + offset.
 2. From log-mels to t: the embedder, with 256 outputs, hears distorted crops and is asked for the teacher's t
    of the clean whole. Speech played slower or faster is somebody else's, of whom the teacher is asked anew.
-   Speakers are few, and in the end all that is learned by heart; so later the teacher is asked of the very
-   crop, at any speed, maybe with a second speaker in it: of such there is no end ("function matching", Beyer
-   et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022).
 
 At the end W is multiplied into the last layer: the embedder then gives e. (A line fitted anew to what
 the embedder says leaves larger numbers, and pictures that match less at any strength.) How much of each
@@ -44,8 +41,6 @@ from voice2face_gan.training.teacher import DIMENSIONS, SAMPLE_RATE, Teacher
 
 _FOLDS = 5
 _RIDGES = (0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the mean variance of t's elements
-_SECOND = 0.25  # share of matched crops with a second speaker, so many dB below the first
-_SECOND_BELOW = (0.0, 12.0)
 _FEW = 20  # people with both, below which nothing is fitted
 
 
@@ -80,7 +75,6 @@ class HearingStage(EmbedderStage):
             )
         space = FaceSpace.load(recipe.embedder.space)
         teacher = Teacher(recipe.embedder.teacher or None)
-        self.teacher = teacher
         self.told = remembered(teacher, self.distortion.speech, recipe.embedder.speeds).to(device)
         self.line = Line.fit(voices, self.told[:, len(recipe.embedder.speeds) // 2].cpu(), space)
         # The embedder gives t in units of its own: t is small, and Adam's first steps would else be hundreds
@@ -93,10 +87,7 @@ class HearingStage(EmbedderStage):
         self.pairs = EpochSampler(len(self.told) * self.told.shape[1], seed, "voices")
         # Distorting a batch takes twice as long as learning from it.
         batches = self.settings.echo_kept // self.settings.batch
-        self.echo = self.matched = None
-        if self.settings.echo > 1:
-            self.echo = Echo(self._longest, batches, self.settings.echo)
-            self.matched = Echo(self._longest_matched, batches, self.settings.echo)
+        self.echo = Echo(self._longest, batches, self.settings.echo) if self.settings.echo > 1 else None
 
     def _build(self, speakers: int) -> None:
         torch.manual_seed(self.seed)
@@ -108,11 +99,10 @@ class HearingStage(EmbedderStage):
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update; the losses are shares of the variance that the embedder misses, of t and of e."""
         crops, frames = self._crops(iteration)
-        if iteration < self.settings.matched_from * self.iterations:
-            echo, anew = self.echo, self._heard
+        if self.echo is not None:
+            mel, wanted = self.echo.draw(iteration, frames, crops)
         else:
-            echo, anew, self.echo = self.matched, self._matched, None  # whose crops are not wanted any more
-        mel, wanted = echo.draw(iteration, frames, crops) if echo else anew(iteration, frames)
+            mel, wanted = self._heard(iteration, frames)
         mel, wanted = mel.to(self.device), wanted.to(self.device)
         self._set_rate(iteration)
         self.embedder.train()
@@ -129,9 +119,6 @@ class HearingStage(EmbedderStage):
     def _longest(self, number: int) -> tuple[Tensor, Tensor]:
         return self._heard(number, self.settings.crop_frames[1])
 
-    def _longest_matched(self, number: int) -> tuple[Tensor, Tensor]:
-        return self._matched(number, self.settings.crop_frames[1])
-
     def _heard(self, number: int, frames: int) -> tuple[Tensor, Tensor]:
         """This process's part of a batch: log-mels (B, bins, frames), and what the teacher said of the whole
         clips at their speeds (B, 256)."""
@@ -140,20 +127,6 @@ class HearingStage(EmbedderStage):
         speeds, rng = np.array(self.settings.speeds)[which], self._distorting(number)
         wanted = self.told.cpu()[torch.from_numpy(clips), torch.from_numpy(which)]
         return self._hear(clips, self._crops_at(clips, speeds, frames, rng), frames, rng), wanted
-
-    @torch.no_grad()
-    def _matched(self, number: int, frames: int) -> tuple[Tensor, Tensor]:
-        """The same, with what the teacher says of the crops themselves."""
-        drawn = self.pairs.draw(number, self.settings.batch)[self.processes.mine(self.settings.batch)]
-        clips, rng = drawn // self.told.shape[1], self._distorting(number)
-        slowest, fastest = np.log(self.settings.speeds[0]), np.log(self.settings.speeds[-1])
-        speech = self._crops_at(clips, np.exp(rng.uniform(slowest, fastest, len(clips))), frames, rng)
-        second = (rng.random(len(clips)) < _SECOND) * 10 ** (-rng.uniform(*_SECOND_BELOW, len(clips)) / 20)
-        level = speech.square().mean(dim=1).sqrt().clamp(min=1e-6)
-        gain = torch.from_numpy(second.astype(np.float32)) * level / level.roll(1)
-        speech = speech + gain[:, None] * speech.roll(1, dims=0)
-        wanted = self.teacher.batch(speech[:, : self.distortion.samples(frames)])
-        return self._hear(clips, speech, frames, rng), wanted
 
     def _crops_at(
         self, clips: np.ndarray, speeds: np.ndarray, frames: int, rng: np.random.Generator

@@ -62,9 +62,6 @@ class EmbedderRecipe:
             speaker classification.
         teacher: file of the teacher's weights; empty for those of the installed package resemblyzer.
         speeds: at which every clip is heard, and the teacher asked, in order; the middle one must be 1.
-        matched_from: share of the iterations after which the teacher is asked of the very crop that is heard,
-            at any speed between the slowest and the fastest, some with a second speaker mixed in, rather than
-            of the whole clip; 1 for never. With a space.
         echo: how often each distorted crop serves, cut anew every time (training/echo.py); with a space.
         echo_kept: crops kept for that.
     """
@@ -83,7 +80,6 @@ class EmbedderRecipe:
     space: str = ""
     teacher: str = ""
     speeds: tuple[float, ...] = (0.8, 0.9, 1.0, 1.11, 1.25)
-    matched_from: float = 1.0
     echo: int = 1
     echo_kept: int = 8192
 
@@ -141,6 +137,8 @@ class ModernRecipe:
         read_from: share of the iterations without that reading; it sets in evenly over as many again.
         heard: share of a batch whose e is what a voice would have given; with a space.
         strength: lowest and highest factor of that e; with a space.
+        soften: least and most that pictures are smoothed before the space reads them, of 0 to 1
+            (models/modern.py, soften).
         limit: share of the faces' own e that lie below what each element of that e is bent to (ModernConfig's
             limit); 0 for no bending; with a space.
         plain: share of a batch with z = 0; with a space.
@@ -159,6 +157,7 @@ class ModernRecipe:
     read_from: float = 0.1
     heard: float = 0.5
     strength: tuple[float, float] = (0.5, 3.0)
+    soften: tuple[float, float] = (0.0, 0.0)
     limit: float = 0.0
     plain: float = 0.25
 

@@ -103,7 +103,6 @@ def _embedder(recipe: Recipe) -> dict[str, bool]:
         "embedder.speeds must be an odd number of factors from 0.5 to 2, in order, the middle one 1": middle
         and all(0.5 <= speed <= 2 for speed in speeds)
         and list(speeds) == sorted(speeds),
-        "embedder.matched_from must be between 0 and 1": 0 <= embedder.matched_from <= 1,
         "embedder.echo must be 1 or more": embedder.echo >= 1,
         "embedder.echo above 1 needs embedder.space": embedder.echo == 1 or bool(embedder.space),
         "embedder.echo_kept must be embedder.batch or more": embedder.echo_kept >= embedder.batch,
@@ -141,6 +140,8 @@ def _modern(recipe: Recipe) -> dict[str, bool]:
         "modern.heard must be between 0 and 1": 0 <= modern.heard <= 1,
         "modern.plain must be between 0 and 1": 0 <= modern.plain <= 1,
         "modern.strength must be two numbers, not negative, in order": _rising(modern.strength, 0),
+        "modern.soften must be two numbers from 0 to 1, in order": _rising(modern.soften, 0)
+        and modern.soften[1] <= 1,
         "modern.limit must be at least 0 and below 1": 0 <= modern.limit < 1,
     }
 

@@ -9,14 +9,14 @@ learns
     L_D  = softplus(D(g_i, e) - D(r_i, e)) + gamma / 2 (R1 + R2)
     L_G  = softplus(D(r_i, e) - D(g_i, e)) + pixel x |g_i - r_i| + read_space x |space(g_i) - target(e)|^2
 
-The space reads e back from the picture through dlib's own network, zoomed and moved a little each time and
-softened: else what it is asked for is written in grids of single pixels, which it reads and people do not.
-That network has seen faces alone and says of some patterns of colour that they are anybody: asked from the
-beginning, a generator paints these (after 200 iterations 88 % of the pictures' embeddings were nearer to
-their own person's than to another's, and not one was a face). So it is asked once there are faces, and then
-more and more (`read_from`). The pixel loss is there to make faces soon; it counts for faces with their own e
-alone, and less as the reading sets in. What e leaves open is z's; a share of the batch has z = 0, the plain
-answer, which a generator that only saw noise paints pale.
+The space reads e back from the picture through dlib's own network, zoomed and moved a little each time, and
+softened if the recipe says so: grids of single pixels, which it reads, mean nothing to people. That network
+has seen faces alone and says of some patterns of colour that they are anybody: asked from the beginning, a
+generator paints these (after 200 iterations 88 % of the pictures' embeddings were nearer to their own
+person's than to another's, and not one was a face). So it is asked once there are faces, and then more and
+more (`read_from`). The pixel loss is there to make faces soon; it counts for faces with their own e alone,
+and less as the reading sets in. What e leaves open is z's; a share of the batch has z = 0, the plain answer,
+which a generator that only saw noise paints pale.
 
 R2 is how much of each element's variance a voice embedder predicts of people it never met; it comes with the
 embedder, as `residual` = sqrt(1 - R2) in its configuration.
@@ -37,7 +37,6 @@ from voice2face_gan.training.gan import NOBODY, GanStage, identities_with_both
 from voice2face_gan.training.modern import ModernStage
 
 _DISTURBED = (0.06, 0.04, 0.04)  # zoom, right, down, at most; shifts are of half the side
-_SOFTENED = (0.5, 1.0)  # of the way to a picture smoothed by (1, 2, 1) / 4, where single pixels count no more
 _PIXEL_LEFT = 0.25  # of the pixel loss, once the reading counts in full
 _ATTRIBUTES = 0.25  # what sex and age count for, each, beside the whole embedding
 
@@ -129,7 +128,9 @@ class SpaceStage(OnSpace, ModernStage):
         if not share:
             return {}
         with autocast(self.recipe.run.precision, self.device):
-            seen = soften(fake.float(), self._softened(iteration))
+            seen = fake.float()
+            if self.recipe.modern.soften[1]:
+                seen = soften(seen, self._softened(iteration))
             embedding, attributes = self.space.read(seen, self._disturbed(iteration))
         wanted, wanted_attributes = self.space.target(e)
         people = self.space.scale.square().sum()
@@ -154,7 +155,8 @@ class SpaceStage(OnSpace, ModernStage):
     def _softened(self, iteration: int) -> Tensor:
         """(B,) how soft each picture is when it is read."""
         mine = self.processes.mine(self.settings.batch)
-        drawn = generator(self.seed, "flips", iteration).uniform(*_SOFTENED, self.settings.batch)[mine]
+        share = self.recipe.modern.soften
+        drawn = generator(self.seed, "flips", iteration).uniform(*share, self.settings.batch)[mine]
         return torch.from_numpy(drawn.astype(np.float32)).to(self.device)
 
 

@@ -61,20 +61,15 @@ class Teacher(nn.Module):
 
     def forward(self, speech: Tensor) -> Tensor:
         """float32 (samples,) in [-1, 1] at 16 kHz, some speech -> (256,), not negative, of length 1."""
-        return self.batch(speech[None])[0]
-
-    def batch(self, speech: Tensor) -> Tensor:
-        """The same of speech of one length, float32 (B, samples) -> (B, 256), faster than one by one."""
-        level = speech.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-8)
+        level = speech.square().mean().sqrt().clamp(min=1e-8)
         speech = speech * (10 ** (_LEVEL / 20) / level).clamp(min=1.0)
-        short = max(0, 160 * _FRAMES - speech.shape[1])
-        frames = self.mel(F.pad(speech, (0, short))).transpose(1, 2)  # (B, T, 40)
-        last = frames.shape[1] - _FRAMES
+        frames = self.mel(F.pad(speech, (0, max(0, 160 * _FRAMES - len(speech))))).t()
+        last = len(frames) - _FRAMES
         # A piece that would reach beyond the end by a quarter of a step at most ends with the speech instead.
         starts = sorted({min(start, last) for start in range(0, last + _STEP // 4 + 1, _STEP)})
-        pieces = torch.cat([frames[:, start : start + _FRAMES] for start in starts])
+        pieces = torch.stack([frames[start : start + _FRAMES] for start in starts])
         heard = F.normalize(self.linear(self.lstm(pieces)[1][0][-1]).relu(), dim=1)
-        return F.normalize(heard.unflatten(0, (len(starts), -1)).mean(dim=0), dim=1)
+        return F.normalize(heard.mean(dim=0), dim=0)
 
 
 def _installed() -> Path:
