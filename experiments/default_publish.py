@@ -57,6 +57,7 @@ def publish(composed: Path, report: dict, out: Path) -> None:
         "strength": f"{checkpoint.model.strength:g}",
         "table": table(report["test"]),
         **{name: f"{memory[figure]['value']:.{digits}f}" for name, figure, digits in MEMORY},
+        **{f"unseen_{end}": f"{memory['trained / unseen'][end]:.2f}" for end in ("low", "high")},
         "fid_pictures": f"{report['distance']['pictures']:,}",
         **{k: f"{v:.3g}" for k, v in report["distance"].items() if "_" in k and "pictures" not in k},
         **recordings(report["recordings"]),
