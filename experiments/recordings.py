@@ -11,11 +11,11 @@ from voice2face_gan.audio import distort
 from voice2face_gan.bench.generate import encode
 from voice2face_gan.data.speech import SpeechBank
 from voice2face_gan.synthetic.sounds import FAMILIES, make_sound
+from voice2face_gan.training.alarms import ADULT, CHILD
 
 RATE = 16_000
 PAUSE = RATE // 2  # samples without speech before and after it, where noise is heard alone
 TALKERS = 4  # of the babble
-CHILD, ADULT = 13, 18  # years, as in training/alarms.py
 MUSIC = [make.__name__ for make in FAMILIES["music"]]
 
 

@@ -205,7 +205,12 @@ class VoiceToFace:
     @torch.inference_mode()
     def embed(self, log_mel: Tensor) -> Tensor:
         """What the generator takes: (64, frames) normalised and repeated log-mel -> (embedding,)."""
-        return self.exaggerate(self.hear(log_mel)[0])
+        return self.exaggerate(self.predict(log_mel))
+
+    @torch.inference_mode()
+    def predict(self, log_mel: Tensor) -> Tensor:
+        """The embedding (embedding,) that a log-mel as `embed` takes it predicts."""
+        return predicted(self.embedder(log_mel[None].to(self.device)), self.config)[0].cpu()
 
     def exaggerate(self, e: Tensor) -> Tensor:
         """What the generator takes, of a predicted embedding (embedding,): the strength and the limits are
@@ -214,11 +219,11 @@ class VoiceToFace:
 
     @torch.inference_mode()
     def hear(self, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The embedding (embedding,) that a log-mel as `embed` takes it predicts, and what the checkpoint's
-        probes tell: the probabilities that somebody speaks ("speech") and that a child does ("child")."""
+        """What `predict` gives, and what the checkpoint's probes tell: the probabilities that somebody speaks
+        ("speech") and that a child does ("child")."""
         probes = self.checkpoint.probes
         if not probes:
-            return predicted(self.embedder(log_mel[None].to(self.device)), self.config)[0].cpu(), {}
+            return self.predict(log_mel), {}
         output, (features,) = self.embedder.with_features(log_mel[None].to(self.device))
         features = features.cpu()
         told = {k: float(torch.sigmoid(features @ probe[:-1] + probe[-1])) for k, probe in probes.items()}

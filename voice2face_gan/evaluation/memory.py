@@ -7,13 +7,12 @@ difference of pictures averaged to 16 x 16, on 0-255.
     generated nearest, held-out real nearest     medians over faces
     ratio                    of the first to the second; below 1 the generated faces are nearer
     nearer than held-out     percent of generated faces nearer than 5 % of the held-out real ones are
-
     trained / unseen         how near generated faces are to training faces, by how near they are to as many
                              faces of people that were neither trained on nor judged; below 1 they remember
 
 A model that paints averages is near to everything, so that `ratio` is below 1 for it and `trained / unseen`
-is 1: read them together. Training faces are those
-of the data judged; whether the model was trained on them, the notes say as far as it can be told.
+is 1: read them together. Training faces are those of the data judged; whether the model was trained on them,
+the notes say as far as it can be told.
 """
 
 from typing import NamedTuple
@@ -88,18 +87,21 @@ def memory(case: Case, options: Options) -> dict[str, Figure]:
             figures[name + suffix] = Figure(values[i], *counted, protocol, unit, low[i], high[i], chance)
     unseen = unseen_faces(case)
     if len(unseen) >= _FEWEST:
-        figures |= _against_unseen(case, trained, unseen, options.seed)
+        figures |= _against_unseen(case, trained, known, unseen, options.seed)
     return figures
 
 
-def _against_unseen(case: Case, trained: Tensor, unseen: Tensor, seed: int) -> dict[str, Figure]:
-    """Training faces against as many that were not trained on, both drawn at random if there are more."""
+def _against_unseen(
+    case: Case, trained: Tensor, known: np.ndarray, unseen: Tensor, seed: int
+) -> dict[str, Figure]:
+    """Training faces, read as `known`, against as many that were not trained on; drawn at random where there
+    are more."""
     random, count = np.random.default_rng(seed), min(len(trained), len(unseen))
-    some = [x[np.sort(random.permutation(len(x))[:count])] for x in (trained, unseen)]
-    made = case.reading("generated").unit()
+    of_trained, of_unseen = (np.sort(random.permutation(len(x))[:count]) for x in (trained, unseen))
+    unseen, made = unseen[of_unseen], case.reading("generated").unit()
     near = {
-        "": [nearest_angle(made, _read(case.judge, x))[0] for x in some],
-        ", pixels": [nearest_picture(case.generated, x) for x in some],
+        "": [nearest_angle(made, x)[0] for x in (known[of_trained], _read(case.judge, unseen))],
+        ", pixels": [nearest_picture(case.generated, x) for x in (trained[of_trained], unseen)],
     }
     who = case.generated_identity
     members = [np.flatnonzero(who == name) for name in np.unique(who)]
@@ -127,7 +129,7 @@ def unseen_faces(case: Case) -> Tensor:
     among those judged; there may be none."""
     part = case.store.of_gender(case.about.get("gender", "all"))
     known = np.concatenate([part.identity[part.split == "train"], case.real_identity])
-    part = part.select(part.has_face & (part.split != "train") & ~np.isin(part.identity, known))
+    part = part.select(part.has_face & ~np.isin(part.identity, known))
     return torch.from_numpy(case.store.faces[np.unique(part.face_index)])
 
 

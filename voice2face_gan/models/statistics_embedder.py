@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voice2face_gan.models.wen2019 import voice_convolutions
+
 _HIDDEN = 128  # of the attention
 _LEAST = 1e-4  # variance, below which a deviation's gradient would grow without bound
 
@@ -49,14 +51,7 @@ class StatisticsEmbedder(nn.Module):
 
     def __init__(self, mel_bins: int, channels: tuple[int, ...], embedding: int):
         super().__init__()
-        layers: list[nn.Module] = []
-        for before, after in zip((mel_bins, *channels), channels, strict=False):
-            layers += [
-                nn.Conv1d(before, after, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm1d(after),
-                nn.ReLU(inplace=True),
-            ]
-        self.model = nn.Sequential(*layers)
+        self.model = nn.Sequential(*voice_convolutions(mel_bins, channels))
         self.pool = AttentiveStatistics(channels[-1])
         self.norm = nn.BatchNorm1d(2 * channels[-1])
         self.last = nn.Linear(2 * channels[-1], embedding)

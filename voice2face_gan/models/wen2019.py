@@ -93,6 +93,19 @@ class Wen2019Config:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
+def voice_convolutions(mel_bins: int, channels: Sequence[int]) -> list[nn.Module]:
+    """Layers from (B, mel_bins, T) to (B, channels[-1], T / 2^n): n times a convolution of kernel 3 and
+    stride 2, batch normalisation and a rectifier (Table 1)."""
+    layers: list[nn.Module] = []
+    for before, after in zip((mel_bins, *channels), channels, strict=False):
+        layers += [
+            nn.Conv1d(before, after, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm1d(after),
+            nn.ReLU(inplace=True),
+        ]
+    return layers
+
+
 class VoiceEmbedder(nn.Module):
     """Log-mel to voice embedding (Table 1, "voice embedding network"): five 1-d convolutions of kernel 3
     and stride 2, then the average over time. 2.67 M parameters.
@@ -102,23 +115,10 @@ class VoiceEmbedder(nn.Module):
 
     def __init__(self, config: Wen2019Config):
         super().__init__()
-        layers: list[nn.Module] = []
-        width = config.mel_bins
-        for channels in config.voice_channels:
-            layers += [
-                nn.Conv1d(width, channels, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm1d(channels),
-                nn.ReLU(inplace=True),
-            ]
-            width = channels
-        if config.embedder_norm_last:
-            layers += [
-                nn.Conv1d(width, config.embedding, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm1d(config.embedding),
-                nn.ReLU(inplace=True),
-            ]
-        else:
-            layers += [nn.Conv1d(width, config.embedding, 3, stride=2, padding=1)]
+        ends = (config.embedding,) if config.embedder_norm_last else ()
+        layers = voice_convolutions(config.mel_bins, (*config.voice_channels, *ends))
+        if not ends:
+            layers += [nn.Conv1d(config.voice_channels[-1], config.embedding, 3, stride=2, padding=1)]
         self.model = nn.Sequential(*layers)
 
     def forward(self, log_mel: Tensor) -> Tensor:

@@ -75,15 +75,16 @@ class HearingStage(EmbedderStage):
             )
         space = FaceSpace.load(recipe.embedder.space)
         teacher = Teacher(recipe.embedder.teacher or None)
-        self.told = remembered(teacher, self.distortion.speech, recipe.embedder.speeds).to(device)
-        self.line = Line.fit(voices, self.told[:, len(recipe.embedder.speeds) // 2].cpu(), space)
+        self.told = remembered(teacher, self.distortion.speech, recipe.embedder.speeds)  # with the speech
+        self.line = Line.fit(voices, self.told[:, len(recipe.embedder.speeds) // 2], space)
         # The embedder gives t in units of its own: t is small, and Adam's first steps would else be hundreds
         # of times its size.
-        self.middle = self.told.mean(dim=(0, 1))
-        self.unit = ((self.told - self.middle).square().mean()).sqrt()
-        self.directions = self.line.weights.to(device) * self.unit
-        wanted = ((self.told - self.middle) / self.unit).flatten(0, 1)
-        self.spread = _variance(wanted), _variance(wanted @ self.directions)
+        middle = self.told.mean(dim=(0, 1))
+        unit = ((self.told - middle).square().mean()).sqrt()
+        directions = self.line.weights * unit
+        wanted = ((self.told - middle) / unit).flatten(0, 1)
+        self.spread = _variance(wanted), _variance(wanted @ directions)
+        self.middle, self.unit, self.directions = (x.to(device) for x in (middle, unit, directions))
         self.pairs = EpochSampler(len(self.told) * self.told.shape[1], seed, "voices")
         # Distorting a batch takes twice as long as learning from it.
         batches = self.settings.echo_kept // self.settings.batch
@@ -125,7 +126,7 @@ class HearingStage(EmbedderStage):
         drawn = self.pairs.draw(number, self.settings.batch)[self.processes.mine(self.settings.batch)]
         clips, which = drawn // self.told.shape[1], drawn % self.told.shape[1]
         speeds, rng = np.array(self.settings.speeds)[which], self._distorting(number)
-        wanted = self.told.cpu()[torch.from_numpy(clips), torch.from_numpy(which)]
+        wanted = self.told[torch.from_numpy(clips), torch.from_numpy(which)]
         return self._hear(clips, self._crops_at(clips, speeds, frames, rng), frames, rng), wanted
 
     def _crops_at(
@@ -237,7 +238,7 @@ def folded(embedder: nn.Module, line: Line) -> dict[str, Tensor]:
 
 
 def remembered(teacher: Teacher, speech: SpeechBank, speeds: tuple[float, ...]) -> Tensor:
-    """What `teach` gives, kept on disk: a quarter of an hour for two hours of speech at seven speeds."""
+    """What `teach` gives, kept on disk: two hours of speech at seven speeds take a core five minutes."""
     weights = hashlib.sha256(b"".join(w.numpy().tobytes() for w in teacher.state_dict().values()))
     places = hashlib.sha256(torch.stack([speech.offset, speech.length]).numpy().tobytes())
     rows = len(speech) * len(speeds)
