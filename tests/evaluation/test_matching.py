@@ -188,3 +188,22 @@ def test_people_without_a_face_or_without_a_voice(embedded):
 def test_one_person_alone_cannot_be_matched(embedded):
     with pytest.raises(MetricError, match="two people or more"):
         compute("matching", embedded(np.eye(2), np.eye(2), ["p0", "p0"], ["p0", "p0"], ["male"] * 2))
+
+
+def test_a_person_is_of_the_gender_that_the_labelled_clips_agree_on(embedded):
+    """The first of somebody's clips without a label, the last of another's, and one whose clips disagree:
+    the figures are those of everybody's clips labelled alike, the last one left out of G."""
+    generated, real, who, whose, gender = world(8, 2, 1)
+    partly, full = list(gender), list(gender)
+    partly[0] = partly[3] = ""  # p000's first, p001's last
+    for labels in (partly, full):
+        labels[15] = "female"  # of p007, a man by the other clip
+    case = embedded(generated, real, who, whose, partly)
+    assert case.gender_of == {f"p{i:03d}": ("female", "male")[i % 2] for i in range(7)}
+    told, wanted = (compute("matching", x) for x in (case, embedded(generated, real, who, whose, full)))
+    assert told["G"].value == pytest.approx(wanted["G"].value) and told["G"].n == wanted["G"].n
+    without = np.array([name != "p007" for name in who])
+    clips = (x[without] for x in (generated, who, np.array(gender)))
+    some, names, labels = clips
+    hand = by_hand(some, real[:7], names, whose[:7], labels, same=True)
+    assert told["G"].value == pytest.approx(hand[0])

@@ -63,8 +63,18 @@ class Case:
     @property
     def real_gender(self) -> np.ndarray:
         """(faces,): the gender of each real face's person, "" where unknown."""
-        label = dict(zip(self.generated_identity.tolist(), self.generated_gender.tolist(), strict=True))
-        return np.array([label.get(name, "") for name in self.real_identity.tolist()], dtype=str)
+        known = self.gender_of
+        return np.array([known.get(name, "") for name in self.real_identity.tolist()], dtype=str)
+
+    @property
+    def gender_of(self) -> dict[str, str]:
+        """Gender by identity: what those of the clips that are labelled agree on. Labels guessed from voices
+        are blank where the guess is unsure, so that one of a person's clips may have none."""
+        labels: dict[str, set[str]] = {}
+        clips = zip(self.generated_identity.tolist(), self.generated_gender.tolist(), strict=True)
+        for name, gender in clips:
+            labels.setdefault(name, set()).update({gender} - {""})
+        return {name: min(given) for name, given in labels.items() if len(given) == 1}
 
     def genders(self) -> Iterator[tuple[str, np.ndarray]]:
         """(suffix of a figure's name, mask of the clips): all of them, then each gender if there are more."""

@@ -91,11 +91,11 @@ def hold_trials(case: Case, generated: np.ndarray, real: np.ndarray) -> dict[str
     """
     generated, real = generated.astype(np.float64), real.astype(np.float64)
     trials = {kind: Trials.none(len(generated)) for kind in (ANY, SAME)}
-    real_gender = case.real_gender
+    real_gender, gender_of = case.real_gender, case.gender_of
     for clips, own in case.speakers():
         others = np.ones(len(real), dtype=bool)
         others[own] = False
-        gender = case.generated_gender[clips[0]]
+        gender = gender_of.get(str(case.generated_identity[clips[0]]), "")
         imposters = {ANY: others, SAME: others & (real_gender == gender) & (gender in GENDERS)}
         step = max(_AT_ONCE // len(real), 1)
         for start in range(0, len(clips), step):
