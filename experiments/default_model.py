@@ -10,13 +10,15 @@ as often as it takes (about 2.5 hours of two cores; with --device cuda and a wid
 3. hearing   v2f-gan train-embedder --recipe hearing: voice -> e
 4. faces     v2f-gan train --recipe faces: e, z -> face
 5. compose   both nets, the reading of gender, the warnings, the strength that validation people choose
-6. measure   on test people, whom nothing was fitted or chosen on -> report.json, sheet.png
+6. measure   on test people, whom nothing was fitted or chosen on -> report.json, sheet.png; also by
+             human_models.py, where V2F_HUMAN_MODELS says what it needs
 
 Test people are a fixed fifth of the identities (`split` of the stores, seeded).
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -121,21 +123,14 @@ def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
     from voice2face_gan.data.sources import open_source
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.training.alarms import fit_alarms
+    from voice2face_gan.training.gan import with_embedder_of
     from voice2face_gan.training.probe import gender_probe
 
     ears, painter = load_checkpoint(hearing, need_generator=False), load_checkpoint(faces)
     limit = tuple(round(float(x), 3) for x in largest(stores))
     # What reads pictures back in training sees grids of single pixels that people need not.
     painter.generator.soft = SOFT
-    config = replace(
-        painter.model,
-        soft=SOFT,
-        voice_pool=ears.model.voice_pool,
-        voice_channels=ears.model.voice_channels,
-        residual=ears.model.residual,
-        strength=1.0,
-        limit=limit,
-    )
+    config = replace(with_embedder_of(painter.model, ears.model), soft=SOFT, strength=1.0, limit=limit)
     paired = open_source(",".join(str(stores[name]) for name in PAIRED))
     cpu = torch.device("cpu")
     probe = gender_probe(paired.of_split("train"), ears.embedder, config, cpu)
@@ -231,14 +226,17 @@ def measure(folder: Path, stores, work: Path) -> dict:
     # With the faces without voices, for `memory` looks for the nearest of all training faces.
     both = ",".join(str(stores[name]) for name in (*PAIRED, "utkface"))
     sources = {"both": both, **{name: str(stores[name]) for name in PAIRED}}
+    judges = {
+        "dlib": ("matching", "retrieval", "detection", "memory"),
+        "trunk": ("gender", "age", "matching", "diversity"),
+    }
+    if os.environ.get("V2F_HUMAN_MODELS"):  # from outside the project
+        judges[f"{Path(__file__).with_name('human_models.py')}:faceres"] = ("gender", "age", "matching")
     for name, source in sources.items():
         report["test"][name] = {}
-        for judge, metrics in (
-            ("dlib", ("matching", "retrieval", "detection", "memory")),
-            ("trunk", ("gender", "age", "matching", "diversity")),
-        ):
+        for judge, metrics in judges.items():
             case, figures = judged(folder, open_source(source), "test", judge, metrics)
-            report["test"][name][judge] = {
+            report["test"][name][judge.rpartition(":")[2]] = {
                 metric: {k: f.to_dict() for k, f in values.items()} for metric, values in figures.items()
             }
             if name == "both" and judge == "dlib":

@@ -26,6 +26,10 @@ ROWS = (  # title, judge, metric, figure, digits
     ("matching U % (trunk)", "trunk", "matching", "U", 1),
     ("matching G % (trunk)", "trunk", "matching", "G", 1),
     ("age r", "trunk", "age", "r", 2),
+    ("gender agreement %, faceres", "faceres", "gender", "generated", 1),
+    ("matching U % (faceres)", "faceres", "matching", "U", 1),
+    ("matching G % (faceres)", "faceres", "matching", "G", 1),
+    ("age r (faceres)", "faceres", "age", "r", 2),
     ("HOG finds a face %", "dlib", "detection", "generated", 1),
     ("HOG on the real faces %", "dlib", "detection", "real", 1),
 )
@@ -62,9 +66,11 @@ def publish(composed: Path, report: dict, out: Path) -> None:
         **{k: f"{v:.3g}" for k, v in report["distance"].items() if "_" in k and "pictures" not in k},
         **recordings(report["recordings"]),
         "embedder_about": {
-            "mean": "Wen et al.'s five 1-d convolutions",
-            "statistics": "four 1-d convolutions and attentive statistics",
-        }[checkpoint.model.voice_pool],
+            ("mean", False): "Wen et al.'s five 1-d convolutions",
+            ("statistics", False): "four 1-d convolutions and attentive statistics",
+            ("statistics", True): "four 1-d convolutions of the log-mel, normalised and as loud as its bins "
+            "are, and attentive statistics",
+        }[checkpoint.model.voice_pool, checkpoint.model.voice_levels],
         "embedder_size": f"{parameters(checkpoint.embedder) / 1e6:.2f} M",
         "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",
         "width": str(checkpoint.model.width),
@@ -123,7 +129,7 @@ def table(test: dict) -> str:
     for title, judge, metric, figure, digits in ROWS:
         cells = []
         for name, suffix in columns:
-            found = test[name][judge].get(metric, {}).get(figure + suffix)
+            found = test[name].get(judge, {}).get(metric, {}).get(figure + suffix)
             cells.append("" if found is None else interval(found, digits))
         if any(cells):
             lines.append(f"| {title} | " + " | ".join(cells) + " |")

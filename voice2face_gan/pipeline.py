@@ -193,7 +193,9 @@ class VoiceToFace:
         group: list[tuple[VoiceFeatures, str, Tensor, dict[str, float]] | VoiceToFaceError] = []
         for clip in clips:
             try:
-                voice = voice_features(clip, vad=self.vad, features=self.features)
+                voice = voice_features(
+                    clip, vad=self.vad, features=self.features, levels=self.embedder.levels
+                )
                 group.append((voice, source_name(clip), *self.hear(voice.log_mel)))
             except VoiceToFaceError as error:
                 group.append(error)
@@ -204,7 +206,8 @@ class VoiceToFace:
 
     @torch.inference_mode()
     def embed(self, log_mel: Tensor) -> Tensor:
-        """What the generator takes: (64, frames) normalised and repeated log-mel -> (embedding,)."""
+        """What the generator takes, of a log-mel (64, frames) as `audio.features.prepared` gives it for
+        `embedder.levels`: (embedding,)."""
         return self.exaggerate(self.predict(log_mel))
 
     @torch.inference_mode()

@@ -17,7 +17,9 @@ from voice2face_gan.audio.features import (
     log_mel,
     mel_filterbank,
     normalise,
+    prepared,
     repeat_to,
+    taken_away,
 )
 from voice2face_gan.errors import DataError
 
@@ -206,6 +208,28 @@ def test_normalise_in_groups_of_rows():
     mel = torch.randn(3, 2**19 + 5)
     whole = (mel - mel.mean(1, keepdim=True)) / mel.std(1, correction=0, keepdim=True)
     assert torch.allclose(normalise(mel), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+def test_what_normalisation_takes_away_brings_the_log_mel_back(rows, monkeypatch):
+    """Whole and in groups of rows; of a bin that does not vary only the mean is left."""
+    mel = 2 * torch.randn(7, 90) + torch.arange(7.0)[:, None] - 9
+    mel[4] = -3.0
+    if rows:
+        monkeypatch.setattr("voice2face_gan.audio.features.NUMBERS_AT_ONCE", 90 * rows)
+    mean, std = taken_away(mel)
+    assert mean.shape == std.shape == (7,) and mean.dtype == torch.float32
+    torch.testing.assert_close(mean, mel.mean(1))
+    assert float(std[4]) == 0 and std[:4].min() > 1
+    torch.testing.assert_close(normalise(mel) * std[:, None] + mean[:, None], mel, atol=1e-4, rtol=1e-5)
+
+
+def test_what_an_embedder_takes():
+    """Normalised or, for one that hears levels, as it is; repeated either way."""
+    mel = torch.randn(64, 30) - 8
+    heard, raw = prepared(mel.clone(), FeatureSettings(min_frames=70)), mel.repeat(1, 3)[:, :70]
+    assert torch.equal(heard[:, :30], normalise(mel)) and heard.shape == (64, 70)
+    assert torch.equal(prepared(mel.clone(), FeatureSettings(min_frames=70), levels=True), raw)
 
 
 def test_loudness_does_not_matter_after_normalisation():

@@ -1,5 +1,6 @@
 """Preparation of a built-in world as recordings and pictures: what comes out, and that it always does."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from voice2face_gan.audio.vad import keep_speech
 from voice2face_gan.bench.prepare import make_world
 from voice2face_gan.data.join import join_stores
 from voice2face_gan.data.prepare import SplitChoice, prepare
+from voice2face_gan.data.sampling import VoiceBank
 from voice2face_gan.data.settings import PrepareSettings
 from voice2face_gan.data.sources import open_source
 from voice2face_gan.errors import DataError, StoreError
@@ -167,6 +169,26 @@ def test_speech_is_kept_when_asked_for(made, world, tmp_path):
         prepare("folders", [world], folder, spoken, workers=1, progress=stop)
     assert prepare("folders", [world], folder, spoken, workers=1).resumed
     assert content(folder) == content(store.folder)
+
+
+def test_a_store_of_an_older_version_is_to_be_prepared_again(world, tmp_path):
+    """It has no levels of its log-mels, and nothing else tells why it will not do."""
+    folder = tmp_path / "old"
+    store = prepare("folders", [world], folder, PLAIN, workers=1).store
+    assert store.has_levels
+    bank = VoiceBank(
+        store.select(store.has_voice), np.zeros(int(store.has_voice.sum()), np.int64), levels=True
+    )
+    assert bank.whole(0).mean() < -2  # natural logarithms of power, of speech
+    about = json.loads((folder / "store.json").read_text())
+    del about["levels"]
+    about["source"]["fingerprint"] = "of format 1"
+    (folder / "store.json").write_text(json.dumps(about))
+    with pytest.raises(
+        StoreError, match="old was prepared .*the same settings, by an older version.*--force"
+    ):
+        prepare("folders", [world], folder, PLAIN, workers=1)
+    assert prepare("folders", [world], folder, PLAIN, workers=1, force=True).store.has_levels
 
 
 def test_a_store_from_before_there_was_speech_is_known_again(made, world):

@@ -130,7 +130,8 @@ def test_stored_log_mels_are_taken_either_way_round(tmp_path, turned):
     np.save(tmp_path / "a.npy", mel.T if turned else mel)
     found = item(voice=tmp_path / "a.npy").log_mel
     assert found.dtype == np.float16
-    np.testing.assert_allclose(found, (mel - mel.mean(axis=0)) / mel.std(axis=0), atol=5e-3)
+    assert np.isnan(found[:2]).all()  # how loud its bins were is not known: it may have been normalised
+    np.testing.assert_allclose(found[2:], (mel - mel.mean(axis=0)) / mel.std(axis=0), atol=5e-3)
 
 
 def test_wrong_log_mels_are_dropped(tmp_path):

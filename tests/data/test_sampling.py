@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from voice2face_gan.audio.features import normalise, taken_away
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.sampling import (
     STREAMS,
@@ -151,3 +152,47 @@ def test_gender_of_the_built_in_world(store):
     parts = [store.of_gender(g) for g in ("female", "male")]
     assert len(parts[0]) + len(parts[1]) == len(store)
     assert not set(parts[0].identity.tolist()) & set(parts[1].identity.tolist())
+
+
+@pytest.fixture(scope="module")
+def levelled(tmp_path_factory):
+    """Two voices with what normalisation took away from them, and those log-mels as they were."""
+    folder, mels = tmp_path_factory.mktemp("store") / "levelled", []
+    with StoreWriter(folder, FEATURES, side=8) as writer:
+        for i, frames in enumerate((25, 40)):
+            mels.append(torch.from_numpy(np.random.default_rng(i).normal(-5 + i, 1 + i, (4, frames))).float())
+            level = taken_away(mels[i]).numpy()
+            writer.add(Record(f"r{i}", "ab"[i]), normalise(mels[i]).numpy(), None, None, level)
+        writer.finish()
+    return Store(folder), mels
+
+
+def test_log_mels_come_back_as_they_were_where_levels_are_heard(levelled):
+    store, mels = levelled
+    assert store.has_levels and store.voice_frames.tolist() == [25, 40]
+    bank, plain = (
+        VoiceBank(store, np.zeros(2, dtype=np.int64), 20, levels=wanted) for wanted in (True, False)
+    )
+    for i, mel in enumerate(mels):
+        torch.testing.assert_close(bank.whole(i), mel, atol=2e-2, rtol=2e-3)
+        torch.testing.assert_close(plain.whole(i), normalise(mel), atol=2e-3, rtol=2e-3)
+    items, rng = np.array([0, 1, 1]), np.random.default_rng
+    cut, normal = bank.crops(items, 9, rng(4))[0], plain.crops(items, 9, rng(4))[0]
+    mean, std = torch.stack([taken_away(mels[i]) for i in items], dim=1)[..., None]
+    torch.testing.assert_close(cut, normal * std + mean, atol=2e-2, rtol=2e-3)
+
+
+def test_levels_that_were_not_kept_are_asked_for_in_a_sentence(small, levelled, tmp_path):
+    voices = small.select(small.has_voice)
+    assert not voices.has_levels
+    with pytest.raises(DataError, match="small: was prepared without the levels of its log-mels.*prepare it"):
+        VoiceBank(voices, np.zeros(3, dtype=np.int64), levels=True)
+    with StoreWriter(tmp_path / "foreign", FEATURES, side=8) as writer:
+        writer.add(Record("r", "a"), np.zeros((4, 9), np.float32), level=np.full((2, 4), np.nan))
+        writer.finish()
+    assert not Store(tmp_path / "foreign").has_levels
+    store, mels = levelled
+    joined = Store.join([store, store])
+    assert joined.has_levels and not Store.join([store, small]).has_levels
+    bank = VoiceBank(joined, np.zeros(4, dtype=np.int64), 20, levels=True)
+    torch.testing.assert_close(bank.whole(3), mels[1], atol=2e-2, rtol=2e-3)

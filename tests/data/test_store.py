@@ -74,6 +74,22 @@ def test_joined_stores_hold_what_each_holds(tmp_path):
     assert Store.join([first]) is first
 
 
+def test_a_store_says_how_its_speech_was_found(tmp_path):
+    def store(name: str, padding: int | None, looked: bool = True) -> Store:
+        settings = {"vad": {"padding_ms": padding}, "voice": {"vad": looked}}
+        source = {"layout": name, **({"settings": settings} if padding else {})}
+        return write(tmp_path / name, {"a": "female"}, source)
+
+    ours, theirs, unknown = store("ours", 60), store("theirs", 50), store("unknown", None)
+    assert theirs.vad == {"padding_ms": 50} and theirs.of_split("train").vad == theirs.vad
+    assert unknown.vad == store("whole", 50, looked=False).vad == {}
+    assert Store.join([ours, theirs]).vad == {}
+    assert Store.join([unknown, theirs]).vad == Store.join([theirs, store("again", 50)]).vad == theirs.vad
+    faces = store("faces", 60)
+    faces.voice_offset = np.full_like(faces.voice_offset, -1)
+    assert faces.vad == {} and Store.join([faces, theirs]).vad == theirs.vad
+
+
 def test_one_name_in_two_families_is_two_people(tmp_path):
     stores = [
         write(tmp_path / name, {"anna": "female", name: "male"}, {"layout": "paired", "family": name})

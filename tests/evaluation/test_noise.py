@@ -24,7 +24,10 @@ from voice2face_gan.pipeline import VoiceToFace
 
 
 def test_placements_are_the_auc():
-    assert placements(np.array([1.0, 2, 0]), np.array([0.0, 1.5])).tolist() == [0.5, 1, 0.25]
+    noise = np.array([0.0, 1.5])
+    assert placements(np.array([1.0, 2, 0]), noise).tolist() == [0.5, 1, 0.25]
+    rows = np.array([[0.0, 1.5], [2.0, 3.0], [-1.0, -2.0]])  # of each its own
+    assert placements(np.array([1.0, 2, 0]), rows).tolist() == [0.5, 0.25, 1]
 
 
 def test_realism_by_hand():
@@ -50,7 +53,7 @@ class Paints:
 
     def __init__(self, voice, noise):
         self.faces = torch.stack([noise, voice])
-        self.checkpoint = SimpleNamespace(folder=None)
+        self.checkpoint, self.embedder = SimpleNamespace(folder=None), SimpleNamespace(levels=False)
 
     def embed(self, log_mel):
         assert log_mel.shape == (64, 1000)
@@ -113,6 +116,69 @@ def test_the_runs_discriminator_is_asked(trained, store, judge_folder):
     assert figures["discriminator noise"].value == pytest.approx(float(b.mean()), abs=1e-5)
     above = (a[:, None] > b).double().mean() + (a[:, None] == b).double().mean() / 2
     assert figures["AUC discriminator"].value == pytest.approx(100 * float(above), abs=0.5)
+
+
+@pytest.fixture(scope="module")
+def modern_folder(tmp_path_factory, trained, store):
+    """The checkpoint of a modern run of an iteration, whose judges are far from where they began."""
+    from voice2face_gan.models.checkpoint import load_checkpoint
+    from voice2face_gan.training.modern import ModernStage
+    from voice2face_gan.training.recipe import load_recipe
+
+    small = ("model.width=4", "model.z_dim=6", "gan.batch=8", "data.crop_frames=[100,200]")
+    recipe = load_recipe("modern", (*small, "run.precision='fp32'"))
+    embedder = load_checkpoint(trained / "embedder", need_generator=False)
+    people = store.of_split("train"), store.of_split("val")
+    stage = ModernStage(*people, embedder, recipe, 0, torch.device("cpu"))
+    stage.step(0)
+    with torch.no_grad():
+        for parameter in (*stage.judges, *stage.average.parameters()):
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    folder = stage.checkpoint(1).save(tmp_path_factory.mktemp("modern") / "gan")
+    torch.save(stage.state(), folder / STATE)
+    return folder
+
+
+def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(modern_folder, store, judge_folder):
+    from voice2face_gan.evaluation.judges import open_judge
+    from voice2face_gan.evaluation.protocol import embed_all, generate_case
+    from voice2face_gan.models.modern import FaceTrunk, Heads
+
+    model, options = VoiceToFace.from_pretrained(modern_folder), Options(seed=5)
+    given = generate_case(model, store, judge=open_judge(str(judge_folder)))
+    figures = compute("noise", given, options)
+    assert options.notes == []
+    assert set(figures) == {"AUC realism", "realism voice", "realism noise", "AUC discriminator"}
+    state = torch.load(modern_folder / STATE, weights_only=True)
+    trunk, heads = FaceTrunk(model.config), Heads(model.config, 14)
+    trunk.load_state_dict(state["trunk"])
+    heads.load_state_dict(state["heads"])
+    others = to_unit(noise_faces(model, store.about["features"], 5))
+    placed = []
+    with torch.no_grad():
+        e = embed_all(model, given.voices)
+        for face, at in zip(given.generated, e, strict=True):
+            own = heads.score(trunk(to_unit(face[None])), at[None])
+            made = heads.score(trunk(others), at.expand(len(others), -1))
+            placed.append(((own > made).double() + (own == made).double() / 2).mean())
+    assert figures["AUC discriminator"].value == pytest.approx(
+        100 * float(sum(placed) / len(placed)), abs=0.5
+    )
+    assert figures["AUC discriminator"].n == len(given.generated) and "this voice" in str(figures)
+
+
+def test_what_a_score_adds_at_one_e_counts_for_nothing(modern_folder, people):
+    """Scores at other e may lie anywhere; a face is compared at its own alone, and of one face none is above
+    the other."""
+    kept = kept_discriminator(VoiceToFace.from_pretrained(modern_folder))
+    faces, e = people(12, ["female"] * 12), torch.randn(6, 64, generator=torch.Generator().manual_seed(2))
+    plain = placements(*kept.scores(faces[:6], faces[6:], e))
+    assert 0 < plain.mean() < 1
+    one = faces[:1].expand(70, -1, -1, -1)
+    assert placements(*kept.scores(one, one[:5], torch.randn(70, 64))).tolist() == [0.5] * 70
+    score = kept.heads.score
+    kept.heads.score = lambda h, e: score(h, e) + e.sum(dim=1)
+    assert placements(*kept.scores(faces[:6], faces[6:], e)).tolist() == plain.tolist()
 
 
 def test_a_state_that_cannot_be_read(run_copy, model, store, judge_folder):

@@ -14,6 +14,7 @@ CONFIGS = [
     Wen2019Config(**SIZES),
     Wen2019Config(**SIZES, embedder_norm_last=True),
     ModernConfig(**SIZES, voice_pool="statistics"),
+    ModernConfig(**SIZES, voice_pool="statistics", voice_levels=True),
 ]
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from voice2face_gan.audio.features import normalise
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.registry import build_embedder, model_config, parameters
@@ -75,7 +76,35 @@ def test_a_checkpoint_brings_it_back_with_its_probes(tmp_path):
         load_checkpoint(tmp_path / "f", need_generator=False)
 
 
+def test_levels_are_heard_beside_the_normalised_bins():
+    """With a log-mel given as it was, what the first convolution takes is its normalised form and, in every
+    frame, half of each bin's mean above the mean of all bins, cut off at 3."""
+    net = build_embedder(model_config("modern", {**SMALL, "voice_levels": True})).eval()
+    shape = 3 * torch.randn(64, 1)
+    shape[5] = 40.0
+    mel = shape + (0.5 + torch.rand(64, 1)) * torch.randn(64, 80) - 6
+    heard = net.heard(mel[None])[0]
+    torch.testing.assert_close(heard[:64], normalise(mel), atol=1e-4, rtol=1e-4)
+    level = (mel.mean(1) - mel.mean()) / 2
+    torch.testing.assert_close(heard[64:], level.clamp(-3, 3)[:, None].expand(64, 80), atol=1e-4, rtol=1e-4)
+    assert float(heard[64 + 5, 0]) == 3 and net.model[0].in_channels == 128
+
+
+def test_how_loud_a_recording_is_tells_nothing_but_its_bins_do():
+    torch.manual_seed(0)
+    net = build_embedder(model_config("modern", {**SMALL, "voice_levels": True})).eval()
+    mel = torch.randn(1, 64, 80)
+    tilted = mel + torch.linspace(-2, 2, 64)[:, None]
+    e, louder, other = net(mel), net(mel + 5), net(tilted)
+    torch.testing.assert_close(louder, e, atol=1e-4, rtol=1e-4)
+    assert (other - e).norm() > 1e-2 * e.norm()
+    plain = build_embedder(model_config("modern", SMALL))
+    assert not plain.levels and plain.heard(mel) is mel
+
+
 def test_settings_that_do_not_go_together():
+    with pytest.raises(CheckpointError, match='voice_levels needs voice_pool = "statistics"'):
+        model_config("modern", {"voice_levels": True})
     with pytest.raises(CheckpointError, match='voice_pool must be "mean" or "statistics"'):
         model_config("modern", {"voice_pool": "max"})
     with pytest.raises(CheckpointError, match="embedder_norm_last needs voice_pool"):

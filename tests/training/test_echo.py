@@ -68,3 +68,11 @@ def test_a_cut_is_a_piece_of_its_example_normalised():
         assert len(found) == 1  # one place a batch
         starts |= found
     assert len(starts) > 3
+
+
+def test_what_is_not_to_be_normalised_is_drawn_as_it_was_made():
+    echo = Echo(Making(), batches=2, times=2, normalised=False)
+    mel, labels = echo.draw(0, FRAMES, rng(0))
+    made = torch.cat([Making()(number)[0] for number in (0, 1)])
+    torch.testing.assert_close(mel, made[labels], atol=2e-3, rtol=1e-3)  # kept in half precision
+    assert mel.mean(dim=2).abs().max() > 0.1

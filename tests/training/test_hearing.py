@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.features import FeatureSettings, log_mel, log_mels, normalise
+from voice2face_gan.audio.features import FeatureSettings, log_mel, log_mels, normalise, taken_away
 from voice2face_gan.data.face_embedding import write_face_embedding
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.speech import SpeechBank
@@ -132,10 +132,11 @@ def test_pairs_that_are_none_are_refused(pairs, space):
 # Folding
 
 
-@pytest.mark.parametrize("pool", ["mean", "statistics"])
-def test_the_line_is_multiplied_into_the_last_layer(pool):
+@pytest.mark.parametrize("settings", [("mean", False), ("statistics", False), ("statistics", True)])
+def test_the_line_is_multiplied_into_the_last_layer(settings):
     torch.manual_seed(0)
-    settings = {"normalise": False, "voice_channels": (8, 8, 8, 8), "voice_pool": pool}
+    settings = dict(zip(("voice_pool", "voice_levels"), settings, strict=True))
+    settings |= {"normalise": False, "voice_channels": (8, 8, 8, 8)}
     wide = build_embedder(model_config("modern", {**settings, "embedding": DIMENSIONS}))
     narrow = build_embedder(model_config("modern", settings)).eval()
     wide(torch.randn(8, 64, 90))  # its normalisation has seen something
@@ -173,10 +174,10 @@ def spoken(tmp_path_factory, space):
     with StoreWriter(folder, features.to_dict(), source={"layout": "test"}, keep_speech=True) as writer:
         for i in range(PEOPLE):
             wave = buzz(i)
-            mel = normalise(log_mel(torch.from_numpy(wave), features)).numpy()
+            mel = log_mel(torch.from_numpy(wave), features)
             face = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             record = Record(f"{i}", f"p{i:02d}", gender=("female", "male")[i % 2], split="train")
-            writer.add(record, mel, face, to_int16(wave))
+            writer.add(record, normalise(mel).numpy(), face, to_int16(wave), taken_away(mel).numpy())
         writer.finish()
     store = Store(folder)
     write_face_embedding(store, random.standard_normal((PEOPLE, SIZE)), space.name)
@@ -271,7 +272,7 @@ def test_what_the_teacher_said_is_remembered(spoken, teacher_file, tmp_path, mon
 def test_echoed_crops_are_what_the_teacher_was_asked_of(make_hearing):
     """The same crops as without echo, each with what was said of its own clip at its own speed."""
     more = ("embedder.speeds=[0.8,1.0,1.25]", "embedder.batch=21", "embedder.echo=2", "embedder.echo_kept=63")
-    stage = make_hearing(*more)
+    stage = make_hearing(*more, "model.voice_levels=false")
     made = [stage._longest(number) for number in range(4)]
     for iteration in range(4):
         frames = stage.settings.crop_frames[0]
@@ -322,7 +323,7 @@ def test_what_it_hears_is_speech_of_the_right_speed(three_speeds):
     raw = stage.distortion.speech.crops(clips, int(np.ceil(more * 1.25)) + 64, np.random.default_rng(0))
     for row, speed in enumerate(speeds):
         wave = np.interp(np.arange(samples) * speed, np.arange(raw.shape[1]), raw[row].numpy())
-        wanted = log_mels(torch.from_numpy(wave).float()[None], features)[0]
+        wanted = log_mels(torch.from_numpy(wave).float()[None], features, normalised=False)[0]
         low = slice(0, 40)  # what lies between samples is guessed badly for high tones
         alike = torch.corrcoef(torch.stack([mel[row, low].flatten(), wanted[low].flatten()]))[0, 1]
         assert alike > (0.999 if speed == 1 else 0.9), speed
@@ -380,3 +381,18 @@ def test_a_run_of_it_ends_in_an_embedder_of_e(spoken, recipe, tmp_path):
     outcome = train_embedder(run, spoken, CPU)
     assert outcome.finished and set(outcome.losses) == {"t_missed", "e_missed"}
     assert len(load_checkpoint(run.embedder_folder, need_generator=False).model.residual) == SIZE
+
+
+def test_an_embedder_of_levels_hears_log_mels_as_they_are(make_hearing):
+    """What it is taught on is not normalised, nor is what an echo keeps; the first crops' means differ from
+    bin to bin by far more than rounding."""
+    for echo in (1, 2):
+        stage = make_hearing("embedder.augment=1e-9", f"embedder.echo={echo}", "embedder.echo_kept=16")
+        assert stage.embedder.levels
+        crops, frames = stage._crops(0)
+        mel = stage.echo.draw(0, frames, crops)[0] if echo > 1 else stage._heard(0, frames)[0]
+        assert mel.mean(dim=2).std() > 1 and mel.std(dim=2).max() > 1.5
+        losses = stage.step(0)
+        assert all(torch.isfinite(loss) for loss in losses.values())
+    plain = make_hearing("model.voice_levels=false", "embedder.augment=1e-9")
+    assert plain._heard(0, 60)[0].mean(dim=2).abs().max() < 1e-4

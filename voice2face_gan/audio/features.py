@@ -35,6 +35,7 @@ MIN_STD = 1e-5
 _CHUNK = 256
 # Chunks joined at a time, so that an hour is some large pieces, returned to the system when freed.
 _PAGE = 128
+NUMBERS_AT_ONCE = 2**20  # that are worked on in float64, for hours of it are large
 
 
 @dataclass(frozen=True)
@@ -266,12 +267,16 @@ def log_mel(
 
 
 @torch.no_grad()
-def log_mels(waveforms: torch.Tensor, settings: FeatureSettings = FeatureSettings()) -> torch.Tensor:
-    """The normalised log-mels of a batch of waveforms of one length, each as `normalise(log_mel(...))` gives
-    it but for rounding, on the device they are on.
+def log_mels(
+    waveforms: torch.Tensor, settings: FeatureSettings = FeatureSettings(), normalised: bool = True
+) -> torch.Tensor:
+    """The log-mels of a batch of waveforms of one length, each as `normalise(log_mel(...))` gives it but for
+    rounding, on the device they are on.
 
     Args:
         waveforms: float32 (B, samples), at least a window long.
+        settings: what a log-mel is.
+        normalised: per bin; else as `log_mel` gives them.
 
     Returns:
         float32 (B, n_mels, frames).
@@ -285,6 +290,8 @@ def log_mels(waveforms: torch.Tensor, settings: FeatureSettings = FeatureSetting
         spectrum = torch.view_as_real(torch.fft.rfft(padded))  # (some, frames, bins, 2)
         mels.append((spectrum.flatten(2).square_() @ filters).clamp_(min=FLOOR).log_())
     mel = torch.cat(mels).transpose(1, 2)  # (B, n_mels, frames)
+    if not normalised:
+        return mel.contiguous()
     return normalise(mel.flatten(0, 1)).view(mel.shape)
 
 
@@ -302,7 +309,7 @@ def normalise(mel: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tenso
     """
     out = torch.empty_like(mel) if out is None else out
     frames = mel.shape[1]
-    rows = max(1, 2**20 // max(frames, 1))  # at a time, for hours of float64 are large
+    rows = max(1, NUMBERS_AT_ONCE // max(frames, 1))
     for start in range(0, mel.shape[0] if frames else 0, rows):
         block = mel[start : start + rows].double()
         variance, mean = torch.var_mean(block, dim=1, correction=0, keepdim=True)
@@ -310,6 +317,28 @@ def normalise(mel: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tenso
         scale = torch.where(std < MIN_STD, 0.0, 1 / std.clamp(min=MIN_STD))
         out[start : start + rows] = block.sub_(mean).mul_(scale)
     return out
+
+
+def prepared(mel: torch.Tensor, settings: FeatureSettings, levels: bool = False) -> torch.Tensor:
+    """What a voice embedder takes of a clip: its log-mel (n_mels, frames), which may be overwritten,
+    normalised unless the embedder hears levels, and repeated to `min_frames`."""
+    return repeat_to(mel if levels else normalise(mel, out=mel), settings.min_frames)
+
+
+@torch.no_grad()
+@_one_thread()
+def taken_away(mel: torch.Tensor) -> torch.Tensor:
+    """What `normalise` takes away: float32 (2, n_mels), each bin's mean and standard deviation (0 where it
+    would be below 1e-5), so that the log-mel is normalise(mel) * deviation + mean but for rounding.
+
+    Args:
+        mel: float (n_mels, at least one frame).
+    """
+    rows = max(1, NUMBERS_AT_ONCE // max(mel.shape[1], 1))
+    pieces = [torch.var_mean(some.double(), dim=1, correction=0) for some in mel.split(rows)]
+    variance, mean = (torch.cat(part) for part in zip(*pieces, strict=True))
+    std = variance.sqrt()
+    return torch.stack([mean, torch.where(std < MIN_STD, 0.0, std)]).float()
 
 
 @_one_thread()

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import AudioError, NoSpeechError
 from .decode import SAMPLE_RATE, source_name, stream_audio
-from .features import FeatureSettings, LogMelStream, normalise, repeat_to
+from .features import FeatureSettings, LogMelStream, prepared
 from .vad import SpeechCollector, VadSettings
 
 DEFAULT_VAD = VadSettings()
@@ -21,8 +21,8 @@ class VoiceFeatures:
     """What a recording holds of a voice.
 
     Attributes:
-        log_mel: float32 (n_mels, frames), normalised per bin over the speech, then repeated to at least
-            `FeatureSettings.min_frames` (1,000) frames; 100 frames a second.
+        log_mel: float32 (n_mels, frames), normalised per bin over the speech (or not, if levels are wanted),
+            then repeated to at least `FeatureSettings.min_frames` (1,000) frames; 100 frames a second.
         seconds: length of the recording.
         speech_seconds: length of the speech found in it.
         variation: how much the log-mel changes over time: standard deviation of each bin in nats, mean over
@@ -41,6 +41,7 @@ def voice_features(
     vad: VadSettings | None = DEFAULT_VAD,
     features: FeatureSettings = DEFAULT_FEATURES,
     min_speech_seconds: float = 0.3,
+    levels: bool = False,
 ) -> VoiceFeatures:
     """The voice features of one recording. Memory grows by the log-mel alone, 92 MB an hour of speech.
 
@@ -49,6 +50,7 @@ def voice_features(
         vad: how speech is told from the rest; None takes the whole recording as speech.
         features: what a log-mel is. Its sample rate must be 16 kHz when speech is looked for.
         min_speech_seconds: less speech than this is refused.
+        levels: leave the log-mel as it is, for an embedder that hears the bins' levels (its `levels`).
 
     Raises:
         AudioError: the recording cannot be read, see `load_audio`; or the rate does not suit the detector.
@@ -70,5 +72,5 @@ def voice_features(
     mel = stream.finish()
     # A few thousand frames tell as much as an hour of them.
     variation = float(mel[:, :: 1 + mel.shape[1] // 5000].std(dim=1, correction=0).mean())
-    mel = repeat_to(normalise(mel, out=mel), features.min_frames)
+    mel = prepared(mel, features, levels)
     return VoiceFeatures(mel, samples / rate, speech_samples / rate, variation)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from voice2face_gan.audio.decode import SAMPLE_RATE, load_audio
-from voice2face_gan.audio.features import FeatureSettings, log_mel, mel_filterbank, normalise, repeat_to
+from voice2face_gan.audio.features import FeatureSettings, log_mel, mel_filterbank, prepared
 from voice2face_gan.audio.vad import keep_speech
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -76,7 +76,7 @@ def measure(model: VoiceToFace, seconds: float = 10.0, runs: int = 30) -> dict:
             files[name] = Path(folder) / f"clip.{name}"
             files[name].write_bytes(encode(waveform, name))
         speech = keep_speech(load_audio(files["wav"]), model.vad)
-        mel = repeat_to(normalise(log_mel(speech, model.features)), model.features.min_frames)
+        mel = prepared(log_mel(speech, model.features), model.features, model.embedder.levels)
         e = model.embed(mel)
         steps: dict[str, Callable[[], object]] = {
             f"decode {name}": lambda path=path: load_audio(path) for name, path in files.items()

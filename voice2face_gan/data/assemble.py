@@ -86,15 +86,17 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
             for part, path, reason, sentence in row["dropped"]:
                 dropped.writerow((*names, part, path, reason, sentence))
             for k in range(max(int(voice is not None), len(faces))):
+                heard = k == 0 and voice is not None
                 writer.add(
                     replace(
                         record,
                         source=f"{record.source}#{k}" if k else record.source,
                         split=split[record.identity],
                     ),
-                    voice.T if k == 0 and voice is not None else None,
+                    voice[2:].T if heard else None,
                     faces[k] if k < len(faces) else None,
                     speech if k == 0 else None,
+                    voice[:2] if heard else None,
                 )
         writer.attach("dropped.csv", listed.getvalue())
         writer.finish()
@@ -129,8 +131,8 @@ def _survivors(plan: Plan, reasons: Counter) -> Iterator[RawRecord]:
 def _contents(
     plan: Plan,
 ) -> Iterator[tuple[RawRecord, dict, np.ndarray | None, np.ndarray, np.ndarray | None]]:
-    """Every record with its row, its voice (frames, mel bins) or None, its faces (n, side, side, 3), and its
-    speech (samples,) or None."""
+    """Every record with its row, its voice (2 + frames, mel bins) or None, its faces (n, side, side, 3), and
+    its speech (samples,) or None."""
     for shard in range(plan.shards):
         rows, read = load_shard(plan, shard)
         voices, faces = read("voices"), read("faces")

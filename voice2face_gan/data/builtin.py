@@ -85,7 +85,7 @@ def _make(
 ) -> None:
     import torch
 
-    from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise
+    from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise, taken_away
     from voice2face_gan.synthetic import face, speakers, voice
 
     features = FeatureSettings()
@@ -106,11 +106,14 @@ def _make(
                     "split": _SPLITS[(start + i) % len(_SPLITS)],
                 }
                 for k in range(max(clips, VIEWS)):
-                    mel = normalise(log_mel(torch.from_numpy(voices[k][i]), features)) if k < clips else None
+                    mel = log_mel(torch.from_numpy(voices[k][i]), features) if k < clips else None
                     picture = faces[k][i] if k < VIEWS else None
                     record = Record(source=f"{some.name[i]}/{k}", **labels)
                     speech = to_int16(voices[k][i]) if keep_speech and k < clips else None
-                    writer.add(record, None if mel is None else mel.numpy(), picture, speech)
+                    if mel is None:
+                        writer.add(record, None, picture)
+                    else:
+                        writer.add(record, normalise(mel).numpy(), picture, speech, taken_away(mel).numpy())
             if progress is not None:
                 progress(min(start + _CHUNK, count), count)
         writer.finish()

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from voice2face_gan.audio.decode import source_name, stream_audio
-from voice2face_gan.audio.features import LogMelStream, normalise
+from voice2face_gan.audio.features import LogMelStream, normalise, taken_away
 from voice2face_gan.audio.vad import SpeechCollector
 from voice2face_gan.data.frames import is_video, video_frames
 from voice2face_gan.data.layouts.base import ALIGNED, RawRecord
@@ -25,6 +25,7 @@ from voice2face_gan.faces.align import align, plain
 from voice2face_gan.faces.detect import NoFaceError, choose, detector
 from voice2face_gan.faces.picture import open_picture
 
+_HALF = 60_000.0  # float16 ends at 65,504, and others' log-mels may be in any unit
 _BLOCK_SECONDS = 10.0  # decoded at a time: bounds memory, and what is decoded beyond the limit
 
 
@@ -33,7 +34,8 @@ class Item:
     """What a record became.
 
     Attributes:
-        log_mel: float16 (frames, mel bins), normalised, or None.
+        log_mel: float16 (2 + frames, mel bins), or None: what normalisation took away (`taken_away`; NaN of a
+            log-mel that somebody else made, who may have normalised it), then the normalised frames.
         faces: uint8 (side, side, 3) each: at most one of a picture, several of a video.
         dropped: (part, file, reason, sentence) of what failed; part is "voice" or "face".
         speech_seconds: length of what `log_mel` shows.
@@ -84,7 +86,7 @@ def prepare_item(record: RawRecord, settings: PrepareSettings, face_state: str, 
                 item.log_mel = _stored_mel(record.voice, settings, clock)
             else:
                 item.log_mel, item.speech = _voice(record.voice, settings, clock)
-            item.speech_seconds = len(item.log_mel) * settings.features.hop_ms / 1000
+            item.speech_seconds = (len(item.log_mel) - 2) * settings.features.hop_ms / 1000
         except VoiceToFaceError as error:
             reason = "too little speech" if isinstance(error, NoSpeechError) else "unreadable recording"
             item.dropped.append(("voice", record.voice, reason, str(error)))
@@ -95,8 +97,8 @@ def prepare_item(record: RawRecord, settings: PrepareSettings, face_state: str, 
 
 
 def _voice(path: str, settings: PrepareSettings, clock: Clock) -> tuple[np.ndarray, np.ndarray | None]:
-    """float16 (frames, mel bins): decoded, speech kept, log-mel, normalised; not repeated. And that speech,
-    int16 (samples,), if the settings ask for it.
+    """`Item.log_mel` of a recording: decoded, speech kept, not repeated. And that speech, int16 (samples,),
+    if the settings ask for it.
 
     Raises:
         AudioError, NoSpeechError: as `audio.voice.voice_features`.
@@ -126,13 +128,12 @@ def _voice(path: str, settings: PrepareSettings, clock: Clock) -> tuple[np.ndarr
     if kept < limits.min_seconds * rate:
         raise NoSpeechError(kept / rate, limits.min_seconds, source_name(path))
     with clock("log-mel"):
-        mel = stream.finish()
-        log_mel = _half(normalise(mel, out=mel))
+        log_mel = _rows(stream.finish())
     return log_mel, np.concatenate(pieces) if limits.keep_speech else None
 
 
 def _stored_mel(path: str, settings: PrepareSettings, clock: Clock) -> np.ndarray:
-    """A log-mel that somebody else made, as float16 (frames, mel bins), normalised.
+    """`Item.log_mel` of a log-mel that somebody else made.
 
     Wen's release stores (frames, 64); (64, frames) is taken too. Which way round a square one lies is not to
     be seen: it is read as Wen's.
@@ -159,11 +160,17 @@ def _stored_mel(path: str, settings: PrepareSettings, clock: Clock) -> np.ndarra
     if not np.isfinite(mel).all():
         raise AudioError(f"{name}: holds values that are not numbers (NaN or infinite).")
     with clock("log-mel"):
-        return _half(normalise(torch.from_numpy(mel)))
+        rows = _rows(torch.from_numpy(mel))
+        rows[:2] = np.nan
+        return rows
 
 
-def _half(mel: torch.Tensor) -> np.ndarray:
-    return mel.half().t().contiguous().numpy()
+def _rows(mel: torch.Tensor) -> np.ndarray:
+    """`Item.log_mel` of a log-mel (mel bins, frames), which is overwritten."""
+    rows = torch.empty(2 + mel.shape[1], mel.shape[0], dtype=torch.float16)
+    rows[:2] = taken_away(mel).clamp(-_HALF, _HALF)
+    rows[2:] = normalise(mel, out=mel).t()
+    return rows.numpy()
 
 
 def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: Item) -> None:

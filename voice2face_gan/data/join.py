@@ -56,6 +56,7 @@ def join_stores(stores: Sequence[Store]) -> Store:
         **first.about,
         **{key: sum(store.about[key] for store in stores) for key in ("records", "faces", "frames")},
         **({"samples": len(joined.speech)} if len(joined.speech) else {}),
+        "levels": all(store.has_levels or not store.has_voice.any() for store in stores),
         "source": {
             "layout": " + ".join(str(store.about["source"].get("layout", "")) for store in stores),
             "stores": [store.about["source"] for store in stores],

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import resident, send
+from voice2face_gan.errors import DataError
 from voice2face_gan.faces.pixels import to_unit
 
 # Independent streams of random numbers, so that one more draw in one of them leaves the others alone.
@@ -67,6 +68,10 @@ class VoiceBank:
         labels: int64 (records,), the class of each record's identity.
         min_frames: shorter voices count as repeated to this length before they are cut (10 s).
         device: a GPU that keeps the log-mels and cuts them, if they fit there.
+        levels: log-mels as they were before normalisation, for an embedder that hears levels.
+
+    Raises:
+        DataError: levels are wanted of a store that has none.
     """
 
     def __init__(
@@ -75,8 +80,15 @@ class VoiceBank:
         labels: np.ndarray,
         min_frames: int = 1000,
         device: torch.device | None = None,
+        levels: bool = False,
     ):
-        # (frames of all, mel bins), float16
+        if levels and not store.has_levels:
+            raise DataError(
+                f"{store.folder}: was prepared without the levels of its log-mels, which this voice embedder "
+                "hears; prepare it again with --force."
+            )
+        self.levels = levels
+        # (rows of all, mel bins), float16
         self.frames = resident(torch.from_numpy(np.asarray(store.voices)), device)
         self.offset = torch.from_numpy(store.voice_offset)
         self.length = torch.from_numpy(store.voice_frames)
@@ -100,14 +112,23 @@ class VoiceBank:
         start = (torch.from_numpy(rng.random(len(items))[mine]) * (room + 1)).long()
         within = (start[:, None] + torch.arange(frames)) % length[:, None]  # a short voice is repeated
         places = send(self.offset[chosen][:, None] + within, self.frames.device)
-        mel = self.frames[places]  # (batch, frames, mel bins)
-        return mel.float().transpose(1, 2).contiguous(), self.labels[chosen]
+        mel = self.frames[places].float()  # (batch, frames, mel bins)
+        if self.levels:
+            mean, std = (self._row(self.offset[chosen] - k)[:, None] for k in (2, 1))
+            mel = mel * std + mean
+        return mel.transpose(1, 2).contiguous(), self.labels[chosen]
 
     def whole(self, item: int) -> Tensor:
         """float32 (mel bins, T): the whole voice, repeated to `min_frames` if shorter."""
         length = int(self.length[item])
         within = torch.arange(max(length, self.min_frames)) % length
-        return self.frames[send(self.offset[item] + within, self.frames.device)].float().t().contiguous()
+        mel = self.frames[send(self.offset[item] + within, self.frames.device)].float()
+        if self.levels:
+            mel = mel * self._row(self.offset[item] - 1) + self._row(self.offset[item] - 2)
+        return mel.t().contiguous()
+
+    def _row(self, places: Tensor) -> Tensor:
+        return self.frames[send(places, self.frames.device)].float()
 
 
 class FaceBank:

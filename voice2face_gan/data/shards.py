@@ -34,7 +34,7 @@ from voice2face_gan.data.settings import PrepareSettings
 from voice2face_gan.errors import DataError, VoiceToFaceError
 from voice2face_gan.files import write_bytes
 
-FORMAT = 1
+FORMAT = 2  # since voices have two rows more (Item.log_mel)
 """Changes whenever the same files and settings would give another store."""
 
 # Records in a shard: few in a small set, so that all processes have some, and never so many that a process
@@ -197,9 +197,10 @@ def prepare_shard(
         skip: place -> sentence of records that must not be touched.
         at: called with the place of each record before it is prepared.
     Returns:
-        The shard as an .npz file: voices float16 (frames, mel bins) end to end, faces uint8 (n, side, side,
-        3), rows uint8 of JSON, an object a record with `frames` (or null), `faces` and `dropped`; where
-        speech is kept also speech int16 (samples,), end to end, and `samples` (or null) a record.
+        The shard as an .npz file: voices float16 (rows, mel bins), those of `Item.log_mel`, end to end, faces
+        uint8 (n, side, side, 3), rows uint8 of JSON, an object a record with `frames` (how many rows of
+        voices, or null), `faces` and `dropped`; where speech is kept also speech int16 (samples,), end to
+        end, and `samples` (or null) a record.
         And a dict for people: records, audio_seconds, processor_seconds, and seconds by step.
     """
     import torch

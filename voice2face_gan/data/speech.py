@@ -6,6 +6,11 @@ from torch import Tensor
 
 from voice2face_gan.data.store import Store
 
+NO_SPEECH = (
+    "{}: a voice embedder that hears the levels of log-mels is trained and tested on distorted speech, which "
+    "the store does not keep of all its voices; prepare it again with --keep-speech."
+)
+
 
 class SpeechBank:
     """Speech beside the log-mels of a `VoiceBank` of the same records.

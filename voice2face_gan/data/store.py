@@ -2,7 +2,8 @@
 
     store.json     version, counts, log-mel settings, source layout, what the store was made from
     records.csv    one row a record: its names and labels, and where its voice and face lie
-    voices.npy     float16 (frames, mel bins): normalised log-mels of all voices, end to end
+    voices.npy     float16 (rows, mel bins): of all voices, end to end, two rows that normalisation took away
+                   (features.taken_away), then the normalised log-mel (stores of old lack these two rows)
     faces.npy      uint8 (faces, side, side, 3)
     speech.npy     int16 (samples,): the speech that the log-mels show, end to end, where it was kept (115 MB
                    an hour at 16 kHz); noise and rooms can be added to it, which they cannot to log-mels
@@ -39,7 +40,8 @@ class Store:
     Attributes:
         folder: its path.
         about: the content of store.json.
-        voices: float16 (frames, mel bins), memory-mapped.
+        voices: float16 (rows, mel bins), memory-mapped; two rows before each voice's frames are the mean and
+            the deviation of its bins if `has_levels`.
         faces: uint8 (faces, side, side, 3), memory-mapped.
         identity, gender, split, source: arrays of str, one entry a record.
         age: float64, NaN where unknown.
@@ -95,6 +97,15 @@ class Store:
         family = str(source.get("family") or source.get("layout") or self.folder.name)
         return f"{family}-{source.get('seed')}" if family == "builtin" else family
 
+    @property
+    def vad(self) -> dict:
+        """How the speech of the voices was found, a VadSettings as dict; empty where that is not known, as of
+        voices that were taken whole, or not the same for all stores that were joined."""
+        stores = [store for store in getattr(self, "stores", (self,)) if store.has_voice.any()]
+        heard = [store.about["source"].get("settings", {}) for store in stores]
+        found = [one["vad"] for one in heard if one.get("voice", {}).get("vad")]
+        return found[0] if found and all(one == found[0] for one in found) else {}
+
     def select(self, keep: np.ndarray | Callable[["Store"], np.ndarray]) -> "Store":
         """The records where `keep` is true, sharing the arrays of voices and faces."""
         mask = keep(self) if callable(keep) else keep
@@ -141,6 +152,11 @@ class Store:
     @property
     def has_speech(self) -> np.ndarray:
         return self.speech_offset >= 0
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether log-mels can be given back as they were before normalisation."""
+        return bool(self.about.get("levels"))
 
     def breakdown(self) -> list[dict]:
         """Counts by split and gender: split, gender ("unknown" too), identities, voices, faces, hours."""

@@ -52,6 +52,7 @@ class StoreWriter:
         self._rows = csv.DictWriter(self._records, self._columns)
         self._rows.writeheader()
         self._frames = self._face_count = self._record_count = self._samples = 0
+        self._levels = True
         self._write_headers()
 
     def _write_headers(self) -> None:
@@ -76,6 +77,7 @@ class StoreWriter:
         log_mel: np.ndarray | None = None,
         face: np.ndarray | None = None,
         speech: np.ndarray | None = None,
+        level: np.ndarray | None = None,
     ) -> None:
         """Append one record.
 
@@ -84,10 +86,17 @@ class StoreWriter:
             log_mel: (mel bins, frames) normalised, not repeated; None for a face alone.
             face: uint8 (side, side, 3); None for a voice alone.
             speech: int16 (samples,), what `log_mel` shows; written if the store keeps speech.
+            level: (2, mel bins), what normalisation took away from `log_mel` (features.taken_away), None or
+                NaN where that is not known; a store with such a voice serves no embedder that hears levels.
         """
         row = {k: v for k, v in asdict(record).items() if k in _HEADER and v is not None}
         if log_mel is not None:
             frames = np.ascontiguousarray(log_mel.T, dtype=np.float16)
+            if level is None or not np.isfinite(level).all():
+                self._levels = False
+            else:
+                self._voices.write(np.ascontiguousarray(level, dtype=np.float16).tobytes())
+                self._frames += len(level)
             row |= {"voice_offset": self._frames, "voice_frames": len(frames)}
             self._voices.write(frames.tobytes())
             self._frames += len(frames)
@@ -126,6 +135,7 @@ class StoreWriter:
             "frames": self._frames,
             "side": self.side,
             "features": self.features,
+            "levels": self._levels,
             "source": self.source,
             **({} if self._speech is None else {"samples": self._samples}),
         }

@@ -12,21 +12,25 @@ Realism of a face g among real faces r, in the judge's embeddings (Kynkaanniemi 
 
 over the half of the real faces whose radii are smallest; R(g) >= 1 inside one of their balls. Source of the
 comparison: Wen et al. 2019, section 4.2. Noise is white and pink, through the same front end as voices.
+
+Wen's D scores a face alone. The modern D scores a face and a voice's e, and its loss compares scores at one e
+alone: how high they are at another means nothing. So there each voice's e is given with its own face and with
+every face from noise, and s is compared at that e; of such scores there are no means.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise, repeat_to
+from voice2face_gan.audio.features import FeatureSettings, log_mel, prepared
 from voice2face_gan.errors import MetricError, first_line
 from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.evaluation.registry import Figure, Options, mean_over_identities, metric
 from voice2face_gan.faces.pixels import to_unit
-from voice2face_gan.models.wen2019 import Discriminator, FaceTrunk, Wen2019Config
+from voice2face_gan.models import modern, wen2019
 from voice2face_gan.pipeline import VoiceToFace
 
 CLIPS, SECONDS = 32, 4.0  # of each colour of noise
@@ -43,7 +47,7 @@ class Score:
     name: str
     protocol: str
     voices: np.ndarray  # (clips,)
-    noise: np.ndarray  # (noise clips,)
+    noise: np.ndarray  # (noise clips,), or (clips, noise clips) of a score that depends on the clip
 
 
 @metric("noise")
@@ -70,14 +74,12 @@ def noise(case: Case, options: Options) -> dict[str, Figure]:
         )
     ]
     try:
-        probability = kept_discriminator(case.model)
+        kept = kept_discriminator(case.model)
     except MetricError as error:
-        probability = None
+        kept = None
         options.note(f"noise is not scored by the run's discriminator: {error}.")
-    if probability is not None:
-        sentence = "probability of being real, by the run's own discriminator"
-        made = (probability(x) for x in (case.generated, faces))
-        scores.append(Score("discriminator", sentence, *made))
+    if kept is not None:
+        scores.append(kept.compare(case, faces))
     figures = {}
     for score in scores:
         figures |= _figures(score, case, options)
@@ -85,13 +87,16 @@ def noise(case: Case, options: Options) -> dict[str, Figure]:
 
 
 def _figures(score: Score, case: Case, options: Options) -> dict[str, Figure]:
-    """AUC, and the mean of either side; intervals resample speakers, or noise clips."""
-    who, count, told = case.generated_identity, len(score.noise), score.protocol
+    """AUC, and the mean of either side, where it means something; intervals resample speakers, or noise
+    clips."""
+    who, count, told = case.generated_identity, score.noise.shape[-1], score.protocol
     auc, low, high = mean_over_identities(100 * placements(score.voices, score.noise), who, options.seed)
     sentence = f"a voice's face has a higher {told} than a face from one of {count} clips of noise"
     figures = {
         f"AUC {score.name}": Figure(auc, len(score.voices), "clips", sentence, "%", low, high, chance=50.0)
     }
+    if score.noise.ndim == 2:
+        return figures
     for kind, values, names in (("voice", score.voices, who), ("noise", score.noise, np.arange(count))):
         mean, low, high = mean_over_identities(values, names, options.seed)
         sentence = f"mean {told}, of faces from {'voices' if kind == 'voice' else 'white and pink noise'}"
@@ -100,7 +105,10 @@ def _figures(score: Score, case: Case, options: Options) -> dict[str, Figure]:
 
 
 def placements(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """For each of a, (N,), the part of b, (M,), that it exceeds, ties half; their mean is the AUC."""
+    """For each of a, (N,), the part of b, (M,), or of its own row of b, (N, M), that it exceeds, ties half;
+    their mean is the AUC."""
+    if b.ndim == 2:
+        return ((a[:, None] > b) + (a[:, None] == b) / 2).mean(axis=1)
     order = np.sort(b)
     return (np.searchsorted(order, a, "left") + np.searchsorted(order, a, "right")) / (2 * len(b))
 
@@ -131,35 +139,82 @@ def noise_faces(model: VoiceToFace, features: dict, seed: int) -> Tensor:
     settings = FeatureSettings.from_dict(features)
     embedded = []
     for clip in noise_clips(round(SECONDS * settings.sample_rate), seed):
-        mel = normalise(log_mel(clip, settings))
-        embedded.append(model.embed(repeat_to(mel, settings.min_frames)))
+        embedded.append(model.embed(prepared(log_mel(clip, settings), settings, model.embedder.levels)))
     return model.decode(torch.stack(embedded))
 
 
-def kept_discriminator(model: VoiceToFace) -> Callable[[Tensor], np.ndarray] | None:
-    """The discriminator beside a run's checkpoint, as a function from uint8 faces (N, side, side, 3) to the
-    probability of being real, float64 (N,); None where there is none.
+@dataclass
+class FaceDiscriminator:
+    """A discriminator that judges a face alone (models/wen2019.py): its logits by a trunk and a head."""
+
+    trunk: nn.Module
+    head: nn.Module
+
+    def compare(self, case: Case, noise: Tensor) -> Score:
+        """The faces of a case and those from noise, uint8 (noise clips, side, side, 3)."""
+        sentence = "probability of being real, by the run's own discriminator"
+        return Score("discriminator", sentence, self.probability(case.generated), self.probability(noise))
+
+    @torch.inference_mode()
+    def probability(self, faces: Tensor) -> np.ndarray:
+        """Of being real, float64 (N,), for uint8 faces (N, side, side, 3)."""
+        return torch.sigmoid(self.head(_features(self.trunk, faces))).double().numpy()
+
+
+@dataclass
+class PairDiscriminator:
+    """A discriminator that judges a face and a voice's e (models/modern.py)."""
+
+    trunk: nn.Module
+    heads: nn.Module
+
+    def compare(self, case: Case, noise: Tensor) -> Score:
+        """As FaceDiscriminator's, all at each voice's own e."""
+        sentence = "score, by the run's own discriminator for this voice,"
+        e = embed_all(case.model, case.voices)
+        return Score("discriminator", sentence, *self.scores(case.generated, noise, e))
+
+    @torch.inference_mode()
+    def scores(self, faces: Tensor, noise: Tensor, e: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Of uint8 faces (N, side, side, 3) at their own e (N, embedding), float64 (N,), and of others
+        (M, side, side, 3) at each of these, (N, M)."""
+        own, others = _features(self.trunk, faces), _features(self.trunk, noise)
+        pairs = (
+            (torch.cat([face[None], others]), at.expand(1 + len(others), -1))
+            for face, at in zip(own, e, strict=True)
+        )
+        scores = torch.stack([self.heads.score(*pair) for pair in pairs]).double().numpy()
+        at_own, at_others = scores[:, :1], scores[:, 1:]
+        # Faces that are one have one score, but for rounding: it depends on where in a batch a face was.
+        same = np.isclose(at_others, at_own, rtol=1e-5, atol=1e-5)
+        return at_own[:, 0], np.where(same, at_own, at_others)
+
+
+def _features(trunk: nn.Module, faces: Tensor) -> Tensor:
+    return torch.cat([trunk(to_unit(part)) for part in faces.split(64)])
+
+
+def kept_discriminator(model: VoiceToFace) -> FaceDiscriminator | PairDiscriminator | None:
+    """The discriminator beside a run's checkpoint; None where there is none.
 
     Raises:
-        MetricError: it cannot be read, or is not of Wen's kind, which judges a face alone.
+        MetricError: it cannot be read.
     """
     folder = model.checkpoint.folder
     path = None if folder is None else folder / STATE
     if path is None or not path.is_file():
         return None
-    if not isinstance(model.config, Wen2019Config):
-        raise MetricError("the run's discriminator judges more than a face alone")
+    config = model.config
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        trunk, head = FaceTrunk(model.config), Discriminator(model.config)
-        trunk.load_state_dict(state["trunk"])
-        head.load_state_dict(state["discriminator"])
+        if isinstance(config, modern.ModernConfig):
+            identities = len(state["heads"]["identity.weight"])
+            kept = PairDiscriminator(modern.FaceTrunk(config), modern.Heads(config, identities))
+            kept.heads.load_state_dict(state["heads"])
+        else:
+            kept = FaceDiscriminator(wen2019.FaceTrunk(config), wen2019.Discriminator(config))
+            kept.head.load_state_dict(state["discriminator"])
+        kept.trunk.load_state_dict(state["trunk"])
     except Exception as error:  # a damaged zip, a foreign pickle, other nets: whatever torch makes of it
         raise MetricError(f"{path} holds no discriminator that can be read ({first_line(error)})") from error
-
-    @torch.inference_mode()
-    def probability(faces: Tensor) -> np.ndarray:
-        parts = [torch.sigmoid(head(trunk(to_unit(part)))) for part in faces.split(64)]
-        return torch.cat(parts).double().numpy()
-
-    return probability
+    return kept

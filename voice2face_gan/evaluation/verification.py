@@ -9,7 +9,7 @@ from voice2face_gan.audio.augment import SignalAugmentation
 from voice2face_gan.audio.augment_mel import MelAugmentation
 from voice2face_gan.audio.features import FeatureSettings, log_mels, repeat_to
 from voice2face_gan.data.sampling import VoiceBank
-from voice2face_gan.data.speech import SpeechBank
+from voice2face_gan.data.speech import NO_SPEECH, SpeechBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.evaluation.equal_error_rate import MOST_TRIALS, verification_figure
@@ -57,13 +57,13 @@ def verify(
     """
     was_training = embedder.training
     embedder.eval()
-    figures = {}
+    figures, levels = {}, getattr(embedder, "levels", False)
     kind = "speech" if clips.has_speech.all() else "log-mels, some clips' speech not being kept,"
     for name, mels, heard in (
-        ("clean", _clean(clips), "whole clips"),
+        ("clean", _clean(clips, levels), "whole clips"),
         (
             "noisy",
-            _noisy(clips, seed),
+            _noisy(clips, seed, levels),
             f"whole clips, their {kind} distorted one by one (noise, room, codec)",
         ),
     ):
@@ -75,17 +75,24 @@ def verify(
     return figures
 
 
-def _clean(clips: Store):
+def _clean(clips: Store, levels: bool):
     """(place, log-mel (bins, frames)) of each clip."""
-    bank = VoiceBank(clips, np.zeros(len(clips), dtype=np.int64), clips.about["features"]["min_frames"])
+    frames = clips.about["features"]["min_frames"]
+    bank = VoiceBank(clips, np.zeros(len(clips), dtype=np.int64), frames, levels=levels)
     for item in range(len(bank)):
         yield item, bank.whole(item)
 
 
-def _noisy(clips: Store, seed: int):
-    """The same of distorted clips; all of them in one way, by speech if every clip has some."""
+def _noisy(clips: Store, seed: int, levels: bool):
+    """The same of distorted clips; all of them in one way, by speech if every clip has some.
+
+    Raises:
+        DataError: levels are wanted of log-mels, whose distortion normalises them.
+    """
     features = FeatureSettings.from_dict(clips.about["features"])
     by_speech = bool(clips.has_speech.all())
+    if levels and not by_speech:
+        raise DataError(NO_SPEECH.format(clips.folder))
     speech, voices = SpeechBank(clips), VoiceBank(clips, np.zeros(len(clips), dtype=np.int64), 1)
     _, person = np.unique(clips.identity, return_inverse=True)
     rng = np.random.default_rng([seed, 1])
@@ -102,7 +109,8 @@ def _noisy(clips: Store, seed: int):
         else:
             batch = MelAugmentation(speed=0.0)(batch, person[group], features, rng)
         for item, piece, length in zip(group, batch, lengths, strict=True):
-            mel = log_mels(piece[None, :length], features)[0] if by_speech else piece[:, :length]
+            piece = piece[..., :length]
+            mel = log_mels(piece[None], features, normalised=not levels)[0] if by_speech else piece
             yield int(item), repeat_to(mel, features.min_frames)
 
 

@@ -25,6 +25,7 @@ class FoldedEmbedder(nn.Module):
     def __init__(self, embedder: VoiceEmbedder | StatisticsEmbedder, dtype: torch.dtype):
         super().__init__()
         self.ending = None  # from (B, C, T / 16) on, where that is more than a mean over time
+        self.heard = getattr(embedder, "heard", None)  # what the first convolution takes of a log-mel
         if isinstance(embedder, StatisticsEmbedder):
             self.ending = copy.deepcopy(nn.Sequential(embedder.pool, embedder.norm, embedder.last)).eval()
         self.layers: list[
@@ -42,7 +43,8 @@ class FoldedEmbedder(nn.Module):
 
     @torch.no_grad()
     def forward(self, log_mel: Tensor) -> Tensor:
-        x = log_mel[:, :, None].to(self.layers[0][0].dtype, memory_format=torch.channels_last)
+        heard = log_mel if self.heard is None else self.heard(log_mel)
+        x = heard[:, :, None].to(self.layers[0][0].dtype, memory_format=torch.channels_last)
         for weight, bias, rectified in self.layers:
             x = F.conv2d(x, weight, bias, (1, 2), (0, 1))  # (B, C, 1, T) -> (B, O, 1, T / 2)
             x = x.relu_() if rectified else x

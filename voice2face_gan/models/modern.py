@@ -5,9 +5,10 @@
     heads           real or generated *of this voice* (projection), whose face, which embedding
 
 No normalisation layers: each residual branch starts at zero (Huang et al., "The GAN is dead; long live the
-GAN!", NeurIPS 2024), and its gain may depend on (e, z). Both nets work at half the face's side and reach the
-face itself by pixel shuffle, which saves half of the arithmetic (Shi et al., CVPR 2016). The discriminator's
-score is conditional by projection (Miyato and Koyama, ICLR 2018).
+GAN!", NeurIPS 2024), and its gain may depend on (e, z). The trunk works at half the face's side and below, on
+groups of 2 x 2 pixels as channels, which saves half of the arithmetic (Shi et al., CVPR 2016). So may the
+generator, but what makes four pixels of one place leaves a grid; `fine` gives it a block at the face's own
+side. The discriminator's score is conditional by projection (Miyato and Koyama, ICLR 2018).
 
 Shapes: B clips, N identities, W = width. Faces are float32 (B, 3, side, side), aimed at [-1, 1].
 """
@@ -31,11 +32,14 @@ class ModernConfig:
         mel_bins, embedding, voice_channels, embedder_norm_last: the voice embedder's, as in Wen2019Config.
         voice_pool: how the voice embedder ends: "mean", Wen's fifth convolution and the mean over time, or
             "statistics" (models/statistics_embedder.py).
+        voice_levels: it takes log-mels that are not normalised, and hears each bin's level too.
         z_dim: size of the noise z; 0 for a generator that answers a voice with one face.
         width: channels at 32 x 32; there are twice as many at 16 x 16, four times at 8 x 8 and 4 x 4. 32 is
             1.0 M parameters in the generator, 64 is 3.4 M, 126 as many as in Wen's (12.2 M).
         depth: residual blocks a resolution.
         side: of the faces, 64 or 128 pixels.
+        fine: the generator ends with blocks at the face's own side, of half as many channels as before;
+            else with pixel shuffle from half of it.
         soft: how far, of 0 to 1, faces are smoothed by (1, 2, 1) / 4 at the end: what is made of every other
             pixel leaves a grid.
         modulate: the gain of each residual branch depends on (e, z).
@@ -56,10 +60,12 @@ class ModernConfig:
     voice_channels: tuple[int, ...] = (256, 384, 576, 864)
     embedder_norm_last: bool = False
     voice_pool: str = "mean"
+    voice_levels: bool = False
     z_dim: int = 64
     width: int = 64
     depth: int = 1
     side: int = 64
+    fine: bool = False
     soft: float = 0.0
     modulate: bool = True
     projection: bool = True
@@ -76,11 +82,15 @@ class ModernConfig:
         checks = {
             "side must be 64 or 128": self.side in (64, 128),
             "width must be 2 or more, and even": self.width >= 2 and self.width % 2 == 0,
+            "fine needs a width of which each resolution has a channel": not self.fine
+            or self.stages()[-1] >= 2,
             "soft must be from 0 to 1": 0 <= self.soft <= 1,
             "z_dim and noise must not be negative": self.z_dim >= 0 and self.noise >= 0,
             'voice_pool must be "mean" or "statistics"': self.voice_pool in ("mean", "statistics"),
             'embedder_norm_last needs voice_pool = "mean"': not self.embedder_norm_last
             or self.voice_pool == "mean",
+            'voice_levels needs voice_pool = "statistics"': not self.voice_levels
+            or self.voice_pool == "statistics",
             "voice_channels must not be empty": len(self.voice_channels) > 0,
             "strength must not be negative": self.strength >= 0,
             "strength other than 1 needs normalise = false": self.strength == 1 or not self.normalise,
@@ -150,6 +160,8 @@ class Generator(nn.Module):
         self.z_dim, self.soft = config.z_dim, config.soft
         latent = config.embedding + config.z_dim
         channels = config.stages()
+        if config.fine:
+            channels = [*channels, channels[-1] // 2]
         self.basis = nn.Linear(latent, channels[0] * 16)
         self.blocks = nn.ModuleList()
         self.widen = nn.ModuleList()  # 1 x 1 before each doubling of the side
@@ -158,11 +170,13 @@ class Generator(nn.Module):
             self.blocks.append(nn.ModuleList(Residual(before, gain) for _ in range(config.depth)))
             if after:
                 self.widen.append(_one_by_one(before, after))
-        self.to_rgb = nn.Conv2d(channels[-1], 12, 3, padding=1)
-        # The four pixels that one position becomes begin alike, or the picture begins as a checkerboard
-        # (Aitken et al. 2017).
+        self.fold = 1 if config.fine else 2  # a position becomes a square of so many pixels
+        self.to_rgb = nn.Conv2d(channels[-1], 3 * self.fold**2, 3, padding=1)
+        # The pixels that one position becomes begin alike, or the picture begins as a checkerboard (Aitken
+        # et al. 2017).
         with torch.no_grad():
-            self.to_rgb.weight.copy_(self.to_rgb.weight[::4].repeat_interleave(4, 0))
+            many = self.fold**2
+            self.to_rgb.weight.copy_(self.to_rgb.weight[::many].repeat_interleave(many, 0))
             self.to_rgb.bias.zero_()
 
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
@@ -176,7 +190,9 @@ class Generator(nn.Module):
                 x = block(x, e)
             if i < len(self.widen):
                 x = F.interpolate(self.widen[i](x), scale_factor=2, mode="bilinear", align_corners=False)
-        face = F.pixel_shuffle(self.to_rgb(F.leaky_relu(x, _SLOPE)), 2)
+        face = self.to_rgb(F.leaky_relu(x, _SLOPE))
+        if self.fold > 1:
+            face = F.pixel_shuffle(face, self.fold)
         return soften(face, self.soft) if self.soft else face
 
 

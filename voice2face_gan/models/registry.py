@@ -30,7 +30,8 @@ def model_config(architecture: str, settings: dict) -> ModelConfig:
 
 def build_embedder(config: ModelConfig) -> nn.Module:
     if getattr(config, "voice_pool", "mean") == "statistics":
-        return StatisticsEmbedder(config.mel_bins, config.voice_channels, config.embedding)
+        sizes = config.mel_bins, config.voice_channels, config.embedding
+        return StatisticsEmbedder(*sizes, levels=config.voice_levels)
     return wen2019.VoiceEmbedder(config)
 
 

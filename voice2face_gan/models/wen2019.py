@@ -113,6 +113,8 @@ class VoiceEmbedder(nn.Module):
     forward: (B, mel_bins, T), any T >= 1 -> (B, embedding), not normalised.
     """
 
+    levels = False  # it takes normalised log-mels; see models/statistics_embedder.py
+
     def __init__(self, config: Wen2019Config):
         super().__init__()
         ends = (config.embedding,) if config.embedder_norm_last else ()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from voice2face_gan.audio.augment import SignalAugmentation
 from voice2face_gan.audio.distort import add_at_snr
-from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise, repeat_to
+from voice2face_gan.audio.features import FeatureSettings, log_mel, prepared
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.data.sampling import classes
@@ -118,7 +118,7 @@ def speech_features(
         if changed.any():
             pieces[changed] = _with_sounds(pieces[changed], kinds, rng, rate)
             pieces[changed] = distort(pieces[changed], samples, labels[some[changed]], rate, rng)
-        found.append(_features(embedder, (_log_mel(piece, features) for piece in pieces)))
+        found.append(_features(embedder, (_log_mel(piece, features, embedder.levels) for piece in pieces)))
     return torch.cat(found)
 
 
@@ -144,10 +144,10 @@ def sound_features(
         sound = make_sound(kind, samples / rate, [seed, 3, number])
         if rng.random() < _DISTORTED:
             sound = distort(torch.from_numpy(sound)[None], samples, np.zeros(1), rate, rng)[0].numpy()
-        mels.append(_log_mel(torch.from_numpy(sound), features))
+        mels.append(_log_mel(torch.from_numpy(sound), features, embedder.levels))
         names.append(kind)
         try:
-            heard = voice_features((sound, rate), vad, features)
+            heard = voice_features((sound, rate), vad, features, levels=embedder.levels)
         except NoSpeechError:
             continue  # refused as it is
         if heard.speech_seconds < 0.99 * heard.seconds:
@@ -199,8 +199,8 @@ def _with_sounds(speech: Tensor, kinds: Sequence[str], rng: np.random.Generator,
     return speech
 
 
-def _log_mel(samples: Tensor, features: FeatureSettings) -> Tensor:
-    return repeat_to(normalise(log_mel(samples, features)), features.min_frames)
+def _log_mel(samples: Tensor, features: FeatureSettings, levels: bool) -> Tensor:
+    return prepared(log_mel(samples, features), features, levels)
 
 
 @torch.no_grad()

@@ -23,10 +23,17 @@ class Echo:
             same shapes, decided by the number.
         batches: kept at a time.
         times: each example serves on average.
+        normalised: what is drawn is normalised over the cut.
     """
 
-    def __init__(self, make: Callable[[int], tuple[Tensor, Tensor]], batches: int, times: int):
-        self.make, self.batches, self.times = make, batches, times
+    def __init__(
+        self,
+        make: Callable[[int], tuple[Tensor, Tensor]],
+        batches: int,
+        times: int,
+        normalised: bool = True,
+    ):
+        self.make, self.batches, self.times, self.normalised = make, batches, times, normalised
         self._mel = self._labels = None
         self._made = range(0)  # the numbers of the batches that are there
 
@@ -37,8 +44,8 @@ class Echo:
             frames: wanted, at most as many as are made.
             rng: chooses the examples, and the place where they are cut.
         Returns:
-            float32 (B, bins, frames), normalised over the cut as over a clip of its length, and labels
-            (B, ...).
+            float32 (B, bins, frames), if wanted normalised over the cut as over a clip of its length, and
+            labels (B, ...).
         """
         wanted = range(iteration // self.times, iteration // self.times + self.batches)
         for number in wanted:
@@ -49,7 +56,9 @@ class Echo:
         chosen = torch.from_numpy(rng.integers(there, size=batch))
         start = int(rng.integers(self._mel.shape[2] - frames + 1))
         mel = self._mel[chosen, :, start : start + frames].float()
-        return normalise(mel.flatten(0, 1)).view(mel.shape), self._labels[chosen]
+        if self.normalised:
+            mel = normalise(mel.flatten(0, 1)).view(mel.shape)
+        return mel, self._labels[chosen]
 
     def _keep(self, number: int, mel: Tensor, labels: Tensor) -> None:
         if self._mel is None:

@@ -41,6 +41,7 @@ _OF_EMBEDDER = (
     "voice_channels",
     "embedder_norm_last",
     "voice_pool",
+    "voice_levels",
     "strength",
     "limit",
     "residual",
@@ -102,7 +103,8 @@ class GanStage:
         self.data = store.summary()
         voices, faces = store.has_voice, store.has_face
         min_frames = store.about["features"]["min_frames"]
-        self.voices = VoiceBank(store.select(voices), labels[voices], min_frames, device)
+        levels = embedder.embedder.levels
+        self.voices = VoiceBank(store.select(voices), labels[voices], min_frames, device, levels)
         self.faces = FaceBank(store.select(faces), labels[faces], device)
         self.voice_sampler = EpochSampler(len(self.voices), seed, "voices")
         self.face_sampler = EpochSampler(len(self.faces), seed, "faces")
@@ -125,7 +127,7 @@ class GanStage:
             for name in self.compiled:
                 getattr(self, name).compile()  # in place: their states keep their names
         self.probe = gender_probe(store, self.embedder, self.config, device)
-        self._grid_voices, self._grid_faces = _fixed_clips(held_out, min_frames)
+        self._grid_voices, self._grid_faces = _fixed_clips(held_out, min_frames, levels)
 
     def _build(self, identities: int) -> None:
         """Nets and optimisers, on the device, from the current random state."""
@@ -167,7 +169,7 @@ class GanStage:
         score = score.float()
         weight = self.settings
         real_loss, fake_loss = _says(score[:batch], True), _says(score[batch:], False)
-        identity_loss = classify(real_identity, face_identity)
+        identity_loss = classify(real_identity, face_identity, self.processes)
         self.judge_optimiser.zero_grad(set_to_none=True)
         (weight.adversarial * (real_loss + fake_loss) + weight.identity * identity_loss).backward()
         self.processes.average(self.judges)
@@ -179,7 +181,7 @@ class GanStage:
             h = self.trunk(fake)
             score, fake_identity = self.discriminator(h), self.classifier(h)
         fool_loss = _says(score.float(), True)
-        likeness_loss = classify(fake_identity, voice_identity)
+        likeness_loss = classify(fake_identity, voice_identity, self.processes)
         loss = weight.fool * fool_loss + weight.likeness * likeness_loss
         losses = {
             "D_real": real_loss,
@@ -334,10 +336,10 @@ def _says(score: Tensor, real: bool) -> Tensor:
     return F.softplus(-score if real else score).mean()
 
 
-def classify(logits: Tensor, identity: Tensor) -> Tensor:
-    """Cross-entropy (mean) of the faces whose person is known; 0 where none is."""
+def classify(logits: Tensor, identity: Tensor, processes: Alone) -> Tensor:
+    """Cross-entropy (mean) of the whole batch's faces whose person is known; 0 where none is."""
     total = F.cross_entropy(logits.float(), identity, ignore_index=NOBODY, reduction="sum")
-    return total / (identity != NOBODY).sum().clamp(min=1)
+    return processes.over_count(total, (identity != NOBODY).sum())
 
 
 def with_embedder_of(own: ModelConfig, heard: ModelConfig) -> ModelConfig:
@@ -360,10 +362,10 @@ def fixed_people(store: Store) -> list[str]:
     return sorted(identities_with_both(store))[:_GRID_CLIPS]
 
 
-def _fixed_clips(store: Store, min_frames: int) -> tuple[list[Tensor], Tensor]:
+def _fixed_clips(store: Store, min_frames: int, levels: bool) -> tuple[list[Tensor], Tensor]:
     """The first voice and the first face of the fixed people; the faces as uint8 (N, 64, 64, 3)."""
     voices, faces = [], []
-    bank = VoiceBank(store, np.zeros(len(store), dtype=np.int64), min_frames)
+    bank = VoiceBank(store, np.zeros(len(store), dtype=np.int64), min_frames, levels=levels)
     for name in fixed_people(store):
         mine = store.identity == name
         voices.append(bank.whole(int(np.flatnonzero(mine & store.has_voice)[0])))

@@ -88,7 +88,8 @@ class HearingStage(EmbedderStage):
         self.pairs = EpochSampler(len(self.told) * self.told.shape[1], seed, "voices")
         # Distorting a batch takes twice as long as learning from it.
         batches = self.settings.echo_kept // self.settings.batch
-        self.echo = Echo(self._longest, batches, self.settings.echo) if self.settings.echo > 1 else None
+        again = self.settings.echo
+        self.echo = Echo(self._longest, batches, again, not self._levels) if again > 1 else None
 
     def _build(self, speakers: int) -> None:
         torch.manual_seed(self.seed)
@@ -116,6 +117,11 @@ class HearingStage(EmbedderStage):
         }
         self._update(sum(losses.values()))
         return {name: loss.detach() for name, loss in losses.items()}
+
+    @property
+    def _levels(self) -> bool:
+        """Whether the embedder hears log-mels as they are."""
+        return getattr(self.config, "voice_levels", False)
 
     def _longest(self, number: int) -> tuple[Tensor, Tensor]:
         return self._heard(number, self.settings.crop_frames[1])
@@ -148,7 +154,7 @@ class HearingStage(EmbedderStage):
             heard = distortion.of_signals(speech[chosen], samples, labels, rate, rng)
             speech = speech[:, :samples].clone()
             speech[chosen] = heard
-        return log_mels(speech[:, :samples], distortion.features)
+        return log_mels(speech[:, :samples], distortion.features, normalised=not self._levels)
 
     def checkpoint(self, iteration: int) -> Checkpoint:
         kept = super().checkpoint(iteration)

@@ -11,9 +11,10 @@ from voice2face_gan.audio.augment import SignalAugmentation
 from voice2face_gan.audio.augment_mel import MelAugmentation
 from voice2face_gan.audio.features import FeatureSettings, log_mels
 from voice2face_gan.data.sampling import EpochSampler, VoiceBank, classes, generator
-from voice2face_gan.data.speech import SpeechBank
+from voice2face_gan.data.speech import NO_SPEECH, SpeechBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast
+from voice2face_gan.errors import DataError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.registry import build_embedder, model_config
 from voice2face_gan.training.margin import MarginHead
@@ -47,13 +48,14 @@ class EmbedderStage:
         self.iterations = self.settings.iterations
         voices = store.select(store.has_voice)
         speakers, labels = classes(voices)
-        self.bank = VoiceBank(voices, labels, store.about["features"]["min_frames"])
+        self.config = model_config(recipe.architecture, recipe.model)
+        levels = getattr(self.config, "voice_levels", False)
+        self.bank = VoiceBank(voices, labels, store.about["features"]["min_frames"], levels=levels)
         self.sampler = EpochSampler(len(self.bank), seed, "voices")
-        self.features = store.about["features"]
-        self.distortion = Distortion(voices, self.settings) if self.settings.augment else None
+        self.features, self.vad = store.about["features"], store.vad
+        self.distortion = Distortion(voices, self.settings, levels) if self.settings.augment else None
         self.data = voices.summary()
 
-        self.config = model_config(recipe.architecture, recipe.model)
         self._build(len(speakers))
         self.optimiser = torch.optim.AdamW(
             self.weights,
@@ -142,7 +144,12 @@ class EmbedderStage:
             "data": self.data,
         }
         return Checkpoint(
-            self.recipe.architecture, self.config, self.embedder, features=self.features, info=info
+            self.recipe.architecture,
+            self.config,
+            self.embedder,
+            features=self.features,
+            vad=self.vad,
+            info=info,
         )
 
     def picture(self):
@@ -159,14 +166,21 @@ class Distortion:
     Args:
         voices: the records of a `VoiceBank`.
         settings: share and strength.
+        levels: log-mels are not normalised.
+
+    Raises:
+        DataError: levels, and not all speech is kept: what distorts log-mels normalises them.
     """
 
-    def __init__(self, voices: Store, settings: EmbedderRecipe):
+    def __init__(self, voices: Store, settings: EmbedderRecipe, levels: bool = False):
         self.share = settings.augment
         self.features = FeatureSettings.from_dict(voices.about["features"])
         self.speech = SpeechBank(voices, self.samples(self.features.min_frames))
         self.of_signals = SignalAugmentation(speed=settings.augment_speed, snr_db=settings.augment_snr)
         self.of_mels = MelAugmentation(speed=settings.augment_speed)
+        self.levels = levels
+        if levels and not self.speech.kept.all():
+            raise DataError(NO_SPEECH.format(voices.folder))
 
     def samples(self, frames: int) -> int:
         """What so many frames are made of."""
@@ -178,7 +192,7 @@ class Distortion:
         """The batch with some clips distorted.
 
         Args:
-            mel: float32 (batch, mel bins, frames), normalised.
+            mel: float32 (batch, mel bins, frames).
             items: int64 (batch,), the records.
             labels: int64 (batch,), who speaks.
             rng: makes every choice.
@@ -190,7 +204,7 @@ class Distortion:
             speech = self.speech.crops(items[heard], self.of_signals.samples_needed(samples), rng)
             speech = speech.to(mel.device)
             speech = self.of_signals(speech, samples, labels[heard], self.features.sample_rate, rng)
-            mel[heard] = log_mels(speech, self.features)
+            mel[heard] = log_mels(speech, self.features, normalised=not self.levels)
         seen = np.flatnonzero(chosen & ~self.speech.kept[items])
         if len(seen):
             mel[seen] = self.of_mels(mel[seen], labels[seen], self.features, rng)
