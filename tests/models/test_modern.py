@@ -30,8 +30,9 @@ def test_sizes():
 
 @pytest.mark.parametrize("side", [64, 128])
 @pytest.mark.parametrize("depth", [1, 2])
-def test_shapes(side, depth):
-    config = ModernConfig(**SMALL, side=side, depth=depth)
+@pytest.mark.parametrize("fine", [False, True])
+def test_shapes(side, depth, fine):
+    config = ModernConfig(**SMALL, side=side, depth=depth, fine=fine)
     face = Generator(config)(torch.randn(3, 64), torch.randn(3, 6))
     assert face.shape == (3, 3, side, side) and face.dtype == torch.float32
     h = FaceTrunk(config)(face)
@@ -39,6 +40,23 @@ def test_shapes(side, depth):
     assert h.shape == (3, 16)
     assert heads.score(h, torch.randn(3, 64)).shape == (3,)
     assert heads.identity(h).shape == (3, 5) and heads.read(h).shape == (3, 64)
+
+
+def test_a_fine_generator_paints_single_pixels_and_leaves_no_grid():
+    """Its last block and layer are at the face's side, with half the channels of the stage before; without
+    it four pixels hang together, which shows as the same change in every other row and column."""
+    plain, fine = (Generator(ModernConfig(**SMALL, fine=wanted)) for wanted in (False, True))
+    assert plain.to_rgb.out_channels == 12 and fine.to_rgb.out_channels == 3
+    assert [blocks[0].first.in_channels for blocks in fine.blocks] == [16, 16, 8, 4, 2]
+    for net, grid in ((plain, True), (fine, False)):
+        torch.nn.init.normal_(net.to_rgb.weight)
+        with torch.no_grad():
+            net.to_rgb.bias.copy_(torch.arange(len(net.to_rgb.bias)).float())
+            face = net(torch.randn(2, 64), torch.zeros(2, 6))
+        even, odd = face[..., ::2].mean(dim=(0, 2, 3)), face[..., 1::2].mean(dim=(0, 2, 3))
+        assert ((even - odd).abs().min() > 0.5) == grid
+    with pytest.raises(CheckpointError, match="fine needs a width"):
+        ModernConfig(width=2, side=128, z_dim=2, fine=True)
 
 
 def test_voice_and_noise_both_move_the_face():
