@@ -26,7 +26,9 @@ MODELS = {
     "poster": Wen2019Config(**WEN, generator_norm="batch", generator_output="tanh"),
     "modern": ModernConfig(**VOICE, z_dim=5, width=4),
     "modern-128": ModernConfig(**VOICE, z_dim=0, width=4, side=128, modulate=False),
+    "modern-levels": ModernConfig(**VOICE, width=4, z_dim=0, voice_pool="statistics", voice_levels=True),
 }
+PROBED = ("paper", "modern", "modern-levels")
 
 
 def checkpoint_of(name: str) -> Checkpoint:
@@ -44,7 +46,10 @@ def checkpoint_of(name: str) -> Checkpoint:
         net.eval().requires_grad_(False)
     architecture = "modern" if name.startswith("modern") else "wen2019"
     info = {"gender": "female", "iteration": 7}
-    return Checkpoint(architecture, config, embedder, generator, torch.randn(13), info=info)
+    gender_probe, size = torch.randn(13), embedder.features(torch.zeros(1, 64, 50)).shape[1]
+    own = torch.Generator().manual_seed(5)
+    probes = {k: torch.randn(size + 1, generator=own) for k in ("child", "speech")} if name in PROBED else {}
+    return Checkpoint(architecture, config, embedder, generator, gender_probe, info=info, probes=probes)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +66,9 @@ def exported(tmp_path_factory):
     return export
 
 
-def run(path, **inputs):
+def run(path, output, **inputs):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (result,) = session.run(None, {k: v.numpy() for k, v in inputs.items()})
+    (result,) = session.run([output], {k: v.numpy() for k, v in inputs.items()})
     return torch.from_numpy(result)
 
 
@@ -73,7 +78,7 @@ def test_both_graphs_give_what_the_pipeline_gives(exported, name):
     model = VoiceToFace(checkpoint, name)
     for batch, frames in ((1, 1), (1, 61), (4, 40)):
         mel = torch.randn(batch, 64, frames)
-        e = run(folder / "embedder.onnx", log_mel=mel)
+        e = run(folder / "embedder.onnx", "e", log_mel=mel)
         wanted = torch.stack([model.embed(row) for row in mel])
         assert wanted.shape == (batch, 12) and wanted.std() > 1e-2
         torch.testing.assert_close(e, wanted, rtol=1e-3, atol=1e-5)
@@ -83,10 +88,27 @@ def test_both_graphs_give_what_the_pipeline_gives(exported, name):
             faces = checkpoint.generator(wanted, *noise.values())
         assert faces.std() > 1e-2
         torch.testing.assert_close(
-            run(folder / "generator.onnx", e=wanted, **noise), faces, rtol=1e-3, atol=1e-4
+            run(folder / "generator.onnx", "face", e=wanted, **noise), faces, rtol=1e-3, atol=1e-4
         )
     for graph in config["graphs"].values():
         assert graph["max_abs_difference"] < 1e-4
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_the_pipeline_warns_by_is_told_too(exported, name):
+    checkpoint, folder, config = exported(name)
+    model, names = VoiceToFace(checkpoint, name), ["speech", "child"] if name in PROBED else []
+    assert list(config["graphs"]["embedder.onnx"]["outputs"]) == ["e", *names]
+    for batch, frames in ((1, 1), (4, 40)) if names else ():
+        mel = 2 * torch.randn(batch, 64, frames) - 3
+        wanted = [model.hear(row)[1] for row in mel]
+        for told in names:
+            probability = run(folder / "embedder.onnx", told, log_mel=mel)
+            assert probability.shape == (batch,)
+            assert probability.tolist() == pytest.approx([x[told] for x in wanted], abs=1e-5)
+    assert ("not normalised" in config["graphs"]["embedder.onnx"]["inputs"]["log_mel"]["is"]) is (
+        name == "modern-levels"
+    )
 
 
 def test_the_config_says_how_to_use_them(exported):
@@ -129,7 +151,11 @@ def test_one_file_from_log_mel_to_face(single):
     for batch, frames in ((1, 40), (3, 77)):
         mel, z = torch.randn(batch, 64, frames), torch.randn(batch, 5)
         wanted = checkpoint.generator(condition(checkpoint.embedder(mel), checkpoint.model), z)
-        torch.testing.assert_close(run(file, log_mel=mel, z=z), wanted, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(run(file, "face", log_mel=mel, z=z), wanted, rtol=1e-3, atol=1e-4)
+        features = checkpoint.embedder.features(mel)
+        for name, probe in checkpoint.probes.items():
+            told = torch.sigmoid(features @ probe[:-1] + probe[-1])
+            torch.testing.assert_close(run(file, name, log_mel=mel, z=z), told, rtol=1e-4, atol=1e-5)
     proto = onnx.load(file)
     assert {p.key: json.loads(p.value) for p in proto.metadata_props} == {METADATA: config}
     assert [o.version for o in proto.opset_import if not o.domain] == [20]
@@ -147,12 +173,15 @@ def test_the_difference_is_measured(single):
     layer = checkpoint.generator.to_rgb
     layer.bias.data += 0.25
     assert largest_difference(graph, content) == pytest.approx(0.25, abs=1e-3)
+    layer.bias.data -= 0.25
+    graph.net.voice.probes[1, -1] += 0.5  # of the last output alone
+    assert 1e-3 < largest_difference(graph, content) < 0.2
     layer.bias.data[3] = float("nan")
     assert largest_difference(graph, content) == float("inf")
     other = checkpoint_of("modern-128")
     other.generator.z_dim = 0
     net = graphs_of(other, "v2f.onnx")[0].net
-    graph = type(graph)(graph.file, lambda mel, z: net(mel), graph.inputs, graph.output)
+    graph = type(graph)(graph.file, lambda mel, z: net(mel), graph.inputs, graph.outputs)
     assert largest_difference(graph, content) == float("inf")
 
 

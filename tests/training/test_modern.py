@@ -170,7 +170,7 @@ def test_the_voice_embedder_is_frozen_or_tuned(architecture, make_stage, trained
 
 
 def test_two_processes_share_what_one_draws(make_stage):
-    """Batches, noise and augmentation of two halves, laid end to end, are those of one process."""
+    """Batches, noise and augmentation of either are those of every second place of one process's."""
 
     def stage(rank: int, size: int) -> ModernStage:
         here = Alone("cpu")
@@ -179,11 +179,35 @@ def test_two_processes_share_what_one_draws(make_stage):
 
     whole, halves = stage(0, 1), [stage(rank, 2) for rank in (0, 1)]
     batch = whole._batch(3)
-    for i in range(4):
-        parts = torch.cat([half._batch(3)[i] for half in halves])
-        assert torch.allclose(parts.float(), batch[i].float(), atol=1e-6)
-    assert torch.equal(torch.cat([half._noise(3) for half in halves]), whole._noise(3))
     shown = whole._show(torch.cat([batch[2], batch[2]]), 3, (0, 1))
-    for half, mine in zip(halves, (slice(0, 4), slice(4, 8)), strict=True):
+    for rank, half in enumerate(halves):
+        mine = slice(rank, None, 2)
+        for theirs, ours in zip(half._batch(3), batch, strict=True):
+            assert torch.allclose(theirs.float(), ours[mine].float(), atol=1e-6)
+        assert torch.equal(half._noise(3), whole._noise(3)[mine])
         its = half._show(torch.cat([batch[2][mine]] * 2), 3, (0, 1))
         assert torch.equal(its, torch.cat([shown[:8][mine], shown[8:][mine]]))
+
+
+@pytest.mark.parametrize(
+    ("share", "owned"), [(0.5, (2, 2)), (0.375, (2, 1)), (0.125, (1, 0)), (0.01, (1, 0))]
+)
+def test_the_penalty_of_two_processes_is_that_of_one(make_stage, share, owned):
+    """Whichever places of the whole batch are penalised, also where none of them is a process's own."""
+
+    def penalty(rank: int, size: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        here = Alone("cpu")
+        here.rank, here.size = rank, size
+        stage = make_stage(f"modern.penalty_share={share}", processes=here)
+        mine = here.mine(8)
+        found = stage._penalise(0, e[mine], torch.cat([real[mine], fake[mine]]))
+        return found, [torch.zeros_like(p) if p.grad is None else p.grad for p in stage.judges]
+
+    stage = make_stage()
+    e, _, real, _ = stage._batch(0)
+    fake = torch.randn(real.shape, generator=torch.Generator().manual_seed(0))
+    (size, whole), *halves = penalty(0, 1), penalty(0, 2), penalty(1, 2)
+    assert [float(s) > 0 for s, _ in halves] == [count > 0 for count in owned]
+    assert float(sum(s for s, _ in halves) / 2) == pytest.approx(float(size), rel=1e-5)
+    for one, first, second in zip(whole, *(gradients for _, gradients in halves), strict=True):
+        assert torch.allclose((first + second) / 2, one, rtol=1e-4, atol=1e-6 * float(one.abs().max()))

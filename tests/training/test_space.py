@@ -185,11 +185,30 @@ def test_two_processes_share_what_one_draws(make_space_stage):
 
     whole, halves = stage(0, 1), [stage(rank, 2) for rank in (0, 1)]
     batch, parts = whole._batch(3), [half._batch(3) for half in halves]
-    for i in range(4):
-        assert torch.equal(torch.cat([part[i] for part in parts]), batch[i])
-    for draw in ("_noise", "_disturbed"):
-        assert torch.equal(torch.cat([getattr(half, draw)(3) for half in halves]), getattr(whole, draw)(3))
-    assert torch.equal(torch.cat([half._own for half in halves]), whole._own)
+    for rank, (half, part) in enumerate(zip(halves, parts, strict=True)):
+        for theirs, ours in zip(part, batch, strict=True):
+            assert torch.equal(theirs, ours[rank::2])
+        for draw in ("_noise", "_disturbed"):
+            assert torch.equal(getattr(half, draw)(3), getattr(whole, draw)(3)[rank::2])
+        assert torch.equal(half._own, whole._own[rank::2])
+
+
+def test_the_pixel_loss_of_two_processes_is_that_of_one(make_space_stage):
+    """Also where more faces with their own e are in one process's part than in the other's."""
+
+    def loss(here: Alone) -> tuple[float, int]:
+        stage = make_space_stage("gan.batch=8", "modern.heard=0.4", processes=here)
+        _, _, real, _ = stage._batch(0)
+        return float(stage._pixel_loss(100, torch.zeros_like(real), real)), int(stage._own.sum())
+
+    whole, counted = loss(Alone("cpu"))
+    halves = [Alone("cpu") for _ in range(2)]
+    for rank, here in enumerate(halves):
+        here.rank, here.size = rank, 2
+        here.mean = lambda count: torch.full_like(count, counted / 2)  # as the other tells it
+    (first, one), (second, other) = map(loss, halves)
+    assert one != other and one + other == counted
+    assert (first + second) / 2 == pytest.approx(whole, rel=1e-5)
 
 
 # Losses

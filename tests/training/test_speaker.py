@@ -13,9 +13,9 @@ from voice2face_gan.training.speaker import EmbedderStage
 
 @pytest.fixture
 def make_stage(store, tiny_settings):
-    def make(**overrides) -> EmbedderStage:
+    def make(data=store, **overrides) -> EmbedderStage:
         recipe = load_recipe("wen2019", tiny_settings(**overrides))
-        return EmbedderStage(store.of_split("train"), recipe, 0, torch.device("cpu"))
+        return EmbedderStage(data.of_split("train"), recipe, 0, torch.device("cpu"))
 
     return make
 
@@ -57,6 +57,14 @@ def test_state_goes_round(make_stage):
     other.load(copy.deepcopy(stage.state()))
     a, b = stage.step(1), other.step(1)
     assert torch.equal(a["cross_entropy"], b["cross_entropy"])
+
+
+def test_its_checkpoint_finds_speech_as_its_store_did(make_stage, store):
+    assert make_stage().checkpoint(1).vad == {}
+    settings = {"vad": {"padding_ms": 50}, "voice": {"vad": True}}
+    prepared = copy.copy(store)
+    prepared.about = {**store.about, "source": {**store.about["source"], "settings": settings}}
+    assert make_stage(data=prepared).checkpoint(1).vad == {"padding_ms": 50}
 
 
 def test_its_checkpoint_is_an_embedder_alone(make_stage, tmp_path):

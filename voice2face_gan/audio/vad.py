@@ -25,12 +25,13 @@ _SILENT = 1.5 / 32768  # digital silence, also where it was dithered by one step
 
 @dataclass(frozen=True)
 class VadSettings:
-    """How speech is told from the rest.
+    """How speech is told from the rest. A store and a checkpoint hold the settings of their own voices.
 
     Attributes:
         aggressiveness: 0 (keeps most) to 3 (drops most), the mode of the WebRTC detector.
         frame_ms: length of the piece judged at once: 10, 20 or 30 ms.
-        padding_ms: length of the stretch looked back on, at least one frame.
+        padding_ms: length of the stretch looked back on, at least one frame, in whole frames. The released
+            code of Wen et al. has 50 ms, which is two frames (models/convert.py); here it is three.
         ratio: share of that stretch that must be voiced to start, or unvoiced to stop; in [0, 1). More
             than this share is needed.
 

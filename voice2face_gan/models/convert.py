@@ -29,7 +29,8 @@ from voice2face_gan.models import registry
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.wen2019 import Wen2019Config
 
-# Of the released code: it looks back on 50 ms, where we look on 60; its log-mel is our default.
+# Of the released code (utils.py, rm_sil): it looks back on 50 ms, two whole frames, where we look on three;
+# its log-mel is our default.
 RELEASED_VAD = VadSettings(aggressiveness=2, frame_ms=20, padding_ms=50, ratio=0.9)
 _UP_CONVOLUTIONS = 6  # 1 -> 4 -> 8 -> 16 -> 32 -> 64 pixels, then to RGB
 _NORM = {"weight", "bias", "running_mean", "running_var"}

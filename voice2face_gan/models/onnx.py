@@ -1,11 +1,14 @@
 """A checkpoint as ONNX graphs, for phones, browsers and servers without PyTorch.
 
     FOLDER/embedder.onnx    log_mel (batch, 64, frames) -> e (batch, embedding), normalised where the model is
+                            [, speech (batch,), child (batch,)]
     FOLDER/generator.onnx   e [, z (batch, z_dim)] -> face (batch, 3, side, side)
     FOLDER/config.json      their inputs and outputs, value ranges, log-mel and VAD settings
-    FILE.onnx               both as one graph, log_mel [, z] -> face; the same config inside it, as metadata
+    FILE.onnx               both as one graph, log_mel [, z] -> face [, speech, child]; the same config inside
+                            it, as metadata
 
-All float32; batch and frames are free. What is written was run by ONNX Runtime on random inputs beside
+Speech and child are probabilities, where the checkpoint has such probes: by them the pipeline warns. All
+float32; batch and frames are free. What is written was run by ONNX Runtime on random inputs beside
 PyTorch, where the package is installed; a graph that differs is not written.
 """
 
@@ -25,7 +28,7 @@ from torch import Tensor, nn
 from voice2face_gan import __version__
 from voice2face_gan.errors import OutputError, first_line
 from voice2face_gan.files import replace_folder, temporary_beside, write_bytes
-from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.checkpoint import PROBES, Checkpoint
 from voice2face_gan.models.registry import ModelConfig
 from voice2face_gan.models.wen2019 import condition
 
@@ -40,30 +43,42 @@ _MEANING = {
     "e": "the voice embedding as the generator takes it",
     "z": "standard normal noise; zeros give the plain face",
     "face": "RGB; pixel = min(max(round(127.5 face + 127.5), 0), 255)",
+    "speech": "probability that somebody speaks, rather than noise, machines, music or animals being heard",
+    "child": "probability that a child younger than 13 speaks, rather than an adult",
 }
+_LOG_MEL_WITH_LEVELS = "of the speech, not normalised, repeated to min_frames"
 
 
 class Voice(nn.Module):
-    """log_mel (B, mel_bins, T) -> e (B, embedding), as the pipeline hands it to the generator."""
+    """log_mel (B, mel_bins, T) -> e (B, embedding), as the pipeline hands it to the generator, and of each
+    probe in `names` its probability (B,)."""
 
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
         self.embedder, self.config = checkpoint.embedder, checkpoint.model
+        self.names = [name for name in PROBES if name in checkpoint.probes]
+        if self.names:
+            self.register_buffer("probes", torch.stack([checkpoint.probes[name] for name in self.names]))
 
-    def forward(self, log_mel: Tensor) -> Tensor:
-        return condition(self.embedder(log_mel), self.config)
+    def forward(self, log_mel: Tensor) -> tuple[Tensor, ...]:
+        if not self.names:
+            return (condition(self.embedder(log_mel), self.config),)
+        e, features = self.embedder.with_features(log_mel)
+        told = torch.sigmoid(features @ self.probes[:, :-1].T + self.probes[:, -1])
+        return condition(e, self.config), *told.unbind(1)
 
 
 class Whole(nn.Module):
-    """log_mel (B, mel_bins, T), and z (B, z_dim) where the generator takes noise -> face."""
+    """log_mel (B, mel_bins, T), and z (B, z_dim) where the generator takes noise -> face, and what the probes
+    tell."""
 
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
         self.voice, self.generator = Voice(checkpoint), checkpoint.generator
 
-    def forward(self, log_mel: Tensor, z: Tensor | None = None) -> Tensor:
-        e = self.voice(log_mel)
-        return self.generator(e) if z is None else self.generator(e, z)
+    def forward(self, log_mel: Tensor, z: Tensor | None = None) -> tuple[Tensor, ...]:
+        e, *told = self.voice(log_mel)
+        return self.generator(e) if z is None else self.generator(e, z), *told
 
 
 @dataclass(frozen=True)
@@ -72,14 +87,14 @@ class Graph:
 
     Attributes:
         file: its file's name.
-        net: called with the inputs in order.
-        inputs, output: name -> shape; "batch" and "frames" are free.
+        net: called with the inputs in order; gives the outputs in order, or the only one.
+        inputs, outputs: name -> shape; "batch" and "frames" are free.
     """
 
     file: str
     net: nn.Module
     inputs: dict[str, tuple[str | int, ...]]
-    output: dict[str, tuple[str | int, ...]]
+    outputs: dict[str, tuple[str | int, ...]]
 
     def example(self, batch: int, frames: int, seed: int = 0) -> list[Tensor]:
         """Standard normal inputs, which is what log-mels and noise are like."""
@@ -99,10 +114,11 @@ def graphs_of(checkpoint: Checkpoint, single: str | None = None) -> list[Graph]:
     face = {"face": ("batch", 3, model.side, model.side)}
     size = getattr(model, "z_dim", 0)
     z = {"z": ("batch", size)} if size else {}
+    told = {name: ("batch",) for name in PROBES if name in checkpoint.probes}
     if single:
-        return [Graph(single, Whole(checkpoint).eval(), log_mel | z, face)]
+        return [Graph(single, Whole(checkpoint).eval(), log_mel | z, face | told)]
     return [
-        Graph(EMBEDDER, Voice(checkpoint).eval(), log_mel, e),
+        Graph(EMBEDDER, Voice(checkpoint).eval(), log_mel, e | told),
         Graph("generator.onnx", checkpoint.generator, e | z, face),
     ]
 
@@ -133,7 +149,7 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
                 f"{LIMIT:g}; nothing was written."
             )
         protos[graph.file] = proto
-        about[graph.file] = _describe(graph) | {"max_abs_difference": difference}
+        about[graph.file] = _describe(graph, checkpoint.embedder.levels) | {"max_abs_difference": difference}
     config = _config(checkpoint, about, opset)
     text = json.dumps(config, indent=2) + "\n"
     if single:
@@ -179,7 +195,7 @@ def to_onnx(graph: Graph, opset: int = _OPSET):
                 # Sizes of 0 and 1 would be taken for fixed.
                 tuple(graph.example(batch=2, frames=100)),
                 input_names=list(graph.inputs),
-                output_names=list(graph.output),
+                output_names=list(graph.outputs),
                 dynamic_shapes=tuple(free),
                 opset_version=opset,
                 external_data=False,
@@ -215,13 +231,15 @@ def largest_difference(graph: Graph, content: bytes) -> float | None:
     largest = 0.0
     for seed, (batch, frames) in enumerate(_TRIALS):
         inputs = graph.example(batch, frames, seed)
-        (got,) = session.run(None, {n: x.numpy() for n, x in zip(graph.inputs, inputs, strict=True)})
+        found = session.run(None, {n: x.numpy() for n, x in zip(graph.inputs, inputs, strict=True)})
         with torch.inference_mode():
             wanted = graph.net(*inputs)
-        if got.shape != tuple(wanted.shape):
+        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+        if [x.shape for x in found] != [tuple(x.shape) for x in wanted]:
             return float("inf")
-        difference = (torch.from_numpy(got) - wanted).abs().max()
-        largest = max(largest, float(difference.nan_to_num(nan=float("inf"))))
+        for ours, theirs in zip(found, wanted, strict=True):
+            difference = (torch.from_numpy(ours) - theirs).abs().max()
+            largest = max(largest, float(difference.nan_to_num(nan=float("inf"))))
     return largest
 
 
@@ -258,10 +276,11 @@ def _strip(proto) -> None:
         item.doc_string = ""
 
 
-def _describe(graph: Graph) -> dict:
+def _describe(graph: Graph, levels: bool) -> dict:
+    meaning = _MEANING | ({"log_mel": _LOG_MEL_WITH_LEVELS} if levels else {})
     return {
-        part: {name: {"shape": list(shape), "is": _MEANING[name]} for name, shape in what.items()}
-        for part, what in (("inputs", graph.inputs), ("outputs", graph.output))
+        part: {name: {"shape": list(shape), "is": meaning[name]} for name, shape in what.items()}
+        for part, what in (("inputs", graph.inputs), ("outputs", graph.outputs))
     }
 
 

@@ -107,7 +107,7 @@ class ModernStage(GanStage):
         losses["D"] = self._adversary(real_score, fake_score)
         loss = weight.adversarial * losses["D"]
         if weight.identity:
-            losses["C_real"] = classify(whose, face_identity)
+            losses["C_real"] = classify(whose, face_identity, self.processes)
             loss = loss + weight.identity * losses["C_real"]
         if modern.read and self.paired:
             losses["R_real"] = _apart(read, e)
@@ -132,7 +132,7 @@ class ModernStage(GanStage):
         losses = {"G": self._adversary(score, real_score)}
         loss = weight.fool * losses["G"]
         if weight.likeness:
-            losses["G_identity"] = classify(whose, identity)
+            losses["G_identity"] = classify(whose, identity, self.processes)
             loss = loss + weight.likeness * losses["G_identity"]
         if modern.read and self.paired:
             losses["G_read"] = _apart(read, e.detach())
@@ -168,14 +168,21 @@ class ModernStage(GanStage):
         A share in every iteration rather than all in every k-th: the cost is the same, and Adam, whose
         memory is short here, sees no jolts.
         """
-        modern, batch = self.recipe.modern, len(e)
-        # At least one pair; which are first is chance, for batches are shuffled.
-        count = max(1, round(modern.penalty_share * batch))
-        faces = torch.cat([shown[:count], shown[batch : batch + count]]).requires_grad_(True)
+        modern, mine, batch = self.recipe.modern, len(e), self.settings.batch
+        # The first pairs of the whole batch, at least one; which are first is chance, for batches are
+        # shuffled. This process's part keeps their order.
+        chosen = max(1, round(modern.penalty_share * batch))
+        count = len(range(chosen)[self.processes.mine(batch)])
+        if not count:  # the other losses have given every weight that this would move a gradient
+            return e.new_zeros(())
+        faces = torch.cat([shown[:count], shown[mine : mine + count]]).requires_grad_(True)
         with autocast(self.recipe.run.precision, self.device):
             score = self.heads.score(self.trunk(faces), torch.cat([e[:count], e[:count]]))
         (gradient,) = torch.autograd.grad(score.float().sum(), faces, create_graph=True)
         size = gradient.float().square().sum(dim=(1, 2, 3)).mean() * 2  # R1 + R2
+        size = size * (
+            count * self.processes.size / chosen
+        )  # the mean over processes is that over the chosen
         progress = iteration / max(self.iterations, 1)
         gamma = modern.gamma_end + (modern.gamma - modern.gamma_end) * (1 + math.cos(math.pi * progress)) / 2
         (self.settings.adversarial * gamma / 2 * size).backward()

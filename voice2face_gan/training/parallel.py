@@ -5,8 +5,9 @@
 
 Every process holds the whole model. Batches depend on seed and step alone (data/sampling.py), so each process
 draws the indices, crops and noise of the step's whole batch and takes its own slice of them; gradients are
-averaged in one piece before each optimiser's step. As every loss is a mean over the batch, the weights move
-as those of one process with the whole batch would, up to the order of additions.
+averaged in one piece before each optimiser's step. As every loss is a mean over the batch, or over places of
+the whole batch, the weights move as those of one process with the whole batch would, up to the order of
+additions.
 
 Batch normalisation is the exception: on GPUs it is made synchronous; on CPUs, where PyTorch has no
 synchronous one, each process normalises by its own slice. The running averages that a checkpoint keeps are
@@ -56,9 +57,9 @@ class Alone:
         return self.rank == 0
 
     def mine(self, batch: int) -> slice:
-        """The part of a batch that is this process's."""
-        share = batch // self.size
-        return slice(self.rank * share, (self.rank + 1) * share)
+        """The part of a batch that is this process's: every `size`-th place, so that what is done at the
+        first places alone, or at the last, is shared too."""
+        return slice(self.rank, batch // self.size * self.size, self.size)
 
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
         """Makes every gradient the mean of the processes' own."""
@@ -66,6 +67,15 @@ class Alone:
     def mean(self, values: Tensor) -> Tensor:
         """The mean of the processes' values, any shape."""
         return values
+
+    def over_count(self, total: Tensor, count: Tensor) -> Tensor:
+        """This process's share of a mean over counted places of the whole batch: the mean of the processes'
+        shares is that mean, also where one has more such places than another. 0 where there is none.
+
+        Args:
+            total, count: sum of these places' values, and their number, in this process's part; scalars.
+        """
+        return total / self.mean(count.float()).clamp(min=1 / self.size)
 
     def most(self, value: int) -> int:
         """The largest of the processes' values (0 or more)."""

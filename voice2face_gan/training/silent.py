@@ -57,7 +57,7 @@ class SilentFaces:
         self._fit(
             torch.from_numpy(embedding[known.face_index]),
             torch.stack([e[name].mean(0) for name in known.identity.tolist()]),
-            [e[name] - e[name].mean(0) for name in set(known.identity.tolist())],
+            [e[name] - e[name].mean(0) for name in np.unique(known.identity).tolist()],
         )
         self.predicted = torch.from_numpy(embedding[silent.face_index]) @ self.weights + self.offset
 

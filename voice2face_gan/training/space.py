@@ -119,7 +119,7 @@ class SpaceStage(OnSpace, ModernStage):
     def _pixel_loss(self, iteration: int, fake: Tensor, real: Tensor) -> Tensor:
         apart = (fake.float() - real).abs().mean(dim=(1, 2, 3))
         faded = 1 - (1 - _PIXEL_LEFT) * self._asked(iteration)
-        return faded * (apart * self._own).sum() / self._own.sum().clamp(min=1)
+        return self.processes.over_count(faded * (apart * self._own).sum(), self._own.sum())
 
     def _extra_losses(self, iteration: int, e: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """How far the embedding, the sex and the age of the faces are from those asked for; 1 is as far as
