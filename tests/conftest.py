@@ -61,10 +61,16 @@ def tiny_settings():
 
 @pytest.fixture(scope="session")
 def tiny(tiny_settings):
-    """Function: the same as arguments of `v2f-gan train`, with --data."""
+    """Function: the same as arguments of `v2f-gan train`, with --data and --recipe."""
 
     def arguments(**more) -> list[str]:
-        return ["--data", "builtin:20", *(x for text in tiny_settings(**more) for x in ("--set", text))]
+        return [
+            "--recipe",
+            "laptop",
+            "--data",
+            "builtin:20",
+            *(x for text in tiny_settings(**more) for x in ("--set", text)),
+        ]
 
     return arguments
 

@@ -41,7 +41,7 @@ def test_a_run_from_the_command_line(cli, tiny):
     assert result.code == 0, result.stderr
     told = json.loads(result.stdout)
     run = cli.here / told["run"]
-    assert told["run"] == "runs/00000-laptop-all-b8"  # the default recipe here, without a GPU
+    assert told["run"] == "runs/00000-laptop-all-b8"
     assert (
         told["finished"]
         and told["reason"] == "finished"
@@ -55,6 +55,20 @@ def test_a_run_from_the_command_line(cli, tiny):
     assert "14 identities (8 female, 6 male), 42 voices" in result.stderr
     assert "generate CLIP --checkpoint" in result.stderr
     assert load_checkpoint(told["checkpoint"]).info["iteration"] == 4
+
+
+def test_the_recipe_that_is_taken_when_none_is_named(cli, store):
+    """`modern`; on the built-in world, without a GPU, a small and short one of it."""
+    small = ("gan.batch=8", "embedder.batch=8", "embedder.crop_frames=[60,80]", "data.crop_frames=[60,80]")
+    small += ("model.voice_channels=[16,16,16,16]", "run.tensorboard='off'", "run.evaluate_every=0")
+    options = ("--iterations", 1, "--json", *(part for text in small for part in ("--set", text)))
+    built_in = cli("train", "--data", "builtin:20", *options)
+    assert built_in.code == 0, built_in.stderr
+    own = cli("train", "--data", store.folder, "--set", "model.width=4", *options)
+    assert own.code == 0, own.stderr
+    names = [json.loads(result.stdout)["run"] for result in (built_in, own)]
+    assert names == ["runs/00000-modern-laptop-all-b8", "runs/00001-modern-all-b8"]
+    assert load_checkpoint(cli.here / names[0]).model.width == 32
 
 
 def test_gender_says_how_many_remain(cli, tiny):
@@ -97,7 +111,7 @@ def test_what_is_wrong_is_said_before_a_run_folder_is_made(cli, tiny, trained, t
         (["--data", tmp_path / "no store"], "prepared store"),
         (["--recipe", "wen2018"], "did you mean 'wen2019'"),
         (["--set", "gan.bach=3"], "did you mean 'gan.batch'"),
-        (["--set", "model.kernel=5"], "kernel must be 3 or 4"),
+        (["--recipe", "laptop", "--set", "model.kernel=5"], "kernel must be 3 or 4"),
         (["--device", "abacus"], "no such device"),
         ([*tiny(), "--embedder", tmp_path / "none"], "no such checkpoint"),
         ([*tiny(model__embedding=32), "--embedder", trained], "the recipe expects 32"),

@@ -56,6 +56,7 @@ def heard(case, faces):
             embed=lambda mel: mel.mean(dim=1),
             decode=lambda e: torch.from_numpy(faces)[(e[:, 0].long() + shift) % 6],
             checkpoint=SimpleNamespace(info={"data": {"identities": 7}, **info}),
+            embedder=SimpleNamespace(levels=False),
         )
         pictures = torch.from_numpy(faces[8:])
         return case(pictures, pictures, ["p8"], model=model, store=store, about=about or {})

@@ -87,7 +87,8 @@ def test_what_a_space_bends_and_softens():
 
 def test_an_embedder_of_a_space_has_a_plain_last_layer():
     with pytest.raises(RecipeError, match="embedder.space needs model.embedder_norm_last = false"):
-        load_recipe("hearing", ("model.voice_pool='mean'", "model.embedder_norm_last=true"))
+        plain = ("model.voice_pool='mean'", "model.voice_levels=false")
+        load_recipe("hearing", (*plain, "model.embedder_norm_last=true"))
 
 
 def test_an_embedder_of_a_space_is_of_the_modern_architecture():

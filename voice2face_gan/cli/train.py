@@ -8,7 +8,7 @@ from voice2face_gan.cli.console import console, json_option, open_data, print_js
 from voice2face_gan.cli.running import running_options
 from voice2face_gan.errors import TrainingError
 
-LAPTOP = "laptop"
+DEFAULT, SMALL = "modern", "modern-laptop"
 
 
 @click.command()
@@ -23,7 +23,7 @@ LAPTOP = "laptop"
 )
 @click.option(
     "--recipe",
-    help="Recipe name or TOML file. [default: wen2019; on the built-in world without a GPU laptop]",
+    help="Recipe name or TOML file. [default: modern; on the built-in world without a GPU modern-laptop]",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: gan.batch=64.")
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations of each stage.")
@@ -114,8 +114,8 @@ def _new_run(data, recipe, overrides, root, embedder, init, settings, here):
     if init is not None and recipe is None:
         resolved = _recipe_of(init, override)
     else:
-        laptop = is_builtin(data) and here.device.type == "cpu"
-        resolved = load_recipe(recipe or (LAPTOP if laptop else "wen2019"), override)
+        small = is_builtin(data) and here.device.type == "cpu"
+        resolved = load_recipe(recipe or (SMALL if small else DEFAULT), override)
     given = {"embedder": embedder, "init": init}
     settings = {
         "data": ",".join(
