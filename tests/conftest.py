@@ -64,13 +64,8 @@ def tiny(tiny_settings):
     """Function: the same as arguments of `v2f-gan train`, with --data and --recipe."""
 
     def arguments(**more) -> list[str]:
-        return [
-            "--recipe",
-            "laptop",
-            "--data",
-            "builtin:20",
-            *(x for text in tiny_settings(**more) for x in ("--set", text)),
-        ]
+        settings = (x for text in tiny_settings(**more) for x in ("--set", text))
+        return ["--data", "builtin:20", "--recipe", "laptop", *settings]
 
     return arguments
 

@@ -7,9 +7,9 @@ Two logistic regressions on what the voice embedder's last layer reads (its `fea
 
 They are kept in a checkpoint as `probes`. The pipeline warns by them.
 
-Of held-out speakers' clips more than 0.8 for child have (in the default weights) 45 % of the children's, mostly
-those aged 6 and 7, 3 % of the adults' of the same corpora and none of others': from 8 on voices are much like
-a woman's (experiments/README.md, third round).
+Of held-out speakers' clips more than 0.8 for child have (in the default weights) 45 % of the children's,
+mostly those aged 6 and 7, 3 % of the adults' of the same corpora and none of others': from 8 on voices are
+much like a woman's (experiments/README.md, third round).
 """
 
 from collections.abc import Iterator, Sequence
