@@ -123,6 +123,18 @@ def test_what_is_wrong_is_said_before_a_run_folder_is_made(cli, tiny, trained, t
         assert list(cli.here.iterdir()) == [], arguments
 
 
+def test_a_store_without_levels_is_refused_before_a_run_folder_is_made(cli, store, tmp_path):
+    """The default's voice embedder hears them."""
+    shutil.copytree(store.folder, tmp_path / "old")
+    about = json.loads((tmp_path / "old" / "store.json").read_text())
+    (tmp_path / "old" / "store.json").write_text(json.dumps(about | {"levels": False}))
+    result = cli("train", "--data", tmp_path / "old", "--init", "default", "--iterations", 1)
+    assert "old: was prepared without the levels of its log-mels" in error(result)
+    assert list(cli.here.iterdir()) == []
+    result = cli("evaluate", "--data", tmp_path / "old", "--checkpoint", "default", "--metric", "l1")
+    assert "old: was prepared without the levels of its log-mels" in error(result)
+
+
 def test_a_folder_of_runs_that_cannot_be_written(cli, tiny):
     assert "cannot write run folders" in error(cli("train", *tiny(), "--out", "/proc/nowhere"))
 

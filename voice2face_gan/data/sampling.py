@@ -60,6 +60,18 @@ class EpochSampler:
         return generator(self.seed, self.stream, epoch).permutation(self.count)
 
 
+def check_levels(store: Store, levels: bool) -> None:
+    """
+    Raises:
+        DataError: levels are wanted of a store that has none.
+    """
+    if levels and not store.has_levels:
+        raise DataError(
+            f"{store.folder}: was prepared without the levels of its log-mels, which this voice embedder "
+            "hears; prepare it again with --force."
+        )
+
+
 class VoiceBank:
     """The voices of a store, cut to equal length for a batch.
 
@@ -82,11 +94,7 @@ class VoiceBank:
         device: torch.device | None = None,
         levels: bool = False,
     ):
-        if levels and not store.has_levels:
-            raise DataError(
-                f"{store.folder}: was prepared without the levels of its log-mels, which this voice embedder "
-                "hears; prepare it again with --force."
-            )
+        check_levels(store, levels)
         self.levels = levels
         # (rows of all, mel bins), float16
         self.frames = resident(torch.from_numpy(np.asarray(store.voices)), device)

@@ -4,6 +4,7 @@ from dataclasses import fields
 
 import numpy as np
 
+from voice2face_gan.data.sampling import check_levels
 from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError, TrainingError
@@ -90,6 +91,7 @@ def given_embedder(run: Run, records: Store) -> Checkpoint | None:
             f"{records.folder}: its log-mel settings differ from the voice embedder's "
             f"({checkpoint.folder}); prepare the data again with the embedder's settings."
         )
+    check_levels(records, checkpoint.embedder.levels)
     if checkpoint.model.embedding != run.recipe.model["embedding"]:
         raise DataError(
             f"{checkpoint.folder} gives {checkpoint.model.embedding} numbers a voice, "
