@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.features import FeatureSettings, log_mel, log_mels, normalise, taken_away
+from voice2face_gan.audio.features import FeatureSettings, log_mel, log_mels, normalise, take_away
 from voice2face_gan.data.face_embedding import write_face_embedding
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.speech import SpeechBank
@@ -177,7 +177,7 @@ def spoken(tmp_path_factory, space):
             mel = log_mel(torch.from_numpy(wave), features)
             face = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             record = Record(f"{i}", f"p{i:02d}", gender=("female", "male")[i % 2], split="train")
-            writer.add(record, normalise(mel).numpy(), face, to_int16(wave), taken_away(mel).numpy())
+            writer.add(record, normalise(mel).numpy(), face, to_int16(wave), take_away(mel)[1].numpy())
         writer.finish()
     store = Store(folder)
     write_face_embedding(store, random.standard_normal((PEOPLE, SIZE)), space.name)

@@ -295,8 +295,6 @@ def log_mels(
     return normalise(mel.flatten(0, 1)).view(mel.shape)
 
 
-@torch.no_grad()
-@_one_thread()
 def normalise(mel: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
     """Per-bin zero mean and unit variance over the clip.
 
@@ -307,38 +305,34 @@ def normalise(mel: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tenso
     Returns:
         Same shape, finite: (mel - mean) / std of each row, the population's; zero if std is below 1e-5.
     """
+    return take_away(mel, out)[0]
+
+
+@torch.no_grad()
+@_one_thread()
+def take_away(mel: torch.Tensor, out: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `normalise` gives, and what it takes away: float32 (2, n_mels), each bin's mean and standard
+    deviation (0 where it would be below 1e-5), so that the log-mel is the first * deviation + mean but for
+    rounding. Arguments as for `normalise`."""
     out = torch.empty_like(mel) if out is None else out
+    taken = torch.zeros(2, mel.shape[0], device=mel.device)
     frames = mel.shape[1]
     rows = max(1, NUMBERS_AT_ONCE // max(frames, 1))
     for start in range(0, mel.shape[0] if frames else 0, rows):
         block = mel[start : start + rows].double()
         variance, mean = torch.var_mean(block, dim=1, correction=0, keepdim=True)
         std = variance.sqrt()
-        scale = torch.where(std < MIN_STD, 0.0, 1 / std.clamp(min=MIN_STD))
+        std = torch.where(std < MIN_STD, 0.0, std)
+        taken[:, start : start + rows] = torch.cat([mean, std], dim=1).t()
+        scale = torch.where(std > 0, 1 / std.clamp(min=MIN_STD), 0.0)
         out[start : start + rows] = block.sub_(mean).mul_(scale)
-    return out
+    return out, taken
 
 
 def prepared(mel: torch.Tensor, settings: FeatureSettings, levels: bool = False) -> torch.Tensor:
     """What a voice embedder takes of a clip: its log-mel (n_mels, frames), which may be overwritten,
     normalised unless the embedder hears levels, and repeated to `min_frames`."""
     return repeat_to(mel if levels else normalise(mel, out=mel), settings.min_frames)
-
-
-@torch.no_grad()
-@_one_thread()
-def taken_away(mel: torch.Tensor) -> torch.Tensor:
-    """What `normalise` takes away: float32 (2, n_mels), each bin's mean and standard deviation (0 where it
-    would be below 1e-5), so that the log-mel is normalise(mel) * deviation + mean but for rounding.
-
-    Args:
-        mel: float (n_mels, at least one frame).
-    """
-    rows = max(1, NUMBERS_AT_ONCE // max(mel.shape[1], 1))
-    pieces = [torch.var_mean(some.double(), dim=1, correction=0) for some in mel.split(rows)]
-    variance, mean = (torch.cat(part) for part in zip(*pieces, strict=True))
-    std = variance.sqrt()
-    return torch.stack([mean, torch.where(std < MIN_STD, 0.0, std)]).float()
 
 
 @_one_thread()

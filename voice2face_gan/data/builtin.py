@@ -85,7 +85,7 @@ def _make(
 ) -> None:
     import torch
 
-    from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise, taken_away
+    from voice2face_gan.audio.features import FeatureSettings, log_mel, take_away
     from voice2face_gan.synthetic import face, speakers, voice
 
     features = FeatureSettings()
@@ -113,7 +113,8 @@ def _make(
                     if mel is None:
                         writer.add(record, None, picture)
                     else:
-                        writer.add(record, normalise(mel).numpy(), picture, speech, taken_away(mel).numpy())
+                        mel, level = (x.numpy() for x in take_away(mel))
+                        writer.add(record, mel, picture, speech, level)
             if progress is not None:
                 progress(min(start + _CHUNK, count), count)
         writer.finish()

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from voice2face_gan.audio.decode import source_name, stream_audio
-from voice2face_gan.audio.features import LogMelStream, normalise, taken_away
+from voice2face_gan.audio.features import LogMelStream, take_away
 from voice2face_gan.audio.vad import SpeechCollector
 from voice2face_gan.data.frames import is_video, video_frames
 from voice2face_gan.data.layouts.base import ALIGNED, RawRecord
@@ -34,7 +34,7 @@ class Item:
     """What a record became.
 
     Attributes:
-        log_mel: float16 (2 + frames, mel bins), or None: what normalisation took away (`taken_away`; NaN of a
+        log_mel: float16 (2 + frames, mel bins), or None: what normalisation took away (`take_away`; NaN of a
             log-mel that somebody else made, who may have normalised it), then the normalised frames.
         faces: uint8 (side, side, 3) each: at most one of a picture, several of a video.
         dropped: (part, file, reason, sentence) of what failed; part is "voice" or "face".
@@ -168,8 +168,8 @@ def _stored_mel(path: str, settings: PrepareSettings, clock: Clock) -> np.ndarra
 def _rows(mel: torch.Tensor) -> np.ndarray:
     """`Item.log_mel` of a log-mel (mel bins, frames), which is overwritten."""
     rows = torch.empty(2 + mel.shape[1], mel.shape[0], dtype=torch.float16)
-    rows[:2] = taken_away(mel).clamp(-_HALF, _HALF)
-    rows[2:] = normalise(mel, out=mel).t()
+    normalised, taken = take_away(mel, out=mel)
+    rows[:2], rows[2:] = taken.clamp(-_HALF, _HALF), normalised.t()
     return rows.numpy()
 
 

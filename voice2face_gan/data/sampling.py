@@ -103,6 +103,12 @@ class VoiceBank:
         self.labels = torch.from_numpy(labels)
         self.min_frames = min_frames
 
+    @classmethod
+    def unlabelled(cls, store: Store, levels: bool = False) -> "VoiceBank":
+        """The same for `whole` alone, repeated to what the store's log-mel settings ask for."""
+        labels = np.zeros(len(store), dtype=np.int64)
+        return cls(store, labels, store.about["features"]["min_frames"], levels=levels)
+
     def __len__(self) -> int:
         return len(self.offset)
 

@@ -5,11 +5,21 @@ import torch
 from torch import Tensor
 
 from voice2face_gan.data.store import Store
+from voice2face_gan.errors import DataError
 
-NO_SPEECH = (
-    "{}: a voice embedder that hears the levels of log-mels is trained and tested on distorted speech, which "
-    "the store does not keep of all its voices; prepare it again with --keep-speech."
-)
+
+def check_speech(store: Store, levels: bool) -> None:
+    """
+    Raises:
+        DataError: levels are wanted of voices that are to be distorted and whose speech is not all kept: what
+            distorts log-mels normalises them.
+    """
+    if levels and not store.has_speech.all():
+        raise DataError(
+            f"{store.folder}: a voice embedder that hears the levels of log-mels is trained and tested on "
+            "distorted speech, which the store does not keep of all its voices; prepare it again with "
+            "--keep-speech."
+        )
 
 
 class SpeechBank:

@@ -3,7 +3,7 @@
     store.json     version, counts, log-mel settings, source layout, what the store was made from
     records.csv    one row a record: its names and labels, and where its voice and face lie
     voices.npy     float16 (rows, mel bins): of all voices, end to end, two rows that normalisation took away
-                   (features.taken_away), then the normalised log-mel (stores of old lack these two rows)
+                   (features.take_away), then the normalised log-mel (stores of old lack these two rows)
     faces.npy      uint8 (faces, side, side, 3)
     speech.npy     int16 (samples,): the speech that the log-mels show, end to end, where it was kept (115 MB
                    an hour at 16 kHz); noise and rooms can be added to it, which they cannot to log-mels

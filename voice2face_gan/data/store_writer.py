@@ -86,7 +86,7 @@ class StoreWriter:
             log_mel: (mel bins, frames) normalised, not repeated; None for a face alone.
             face: uint8 (side, side, 3); None for a voice alone.
             speech: int16 (samples,), what `log_mel` shows; written if the store keeps speech.
-            level: (2, mel bins), what normalisation took away from `log_mel` (features.taken_away), None or
+            level: (2, mel bins), what normalisation took away from `log_mel` (features.take_away), None or
                 NaN where that is not known; a store with such a voice serves no embedder that hears levels.
         """
         row = {k: v for k, v in asdict(record).items() if k in _HEADER and v is not None}

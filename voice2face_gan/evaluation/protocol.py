@@ -93,8 +93,7 @@ def embed_all(model: VoiceToFace, voices: Store, frames: int = 0) -> Tensor:
     if frames:
         voices = voices.select(np.ones(len(voices), dtype=bool))
         voices.voice_frames = np.minimum(voices.voice_frames, frames)
-    frames = voices.about["features"]["min_frames"]
-    bank = VoiceBank(voices, np.zeros(len(voices), dtype=np.int64), frames, levels=model.embedder.levels)
+    bank = VoiceBank.unlabelled(voices, model.embedder.levels)
     return torch.stack([model.embed(bank.whole(i)) for i in range(len(bank))])
 
 

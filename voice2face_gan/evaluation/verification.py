@@ -9,7 +9,7 @@ from voice2face_gan.audio.augment import SignalAugmentation
 from voice2face_gan.audio.augment_mel import MelAugmentation
 from voice2face_gan.audio.features import FeatureSettings, log_mels, repeat_to
 from voice2face_gan.data.sampling import VoiceBank
-from voice2face_gan.data.speech import NO_SPEECH, SpeechBank
+from voice2face_gan.data.speech import SpeechBank, check_speech
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.evaluation.equal_error_rate import MOST_TRIALS, verification_figure
@@ -77,8 +77,7 @@ def verify(
 
 def _clean(clips: Store, levels: bool):
     """(place, log-mel (bins, frames)) of each clip."""
-    frames = clips.about["features"]["min_frames"]
-    bank = VoiceBank(clips, np.zeros(len(clips), dtype=np.int64), frames, levels=levels)
+    bank = VoiceBank.unlabelled(clips, levels)
     for item in range(len(bank)):
         yield item, bank.whole(item)
 
@@ -91,8 +90,7 @@ def _noisy(clips: Store, seed: int, levels: bool):
     """
     features = FeatureSettings.from_dict(clips.about["features"])
     by_speech = bool(clips.has_speech.all())
-    if levels and not by_speech:
-        raise DataError(NO_SPEECH.format(clips.folder))
+    check_speech(clips, levels)
     speech, voices = SpeechBank(clips), VoiceBank(clips, np.zeros(len(clips), dtype=np.int64), 1)
     _, person = np.unique(clips.identity, return_inverse=True)
     rng = np.random.default_rng([seed, 1])

@@ -25,8 +25,9 @@ class FoldedEmbedder(nn.Module):
     def __init__(self, embedder: VoiceEmbedder | StatisticsEmbedder, dtype: torch.dtype):
         super().__init__()
         self.ending = None  # from (B, C, T / 16) on, where that is more than a mean over time
-        self.heard = getattr(embedder, "heard", None)  # what the first convolution takes of a log-mel
+        self.heard = None  # what the first convolution takes of a log-mel, where that is not the log-mel
         if isinstance(embedder, StatisticsEmbedder):
+            self.heard = embedder.heard
             self.ending = copy.deepcopy(nn.Sequential(embedder.pool, embedder.norm, embedder.last)).eval()
         self.layers: list[
             tuple[Tensor, Tensor, bool]

@@ -127,7 +127,7 @@ class GanStage:
             for name in self.compiled:
                 getattr(self, name).compile()  # in place: their states keep their names
         self.probe = gender_probe(store, self.embedder, self.config, device)
-        self._grid_voices, self._grid_faces = _fixed_clips(held_out, min_frames, levels)
+        self._grid_voices, self._grid_faces = _fixed_clips(held_out, levels)
 
     def _build(self, identities: int) -> None:
         """Nets and optimisers, on the device, from the current random state."""
@@ -362,10 +362,10 @@ def fixed_people(store: Store) -> list[str]:
     return sorted(identities_with_both(store))[:_GRID_CLIPS]
 
 
-def _fixed_clips(store: Store, min_frames: int, levels: bool) -> tuple[list[Tensor], Tensor]:
+def _fixed_clips(store: Store, levels: bool) -> tuple[list[Tensor], Tensor]:
     """The first voice and the first face of the fixed people; the faces as uint8 (N, 64, 64, 3)."""
     voices, faces = [], []
-    bank = VoiceBank(store, np.zeros(len(store), dtype=np.int64), min_frames, levels=levels)
+    bank = VoiceBank.unlabelled(store, levels)
     for name in fixed_people(store):
         mine = store.identity == name
         voices.append(bank.whole(int(np.flatnonzero(mine & store.has_voice)[0])))

@@ -89,7 +89,7 @@ class HearingStage(EmbedderStage):
         # Distorting a batch takes twice as long as learning from it.
         batches = self.settings.echo_kept // self.settings.batch
         again = self.settings.echo
-        self.echo = Echo(self._longest, batches, again, not self._levels) if again > 1 else None
+        self.echo = Echo(self._longest, batches, again, not self.embedder.levels) if again > 1 else None
 
     def _build(self, speakers: int) -> None:
         torch.manual_seed(self.seed)
@@ -117,11 +117,6 @@ class HearingStage(EmbedderStage):
         }
         self._update(sum(losses.values()))
         return {name: loss.detach() for name, loss in losses.items()}
-
-    @property
-    def _levels(self) -> bool:
-        """Whether the embedder hears log-mels as they are."""
-        return getattr(self.config, "voice_levels", False)
 
     def _longest(self, number: int) -> tuple[Tensor, Tensor]:
         return self._heard(number, self.settings.crop_frames[1])
@@ -154,7 +149,7 @@ class HearingStage(EmbedderStage):
             heard = distortion.of_signals(speech[chosen], samples, labels, rate, rng)
             speech = speech[:, :samples].clone()
             speech[chosen] = heard
-        return log_mels(speech[:, :samples], distortion.features, normalised=not self._levels)
+        return log_mels(speech[:, :samples], distortion.features, normalised=not self.embedder.levels)
 
     def checkpoint(self, iteration: int) -> Checkpoint:
         kept = super().checkpoint(iteration)

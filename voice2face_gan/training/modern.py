@@ -180,9 +180,8 @@ class ModernStage(GanStage):
             score = self.heads.score(self.trunk(faces), torch.cat([e[:count], e[:count]]))
         (gradient,) = torch.autograd.grad(score.float().sum(), faces, create_graph=True)
         size = gradient.float().square().sum(dim=(1, 2, 3)).mean() * 2  # R1 + R2
-        size = size * (
-            count * self.processes.size / chosen
-        )  # the mean over processes is that over the chosen
+        # So that the mean over the processes is that over the chosen.
+        size = size * (count * self.processes.size / chosen)
         progress = iteration / max(self.iterations, 1)
         gamma = modern.gamma_end + (modern.gamma - modern.gamma_end) * (1 + math.cos(math.pi * progress)) / 2
         (self.settings.adversarial * gamma / 2 * size).backward()

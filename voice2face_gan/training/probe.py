@@ -18,12 +18,7 @@ _VOICES = 4000  # more add nothing to 65 numbers
 @torch.no_grad()
 def embed_store(store: Store, embedder: nn.Module, config: Wen2019Config, device: torch.device) -> Tensor:
     """What each record's voice predicts (all must have one): float32 (records, embedding)."""
-    bank = VoiceBank(
-        store,
-        np.zeros(len(store), dtype=np.int64),
-        store.about["features"]["min_frames"],
-        levels=embedder.levels,
-    )
+    bank = VoiceBank.unlabelled(store, embedder.levels)
     embedder.eval()
     e = [embedder(bank.whole(i)[None].to(device)) for i in range(len(store))]
     return predicted(torch.cat(e), config).cpu()

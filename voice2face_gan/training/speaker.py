@@ -11,10 +11,9 @@ from voice2face_gan.audio.augment import SignalAugmentation
 from voice2face_gan.audio.augment_mel import MelAugmentation
 from voice2face_gan.audio.features import FeatureSettings, log_mels
 from voice2face_gan.data.sampling import EpochSampler, VoiceBank, classes, generator
-from voice2face_gan.data.speech import NO_SPEECH, SpeechBank
+from voice2face_gan.data.speech import SpeechBank, check_speech
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast
-from voice2face_gan.errors import DataError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.registry import build_embedder, model_config
 from voice2face_gan.training.margin import MarginHead
@@ -49,14 +48,14 @@ class EmbedderStage:
         voices = store.select(store.has_voice)
         speakers, labels = classes(voices)
         self.config = model_config(recipe.architecture, recipe.model)
-        levels = getattr(self.config, "voice_levels", False)
+        self._build(len(speakers))
+        levels = self.embedder.levels
         self.bank = VoiceBank(voices, labels, store.about["features"]["min_frames"], levels=levels)
         self.sampler = EpochSampler(len(self.bank), seed, "voices")
         self.features, self.vad = store.about["features"], store.vad
         self.distortion = Distortion(voices, self.settings, levels) if self.settings.augment else None
         self.data = voices.summary()
 
-        self._build(len(speakers))
         self.optimiser = torch.optim.AdamW(
             self.weights,
             lr=self.settings.lr,
@@ -173,14 +172,13 @@ class Distortion:
     """
 
     def __init__(self, voices: Store, settings: EmbedderRecipe, levels: bool = False):
+        check_speech(voices, levels)
         self.share = settings.augment
         self.features = FeatureSettings.from_dict(voices.about["features"])
         self.speech = SpeechBank(voices, self.samples(self.features.min_frames))
         self.of_signals = SignalAugmentation(speed=settings.augment_speed, snr_db=settings.augment_snr)
         self.of_mels = MelAugmentation(speed=settings.augment_speed)
         self.levels = levels
-        if levels and not self.speech.kept.all():
-            raise DataError(NO_SPEECH.format(voices.folder))
 
     def samples(self, frames: int) -> int:
         """What so many frames are made of."""
