@@ -18,6 +18,7 @@ from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.face_space import AGE, COMPONENTS, SEX, SIZE, FaceSpace
 from voice2face_gan.models.registry import build_embedder, model_config
 from voice2face_gan.training.embedder import new_settings, train_embedder
+from voice2face_gan.training.guises import Guises
 from voice2face_gan.training.hearing import HearingStage, Line, _ridge, folded, remembered, teach
 from voice2face_gan.training.recipe import load_recipe
 from voice2face_gan.training.run import Run
@@ -239,34 +240,50 @@ def three_speeds(make_hearing):
 def test_the_teacher_hears_each_clip_at_each_speed(spoken, teacher_file):
     """Played 1.25 times as fast a tone of 400 Hz is one of 500, played at 0.8 one of 320."""
     teacher = Teacher(teacher_file)
-    told = teach(teacher, Tones(400, 500, 320), (0.8, 1.0, 1.25))
+    told = teach(teacher, Tones(400, 500, 320), Guises(3, (0.8, 1.0, 1.25)))
     assert told.shape == (3, 3, DIMENSIONS) and not told.requires_grad
     for speed, same in ((1.25, 1), (0.8, 2)):
         heard = told[0, (0.8, 1.0, 1.25).index(speed)]
         apart = (heard - told[:, 1]).norm(dim=1)
         assert apart[same] < 0.2 * apart[0]
     speech = SpeechBank(spoken.select(spoken.identity == "p03"))
-    torch.testing.assert_close(teach(teacher, speech, (1.0,))[0, 0], teacher(speech.whole(0)))
+    torch.testing.assert_close(teach(teacher, speech, Guises(1, (1.0,)))[0, 0], teacher(speech.whole(0)))
 
 
 def test_what_the_teacher_said_is_remembered(spoken, teacher_file, tmp_path, monkeypatch):
     monkeypatch.setenv("V2F_CACHE", str(tmp_path))
     teacher, some = Teacher(teacher_file), spoken.select(np.arange(len(spoken)) < 3)
-    speech, calls = SpeechBank(some), []
+    speech, calls, three = SpeechBank(some), [], Guises(3, (0.8, 1.0, 1.25))
     teacher.register_forward_hook(lambda *_: calls.append(1))
-    first = remembered(teacher, speech, (0.8, 1.0, 1.25))
-    assert len(calls) == 9 and torch.equal(first, teach(teacher, speech, (0.8, 1.0, 1.25)))
+    first = remembered(teacher, speech, three)
+    assert len(calls) == 9 and torch.equal(first, teach(teacher, speech, three))
     calls.clear()
-    assert torch.equal(remembered(teacher, speech, (0.8, 1.0, 1.25)), first) and not calls
-    remembered(teacher, speech, (0.9, 1.0, 1.25))
+    assert torch.equal(remembered(teacher, speech, three), first) and not calls
+    remembered(teacher, speech, Guises(3, (0.9, 1.0, 1.25)))
     assert len(calls) == 9  # other speeds
     speech.length[0] -= 160
-    remembered(teacher, speech, (0.8, 1.0, 1.25))
+    remembered(teacher, speech, three)
     assert len(calls) == 18  # other speech
     with torch.no_grad():
         teacher.linear.bias[0] += 1
-    remembered(teacher, speech, (0.8, 1.0, 1.25))
+    remembered(teacher, speech, three)
     assert len(calls) == 27  # another teacher
+
+
+def test_each_further_guise_is_asked_of_the_teacher_and_heard(make_hearing):
+    """The embedder hears crops of just the speech that the teacher was asked about."""
+    stage = make_hearing("embedder.guises=2", "embedder.augment=1e-9", "embedder.batch=12")
+    assert stage.told.shape == (PEOPLE, 3, DIMENSIONS) and stage.guises.plain == 0
+    speech = stage.distortion.speech
+    whole = speech.whole(4)
+    samples = int(len(whole) / float(stage.guises.speed[4, 2])) - 64
+    heard = stage.guises.heard(whole[None], np.array([4]), np.array([2]), samples)[0]
+    teacher = Teacher(stage.recipe.embedder.teacher)
+    torch.testing.assert_close(stage.told[4, 2], teacher(heard), atol=1e-5, rtol=1e-4)
+    assert (stage.told[4, 2] - stage.told[4, 0]).abs().max() > 1e-3
+    assert all(torch.isfinite(loss) for loss in stage.step(0).values())
+    drawn = torch.cat([stage._heard(i, 60)[1] for i in range(PEOPLE * 3 // 12)])
+    assert len(torch.unique(drawn, dim=0)) == PEOPLE * 3, "a pass over all guises of all clips"
 
 
 def test_echoed_crops_are_what_the_teacher_was_asked_of(make_hearing):
@@ -316,7 +333,7 @@ def test_what_it_hears_is_speech_of_the_right_speed(three_speeds):
     stage = three_speeds
     clips, speeds = np.array([5, 6, 7]), np.array([0.8, 1.0, 1.25])
     rng = np.random.default_rng(0)
-    mel = stage._hear(clips, stage._crops_at(clips, speeds, 60, rng), 60, rng)
+    mel = stage._hear(clips, stage._crops_of(clips, np.arange(3), 60, rng), 60, rng)
     assert mel.shape == (3, 64, 60)
     features, samples = stage.distortion.features, stage.distortion.samples(60)
     more = stage.distortion.of_signals.samples_needed(samples)

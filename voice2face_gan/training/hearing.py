@@ -6,7 +6,8 @@ people. So the embedder learns in two parts:
 1. From the teacher's embedding t of clean, whole speech to e: ridge regression on the people with both,
    clips weighted by one over the root of their person's number. It is linear: e = (t - mean) W + offset.
 2. From log-mels to t: the embedder, with 256 outputs, hears distorted crops and is asked for the teacher's t
-   of the clean whole. Speech played slower or faster is somebody else's, of whom the teacher is asked anew.
+   of the clean whole. Speech played slower or faster, or with other resonances, is somebody else's, of whom
+   the teacher is asked anew (training/guises.py).
 
 At the end W is multiplied into the last layer: the embedder then gives e. (A line fitted anew to what
 the embedder says leaves larger numbers, and pictures that match less at any strength.) How much of each
@@ -21,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan.audio.distort import change_speed
 from voice2face_gan.audio.features import log_mels
 from voice2face_gan.data.cache import kept
 from voice2face_gan.data.face_embedding import read_face_embedding
@@ -34,6 +34,7 @@ from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.face_space import SIZE, FaceSpace
 from voice2face_gan.models.registry import build_embedder
 from voice2face_gan.training.echo import Echo
+from voice2face_gan.training.guises import Guises
 from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.recipe import Recipe
 from voice2face_gan.training.speaker import EmbedderStage
@@ -75,8 +76,10 @@ class HearingStage(EmbedderStage):
             )
         space = FaceSpace.load(recipe.embedder.space)
         teacher = Teacher(recipe.embedder.teacher or None)
-        self.told = remembered(teacher, self.distortion.speech, recipe.embedder.speeds)  # with the speech
-        self.line = Line.fit(voices, self.told[:, len(recipe.embedder.speeds) // 2], space)
+        speech, settings = self.distortion.speech, recipe.embedder
+        self.guises = Guises(len(speech), settings.speeds, settings.guises)
+        self.told = remembered(teacher, speech, self.guises)  # with the speech
+        self.line = Line.fit(voices, self.told[:, self.guises.plain], space)
         # The embedder gives t in units of its own: t is small, and Adam's first steps would else be hundreds
         # of times its size.
         middle = self.told.mean(dim=(0, 1))
@@ -123,21 +126,20 @@ class HearingStage(EmbedderStage):
 
     def _heard(self, number: int, frames: int) -> tuple[Tensor, Tensor]:
         """This process's part of a batch: log-mels (B, bins, frames), and what the teacher said of the whole
-        clips at their speeds (B, 256)."""
+        clips in their guises (B, 256)."""
         drawn = self.pairs.draw(number, self.settings.batch)[self.processes.mine(self.settings.batch)]
         clips, which = drawn // self.told.shape[1], drawn % self.told.shape[1]
-        speeds, rng = np.array(self.settings.speeds)[which], self._distorting(number)
+        rng = self._distorting(number)
         wanted = self.told[torch.from_numpy(clips), torch.from_numpy(which)]
-        return self._hear(clips, self._crops_at(clips, speeds, frames, rng), frames, rng), wanted
+        return self._hear(clips, self._crops_of(clips, which, frames, rng), frames, rng), wanted
 
-    def _crops_at(
-        self, clips: np.ndarray, speeds: np.ndarray, frames: int, rng: np.random.Generator
+    def _crops_of(
+        self, clips: np.ndarray, which: np.ndarray, frames: int, rng: np.random.Generator
     ) -> Tensor:
-        """Crops (B, samples) at their speeds, long enough to be distorted and cut to so many frames."""
+        """Crops (B, samples) in their guises, long enough to be distorted and cut to so many frames."""
         more = self.distortion.of_signals.samples_needed(self.distortion.samples(frames))
-        longest = int(np.ceil(more * max(self.settings.speeds))) + 64
-        speech = self.distortion.speech.crops(clips, longest, rng)
-        return change_speed(speech, torch.from_numpy(speeds.astype(np.float32)), more)
+        longest = int(np.ceil(more * self.guises.fastest)) + 64
+        return self.guises.heard(self.distortion.speech.crops(clips, longest, rng), clips, which, more)
 
     def _hear(self, clips: np.ndarray, speech: Tensor, frames: int, rng: np.random.Generator) -> Tensor:
         """Log-mels (B, bins, frames) of crops, some distorted."""
@@ -238,26 +240,25 @@ def folded(embedder: nn.Module, line: Line) -> dict[str, Tensor]:
     }
 
 
-def remembered(teacher: Teacher, speech: SpeechBank, speeds: tuple[float, ...]) -> Tensor:
-    """What `teach` gives, kept on disk: two hours of speech at seven speeds take a core five minutes."""
+def remembered(teacher: Teacher, speech: SpeechBank, guises: Guises) -> Tensor:
+    """What `teach` gives, kept on disk: two hours of speech in sixteen guises take a core twelve minutes."""
     weights = hashlib.sha256(b"".join(w.numpy().tobytes() for w in teacher.state_dict().values()))
     places = hashlib.sha256(torch.stack([speech.offset, speech.length]).numpy().tobytes())
-    rows = len(speech) * len(speeds)
-    by = f"teacher {weights.hexdigest()} {places.hexdigest()} {speeds}"
-    told = kept(by, speech.samples, lambda _: teach(teacher, speech, speeds).flatten(0, 1).numpy(), rows)
-    return torch.from_numpy(told).unflatten(0, (len(speech), len(speeds)))
+    rows = len(speech) * guises.count
+    by = f"teacher {weights.hexdigest()} {places.hexdigest()} {guises.digest}"
+    told = kept(by, speech.samples, lambda _: teach(teacher, speech, guises).flatten(0, 1).numpy(), rows)
+    return torch.from_numpy(told).unflatten(0, (len(speech), guises.count))
 
 
 @torch.no_grad()
-def teach(teacher: Teacher, speech: SpeechBank, speeds: tuple[float, ...]) -> Tensor:
-    """What the teacher says of each clip at each speed: (clips, speeds, 256)."""
-    told = torch.empty(len(speech), len(speeds), DIMENSIONS)
+def teach(teacher: Teacher, speech: SpeechBank, guises: Guises) -> Tensor:
+    """What the teacher says of each clip in each guise: (clips, guises, 256)."""
+    told = torch.empty(len(speech), guises.count, DIMENSIONS)
     for clip in range(len(speech)):
         whole = speech.whole(clip)
-        for i, speed in enumerate(speeds):
-            samples = int(len(whole) / speed) - 64
-            heard = change_speed(whole[None], torch.tensor([speed]), samples)[0] if speed != 1 else whole
-            told[clip, i] = teacher(heard)
+        for i, speed in enumerate(guises.speed[clip].tolist()):
+            samples = len(whole) if speed == 1 else int(len(whole) / speed) - 64
+            told[clip, i] = teacher(guises.heard(whole[None], np.array([clip]), np.array([i]), samples)[0])
     return told
 
 

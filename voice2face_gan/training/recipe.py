@@ -62,6 +62,8 @@ class EmbedderRecipe:
             speaker classification.
         teacher: file of the teacher's weights; empty for those of the installed package resemblyzer.
         speeds: at which every clip is heard, and the teacher asked, in order; the middle one must be 1.
+        guises: further speakers made of each clip, at any of these speeds and with other resonances
+            (training/guises.py); with a space.
         echo: how often each distorted crop serves, cut anew every time (training/echo.py); with a space.
         echo_kept: crops kept for that.
     """
@@ -80,6 +82,7 @@ class EmbedderRecipe:
     space: str = ""
     teacher: str = ""
     speeds: tuple[float, ...] = (0.8, 0.9, 1.0, 1.11, 1.25)
+    guises: int = 0
     echo: int = 1
     echo_kept: int = 8192
 
@@ -142,6 +145,8 @@ class ModernRecipe:
         limit: share of the faces' own e that lie below what each element of that e is bent to (ModernConfig's
             limit); 0 for no bending; with a space.
         plain: share of a batch with z = 0; with a space.
+        whole: least share of a batch that are faces wholly within their pictures; with a space. Of the others
+            what lies beyond the pictures' edges teaches nothing.
     """
 
     loss: str = "relativistic"
@@ -160,6 +165,7 @@ class ModernRecipe:
     soften: tuple[float, float] = (0.0, 0.0)
     limit: float = 0.0
     plain: float = 0.25
+    whole: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,8 @@ def _embedder(recipe: Recipe) -> dict[str, bool]:
         "embedder.speeds must be an odd number of factors from 0.5 to 2, in order, the middle one 1": middle
         and all(0.5 <= speed <= 2 for speed in speeds)
         and list(speeds) == sorted(speeds),
+        "embedder.guises must be 0 or more": embedder.guises >= 0,
+        "embedder.guises above 0 needs embedder.space": embedder.guises == 0 or bool(embedder.space),
         "embedder.echo must be 1 or more": embedder.echo >= 1,
         "embedder.echo above 1 needs embedder.space": embedder.echo == 1 or bool(embedder.space),
         "embedder.echo_kept must be embedder.batch or more": embedder.echo_kept >= embedder.batch,
@@ -138,6 +140,7 @@ def _modern(recipe: Recipe) -> dict[str, bool]:
         # The reading sets in over as many iterations again, and is to be there in full at the end.
         "modern.read_from must be from 0 to 0.5": 0 <= modern.read_from <= 0.5,
         "modern.heard must be between 0 and 1": 0 <= modern.heard <= 1,
+        "modern.whole must be 0 or more and below 1": 0 <= modern.whole < 1,
         "modern.plain must be between 0 and 1": 0 <= modern.plain <= 1,
         "modern.strength must be two numbers, not negative, in order": _rising(modern.strength, 0),
         "modern.soften must be two numbers from 0 to 1, in order": _rising(modern.soften, 0)
