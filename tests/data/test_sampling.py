@@ -120,6 +120,24 @@ def test_faces_are_in_range_and_mirrored_where_asked(small):
     assert torch.allclose(plain[2], (expected.float() - 127.5) / 127.5)
 
 
+def test_what_lies_beyond_a_pictures_edges_is_missing_where_asked(tmp_path):
+    face = np.full((8, 8, 3), 200, dtype=np.uint8)
+    with StoreWriter(tmp_path / "s", FEATURES, side=8) as writer:
+        for name, inside in (("a", (2, 1, 8, 7)), ("b", None)):
+            writer.add(Record(name, name), face=face, inside=inside)
+        writer.finish()
+    store = Store(tmp_path / "s")
+    filled, _ = FaceBank(store, np.zeros(2, dtype=np.int64)).batch(np.array([0, 1]))
+    assert filled.isfinite().all()
+    bank = FaceBank(store, np.zeros(2, dtype=np.int64), missing=True)
+    faces, _ = bank.batch(np.array([0, 1, 0]), np.array([False, False, True]))
+    known = torch.zeros(8, 8, dtype=torch.bool)
+    known[1:7, 2:8] = True
+    assert torch.equal(faces[0].isfinite(), known.expand(3, 8, 8)) and faces[1].isfinite().all()
+    assert torch.equal(faces[2].isfinite(), known.flip(-1).expand(3, 8, 8))
+    assert torch.equal(faces.nan_to_num(), torch.where(faces.isfinite(), filled[[0, 1, 0]], 0))
+
+
 def test_a_random_face_of_each_identity(store):
     faces = store.select(store.has_face)
     labels = classes(faces)[1]

@@ -48,6 +48,37 @@ def test_the_losses_are_those_of_the_text(make_stage):
     assert set(losses) == {*expected, "G", "G_identity", "G_read"}
 
 
+def test_what_a_real_face_lacks_nobody_is_asked_for(make_stage):
+    """The generated face may look like anything there: losses and gradients are the same."""
+    stage = make_stage("gan.pixel=1", "modern.augment=0.3")
+    stage.faces.inside = stage.faces.inside.clone()
+    stage.faces.inside[:, 1] = 20  # the upper 20 rows lie beyond every picture
+    real, inner = stage._batch(0)[2], stage.generator
+    assert real[:, :, :20].isnan().all() and real[:, :, 20:].isfinite().all()
+
+    class Odd(torch.nn.Module):
+        def __init__(self, colour: float):
+            super().__init__()
+            self.colour, self.inner = torch.nn.Parameter(torch.tensor(colour)), inner
+
+        def forward(self, e, z):
+            face = self.inner(e, z)
+            return torch.cat([face[:, :, :20] * 0 + self.colour, face[:, :, 20:]], dim=2)
+
+    before, seen = copy.deepcopy(stage.state()), []
+    for colour in (-3.0, 5.0):
+        stage.load(copy.deepcopy(before))
+        stage.generator = Odd(colour)
+        stage._update_average = lambda *_: None
+        stage._step_generator = lambda loss: loss.backward()
+        seen.append(stage.step(0))
+        assert float(stage.generator.colour.grad) == 0
+        stage.generator = inner
+    assert seen[0].keys() == seen[1].keys() and "G_pixel" in seen[0]
+    for name, value in seen[0].items():
+        assert float(value) == float(seen[1][name]), name
+
+
 def test_the_penalty_follows_half_a_cosine(make_stage):
     """gamma 2 -> 0 and nothing else: the gradient left on the judges is gamma / 2 times the penalty's."""
     stage = make_stage("modern.gamma=2", "modern.gamma_end=0", "gan.iterations=100", "modern.penalty_share=1")

@@ -27,12 +27,14 @@ RESIDUAL = tuple(np.linspace(0.3, 1.0, SIZE).round(4).tolist())
 TOLD = 1 - torch.tensor(RESIDUAL).square()  # R2
 SMALL = (
     "model.width=4",
+    "model.fine=false",
     "model.z_dim=6",
     "model.voice_channels=[8,8,8,8]",
     "gan.batch=4",
     "gan.iterations=100",
     "modern.read_from=0",
     "modern.limit=0",
+    "modern.whole=0",
     "run.precision='fp32'",
 )
 
@@ -96,6 +98,35 @@ def test_faces_without_voices_teach_too(make_space_stage, read_store):
     labels = torch.cat([stage._batch(i)[1] for i in range(len(stage.e) // 4)])
     assert 0 < (labels == NOBODY).sum() < len(labels), "nobody as far as the classifier knows, and somebody"
     assert all(torch.isfinite(value) for value in stage.step(0).values())
+
+
+def test_a_share_of_the_batch_lies_wholly_within_its_pictures(make_space_stage, read_store):
+    """Every tenth face does; of the others half is missing."""
+    cut = read_store.select(np.ones(len(read_store), dtype=bool))
+    cut.inside = np.array(read_store.inside)
+    cut.inside[np.arange(len(cut.inside)) % 10 > 0, 3] = 32
+    settings = ("gan.batch=8", "data.flip=false")
+    stage = make_space_stage(*settings, "modern.whole=0.25", data=cut)
+    held = read_store.of_split("train")
+    seen = []
+    for iteration in range(6):
+        e, _, real, _ = stage._batch(iteration)
+        assert real[-2:].isfinite().all() and len(real) == len(e) == 8
+        # Each face is its own e's, those put in too.
+        items = torch.cat([(stage.e == one).all(dim=1).nonzero()[:1, 0] for one in e[stage._own]])
+        faces = torch.from_numpy(held.faces[held.face_index[held.has_face][items.numpy()]]).permute(
+            0, 3, 1, 2
+        )
+        known = real[stage._own].isfinite()
+        assert torch.equal((real[stage._own] * 127.5 + 127.5).round()[known], faces.float()[known])
+        seen.append(real[:-2].isfinite().all(dim=(1, 2, 3)).float().mean())
+    assert np.mean(seen) < 0.4, "of the rest as many as there are"
+    assert all(torch.isfinite(value) for value in stage.step(0).values())
+    none = read_store.select(np.ones(len(read_store), dtype=bool))
+    none.inside = np.array(read_store.inside)
+    none.inside[:, 3] = 32
+    with pytest.raises(DataError, match="no face lies wholly within its picture"):
+        make_space_stage("modern.whole=0.25", data=none)
 
 
 def test_a_heard_e_is_what_a_voice_would_have_given(make_space_stage):

@@ -17,7 +17,7 @@ from voice2face_gan.faces.pixels import to_unit
 STREAMS = {
     name: i
     for i, name in enumerate(
-        ("voices", "faces", "crops", "flips", "noise", "weights", "latent", "augment", "z", "silent")
+        ("voices", "faces", "crops", "flips", "noise", "weights", "latent", "augment", "z", "silent", "whole")
     )
 }
 
@@ -152,11 +152,19 @@ class FaceBank:
         store: records with faces only.
         labels: int64 (records,), the class of each record's identity.
         device: a GPU that keeps the faces, if they fit there.
+        missing: pixels beyond the edges of the picture that a face was taken from are NaN, not made up.
     """
 
-    def __init__(self, store: Store, labels: np.ndarray, device: torch.device | None = None):
+    def __init__(
+        self,
+        store: Store,
+        labels: np.ndarray,
+        device: torch.device | None = None,
+        missing: bool = False,
+    ):
         self.faces = resident(torch.from_numpy(np.asarray(store.faces)), device)
         self.index = torch.from_numpy(store.face_index)
+        self.inside = torch.from_numpy(np.asarray(store.inside)) if missing else None
         self.labels = torch.from_numpy(labels)
 
     def __len__(self) -> int:
@@ -165,7 +173,11 @@ class FaceBank:
     def batch(self, items: np.ndarray, flips: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
         """float32 (batch, 3, side, side) in [-1, 1], mirrored where `flips` is true, and labels (batch,)."""
         chosen = torch.from_numpy(items)
-        faces = to_unit(self.faces[send(self.index[chosen], self.faces.device)])
+        index = self.index[chosen]
+        faces = to_unit(self.faces[send(index, self.faces.device)])
+        if self.inside is not None:
+            known = send(within(self.inside[index], faces.shape[-1]), faces.device)
+            faces = torch.where(known, faces, torch.nan)
         if flips is not None:
             mirrored = send(torch.from_numpy(flips), faces.device)[:, None, None, None]
             faces = torch.where(mirrored, faces.flip(-1), faces)
@@ -178,6 +190,14 @@ class FaceBank:
         count = torch.searchsorted(self.labels[order], labels, right=True) - first
         drawn = (torch.from_numpy(rng.random(len(labels))) * count).long()
         return order[first + drawn].numpy()
+
+
+def within(box: Tensor, side: int) -> Tensor:
+    """bool (B, 1, side, side): the pixels of each box (B, 4) of left, top, right and bottom."""
+    place = torch.arange(side)
+    left, top, right, bottom = box[:, :, None].unbind(dim=1)
+    rows, columns = ((place >= a) & (place < b) for a, b in ((top, bottom), (left, right)))
+    return rows[:, None, :, None] & columns[:, None, None, :]
 
 
 def classes(store: Store) -> tuple[list[str], np.ndarray]:

@@ -74,6 +74,7 @@ class GanStage:
         "judge_optimiser",
     )  # what a resumed run needs again
     compiled = ("generator", "trunk")  # with run.compile
+    leaves_out = False  # what a face shows beyond its picture's edges: it was made up
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class GanStage:
         # The generator is the recipe's, the embedder its own checkpoint's, which may be of another recipe.
         heard = embedder.model
         own = model_config(recipe.architecture, recipe.model)
-        self.config = replace(with_embedder_of(own, heard), embedding=heard.embedding)
+        self.config = replace(with_embedder_of(own, heard), embedding=heard.embedding, zoom=store.zoom)
         self.vad, self.features = embedder.vad, embedder.features
         both = identities_with_both(store)
         if len(both) < 2:
@@ -105,7 +106,7 @@ class GanStage:
         min_frames = store.about["features"]["min_frames"]
         levels = embedder.embedder.levels
         self.voices = VoiceBank(store.select(voices), labels[voices], min_frames, device, levels)
-        self.faces = FaceBank(store.select(faces), labels[faces], device)
+        self.faces = FaceBank(store.select(faces), labels[faces], device, self.leaves_out)
         self.voice_sampler = EpochSampler(len(self.voices), seed, "voices")
         self.face_sampler = EpochSampler(len(self.faces), seed, "faces")
 

@@ -34,6 +34,7 @@ class ModernStage(GanStage):
     """Generator against a conditional discriminator; arguments and errors as in GanStage."""
 
     parts = ("generator", "trunk", "heads", "generator_optimiser", "judge_optimiser")
+    leaves_out = True
     compiled = ("generator",)  # the penalties need second derivatives, which compiled nets do not give
 
     def __init__(self, store, held_out, embedder, recipe, seed, device, processes=None):
@@ -86,12 +87,15 @@ class ModernStage(GanStage):
         self._set_rate(iteration)
         e, identity, real, face_identity = self._batch(iteration)
         z = self._noise(iteration)
+        # What a real face lacks is left out of the generated one too, so that both are compared in what the
+        # picture showed, and nobody learns what was made up beyond its edges.
+        known = real[:, :1].isfinite().float()
+        real = real.nan_to_num()
         with autocast(self.recipe.run.precision, self.device):
             fake = self.generator(e, z)
-        losses, real_score = self._judge_step(
-            iteration, e.detach(), face_identity, real, fake.detach().float()
-        )
-        losses |= self._generator_step(iteration, e, identity, real, fake, real_score)
+        seen = fake.float() * known
+        losses, real_score = self._judge_step(iteration, e.detach(), face_identity, real, seen.detach())
+        losses |= self._generator_step(iteration, e, identity, real, fake, seen, real_score)
         self._update_average(iteration)
         return losses
 
@@ -120,10 +124,10 @@ class ModernStage(GanStage):
         self.judge_optimiser.step()
         return losses, real_score.detach()
 
-    def _generator_step(self, iteration, e, identity, real, fake, real_score) -> dict[str, Tensor]:
+    def _generator_step(self, iteration, e, identity, real, fake, seen, real_score) -> dict[str, Tensor]:
         weight, modern = self.settings, self.recipe.modern
         self._freeze_judges(True)
-        shown = self._show(fake.float(), iteration, (2,))
+        shown = self._show(seen, iteration, (2,))
         with autocast(self.recipe.run.precision, self.device):
             h = self.trunk(shown)
             score = self.heads.score(h, e).float()
@@ -141,14 +145,14 @@ class ModernStage(GanStage):
         losses |= extra
         loss = loss + sum(extra.values())
         if weight.pixel:
-            losses["G_pixel"] = self._pixel_loss(iteration, fake, real)
+            losses["G_pixel"] = self._pixel_loss(iteration, seen, real)
             loss = loss + weight.pixel * losses["G_pixel"]
         self._step_generator(loss)
         self._freeze_judges(False)
         return {name: value.detach() for name, value in losses.items()}
 
     def _pixel_loss(self, iteration: int, fake: Tensor, real: Tensor) -> Tensor:
-        return F.l1_loss(fake.float(), real)
+        return F.l1_loss(fake, real)
 
     def _extra_losses(self, iteration: int, e: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """What else the generated faces are asked for, weighted; nothing here."""

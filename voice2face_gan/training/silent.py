@@ -52,7 +52,7 @@ class SilentFaces:
                 f"others' would have; {_FEW} or more are needed."
             )
         self.normalise, self.seed = normalise, seed
-        self.faces = FaceBank(silent, np.full(len(silent), -1))
+        self.faces = FaceBank(silent, np.full(len(silent), -1), missing=True)
         self.sampler = EpochSampler(len(silent), seed, "silent")
         self._fit(
             torch.from_numpy(embedding[known.face_index]),

@@ -78,8 +78,15 @@ class OnSpace:
         known = np.array(sorted(identities_with_both(store)))  # in the order of the classifier's classes
         place = np.searchsorted(known, faces.identity).clip(max=len(known) - 1)
         labels = np.where(known[place] == faces.identity, place, NOBODY)
-        self.faces = FaceBank(faces, labels, device)
+        self.faces = FaceBank(faces, labels, device, self.leaves_out)
         self.face_sampler = EpochSampler(len(faces), seed, "faces")
+        self.whole = np.flatnonzero(faces.is_whole)
+        if recipe.modern.whole and not len(self.whole):
+            raise DataError(
+                f"{store.folder}: no face lies wholly within its picture; set modern.whole=0, or add "
+                "faces that do."
+            )
+        self.whole_sampler = EpochSampler(max(1, len(self.whole)), seed, "whole")
         self.told = 1 - torch.tensor(residual, dtype=torch.float32, device=device).square()  # R2
         self.unsure = (self.told * (1 - self.told)).clamp(min=0).sqrt()
         share = recipe.modern.limit
@@ -92,6 +99,9 @@ class OnSpace:
         random = generator(self.seed, "silent", iteration)
         flips = random.random(batch) < 0.5 if self.recipe.data.flip else None
         items = self.face_sampler.draw(iteration, batch)
+        whole = round(modern.whole * batch)
+        if whole:
+            items[-whole:] = self.whole[self.whole_sampler.draw(iteration, whole)]
         drawn = self.faces.batch(items[mine], None if flips is None else flips[mine])
         real, identity = (send(tensor, self.device) for tensor in drawn)
         e = self.e[torch.from_numpy(items[mine])]
@@ -117,7 +127,7 @@ class SpaceStage(OnSpace, ModernStage):
         return z
 
     def _pixel_loss(self, iteration: int, fake: Tensor, real: Tensor) -> Tensor:
-        apart = (fake.float() - real).abs().mean(dim=(1, 2, 3))
+        apart = (fake - real).abs().mean(dim=(1, 2, 3))
         faded = 1 - (1 - _PIXEL_LEFT) * self._asked(iteration)
         return self.processes.over_count(faded * (apart * self._own).sum(), self._own.sum())
 
