@@ -32,6 +32,7 @@ CLI = [sys.executable, "-m", "voice2face_gan"]
 PAIRED = ("voxceleb", "avspeech")
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 SOFT = 0.5
+ZOOM = 1.4  # UTKFace's pictures end where the frame of a whole head has a third of its side to go
 TRAINED_ON = ["utkface", "voxceleb1", "avspeech", "librispeech", "speechocean762", "ravdess"]
 LICENCE = "research only, non-commercial (see MODEL_CARD.md)"
 
@@ -62,7 +63,7 @@ def prepare(data: Path, work: Path) -> dict[str, Path]:
     sources["utkface"] = ["faces", data / "faces" / "utkface"]
     for name, store in stores.items():
         if not (store / "store.json").is_file():
-            run("prepare", *sources[name], "-o", store)
+            run("prepare", *sources[name], "--set", f"faces.zoom={ZOOM}", "-o", store)
     return stores
 
 
@@ -265,6 +266,7 @@ def distances(folder: Path, stores, count: int = 1500) -> dict:
     """Stand-ins of FID: `count` faces of held-out voices, variants too, against as many held-out faces of
     UTKFace; the floor are these against the others of them, in equal numbers."""
     from voice2face_gan.data.sources import open_source
+    from voice2face_gan.evaluation.case import kept_faces, painted
     from voice2face_gan.evaluation.features import open_feature
     from voice2face_gan.evaluation.fid import frechet_distance
     from voice2face_gan.evaluation.protocol import embed_all
@@ -277,10 +279,10 @@ def distances(folder: Path, stores, count: int = 1500) -> dict:
     e = embed_all(model, heard)
     each = -(-count // len(e))
     e = torch.cat([model._variants(voice, each, seed=0) for voice in e])[:count]
-    made = model.decode(e, model.noise(count, seed=1))
+    made = painted(model, e, model.noise(count, seed=1))
     held = open_source(str(stores["utkface"])).of_split("test")
     order = np.random.default_rng(0).permutation(held.face_index)
-    real, others = (torch.from_numpy(held.faces[np.sort(part)]) for part in (order[:count], order[count:]))
+    real, others = (kept_faces(held, np.sort(part)) for part in (order[:count], order[count:]))
     floor = min(count, len(others))
     result = {"pictures": count, "floor_pictures": floor}
     for name in ("trunk", "dlib"):

@@ -98,6 +98,11 @@ class VoiceToFace:
         self.generator = checkpoint.generator.to(self.device)
 
     @property
+    def zoom(self) -> float:
+        """How much larger its faces are than the template of faces/align.py lays them."""
+        return self.config.zoom
+
+    @property
     def strength(self) -> float | None:
         return getattr(self.config, "strength", None) if not self.config.normalise else None
 

@@ -249,6 +249,7 @@ def test_what_does_not_go_with_a_folder(cli, model_folder, tmp_path):
         (["--faces", tmp_path / "none"], "is not a folder"),
         (["--faces", tmp_path / "here"], "there are no pictures"),
         (["--allow-missing"], "goes with --faces"),
+        (["--zoom", "1.4"], "--zoom goes with --faces"),
         (["--checkpoint", model_folder, "--save-faces", tmp_path], "exists and is kept"),
         (["--checkpoint", model_folder, "--save-faces", "no/such/place"], "cannot be written"),
     ):

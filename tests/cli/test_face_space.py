@@ -15,6 +15,7 @@ from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.faces.pixels import to_unit
+from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.models.dlib_resnet import DIMENSIONS, FEATURES
 from voice2face_gan.models.face_space import SEX, SIZE, FaceSpace
 
@@ -110,3 +111,23 @@ def test_without_voices_all_faces_count_alike(world):
     read = torch.zeros(len(world.faces), DIMENSIONS), torch.zeros(len(world.faces), FEATURES)
     faces, _ = _gather([world], [read])
     assert (faces.weight == 1).all()
+
+
+@needs_dlib
+def test_faces_of_another_zoom_are_refused_and_nearer_ones_have_nearer_landmarks(cli, world, tmp_path):
+    near = Store(shutil.copytree(world.folder, tmp_path / "near.store"))
+    about = {**near.about, "zoom": 1.4}
+    (near.folder / "store.json").write_text(json.dumps(about))
+    result = cli("face-space", world.folder, near.folder, "-o", "space")
+    assert result.code == 2 and "taken at zoom 1.4" in result.stderr
+    assert not (cli.here / "space").exists() and not (near.folder / "face_embedding.npy").exists()
+    faces = np.stack(
+        [np.asarray(reframed(torch.from_numpy(f[None]), 1.0, 1.4)[0]) for f in np.array(world.faces)]
+    )
+    np.save(near.folder / "faces.npy", faces)
+    zooms = []
+    for store in (world, near):
+        result = cli("face-space", store.folder, "-o", f"space-{store.zoom:g}")
+        assert result.code == 0, result.stderr
+        zooms.append(float(FaceSpace.load(cli.here / f"space-{store.zoom:g}").chip[0]))
+    assert zooms[1] / zooms[0] == pytest.approx(1.4, rel=0.03)  # a chip takes up as much more of the picture

@@ -192,12 +192,14 @@ def test_a_store_of_an_older_version_is_to_be_prepared_again(world, tmp_path):
 
 
 def test_a_store_from_before_there_was_speech_is_known_again(made, world):
-    """The key that it lacks is at its default: its fingerprint is that of settings without the key."""
+    """The keys that it lacks are at their defaults: its fingerprint is that of settings without the key."""
     tree = PLAIN.to_dict()
-    assert tree["voice"].pop("keep_speech") is False and PLAIN.fingerprinted() == tree
+    assert tree["voice"].pop("keep_speech") is False and tree["faces"].pop("zoom") == 1
+    assert PLAIN.fingerprinted() == tree
     assert PrepareSettings.from_dict(tree) == PLAIN
     spoken = PrepareSettings.of(["voice.keep_speech=true"])
     assert spoken.fingerprinted()["voice"]["keep_speech"] is True
+    assert PrepareSettings.of(["faces.zoom=1.4"]).fingerprinted()["faces"]["zoom"] == 1.4
 
 
 def test_splits(world, tmp_path):
@@ -230,6 +232,7 @@ def test_settings_are_checked():
         ("faces.side=65", "64, 128"),
         ("voice.vad=7", "a value like True"),
         ("faces.crop=[0.9,0,0.1,1]", "rising fractions"),
+        ("faces.zoom=0.9", "give 1 to 3"),
         ("features.sample_rate=8000", "f_max|16000"),
     ):
         with pytest.raises(DataError, match=words):

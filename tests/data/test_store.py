@@ -44,6 +44,46 @@ def test_what_is_written_is_read(tmp_path):
     assert store.dropped() == {"face: no face": 1}
 
 
+def test_what_faces_show_of_their_pictures_is_kept(tmp_path):
+    face = RNG.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    with StoreWriter(tmp_path / "s", FEATURES, 8, zoom=1.4) as writer:
+        writer.add(Record("a", "a"), face=face)
+        writer.add(Record("b", "b"), RNG.standard_normal((4, 30)))
+        writer.add(Record("c", "c"), face=face, inside=np.array([2, 0, 7, 8]))
+        writer.finish()
+    store = Store(tmp_path / "s")
+    assert store.inside.tolist() == [[0, 0, 8, 8], [2, 0, 7, 8]] and store.zoom == 1.4
+    assert store.is_whole.tolist() == [True, False, False]
+    # Stores of old do not say, and their faces count as wholly within their pictures.
+    (tmp_path / "s" / "inside.npy").unlink()
+    about = json.loads((tmp_path / "s" / "store.json").read_text())
+    del about["zoom"]
+    (tmp_path / "s" / "store.json").write_text(json.dumps(about))
+    old = Store(tmp_path / "s")
+    assert old.inside.tolist() == [[0, 0, 8, 8]] * 2 and old.zoom == 1
+    assert old.is_whole.tolist() == [True, False, True]
+    np.save(tmp_path / "s" / "inside.npy", np.zeros((3, 4), np.int16))
+    with pytest.raises(StoreError, match="prepare it again"):
+        Store(tmp_path / "s")
+
+
+def test_joined_faces_keep_what_they_show_and_must_be_as_near(tmp_path):
+    face = RNG.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    stores = {}
+    for name, zoom in (("near", 1.4), ("nearer", 1.5), ("also", 1.4)):
+        with StoreWriter(tmp_path / name, FEATURES, 8, {"layout": name}, zoom=zoom) as writer:
+            writer.add(Record(name, name), face=face, inside=np.array([0, 0, 8, len(name)]))
+            writer.finish()
+        stores[name] = Store(tmp_path / name)
+    with StoreWriter(tmp_path / "voices", FEATURES, 8, {"layout": "voices"}) as writer:
+        writer.add(Record("v", "v"), RNG.standard_normal((4, 30)))
+        writer.finish()
+    joined = Store.join([Store(tmp_path / "voices"), stores["near"], stores["also"]])
+    assert joined.inside[joined.face_index[1:], 3].tolist() == [4, 4] and joined.zoom == 1.4
+    with pytest.raises(StoreError, match=r"zoom of faces other than .*prepare both"):
+        Store.join([stores["near"], stores["nearer"]])
+
+
 def test_the_breakdown_adds_up(tmp_path):
     store = write(tmp_path / "s", {"a": "female", "b": "", "c": "male"})
     rows = store.breakdown()
@@ -159,7 +199,13 @@ def test_speech_is_kept_beside_the_log_mels(tmp_path):
 def test_a_store_without_speech_is_as_it_always_was(tmp_path):
     """So that stores of versions that knew of no speech open, and newer ones of theirs are theirs."""
     folder = write(tmp_path / "s", {"a": "male"}).folder
-    assert {p.name for p in folder.iterdir()} == {"store.json", "records.csv", "voices.npy", "faces.npy"}
+    assert {p.name for p in folder.iterdir()} == {
+        "store.json",
+        "records.csv",
+        "voices.npy",
+        "faces.npy",
+        "inside.npy",
+    }
     assert "speech" not in (folder / "records.csv").read_text() + (folder / "store.json").read_text()
     store = Store(folder)
     assert not store.has_speech.any() and len(store.speech) == 0

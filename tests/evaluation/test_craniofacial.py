@@ -132,7 +132,7 @@ def test_landmarks_of_real_faces_lie_on_the_template():
     for row in rows:
         picture = open_picture(folder / row[key])
         if found := detector("hog").find(picture):
-            faces.append(torch.from_numpy(align(picture, found[0].points)))
+            faces.append(torch.from_numpy(align(picture, found[0].points)[0]))
     points, found = landmarks(torch.stack(faces))
     assert len(faces) >= 10 and found.mean() > 0.8
     eyes = np.stack([points[:, 36:42].mean(axis=1), points[:, 42:48].mean(axis=1)], axis=1) / 256

@@ -12,6 +12,7 @@ from voice2face_gan.evaluation.faces_folder import (
     read_faces,
     save_faces,
 )
+from voice2face_gan.faces.reframe import reframed
 
 CLIPS = ["id1/abc/00001.wav", "id1/abc/00002.wav", "id2/xyz/00001.wav"]
 
@@ -189,6 +190,8 @@ def test_a_case_without_a_checkpoint(store, tmp_path, judge_folder):
     judge = open_judge(str(judge_folder))
     case, notes = folder_case(tmp_path / "made", store, judge=judge)
     assert case.model is None and case.about["checkpoint"] is None and notes == []
+    near, _ = folder_case(tmp_path / "made", store, judge=judge, zoom=1.4)
+    assert torch.equal(near.generated, reframed(case.generated, 1.4)) and torch.equal(near.real, case.real)
     assert np.array_equal(case.generated_identity, voices.identity) and case.about["clips"] == 16
     # Someone without any picture is not among the others either.
     gone = voices.identity[0]

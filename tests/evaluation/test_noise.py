@@ -14,7 +14,7 @@ from voice2face_gan.evaluation.noise import (
     STATE,
     kept_discriminator,
     noise_clips,
-    noise_faces,
+    noise_embeddings,
     placements,
     realism,
 )
@@ -59,7 +59,9 @@ class Paints:
         assert log_mel.shape == (64, 1000)
         return log_mel.mean()[None]
 
-    def decode(self, e):
+    zoom = 1.0
+
+    def decode(self, e, z=None):
         return self.faces[(e[:, 0] > 0.5).long()]
 
 
@@ -109,7 +111,7 @@ def test_the_runs_discriminator_is_asked(trained, store, judge_folder):
     trunk, head = FaceTrunk(model.config), Discriminator(model.config)
     trunk.load_state_dict(state["trunk"])
     head.load_state_dict(state["discriminator"])
-    heard, noise = given.generated, noise_faces(model, store.about["features"], 5)
+    heard, noise = given.generated, model.decode(noise_embeddings(model, store.about["features"], 5))
     with torch.no_grad():
         a, b = (torch.sigmoid(head(trunk(to_unit(x)))) for x in (heard, noise))
     assert figures["discriminator voice"].value == pytest.approx(float(a.mean()), abs=1e-5)
@@ -153,7 +155,7 @@ def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(modern_folder, s
     trunk, heads = FaceTrunk(model.config), Heads(model.config, 14)
     trunk.load_state_dict(state["trunk"])
     heads.load_state_dict(state["heads"])
-    others = to_unit(noise_faces(model, store.about["features"], 5))
+    others = to_unit(model.decode(noise_embeddings(model, store.about["features"], 5)))
     placed = []
     with torch.no_grad():
         e = embed_all(model, given.voices)

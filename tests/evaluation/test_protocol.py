@@ -1,5 +1,8 @@
 """What is judged: every held-out clip's face beside the faces of its speaker."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ import torch
 from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.evaluation import judges
 from voice2face_gan.evaluation.protocol import generate_case
+from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.pipeline import VoiceToFace
 
 
@@ -39,6 +43,18 @@ def test_each_clips_face_is_what_generate_gives(model, store):
         assert (face.int() - case.generated[i].int()).abs().max() <= 1
 
 
+def test_faces_are_framed_as_the_template_however_near_they_are(model, store):
+    """A model that paints nearer is laid on the template, and so are real faces of a store that took them
+    nearer."""
+    near, kept = copy.copy(model), copy.copy(store)
+    near.config = replace(model.config, zoom=1.4)
+    kept.about = {**store.about, "zoom": 1.4}
+    plain, case = generate_case(model, store), generate_case(near, kept)
+    for made, again in ((plain.generated, case.generated), (plain.real, case.real)):
+        assert torch.equal(again, reframed(made, 1.4)) and not torch.equal(again, made)
+    assert torch.equal(generate_case(near, store).real, plain.real)
+
+
 def test_own_faces(model, store):
     case = generate_case(model, store, "val")
     heard = []
@@ -53,8 +69,6 @@ def test_who_may_have_been_trained_on_is_said(model, store, new_run):
     assert generate_case(model, store, "train").about["trained_on"]
     assert generate_case(model, store, "all").about["trained_on"]
     assert not generate_case(model, store, "val").about["trained_on"]
-    import copy
-
     poster = copy.copy(model)
     poster.checkpoint = copy.copy(model.checkpoint)
     poster.checkpoint.info = {"recipe": {"data": {"split": "all"}}}

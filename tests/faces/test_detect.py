@@ -71,7 +71,7 @@ def test_real_faces_land_on_the_template(pattern):
     for path in paths:
         picture = open_picture(path)
         face = choose(detector.find(picture))
-        again = detector.find(Image.fromarray(align(picture, face.points, 128)).resize((256, 256)))
+        again = detector.find(Image.fromarray(align(picture, face.points, 128)[0]).resize((256, 256)))
         eyes += [f.points / 256 for f in again]
     assert len(eyes) >= len(paths) - 1
     middle = np.median(eyes, axis=0)

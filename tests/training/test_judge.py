@@ -1,5 +1,7 @@
 """Training a judge: it learns, its figures are of people it never saw, of each data set by itself."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,13 @@ def test_a_judge_learns(monkeypatch, world):
     # Its own figures are of people it never saw; these are of those it was trained on.
     assert measure(Judge("", net, {}), world.of_split("train"))["same_person_nearer"] > 0.5
     assert trained_on(world) == "210 rendered faces of 35 people (built-in world 1, training split)"
+
+
+def test_faces_taken_nearer_are_refused(singles):
+    near = copy.copy(singles)
+    near.about = {**singles.about, "zoom": 1.4}
+    with pytest.raises(DataError, match=r"zoom 1.4.*faces.zoom=1"):
+        train_judge([near], 1, 0, torch.device("cpu"))
 
 
 def test_people_with_one_face_and_without_labels_are_learnt_from(monkeypatch, singles):

@@ -31,6 +31,7 @@ def embed_faces(stores, judge, as_json):
     from voice2face_gan.data.face_embedding import write_face_embedding
     from voice2face_gan.errors import DataError
     from voice2face_gan.evaluation.judges import open_judge
+    from voice2face_gan.faces.reframe import reframed
 
     reader = open_judge(judge)
     written = []
@@ -43,7 +44,7 @@ def embed_faces(stores, judge, as_json):
             task = bar.add_task(f"reading faces of {store.folder.name}", total=len(store.faces))
             for start in range(0, len(store.faces), _PIECE):
                 piece = torch.from_numpy(np.array(store.faces[start : start + _PIECE]))
-                parts.append(reader.read(piece).embedding)
+                parts.append(reader.read(reframed(piece, store.zoom)).embedding)
                 bar.update(task, advance=len(piece))
         embedding = np.concatenate(parts)
         write_face_embedding(store, embedding, reader.name)

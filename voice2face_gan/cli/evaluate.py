@@ -53,6 +53,13 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
 )
 @click.option("--allow-missing", is_flag=True, help="With --faces: judge the clips that have a picture.")
 @click.option(
+    "--zoom",
+    type=click.FloatRange(1, 3),
+    metavar="X",
+    help="With --faces: how much nearer the faces are than evaluate looks at them; 1.4 for pictures that "
+    "generate makes with the model 'default'.",
+)
+@click.option(
     "--data", default="builtin", show_default=True, help="A store, a raw data set, or builtin[:SPEAKERS]."
 )
 @click.option("--gender", type=click.Choice(["female", "male", "all"]), default="all", show_default=True)
@@ -70,6 +77,7 @@ def evaluate(
     checkpoint,
     faces_folder,
     allow_missing,
+    zoom,
     data,
     gender,
     split,
@@ -112,6 +120,8 @@ def evaluate(
         _refuse_with_faces()
     elif allow_missing:
         raise MetricError("--allow-missing goes with --faces: a model has a face for every clip.")
+    elif zoom is not None:
+        raise MetricError("--zoom goes with --faces: a model knows how near it paints.")
     for path in (output, save_faces):
         if path and not (parent := Path(os.path.abspath(path)).parent).is_dir():
             raise OutputError(f"{path} cannot be written (there is no folder {parent}).")
@@ -138,7 +148,7 @@ def evaluate(
     else:
         from voice2face_gan.evaluation.faces_folder import folder_case
 
-        case, notes = folder_case(faces_folder, store, split, gender, judge, allow_missing)
+        case, notes = folder_case(faces_folder, store, split, gender, judge, allow_missing, zoom or 1.0)
         for note in notes:
             say(note)
     if save_faces:

@@ -33,6 +33,12 @@ def face_space(stores, out, as_json):
     opened = [part for store in joined for part in getattr(store, "stores", (store,)) if len(part.faces)]
     if not opened:
         raise DataError("There are no faces in these stores.")
+    other = next((store for store in opened if store.zoom != opened[0].zoom), None)
+    if other is not None:
+        raise DataError(
+            f"{other.folder}: its faces were taken at zoom {other.zoom:g}, those of {opened[0].folder} at "
+            f"{opened[0].zoom:g}; prepare all with the same faces.zoom."
+        )
     space = FaceSpace().eval().requires_grad_(False)
     _take_network(space, opened)
     read = [_read(space, store) for store in opened]
@@ -65,11 +71,14 @@ def _take_network(space, stores) -> None:
     import torch
 
     from voice2face_gan.evaluation.judges import hog
+    from voice2face_gan.faces.align import zoomed
     from voice2face_gan.models.face_space import chip_place
 
     _, models = hog.libraries()
     space.net.load_dat(models.face_recognition_model_location())
     total = sum(len(store.faces) for store in stores)
+    corners = np.reshape(hog.TEMPLATE_BOX, (2, 2)) / hog.SEARCHED
+    box = (hog.SEARCHED * zoomed(corners, stores[0].zoom)).round().astype(int).ravel()
     points = []
     with progress_bar() as bar:
         task = bar.add_task("landmarks", total=min(total, _LANDMARKED))
@@ -77,7 +86,7 @@ def _take_network(space, stores) -> None:
             count = -(-len(store.faces) * min(total, _LANDMARKED) // total)
             chosen = np.unique(np.linspace(0, len(store.faces) - 1, count).astype(int))
             some = torch.from_numpy(np.array(store.faces[chosen]))
-            for _, shape in hog.shapes(some, np.tile(hog.TEMPLATE_BOX, (len(some), 1)), points=5):
+            for _, shape in hog.shapes(some, np.tile(box, (len(some), 1)), points=5):
                 points.append([(p.x, p.y) for p in shape.parts()])
                 bar.advance(task)
     space.chip.copy_(chip_place(np.mean(points, axis=0), hog.SEARCHED))

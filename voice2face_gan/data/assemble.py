@@ -71,11 +71,12 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
     source = {**about, "settings": _without_features(plan), "records": plan.count}
     features, side = plan.settings.features.to_dict(), plan.settings.faces.side
     keep_speech = plan.settings.voice.keep_speech
-    with StoreWriter(folder, features, side, source, plan.work / "store", keep_speech) as writer:
+    zoom = plan.settings.faces.zoom
+    with StoreWriter(folder, features, side, source, plan.work / "store", keep_speech, zoom) as writer:
         listed = io.StringIO()
         dropped = csv.writer(listed, lineterminator="\n")
         dropped.writerow(DROPPED)
-        for record, row, voice, faces, speech in _contents(plan):
+        for record, row, voice, faces, inside, speech in _contents(plan):
             names = (record.source, record.identity)
             if (record.identity, record.group) in left_out:
                 what = f"video {record.group} shows people of two sides of the split"
@@ -97,6 +98,7 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
                     faces[k] if k < len(faces) else None,
                     speech if k == 0 else None,
                     voice[:2] if heard else None,
+                    inside[k] if k < len(faces) else None,
                 )
         writer.attach("dropped.csv", listed.getvalue())
         writer.finish()
@@ -130,12 +132,12 @@ def _survivors(plan: Plan, reasons: Counter) -> Iterator[RawRecord]:
 
 def _contents(
     plan: Plan,
-) -> Iterator[tuple[RawRecord, dict, np.ndarray | None, np.ndarray, np.ndarray | None]]:
-    """Every record with its row, its voice (2 + frames, mel bins) or None, its faces (n, side, side, 3), and
-    its speech (samples,) or None."""
+) -> Iterator[tuple[RawRecord, dict, np.ndarray | None, np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Every record with its row, its voice (2 + frames, mel bins) or None, its faces (n, side, side, 3) and
+    what they show of their pictures (n, 4), and its speech (samples,) or None."""
     for shard in range(plan.shards):
         rows, read = load_shard(plan, shard)
-        voices, faces = read("voices"), read("faces")
+        voices, faces, inside = (read(name) for name in ("voices", "faces", "inside"))
         speech = read("speech") if plan.settings.voice.keep_speech else None
         frame = face = sample = 0
         for line, row in zip(plan.lines(shard), rows, strict=True):
@@ -144,5 +146,6 @@ def _contents(
             count = row.get("samples")
             said = None if count is None else speech[sample : sample + count]
             sample += count or 0
-            yield RawRecord(**json.loads(line)), row, voice, faces[face : face + row["faces"]], said
+            mine = slice(face, face + row["faces"])
+            yield RawRecord(**json.loads(line)), row, voice, faces[mine], inside[mine], said
             face += row["faces"]

@@ -37,6 +37,7 @@ class Item:
         log_mel: float16 (2 + frames, mel bins), or None: what normalisation took away (`take_away`; NaN of a
             log-mel that somebody else made, who may have normalised it), then the normalised frames.
         faces: uint8 (side, side, 3) each: at most one of a picture, several of a video.
+        inside: left, top, right and bottom of what each of them shows of its picture (`align.inside`).
         dropped: (part, file, reason, sentence) of what failed; part is "voice" or "face".
         speech_seconds: length of what `log_mel` shows.
         speech: int16 (samples,), what `log_mel` shows, where the settings ask for it and it is a recording.
@@ -44,6 +45,7 @@ class Item:
 
     log_mel: np.ndarray | None = None
     faces: list[np.ndarray] = field(default_factory=list)
+    inside: list[tuple[int, int, int, int]] = field(default_factory=list)
     dropped: list[tuple[str, str, str, str]] = field(default_factory=list)
     speech_seconds: float = 0.0
     speech: np.ndarray | None = None
@@ -186,7 +188,9 @@ def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: 
         failures: list[NoFaceError] = []
         for picture in pictures:
             try:
-                item.faces.append(_face(picture, record, settings, kind))
+                face, inside = _face(picture, record, settings, kind)
+                item.faces.append(face)
+                item.inside.append(inside)
             except NoFaceError as error:
                 failures.append(error)
         if failures and not item.faces:
@@ -198,14 +202,18 @@ def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: 
         item.dropped.append(("face", record.face, kind, str(error)))
 
 
-def _face(picture: Image.Image, record: RawRecord, settings: PrepareSettings, kind: str) -> np.ndarray:
+def _face(
+    picture: Image.Image, record: RawRecord, settings: PrepareSettings, kind: str
+) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """A picture's face, and what of it shows the picture."""
     faces = settings.faces
     if kind == "none":
-        return plain(picture, faces.side, faces.crop or None)
+        whole = (0, 0, faces.side, faces.side)
+        return plain(picture, faces.side, faces.crop or None, faces.zoom), whole
     near = None
     if record.face_at is not None:
         near = (record.face_at[0] * picture.width, record.face_at[1] * picture.height)
     found = choose(
         detector(kind).find(picture), faces.several, near, faces.min_eye_distance, Path(record.face).name
     )
-    return align(picture, found.points, faces.side)
+    return align(picture, found.points, faces.side, faces.zoom)

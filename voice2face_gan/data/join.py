@@ -28,10 +28,12 @@ def join_stores(stores: Sequence[Store]) -> Store:
     if len(stores) == 1:
         return stores[0]
     first = stores[0]
+    zoom = next((store.zoom for store in stores if len(store.faces)), 1.0)
     for other in stores[1:]:
         for what, mine, its in (
             ("log-mel settings", first.about["features"], other.about["features"]),
             ("a side of faces", first.about["side"], other.about["side"]),
+            *((("a zoom of faces", zoom, other.zoom),) if len(other.faces) else ()),
         ):
             if mine != its:
                 raise StoreError(
@@ -43,6 +45,7 @@ def join_stores(stores: Sequence[Store]) -> Store:
     joined.stores = tuple(stores)
     joined.voices = _end_to_end([store.voices for store in stores])
     joined.faces = _end_to_end([store.faces for store in stores])
+    joined.inside = np.concatenate([store.inside for store in stores])
     joined.speech = _end_to_end([store.speech for store in stores])
     for name in (*LABELS, "age", "voice_frames", "speech_samples"):
         setattr(joined, name, np.concatenate([getattr(store, name) for store in stores]))
@@ -56,6 +59,7 @@ def join_stores(stores: Sequence[Store]) -> Store:
         **first.about,
         **{key: sum(store.about[key] for store in stores) for key in ("records", "faces", "frames")},
         **({"samples": len(joined.speech)} if len(joined.speech) else {}),
+        "zoom": zoom,
         "levels": all(store.has_levels or not store.has_voice.any() for store in stores),
         "source": {
             "layout": " + ".join(str(store.about["source"].get("layout", "")) for store in stores),

@@ -34,7 +34,7 @@ from voice2face_gan.data.settings import PrepareSettings
 from voice2face_gan.errors import DataError, VoiceToFaceError
 from voice2face_gan.files import write_bytes
 
-FORMAT = 2  # since voices have two rows more (Item.log_mel)
+FORMAT = 3  # since it is kept what each face shows of its picture (Item.inside)
 """Changes whenever the same files and settings would give another store."""
 
 # Records in a shard: few in a small set, so that all processes have some, and never so many that a process
@@ -198,9 +198,9 @@ def prepare_shard(
         at: called with the place of each record before it is prepared.
     Returns:
         The shard as an .npz file: voices float16 (rows, mel bins), those of `Item.log_mel`, end to end, faces
-        uint8 (n, side, side, 3), rows uint8 of JSON, an object a record with `frames` (how many rows of
-        voices, or null), `faces` and `dropped`; where speech is kept also speech int16 (samples,), end to
-        end, and `samples` (or null) a record.
+        uint8 (n, side, side, 3), inside int16 (n, 4) (`Item.inside`), rows uint8 of JSON, an object a record
+        with `frames` (how many rows of voices, or null), `faces` and `dropped`; where speech is kept also
+        speech int16 (samples,), end to end, and `samples` (or null) a record.
         And a dict for people: records, audio_seconds, processor_seconds, and seconds by step.
     """
     import torch
@@ -211,7 +211,7 @@ def prepare_shard(
     clock, began = Clock(), time.process_time()
     side, bins = settings.faces.side, settings.features.n_mels
     voices, faces, rows = [np.empty((0, bins), np.float16)], [np.empty((0, side, side, 3), np.uint8)], []
-    speech = [np.empty(0, np.int16)]
+    speech, inside = [np.empty(0, np.int16)], []
     for place, line in enumerate(lines):
         record = RawRecord(**json.loads(line))
         parts = [(part, path) for part in _PATHS if (path := getattr(record, part))]
@@ -230,6 +230,7 @@ def prepare_shard(
         if item.log_mel is not None:
             voices.append(item.log_mel)
         faces.extend(face[None] for face in item.faces)
+        inside.extend(item.inside)
         frames = None if item.log_mel is None else len(item.log_mel)
         rows.append({"frames": frames, "faces": len(item.faces), "dropped": item.dropped})
         if settings.voice.keep_speech:
@@ -239,6 +240,7 @@ def prepare_shard(
         content = io.BytesIO()
         text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
         arrays = {"voices": np.concatenate(voices), "faces": np.concatenate(faces), "rows": text}
+        arrays["inside"] = np.array(inside, np.int16).reshape(-1, 4)
         if settings.voice.keep_speech:
             arrays["speech"] = np.concatenate(speech)
         del voices, faces, speech
@@ -272,7 +274,7 @@ def run_shard(plan: Plan, shard: int) -> dict:
 
 
 def load_shard(plan: Plan, shard: int) -> tuple[list[dict], Callable[[str], np.ndarray]]:
-    """The rows of a shard, and a function that reads its "voices", "faces" or "speech"."""
+    """The rows of a shard, and a function that reads its "voices", "faces", "inside" or "speech"."""
     with np.load(plan.path(shard), allow_pickle=False) as file:
         rows = json.loads(file["rows"].tobytes())
 

@@ -5,6 +5,8 @@
     voices.npy     float16 (rows, mel bins): of all voices, end to end, two rows that normalisation took away
                    (features.take_away), then the normalised log-mel (stores of old lack these two rows)
     faces.npy      uint8 (faces, side, side, 3)
+    inside.npy     int16 (faces, 4): left, top, right and bottom of what each face shows of its picture, in
+                   pixels; the rest lies beyond the picture's edges and was made up (stores of old lack it)
     speech.npy     int16 (samples,): the speech that the log-mels show, end to end, where it was kept (115 MB
                    an hour at 16 kHz); noise and rooms can be added to it, which they cannot to log-mels
 
@@ -43,6 +45,8 @@ class Store:
         voices: float16 (rows, mel bins), memory-mapped; two rows before each voice's frames are the mean and
             the deviation of its bins if `has_levels`.
         faces: uint8 (faces, side, side, 3), memory-mapped.
+        inside: int16 (faces, 4), the pixels [left, right) x [top, bottom) that show the picture; all of them
+            in a store that does not say.
         identity, gender, split, source: arrays of str, one entry a record.
         age: float64, NaN where unknown.
         voice_offset, voice_frames, face_index: int64, one entry a record, -1 where it has none.
@@ -64,10 +68,14 @@ class Store:
             columns = _columns(self.folder / "records.csv")
             self.voices = _map(self.folder / "voices.npy")
             self.faces = _map(self.folder / "faces.npy")
+            inside = self.folder / "inside.npy"
+            self.inside = _map(inside) if inside.is_file() else wholly_inside(len(self.faces), self.about)
             kept = "samples" in self.about
             self.speech = _map(self.folder / "speech.npy") if kept else np.zeros(0, dtype=np.int16)
             counts = [len(part) for part in (columns["age"], self.voices, self.faces, self.speech)]
-            if counts != [self.about.get(k, 0) for k in ("records", "frames", "faces", "samples")]:
+            if len(self.inside) != len(self.faces) or counts != [
+                self.about.get(k, 0) for k in ("records", "frames", "faces", "samples")
+            ]:
                 raise ValueError("the counts in store.json do not fit its files")
         except (OSError, ValueError, KeyError, IndexError, StopIteration) as error:
             raise StoreError(
@@ -96,6 +104,11 @@ class Store:
         source = self.about["source"]
         family = str(source.get("family") or source.get("layout") or self.folder.name)
         return f"{family}-{source.get('seed')}" if family == "builtin" else family
+
+    @property
+    def zoom(self) -> float:
+        """How much larger its faces are than the template of faces/align.py lays them."""
+        return float(self.about.get("zoom", 1.0))
 
     @property
     def vad(self) -> dict:
@@ -148,6 +161,12 @@ class Store:
     @property
     def has_face(self) -> np.ndarray:
         return self.face_index >= 0
+
+    @property
+    def is_whole(self) -> np.ndarray:
+        """Which records have a face that lies wholly within its picture, but for a pixel at each edge."""
+        inside = self.inside[self.face_index.clip(min=0)] if len(self.inside) else np.zeros((len(self), 4))
+        return self.has_face & ((inside[:, 2:] - inside[:, :2]).min(axis=1) >= self.about["side"] - 2)
 
     @property
     def has_speech(self) -> np.ndarray:
@@ -228,6 +247,11 @@ def _columns(path: Path) -> dict[str, list | array]:
     if len({len(column) for column in columns.values()}) > 1:
         raise ValueError("records.csv lacks a column")
     return columns
+
+
+def wholly_inside(faces: int, about: dict) -> np.ndarray:
+    """`Store.inside` of faces that lie within their pictures; `about` is the store's store.json."""
+    return np.tile(np.array([0, 0, 1, 1], dtype=np.int16) * about.get("side", 0), (faces, 1))
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ class StoreWriter:
         side: side of the faces in pixels.
         source: what the store was made from: layout, paths, settings.
         keep_speech: whether speech is kept beside the log-mels.
+        zoom: how much larger the faces are than the template lays them.
         temporary: where it is written until it is whole, on the same disk; default: a name private to this
             process. What lies there is replaced.
     """
@@ -38,14 +39,16 @@ class StoreWriter:
         source: dict | None = None,
         temporary: str | Path | None = None,
         keep_speech: bool = False,
+        zoom: float = 1.0,
     ):
         self.folder = Path(folder)
-        self.features, self.side, self.source = features, side, source or {}
+        self.features, self.side, self.source, self.zoom = features, side, source or {}, zoom
         self._temporary = temporary_beside(self.folder) if temporary is None else Path(temporary)
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir(parents=True)
         self._voices = (self._temporary / "voices.npy").open("wb")
         self._faces = (self._temporary / "faces.npy").open("wb")
+        self._inside = (self._temporary / "inside.npy").open("wb")
         self._records = (self._temporary / "records.csv").open("w", newline="", encoding="utf-8")
         self._speech = (self._temporary / "speech.npy").open("wb") if keep_speech else None
         self._columns = (*_HEADER, *(SPEECH_PLACES if keep_speech else ()))
@@ -61,6 +64,7 @@ class StoreWriter:
         for file, shape, dtype in (
             (self._voices, (self._frames, self.features["n_mels"]), np.float16),
             (self._faces, (self._face_count, self.side, self.side, 3), np.uint8),
+            (self._inside, (self._face_count, 4), np.int16),
             (self._speech, (self._samples,), np.int16),
         ):
             if file is None:
@@ -78,6 +82,7 @@ class StoreWriter:
         face: np.ndarray | None = None,
         speech: np.ndarray | None = None,
         level: np.ndarray | None = None,
+        inside: np.ndarray | None = None,
     ) -> None:
         """Append one record.
 
@@ -88,6 +93,7 @@ class StoreWriter:
             speech: int16 (samples,), what `log_mel` shows; written if the store keeps speech.
             level: (2, mel bins), what normalisation took away from `log_mel` (features.take_away), None or
                 NaN where that is not known; a store with such a voice serves no embedder that hears levels.
+            inside: int (4,), left, top, right and bottom of what `face` shows of its picture; None for all.
         """
         row = {k: v for k, v in asdict(record).items() if k in _HEADER and v is not None}
         if log_mel is not None:
@@ -108,6 +114,8 @@ class StoreWriter:
                 )
             row["face_index"] = self._face_count
             self._faces.write(np.ascontiguousarray(face).tobytes())
+            box = (0, 0, self.side, self.side) if inside is None else inside
+            self._inside.write(np.array(box, dtype=np.int16).tobytes())
             self._face_count += 1
         if speech is not None and self._speech is not None:
             if speech.ndim != 1 or speech.dtype != np.int16:
@@ -134,6 +142,7 @@ class StoreWriter:
             "faces": self._face_count,
             "frames": self._frames,
             "side": self.side,
+            "zoom": self.zoom,
             "features": self.features,
             "levels": self._levels,
             "source": self.source,
@@ -148,7 +157,7 @@ class StoreWriter:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _close(self) -> None:
-        for file in (self._voices, self._faces, self._records, self._speech):
+        for file in (self._voices, self._faces, self._inside, self._records, self._speech):
             if file is not None:
                 file.close()
 

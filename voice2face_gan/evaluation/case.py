@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from torch import Tensor, stack
+from torch import Tensor, from_numpy, stack
 
 from voice2face_gan.data.records import GENDERS
 from voice2face_gan.data.store import Store
 from voice2face_gan.evaluation.judges.base import FaceJudge, Reading
 from voice2face_gan.faces.pixels import to_grid
+from voice2face_gan.faces.reframe import reframed
 
 if TYPE_CHECKING:
     from voice2face_gan.pipeline import VoiceToFace
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Case:
-    """What is judged.
+    """What is judged. All faces are framed as the template of faces/align.py, however near their model paints
+    them or their store keeps them (`painted`, `kept_faces`), for so judges have learned to see them.
 
     Attributes:
         generated: uint8 (clips, side, side, 3), one a clip.
@@ -128,6 +130,17 @@ class Case:
             own = np.flatnonzero(self.real_identity == name)
             if len(own):
                 yield np.flatnonzero(self.generated_identity == name), own
+
+
+def painted(model: "VoiceToFace", e: Tensor, z: Tensor | None = None) -> Tensor:
+    """The model's faces of e and z (`VoiceToFace.decode`), framed as the template: uint8 (N, side, side,
+    3)."""
+    return reframed(model.decode(e, z), model.zoom)
+
+
+def kept_faces(store: Store, index: np.ndarray) -> Tensor:
+    """A store's faces, framed as the template: uint8 (N, side, side, 3)."""
+    return reframed(from_numpy(store.faces[index]), store.zoom)
 
 
 def sheet(case: Case, people: int = 12, scale: int = 2) -> Image.Image:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.case import Case, painted
 from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.evaluation.registry import Figure, Options, mean_over_identities, metric
 
@@ -81,7 +81,7 @@ def variants_apart(case: Case, seed: int) -> tuple[np.ndarray, np.ndarray]:
     keep = np.zeros(len(case.generated_identity), dtype=bool)
     keep[first] = True
     embedded = embed_all(case.model, case.voices.select(keep))
-    faces = case.model.decode(torch.cat([case.model._variants(e, VARIANTS, seed) for e in embedded]))
+    faces = painted(case.model, torch.cat([case.model._variants(e, VARIANTS, seed) for e in embedded]))
     whose = np.repeat(np.arange(len(first)), VARIANTS)
     within, _ = pairwise_distances(case.judge.read(faces).unit(), whose)
     return within.reshape(-1, VARIANTS).mean(axis=1), case.generated_identity[first]

@@ -12,7 +12,7 @@ import numpy as np
 
 from voice2face_gan.audio.features import FeatureSettings
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.case import Case, painted
 from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.evaluation.registry import Figure, Options, compute, metric
 
@@ -70,4 +70,4 @@ def duration(case: Case, options: Options) -> dict[str, Figure]:
 
 def _hearing(case: Case, frames: int) -> Case:
     """The case with faces made from the first so many frames of each voice."""
-    return case.remade(case.model.decode(embed_all(case.model, case.voices, frames)))
+    return case.remade(painted(case.model, embed_all(case.model, case.voices, frames)))

@@ -33,6 +33,7 @@ from voice2face_gan.evaluation.judges import FaceJudge
 from voice2face_gan.evaluation.protocol import make_case, people_with_both
 from voice2face_gan.faces.picture import open_picture
 from voice2face_gan.faces.pixels import to_picture
+from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.files import replace_folder, temporary_beside
 
 ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".webp"))
@@ -62,6 +63,7 @@ def folder_case(
     gender: str = "all",
     judge: FaceJudge | None = None,
     allow_missing: bool = False,
+    zoom: float = 1.0,
 ) -> tuple[Case, list[str]]:
     """The case of a folder of pictures, one a clip, and what is to be said about it.
 
@@ -71,6 +73,7 @@ def folder_case(
         split, gender: whose clips; as `generate_case`.
         judge: default: the trunk that ships with the package.
         allow_missing: judge the clips that have pictures, where some have none.
+        zoom: how much larger their faces are than the template of faces/align.py lays them.
     Raises:
         DataError: see `read_faces`; or nobody in that part of the data has both a voice and a face.
     """
@@ -87,7 +90,9 @@ def folder_case(
         "missing": int((~read.given).sum()),
         "trained_on": False,
     }
-    return make_case(read.faces, voices, faces, store, split, gender, judge, about), read.notes
+    return make_case(
+        reframed(read.faces, zoom), voices, faces, store, split, gender, judge, about
+    ), read.notes
 
 
 def read_faces(

@@ -13,7 +13,7 @@ import numpy as np
 from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, MetricError
-from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.case import Case, painted
 from voice2face_gan.evaluation.protocol import embed_all, make_case, people_with_both
 from voice2face_gan.evaluation.registry import Figure, Options, clip_figures, metric
 from voice2face_gan.evaluation.retrieval import others_nearer
@@ -52,7 +52,7 @@ def identity(case: Case, options: Options) -> dict[str, Figure]:
         names = np.sort(drawn[asked_first][:MOST_PEOPLE])
     held_out = held_out.select(np.isin(held_out.identity, names))
     faces = some_faces(faces.select(np.isin(faces.identity, names)), random)
-    generated = case.model.decode(embed_all(case.model, held_out))
+    generated = painted(case.model, embed_all(case.model, held_out))
     trained = make_case(generated, held_out, faces, case.store, "train", gender, case.judge)
     centroid = centroids(trained.reading("real").unit(), faces.identity)
     own = np.searchsorted(names, held_out.identity)

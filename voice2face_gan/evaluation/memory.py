@@ -26,7 +26,7 @@ from torch import Tensor
 from voice2face_gan.data.cache import kept
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, MetricError
-from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.case import Case, kept_faces
 from voice2face_gan.evaluation.judges import FaceJudge, Reading
 from voice2face_gan.evaluation.judges.dlib import DlibJudge
 from voice2face_gan.evaluation.judges.trunk import TrunkJudge
@@ -130,7 +130,7 @@ def unseen_faces(case: Case) -> Tensor:
     part = case.store.of_gender(case.about.get("gender", "all"))
     known = np.concatenate([part.identity[part.split == "train"], case.real_identity])
     part = part.select(part.has_face & ~np.isin(part.identity, known))
-    return torch.from_numpy(case.store.faces[np.unique(part.face_index)])
+    return kept_faces(case.store, np.unique(part.face_index))
 
 
 def compare(made: np.ndarray, real: np.ndarray) -> np.ndarray:
@@ -174,7 +174,7 @@ def training_faces(case: Case) -> tuple[Store, Tensor]:
             "memory compares with real faces of people who were not trained on, and these may have been; "
             "judge the split 'test' of a model trained on the split 'train'."
         )
-    return part, torch.from_numpy(case.store.faces[np.unique(part.face_index)])
+    return part, kept_faces(case.store, np.unique(part.face_index))
 
 
 def _read(judge: FaceJudge, faces: Tensor) -> np.ndarray:

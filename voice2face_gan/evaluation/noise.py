@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from voice2face_gan.audio.features import FeatureSettings, log_mel, prepared
 from voice2face_gan.errors import MetricError, first_line
-from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.case import Case, painted
 from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.evaluation.registry import Figure, Options, mean_over_identities, metric
 from voice2face_gan.faces.pixels import to_unit
@@ -61,7 +61,8 @@ def noise(case: Case, options: Options) -> dict[str, Figure]:
         raise MetricError("noise needs the model, to hear noise; a folder of faces has none.")
     if len(case.real) <= NEIGHBOUR:
         raise MetricError(f"noise needs more than {NEIGHBOUR} real faces, and there are {len(case.real)}.")
-    faces = noise_faces(case.model, case.voices.about["features"], options.seed)
+    heard = noise_embeddings(case.model, case.voices.about["features"], options.seed)
+    faces = painted(case.model, heard)
     real = case.reading("real").embedding
     if len(real) > _MOST:
         real = real[np.random.default_rng(options.seed).choice(len(real), _MOST, replace=False)]
@@ -79,7 +80,7 @@ def noise(case: Case, options: Options) -> dict[str, Figure]:
         kept = None
         options.note(f"noise is not scored by the run's discriminator: {error}.")
     if kept is not None:
-        scores.append(kept.compare(case, faces))
+        scores.append(kept.compare(case, case.model.decode(heard)))
     figures = {}
     for score in scores:
         figures |= _figures(score, case, options)
@@ -134,13 +135,13 @@ def noise_clips(samples: int, seed: int) -> np.ndarray:
     return (0.1 * clips / clips.std(axis=1, keepdims=True)).astype(np.float32)
 
 
-def noise_faces(model: VoiceToFace, features: dict, seed: int) -> Tensor:
-    """Faces of `noise_clips`, uint8 (2 x CLIPS, side, side, 3)."""
+def noise_embeddings(model: VoiceToFace, features: dict, seed: int) -> Tensor:
+    """e of `noise_clips`, (2 x CLIPS, embedding)."""
     settings = FeatureSettings.from_dict(features)
     embedded = []
     for clip in noise_clips(round(SECONDS * settings.sample_rate), seed):
         embedded.append(model.embed(prepared(log_mel(clip, settings), settings, model.embedder.levels)))
-    return model.decode(torch.stack(embedded))
+    return torch.stack(embedded)
 
 
 @dataclass
@@ -151,9 +152,11 @@ class FaceDiscriminator:
     head: nn.Module
 
     def compare(self, case: Case, noise: Tensor) -> Score:
-        """The faces of a case and those from noise, uint8 (noise clips, side, side, 3)."""
+        """The faces of a case's voices and those from noise, uint8 (noise clips, side, side, 3), framed as
+        the model paints them."""
         sentence = "probability of being real, by the run's own discriminator"
-        return Score("discriminator", sentence, self.probability(case.generated), self.probability(noise))
+        own = case.model.decode(embed_all(case.model, case.voices))
+        return Score("discriminator", sentence, self.probability(own), self.probability(noise))
 
     @torch.inference_mode()
     def probability(self, faces: Tensor) -> np.ndarray:
@@ -172,7 +175,7 @@ class PairDiscriminator:
         """As FaceDiscriminator's, all at each voice's own e."""
         sentence = "score, by the run's own discriminator for this voice,"
         e = embed_all(case.model, case.voices)
-        return Score("discriminator", sentence, *self.scores(case.generated, noise, e))
+        return Score("discriminator", sentence, *self.scores(case.model.decode(e), noise, e))
 
     @torch.inference_mode()
     def scores(self, faces: Tensor, noise: Tensor, e: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from voice2face_gan.data.sampling import VoiceBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
-from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.case import Case, kept_faces, painted
 from voice2face_gan.evaluation.judges import FaceJudge, open_judge
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -53,18 +53,18 @@ def generate_case(
         )
     voices, faces = people_with_both(store, split, gender)
     about = {"checkpoint": model.name, "trained_on": _trained_on(model, split)}
-    return make_case(
-        model.decode(embed_all(model, voices)), voices, faces, store, split, gender, judge, about, model
-    )
+    generated = painted(model, embed_all(model, voices))
+    return make_case(generated, voices, faces, store, split, gender, judge, about, model)
 
 
 def make_case(generated, voices, faces, store, split, gender, judge=None, about=None, model=None) -> Case:
-    """A case of faces that are there already, uint8 (clips, side, side, 3), in the order of `voices`."""
+    """A case of faces that are there already, uint8 (clips, side, side, 3), in the order of `voices` and
+    framed as the template."""
     return Case(
         generated=generated,
         generated_identity=voices.identity,
         generated_gender=voices.gender,
-        real=torch.from_numpy(store.faces[faces.face_index]),
+        real=kept_faces(store, faces.face_index),
         real_identity=faces.identity,
         real_age=faces.age if np.isfinite(faces.age).any() else None,
         judge=judge or open_judge(),

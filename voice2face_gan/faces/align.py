@@ -27,8 +27,17 @@ TEMPLATE = np.array([0.5, EYES_Y]) + _UNIT * np.array(
 )
 """float64 (5, 2): x and y in fractions of the side, in the order of `detect.Face.points`."""
 
+ZOOM_ABOUT = np.array([0.5, 0.71])
+"""What stays in its place when faces are taken nearer than the template (`zoomed`): the mouth's middle."""
+
 _BLUR = 0.08  # radius of the blur beyond a picture's edges, in fractions of the side
+_TINY = 1e-6  # of a pixel: an edge that rounding puts beyond a pixel's border lies on it
 _SUPER = 2  # samples a pixel of the result, each way and at least: what the bicubic warp cannot smooth
+
+
+def zoomed(points: np.ndarray, zoom: float) -> np.ndarray:
+    """Where points (N, 2) of the template, in fractions of the side, lie in faces that are so much larger."""
+    return ZOOM_ABOUT + zoom * (np.asarray(points) - ZOOM_ABOUT)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -56,20 +65,44 @@ def eye_distance(points: np.ndarray) -> float:
     return float(np.hypot(*(points[2:4].mean(axis=0) - points[:2].mean(axis=0))))
 
 
-def align(picture: Image.Image, points: np.ndarray, side: int = 64) -> np.ndarray:
+def align(
+    picture: Image.Image, points: np.ndarray, side: int = 64, zoom: float = 1.0
+) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     """The face at `points`, laid on the template.
 
     Args:
         picture: RGB.
         points: float (5, 2), x and y in pixels; pixel (0, 0) covers 0 to 1.
         side: of the result in pixels.
+        zoom: how much larger than the template it is to be.
     Returns:
         uint8 (side, side, 3), smoothed as far as it is made smaller. Beyond the picture's edges its outermost
-        pixels go on, softly: a mirror image there would grow a second brow on tightly cut faces.
+        pixels go on, softly: a mirror image there would grow a second brow on tightly cut faces. And what of
+        it shows the picture (`inside`).
     Raises:
         PictureError: the points do not make a face.
     """
-    return warp(picture, similarity(points, TEMPLATE), side)
+    transform = similarity(points, zoomed(TEMPLATE, zoom))
+    return warp(picture, transform, side), inside(transform, picture.size, side)
+
+
+def inside(transform: np.ndarray, size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
+    """What of a warped face shows its picture, and was not made up beyond the picture's edges.
+
+    Args:
+        transform: as `warp` takes it.
+        size: width and height of the picture in pixels.
+        side: of the face in pixels.
+    Returns:
+        left, top, right and bottom of a box of whole pixels of the face, all of which show the picture; where
+        the picture lies turned, the largest such box that its four corners allow. (0, 0, 0, 0) for none.
+    """
+    width, height = size
+    corners = np.array([(0, width, width, 0), (0, 0, height, height), (1, 1, 1, 1)], dtype=float)
+    x, y = transform @ corners * side  # top left, top right, bottom right, bottom left
+    left, top = max(0, math.ceil(max(x[0], x[3]) - _TINY)), max(0, math.ceil(max(y[0], y[1]) - _TINY))
+    right, bottom = (min(side, math.floor(min(edge) + _TINY)) for edge in ((x[1], x[2]), (y[2], y[3])))
+    return (left, top, right, bottom) if left < right and top < bottom else (0, 0, 0, 0)
 
 
 def warp(picture: Image.Image, transform: np.ndarray, side: int) -> np.ndarray:
@@ -110,7 +143,9 @@ def warp(picture: Image.Image, transform: np.ndarray, side: int) -> np.ndarray:
     return np.array(warped)
 
 
-def plain(picture: Image.Image, side: int, crop: tuple[float, ...] | None = None) -> np.ndarray:
+def plain(
+    picture: Image.Image, side: int, crop: tuple[float, ...] | None = None, zoom: float = 1.0
+) -> np.ndarray:
     """A picture of a set that is aligned already: cut and resized, not searched.
 
     Args:
@@ -118,6 +153,7 @@ def plain(picture: Image.Image, side: int, crop: tuple[float, ...] | None = None
         side: of the result in pixels.
         crop: left, top, right and bottom in fractions of the width and height; default: the largest square
             in the middle.
+        zoom: how much larger than that the face is to be, 1 or more; the middle of the mouth keeps its place.
     Returns:
         uint8 (side, side, 3).
     """
@@ -127,6 +163,9 @@ def plain(picture: Image.Image, side: int, crop: tuple[float, ...] | None = None
         box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
     else:
         box = (crop[0] * width, crop[1] * height, crop[2] * width, crop[3] * height)
+    corner, size = np.array(box[:2]), np.array(box[2:]) - np.array(box[:2])
+    corner = corner + ZOOM_ABOUT * size * (1 - 1 / zoom)
+    box = tuple(float(v) for v in (*corner, *(corner + size / zoom)))
     return np.array(picture.resize((side, side), Image.Resampling.BICUBIC, box=box))
 
 

@@ -53,6 +53,7 @@ class ModernConfig:
             strength that what it tells badly needs. Empty for none.
         residual: of each element of e, the standard deviation that the voice leaves open (people's own is 1);
             empty where that is not known. Variants differ by it.
+        zoom: as in Wen2019Config.
     """
 
     mel_bins: int = 64
@@ -74,6 +75,7 @@ class ModernConfig:
     strength: float = 1.0
     limit: tuple[float, ...] = ()
     residual: tuple[float, ...] = ()
+    zoom: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "voice_channels", tuple(self.voice_channels))
@@ -92,6 +94,7 @@ class ModernConfig:
             'voice_levels needs voice_pool = "statistics"': not self.voice_levels
             or self.voice_pool == "statistics",
             "voice_channels must not be empty": len(self.voice_channels) > 0,
+            "zoom must be above 0": self.zoom > 0,
             "strength must not be negative": self.strength >= 0,
             "strength other than 1 needs normalise = false": self.strength == 1 or not self.normalise,
             "limit must be empty or as long as the embedding, each above 0": not self.limit

@@ -39,6 +39,8 @@ class Wen2019Config:
         generator_output: "linear" (2019) or "tanh".
         normalise: the generator takes e / |e|, and e / |e| again after noise is added.
         noise: standard deviation of the Gaussian noise added to each element of e in training.
+        zoom: how much larger its faces are than the template of faces/align.py lays them, as those were that
+            it learned from.
     """
 
     mel_bins: int = 64
@@ -52,6 +54,7 @@ class Wen2019Config:
     generator_output: str = "linear"
     normalise: bool = True
     noise: float = 0.05
+    zoom: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("voice_channels", "generator_channels", "trunk_channels"):
@@ -63,6 +66,7 @@ class Wen2019Config:
             "generator_channels must be five numbers (64 x 64 faces)": len(self.generator_channels) == 5,
             "trunk_channels must be five numbers (64 x 64 faces)": len(self.trunk_channels) == 5,
             "noise must not be negative": self.noise >= 0,
+            "zoom must be above 0": self.zoom > 0,
             "voice_channels must not be empty": len(self.voice_channels) > 0,
             "sizes must be 1 or more": min(
                 (

@@ -50,13 +50,19 @@ def train_judge(
         The trunk in evaluation mode, and for each store's family its figures on held-out people, as `measure`
         gives them.
     Raises:
-        DataError: a gender is missing from the training or from the test people, a store is given twice.
+        DataError: a gender is missing from the training or from the test people, a store is given twice, or
+            its faces were not taken at zoom 1.
         StoreError: the stores do not fit together.
     """
     reporter = reporter or Reporter()
     tests = _tests(stores, unseen)
     train = Store.join([_faces(store) for store in stores]).of_split("train")
     for part in (train, *tests.values()):
+        if part.zoom != 1:
+            raise DataError(
+                f"{part.folder}: its faces were taken at zoom {part.zoom:g}; a judge sees them at 1: prepare "
+                "them again with --set faces.zoom=1."
+            )
         if len(set(part.gender.tolist()) & set(GENDERS)) < 2:
             raise DataError(f"{part.folder}: a judge needs both genders among its training and test faces.")
     names, labels = classes(train)
