@@ -252,6 +252,16 @@ def test_fine_tuning_takes_the_recipe_of_what_it_starts_from(cli, tiny, trained)
     assert cli("train", "--resume", "--iterations", 3).code == 0
 
 
+def test_fine_tuning_on_faces_taken_nearer(cli, trained, store, tmp_path):
+    """It says so and learns to paint as near."""
+    shutil.copytree(store.folder, tmp_path / "near")
+    about = json.loads((tmp_path / "near" / "store.json").read_text())
+    (tmp_path / "near" / "store.json").write_text(json.dumps({**about, "zoom": 1.4}))
+    result = cli("train", "--data", tmp_path / "near", "--init", trained, "--iterations", 1, "--json")
+    assert result.code == 0 and "faces at zoom 1, and these were taken at 1.4" in result.stderr
+    assert load_checkpoint(cli.here / json.loads(result.stdout)["run"]).model.zoom == 1.4
+
+
 def test_what_cannot_be_fine_tuned(cli, tiny, trained):
     result = cli("train", *tiny(model__kernel=3), "--recipe", "wen2019", "--init", trained)
     assert "does not fit the recipe wen2019: its model.kernel is 4, the recipe's 3" in error(result)

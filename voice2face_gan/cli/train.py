@@ -164,6 +164,7 @@ def _evaluation(run, store, here):
 
 
 def _describe(run, store, here) -> None:
+    from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.training.material import training_records
 
     counts = training_records(store, run).summary()
@@ -172,6 +173,12 @@ def _describe(run, store, here) -> None:
     say(f"Run {run.folder}: recipe {run.recipe.name}, seed {run.settings['seed']}, {where}.")
     if run.settings.get("init"):
         say(f"Starts from {run.settings['init']}.")
+        painted = load_checkpoint(run.settings["init"]).model.zoom
+        if painted != store.zoom:
+            say(
+                f"It painted faces at zoom {painted:g}, and these were taken at {store.zoom:g}: it will learn "
+                f"to paint so. Faces prepared with --set faces.zoom={painted:g} would spare it that."
+            )
     say(
         f"Training data: {counts['identities']} identities ({people}), "
         f"{counts['voices']} voices ({counts['hours']} h), {counts['faces']} faces."

@@ -14,7 +14,7 @@ from voice2face_gan.training.gan import identities_with_both, with_embedder_of
 from voice2face_gan.training.run import EMBEDDER_RUN, Run, read_state
 
 # Settings of the nets that make no difference to the weights' shapes or to what they compute.
-_FREE = ("noise", "trunk_channels")
+_FREE = ("noise", "trunk_channels", "zoom")
 
 
 def refuse_embedder_run(run: Run) -> None:
