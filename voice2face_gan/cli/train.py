@@ -176,8 +176,8 @@ def _describe(run, store, here) -> None:
         painted = load_checkpoint(run.settings["init"]).model.zoom
         if painted != store.zoom:
             say(
-                f"It painted faces at zoom {painted:g}, and these were taken at {store.zoom:g}: it will learn "
-                f"to paint so. Faces prepared with --set faces.zoom={painted:g} would spare it that."
+                f"It painted faces at zoom {painted:g}, and these were taken at {store.zoom:g}: it will "
+                f"learn to paint so. Faces prepared with --set faces.zoom={painted:g} would spare it that."
             )
     say(
         f"Training data: {counts['identities']} identities ({people}), "
