@@ -72,8 +72,8 @@ def warned(one, phrases: tuple[str, ...]) -> bool:
     return any(phrase in one.warning for phrase in phrases)
 
 
-def judged(heard: list, clips: list[Clip], clean: list | None, judge) -> dict:
-    """A row of the table: number by column, None where there is nothing to count."""
+def judged(heard: list, clips: list[Clip], clean: list | None, judge, zoom: float = 1.0) -> dict:
+    """A row of the table: number by column, None where there is nothing to count. `zoom` is the model's."""
     row: dict = {"clips": len(heard), "refused": percent(one is None for one in heard)}
     pairs = [(one, clip) for one, clip in zip(heard, clips, strict=True) if one]
     for column, phrases in (("no speech", NOT_SPEECH), ("child", CHILDISH), ("short", SHORT)):
@@ -90,9 +90,10 @@ def judged(heard: list, clips: list[Clip], clean: list | None, judge) -> dict:
         row["moved"] = float(np.mean(moved)) if moved else None
     if pairs:
         from voice2face_gan.evaluation.judges import hog
+        from voice2face_gan.faces.reframe import reframed
 
         faces = pixels(heard)
-        age = judge.read(faces).age
+        age = judge.read(reframed(faces, zoom)).age
         row["age"], row["under 16"] = float(age.mean()), percent(age < TEEN)
         try:
             row["HOG"] = percent(hog.find(faces)[1])
@@ -158,11 +159,11 @@ def measure(store, model, judge, options) -> dict:
         print(name, file=sys.stderr, flush=True)
         made = [make(clips, i, np.random.default_rng([options.seed, number, i])) for i in range(len(clips))]
         heard_by_name[name] = hear(model, made)
-        rows[name] = judged(heard_by_name[name], clips, heard_by_name[CLEAN], judge)
+        rows[name] = judged(heard_by_name[name], clips, heard_by_name[CLEAN], judge, model.zoom)
     for name in GROUPS:
         mine = group_clips(store, name, options.clips, options.seconds, options.seed)
         heard = hear(model, [recorded(padded(clip.speech)) for clip in mine])
-        rows[name] = judged(heard, mine, None, judge)
+        rows[name] = judged(heard, mine, None, judge, model.zoom)
     faces = pixels(heard_by_name[CLEAN]).float().flatten(1)
     kinds = sounds(model, options.sounds, options.seed)
     spoken = [one for heard in heard_by_name.values() for one in heard]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from voice2face_gan import VoiceToFace
+from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.models.checkpoint import SHIPPED, load_checkpoint
 from voice2face_gan.models.face_space import SIZE
 from voice2face_gan.resources import resource
@@ -86,5 +87,5 @@ def test_real_voices(default):
 
     faces = torch.from_numpy(np.stack([np.asarray(h.faces[0]) for h in heard]))
     assert hog.find(faces)[1].mean() >= 0.95
-    seen = open_judge("trunk").read(faces).female
+    seen = open_judge("trunk").read(reframed(faces, default.zoom)).female
     assert np.mean((np.asarray(seen) > 0.5) == label) >= 0.85
