@@ -23,7 +23,9 @@ class Waits:
     def embed(self, log_mel):
         return log_mel.max()[None]
 
-    def decode(self, e):
+    zoom = 1.0
+
+    def decode(self, e, z=None):
         faces = torch.full((len(e), 64, 64, 3), 100, dtype=torch.uint8)
         faces[:, 0, 0, 0] = torch.where(e[:, 0] > 0, 255, 0).to(torch.uint8)
         return faces

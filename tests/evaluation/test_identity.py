@@ -54,7 +54,8 @@ def heard(case, faces):
     def make(store, shift: int = 0, about=None, **info):
         model = SimpleNamespace(
             embed=lambda mel: mel.mean(dim=1),
-            decode=lambda e: torch.from_numpy(faces)[(e[:, 0].long() + shift) % 6],
+            zoom=1.0,
+            decode=lambda e, z=None: torch.from_numpy(faces)[(e[:, 0].long() + shift) % 6],
             checkpoint=SimpleNamespace(info={"data": {"identities": 7}, **info}),
             embedder=SimpleNamespace(levels=False),
         )
