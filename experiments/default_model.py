@@ -31,6 +31,7 @@ from default_publish import brief, publish
 CLI = [sys.executable, "-m", "voice2face_gan"]
 PAIRED = ("voxceleb", "avspeech")
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+RIM = 1
 ZOOM = 1.4  # UTKFace's pictures end where the frame of a whole head has a third of its side to go
 TRAINED_ON = ["utkface", "voxceleb1", "avspeech", "librispeech", "speechocean762", "ravdess"]
 LICENCE = "research only, non-commercial (see MODEL_CARD.md)"
@@ -128,7 +129,8 @@ def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
 
     ears, painter = load_checkpoint(hearing, need_generator=False), load_checkpoint(faces)
     limit = tuple(round(float(x), 3) for x in largest(stores))
-    config = replace(with_embedder_of(painter.model, ears.model), strength=1.0, limit=limit)
+    painter.generator.rim = RIM
+    config = replace(with_embedder_of(painter.model, ears.model), rim=RIM, strength=1.0, limit=limit)
     paired = open_source(",".join(str(stores[name]) for name in PAIRED))
     cpu = torch.device("cpu")
     probe = gender_probe(paired.of_split("train"), ears.embedder, config, cpu)

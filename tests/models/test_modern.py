@@ -45,6 +45,7 @@ def test_shapes(side, depth, fine):
 def test_a_fine_generator_paints_single_pixels_and_leaves_no_grid():
     """Its last block and layer are at the face's side, with half the channels of the stage before; without
     it four pixels hang together, which shows as the same change in every other row and column."""
+    torch.manual_seed(0)
     plain, fine = (Generator(ModernConfig(**SMALL, fine=wanted)) for wanted in (False, True))
     assert plain.to_rgb.out_channels == 12 and fine.to_rgb.out_channels == 3
     assert [blocks[0].first.in_channels for blocks in fine.blocks] == [16, 16, 8, 4, 2]
@@ -68,6 +69,25 @@ def test_voice_and_noise_both_move_the_face():
     assert torch.equal(net(e), net(e, torch.zeros(2, 6)))
     deaf = Generator(ModernConfig(**SMALL | {"z_dim": 0}))
     assert torch.equal(deaf(e), deaf(e, None))
+
+
+def test_the_rim_repeats_what_is_next_to_it():
+    torch.manual_seed(0)
+    plain, rimmed = (Generator(ModernConfig(**SMALL, rim=rim)) for rim in (0, 2))
+    rimmed.load_state_dict(plain.state_dict())
+    e = torch.randn(2, 64)
+    painted, face = plain(e), rimmed(e)
+    assert torch.equal(face[..., 2:-2, 2:-2], painted[..., 2:-2, 2:-2])
+    for edge in (
+        face[..., :2, :],
+        face.flip(-2)[..., :2, :],
+        face.mT[..., :2, :],
+        face.mT.flip(-2)[..., :2, :],
+    ):
+        assert torch.equal(edge[..., 0, :], edge[..., 1, :]) and not torch.equal(edge, painted[..., :2, :])
+    assert torch.equal(face[..., 0, 0], painted[..., 2, 2])
+    with pytest.raises(CheckpointError, match="rim must be 0 to 8"):
+        ModernConfig(**SMALL, rim=9)
 
 
 def test_a_soft_generator_smooths_what_it_painted():

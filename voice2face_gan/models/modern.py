@@ -42,6 +42,9 @@ class ModernConfig:
             else with pixel shuffle from half of it.
         soft: how far, of 0 to 1, faces are smoothed by (1, 2, 1) / 4 at the end: what is made of every other
             pixel leaves a grid.
+        rim: pixels at each edge that repeat the next ones. Faces that lie wholly within their pictures are
+            few, so that a generator hardly learns the outermost pixel, and what is laid on the template goes
+            on from there.
         modulate: the gain of each residual branch depends on (e, z).
         projection: the discriminator's score depends on e.
         normalise: the generator takes e / |e|, and e / |e| again after noise is added.
@@ -68,6 +71,7 @@ class ModernConfig:
     side: int = 64
     fine: bool = False
     soft: float = 0.0
+    rim: int = 0
     modulate: bool = True
     projection: bool = True
     normalise: bool = True
@@ -87,6 +91,7 @@ class ModernConfig:
             "fine needs a width of which each resolution has a channel": not self.fine
             or self.stages()[-1] >= 2,
             "soft must be from 0 to 1": 0 <= self.soft <= 1,
+            "rim must be 0 to 8": 0 <= self.rim <= 8,
             "z_dim and noise must not be negative": self.z_dim >= 0 and self.noise >= 0,
             'voice_pool must be "mean" or "statistics"': self.voice_pool in ("mean", "statistics"),
             'embedder_norm_last needs voice_pool = "mean"': not self.embedder_norm_last
@@ -160,7 +165,7 @@ class Generator(nn.Module):
 
     def __init__(self, config: ModernConfig):
         super().__init__()
-        self.z_dim, self.soft = config.z_dim, config.soft
+        self.z_dim, self.soft, self.rim = config.z_dim, config.soft, config.rim
         latent = config.embedding + config.z_dim
         channels = config.stages()
         if config.fine:
@@ -196,6 +201,9 @@ class Generator(nn.Module):
         face = self.to_rgb(F.leaky_relu(x, _SLOPE))
         if self.fold > 1:
             face = F.pixel_shuffle(face, self.fold)
+        if self.rim:
+            inner = face[..., self.rim : -self.rim, self.rim : -self.rim]
+            face = F.pad(inner, (self.rim,) * 4, mode="replicate")
         return soften(face, self.soft) if self.soft else face
 
 
