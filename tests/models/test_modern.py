@@ -53,9 +53,10 @@ def test_a_fine_generator_paints_single_pixels_and_leaves_no_grid():
         torch.nn.init.normal_(net.to_rgb.weight)
         with torch.no_grad():
             net.to_rgb.bias.copy_(torch.arange(len(net.to_rgb.bias)).float())
-            face = net(torch.randn(2, 64), torch.zeros(2, 6))
+            face = net(torch.randn(64, 64), torch.zeros(64, 6))[..., 4:-4, 4:-4]  # edges are another matter
         even, odd = face[..., ::2].mean(dim=(0, 2, 3)), face[..., 1::2].mean(dim=(0, 2, 3))
-        assert ((even - odd).abs().min() > 0.5) == grid
+        apart = (even - odd).abs()
+        assert apart.min() > 0.2 if grid else apart.max() < 0.05
     with pytest.raises(CheckpointError, match="fine needs a width"):
         ModernConfig(width=2, side=128, z_dim=2, fine=True)
 
