@@ -171,8 +171,9 @@ def test_speech_is_kept_when_asked_for(made, world, tmp_path):
     assert content(folder) == content(store.folder)
 
 
-def test_a_store_of_an_older_version_is_to_be_prepared_again(world, tmp_path):
-    """It has no levels of its log-mels, and nothing else tells why it will not do."""
+@pytest.mark.parametrize("lacks", ["levels", "zoom"])
+def test_a_store_of_an_older_version_is_to_be_prepared_again(world, tmp_path, lacks):
+    """It has no levels of its log-mels, or does not say what its faces show; nothing else tells why."""
     folder = tmp_path / "old"
     store = prepare("folders", [world], folder, PLAIN, workers=1).store
     assert store.has_levels
@@ -181,7 +182,7 @@ def test_a_store_of_an_older_version_is_to_be_prepared_again(world, tmp_path):
     )
     assert bank.whole(0).mean() < -2  # natural logarithms of power, of speech
     about = json.loads((folder / "store.json").read_text())
-    del about["levels"]
+    del about[lacks]
     about["source"]["fingerprint"] = "of format 1"
     (folder / "store.json").write_text(json.dumps(about))
     with pytest.raises(

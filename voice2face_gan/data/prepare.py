@@ -197,7 +197,7 @@ def _change(store: Store, plan: Plan, about: dict) -> str:
     for key, value in {**about, "records": plan.count}.items():
         if key != "fingerprint" and then.get(key) != value:
             return f"{key}: {value!r} now, was {then.get(key)!r}"
-    if "levels" not in store.about:
+    if not {"levels", "zoom"} <= store.about.keys():
         return "the same settings, by an older version"
     return "the same settings, but files have changed"
 

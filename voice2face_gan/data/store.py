@@ -69,7 +69,7 @@ class Store:
             self.voices = _map(self.folder / "voices.npy")
             self.faces = _map(self.folder / "faces.npy")
             inside = self.folder / "inside.npy"
-            self.inside = _map(inside) if inside.is_file() else wholly_inside(len(self.faces), self.about)
+            self.inside = _map(inside) if inside.is_file() else wholly_inside(self.faces)
             kept = "samples" in self.about
             self.speech = _map(self.folder / "speech.npy") if kept else np.zeros(0, dtype=np.int16)
             counts = [len(part) for part in (columns["age"], self.voices, self.faces, self.speech)]
@@ -249,9 +249,9 @@ def _columns(path: Path) -> dict[str, list | array]:
     return columns
 
 
-def wholly_inside(faces: int, about: dict) -> np.ndarray:
-    """`Store.inside` of faces that lie within their pictures; `about` is the store's store.json."""
-    return np.tile(np.array([0, 0, 1, 1], dtype=np.int16) * about.get("side", 0), (faces, 1))
+def wholly_inside(faces: np.ndarray) -> np.ndarray:
+    """`Store.inside` of faces (N, side, side, 3) that lie within their pictures."""
+    return np.tile(np.array([0, 0, 1, 1], dtype=np.int16) * faces.shape[1], (len(faces), 1))
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:
