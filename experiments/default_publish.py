@@ -70,6 +70,7 @@ def publish(composed: Path, report: dict, out: Path) -> None:
             ("statistics", False): "four 1-d convolutions and attentive statistics",
             ("statistics", True): "four 1-d convolutions of the log-mel, normalised and as loud as its bins "
             "are, and attentive statistics",
+            ("recurrent", True): "three LSTM layers on the power of 40 bands, pieces of 1.6 s",
         }[checkpoint.model.voice_pool, checkpoint.model.voice_levels],
         "embedder_size": f"{parameters(checkpoint.embedder) / 1e6:.2f} M",
         "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",

@@ -27,8 +27,11 @@ MODELS = {
     "modern": ModernConfig(**VOICE, z_dim=5, width=4),
     "modern-128": ModernConfig(**VOICE, z_dim=0, width=4, side=128, modulate=False),
     "modern-levels": ModernConfig(**VOICE, width=4, z_dim=0, voice_pool="statistics", voice_levels=True),
+    "modern-recurrent": ModernConfig(
+        voice_channels=(6, 8, 8, 7), embedding=12, width=4, z_dim=0, voice_pool="recurrent", voice_levels=True
+    ),
 }
-PROBED = ("paper", "modern", "modern-levels")
+PROBED = ("paper", "modern", "modern-levels", "modern-recurrent")
 
 
 def checkpoint_of(name: str) -> Checkpoint:

@@ -103,9 +103,9 @@ def test_how_loud_a_recording_is_tells_nothing_but_its_bins_do():
 
 
 def test_settings_that_do_not_go_together():
-    with pytest.raises(CheckpointError, match='voice_levels needs voice_pool = "statistics"'):
+    with pytest.raises(CheckpointError, match='voice_levels needs voice_pool = "statistics" or "recurrent"'):
         model_config("modern", {"voice_levels": True})
-    with pytest.raises(CheckpointError, match='voice_pool must be "mean" or "statistics"'):
+    with pytest.raises(CheckpointError, match='voice_pool must be "mean", "statistics" or "recurrent"'):
         model_config("modern", {"voice_pool": "max"})
     with pytest.raises(CheckpointError, match="embedder_norm_last needs voice_pool"):
         model_config("modern", {**SMALL, "embedder_norm_last": True})

@@ -13,10 +13,11 @@ from voice2face_gan.data.records import Record
 from voice2face_gan.data.speech import SpeechBank
 from voice2face_gan.data.store import Store, to_int16
 from voice2face_gan.data.store_writer import StoreWriter
-from voice2face_gan.errors import CheckpointError, DataError
+from voice2face_gan.errors import CheckpointError, DataError, RecipeError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.face_space import AGE, COMPONENTS, SEX, SIZE, FaceSpace
 from voice2face_gan.models.registry import build_embedder, model_config
+from voice2face_gan.training import hints
 from voice2face_gan.training.embedder import new_settings, train_embedder
 from voice2face_gan.training.guises import Guises
 from voice2face_gan.training.hearing import HearingStage, Line, _ridge, folded, remembered, teach
@@ -200,6 +201,7 @@ def recipe(space_folder, teacher_file):
             "embedder.speeds=[1.0]",
             "embedder.guises=0",
             "embedder.echo=1",
+            "embedder.hints=0",
             "model.voice_pool='statistics'",
             "run.precision='fp32'",
             "run.tensorboard='off'",
@@ -335,9 +337,11 @@ def test_what_it_hears_is_speech_of_the_right_speed(three_speeds):
     stage = three_speeds
     clips, speeds = np.array([5, 6, 7]), np.array([0.8, 1.0, 1.25])
     rng = np.random.default_rng(0)
-    mel = stage._hear(clips, stage._crops_of(clips, np.arange(3), 60, rng), 60, rng)
-    assert mel.shape == (3, 64, 60)
+    speech = stage._distorted(clips, stage._crops_of(clips, np.arange(3), 60, rng), 60, rng)
     features, samples = stage.distortion.features, stage.distortion.samples(60)
+    assert speech.shape == (3, samples)
+    mel = log_mels(speech, features, normalised=False)
+    assert mel.shape == (3, 64, 60)
     more = stage.distortion.of_signals.samples_needed(samples)
     raw = stage.distortion.speech.crops(clips, int(np.ceil(more * 1.25)) + 64, np.random.default_rng(0))
     for row, speed in enumerate(speeds):
@@ -415,3 +419,69 @@ def test_an_embedder_of_levels_hears_log_mels_as_they_are(make_hearing):
         assert all(torch.isfinite(loss) for loss in losses.values())
     plain = make_hearing("model.voice_levels=false", "embedder.augment=1e-9")
     assert plain._heard(0, 60)[0].mean(dim=2).abs().max() < 1e-4
+
+
+# Hints
+
+
+@pytest.fixture
+def hinted(make_hearing, monkeypatch):
+    """Function () -> a stage whose first two iterations are hints."""
+    monkeypatch.setattr(hints, "_KEPT", 1)
+    monkeypatch.setattr(hints, "_LOOKED", 1)
+
+    def make(*more: str) -> HearingStage:
+        layers = ("model.voice_pool='recurrent'", "model.voice_channels=[40,256,256,256,256]")
+        few = ("embedder.hints=2", "embedder.iterations=4", "embedder.batch=4")
+        return make_hearing(*layers, *few, "embedder.crop_frames=[160,170]", *more)
+
+    return make
+
+
+def test_hints_come_first(hinted):
+    stage = hinted()
+    assert "h1_missed" in stage.step(0) and "h3_missed" in stage.step(1)
+    layer = stage.embedder.layers[1]
+    taught = layer.weight_hh_l0.detach().clone()
+    assert torch.equal(taught, stage.hints._of_layer(1)["weight_hh_l0"])
+    assert set(stage.step(2)) == {"t_missed", "e_missed"}
+    assert 0 < stage.optimiser.param_groups[0]["lr"] < stage.settings.lr / 25, "it begins slowly"
+    assert not torch.equal(taught, layer.weight_hh_l0), "all goes on learning"
+
+
+def test_hints_hear_speech_in_further_guises(hinted):
+    stage = hinted("embedder.augment=1e-9")
+    assert stage.guises.count == 1 < stage.further.count
+    said = stage._said(0)
+    assert said.shape == (4, 159 * 160 + 400) and torch.equal(said, stage._said(0))
+    clips, _ = stage._drawn(0)
+    rng = stage._distorting(0)
+    which = rng.integers(stage.further.count, size=4)
+    wanted = stage._crops_of(clips, which, 160, rng, stage.further)[:, : said.shape[1]]
+    assert torch.equal(said, wanted) and (stage.further.resonances[clips, which] != 1).any()
+
+
+def test_a_recurrent_embedder_begins_with_t_itself(hinted):
+    """Before anything is learned its answer, in units of its own, is the t that its layers make."""
+    stage = hinted()
+    mel = torch.randn(2, 64, 200) - 4
+    with torch.no_grad():
+        answer, features = stage.embedder.eval().with_features(mel)
+    t = answer * stage.unit + stage.middle
+    torch.testing.assert_close(t, features[:, :DIMENSIONS], atol=1e-5, rtol=1e-4)
+
+
+def test_a_resumed_stage_goes_on_with_its_hints(hinted):
+    stage, other = hinted(), hinted()
+    stage.step(0)
+    other.load(copy.deepcopy(stage.state()))
+    for iteration in (1, 2):
+        a, b = stage.step(iteration), other.step(iteration)
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_layers_unlike_the_teachers_are_refused(hinted):
+    with pytest.raises(RecipeError, match="needs the teacher's layers"):
+        hinted("model.voice_channels=[40,128,128]")
+    with pytest.raises(RecipeError, match="embedder.hints above 0 needs model.voice_pool = 'recurrent'"):
+        hinted("model.voice_pool='statistics'")

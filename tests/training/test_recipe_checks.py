@@ -69,6 +69,9 @@ def test_faces_are_of_pairs_and_e_is_not_normalised():
         ("embedder.speeds=[1.1,1.0,0.9]", "in order, the middle one 1"),
         ("embedder.echo=0", "embedder.echo must be 1 or more"),
         ("embedder.echo_kept=10", "embedder.echo_kept must be embedder.batch or more"),
+        ("embedder.hints=5000", "embedder.hints must be from 0 to embedder.iterations"),
+        ("embedder.hints_lr=[0,1]", "embedder.hints_lr must be two numbers above 0"),
+        ("model.voice_pool='statistics'", "embedder.hints above 0 needs model.voice_pool = 'recurrent'"),
         ("embedder.speeds=[]", "embedder.speeds must be an odd number of factors"),
         ("embedder.speeds=['slow']", "'embedder.speeds' must be a number"),
         ("embedder.speeds=1", "'embedder.speeds' must be a list"),
@@ -87,12 +90,13 @@ def test_what_a_space_bends_and_softens():
 
 def test_an_embedder_of_a_space_has_a_plain_last_layer():
     with pytest.raises(RecipeError, match="embedder.space needs model.embedder_norm_last = false"):
-        plain = ("model.voice_pool='mean'", "model.voice_levels=false")
+        plain = ("model.voice_pool='mean'", "model.voice_levels=false", "embedder.hints=0")
         load_recipe("hearing", (*plain, "model.embedder_norm_last=true"))
 
 
 def test_an_embedder_of_a_space_is_of_the_modern_architecture():
     assert "embedder.echo above 1 needs embedder.space" in refused("embedder", "embedder.echo=2")
+    assert "embedder.hints above 0 needs embedder.space" in refused("embedder", "embedder.hints=2")
     assert "embedder.space needs architecture = 'modern'" in refused("embedder", "embedder.space=here")
     for speeds in ((1.0,), (0.9, 1.0, 1.1)):
         recipe = load_recipe("hearing", (f"embedder.speeds={list(speeds)}",))

@@ -7,8 +7,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from voice2face_gan.models.recurrent_embedder import RecurrentEmbedder
 from voice2face_gan.models.statistics_embedder import StatisticsEmbedder
 from voice2face_gan.models.wen2019 import VoiceEmbedder
+
+
+def frozen(embedder: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The embedder, in evaluation mode, as it is quickest in a precision."""
+    kind = Lowered if isinstance(embedder, RecurrentEmbedder) else FoldedEmbedder
+    return kind(embedder, dtype)
+
+
+class Lowered(nn.Module):
+    """The embedder in another precision where PyTorch thinks that safe; arguments as in FoldedEmbedder.
+
+    forward: (B, mel_bins, T), any T >= 1 -> (B, embedding) float32.
+    """
+
+    def __init__(self, embedder: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        self.embedder, self.dtype = copy.deepcopy(embedder), dtype
+
+    @torch.no_grad()
+    def forward(self, log_mel: Tensor) -> Tensor:
+        with torch.autocast(log_mel.device.type, self.dtype):
+            return self.embedder(log_mel).float()
 
 
 class FoldedEmbedder(nn.Module):

@@ -30,8 +30,9 @@ class ModernConfig:
 
     Args:
         mel_bins, embedding, voice_channels, embedder_norm_last: the voice embedder's, as in Wen2019Config.
-        voice_pool: how the voice embedder ends: "mean", Wen's fifth convolution and the mean over time, or
-            "statistics" (models/statistics_embedder.py).
+        voice_pool: how the voice embedder hears time: "mean", Wen's five convolutions and the mean over time;
+            "statistics" (models/statistics_embedder.py); or "recurrent", where voice_channels are bands, LSTM
+            layers and speaker embedding (models/recurrent_embedder.py).
         voice_levels: it takes log-mels that are not normalised, and hears each bin's level too.
         z_dim: size of the noise z; 0 for a generator that answers a voice with one face.
         width: channels at 32 x 32; there are twice as many at 16 x 16, four times at 8 x 8 and 4 x 4. 32 is
@@ -93,12 +94,17 @@ class ModernConfig:
             "soft must be from 0 to 1": 0 <= self.soft <= 1,
             "rim must be 0 to 8": 0 <= self.rim <= 8,
             "z_dim and noise must not be negative": self.z_dim >= 0 and self.noise >= 0,
-            'voice_pool must be "mean" or "statistics"': self.voice_pool in ("mean", "statistics"),
+            'voice_pool must be "mean", "statistics" or "recurrent"': self.voice_pool
+            in ("mean", "statistics", "recurrent"),
             'embedder_norm_last needs voice_pool = "mean"': not self.embedder_norm_last
             or self.voice_pool == "mean",
-            'voice_levels needs voice_pool = "statistics"': not self.voice_levels
-            or self.voice_pool == "statistics",
+            'voice_levels needs voice_pool = "statistics" or "recurrent"': not self.voice_levels
+            or self.voice_pool != "mean",
+            'voice_pool = "recurrent" needs voice_levels = true': self.voice_levels
+            or self.voice_pool != "recurrent",
             "voice_channels must not be empty": len(self.voice_channels) > 0,
+            'voice_pool = "recurrent" needs three voice_channels or more': len(self.voice_channels) > 2
+            or self.voice_pool != "recurrent",
             "zoom must be above 0": self.zoom > 0,
             "strength must not be negative": self.strength >= 0,
             "strength other than 1 needs normalise = false": self.strength == 1 or not self.normalise,
@@ -117,6 +123,8 @@ class ModernConfig:
     @property
     def voice_features(self) -> int:
         """How many numbers the voice embedder's `features` are."""
+        if self.voice_pool == "recurrent":
+            return sum(self.voice_channels[1:])
         return self.voice_channels[-1] * (2 if self.voice_pool == "statistics" else 1)
 
     def stages(self) -> list[int]:

@@ -6,6 +6,7 @@ from torch import nn
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models import modern, wen2019
+from voice2face_gan.models.recurrent_embedder import RecurrentEmbedder
 from voice2face_gan.models.statistics_embedder import StatisticsEmbedder
 
 ARCHITECTURES = {"wen2019": wen2019.Wen2019Config, "modern": modern.ModernConfig}
@@ -29,8 +30,11 @@ def model_config(architecture: str, settings: dict) -> ModelConfig:
 
 
 def build_embedder(config: ModelConfig) -> nn.Module:
-    if getattr(config, "voice_pool", "mean") == "statistics":
+    pool = getattr(config, "voice_pool", "mean")
+    if pool != "mean":
         sizes = config.mel_bins, config.voice_channels, config.embedding
+        if pool == "recurrent":
+            return RecurrentEmbedder(*sizes)
         return StatisticsEmbedder(*sizes, levels=config.voice_levels)
     return wen2019.VoiceEmbedder(config)
 

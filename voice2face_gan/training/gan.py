@@ -26,7 +26,7 @@ from voice2face_gan.device import autocast, keep_freed_memory, send, uses_bf16
 from voice2face_gan.errors import DataError
 from voice2face_gan.faces.pixels import to_grid, to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.folded import FoldedEmbedder
+from voice2face_gan.models.folded import frozen
 from voice2face_gan.models.registry import ModelConfig, build_generator, model_config
 from voice2face_gan.models.wen2019 import Discriminator, FaceTrunk, IdentityClassifier, condition
 from voice2face_gan.training.parallel import Alone
@@ -121,7 +121,7 @@ class GanStage:
             self.parts = (*self.parts, "embedder", "embedder_optimiser")
             self._voiced = store
         elif uses_bf16(recipe.run.precision, device):
-            self._listen = FoldedEmbedder(self.embedder, torch.bfloat16)
+            self._listen = frozen(self.embedder, torch.bfloat16)
         torch.manual_seed(seed + 1)
         self._build(len(names))
         if recipe.run.compile:

@@ -7,7 +7,8 @@ people. So the embedder learns in two parts:
    clips weighted by one over the root of their person's number. It is linear: e = (t - mean) W + offset.
 2. From log-mels to t: the embedder, with 256 outputs, hears distorted crops and is asked for the teacher's t
    of the clean whole. Speech played slower or faster, or with other resonances, is somebody else's, of whom
-   the teacher is asked anew (training/guises.py).
+   the teacher is asked anew (training/guises.py). Before that, the layers of a recurrent embedder may learn
+   from the teacher's layers what these do with the very crop (training/hints.py).
 
 At the end W is multiplied into the last layer: the embedder then gives e. (A line fitted anew to what
 the embedder says leaves larger numbers, and pictures that match less at any strength.) How much of each
@@ -16,6 +17,7 @@ sqrt(1 - R2), the residual.
 """
 
 import hashlib
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -32,9 +34,11 @@ from voice2face_gan.device import autocast
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.face_space import SIZE, FaceSpace
+from voice2face_gan.models.recurrent_embedder import PIECE, RecurrentEmbedder
 from voice2face_gan.models.registry import build_embedder
 from voice2face_gan.training.echo import Echo
 from voice2face_gan.training.guises import Guises
+from voice2face_gan.training.hints import Hints, check_layers
 from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.recipe import Recipe
 from voice2face_gan.training.speaker import EmbedderStage
@@ -42,6 +46,7 @@ from voice2face_gan.training.teacher import DIMENSIONS, SAMPLE_RATE, Teacher
 
 _FOLDS = 5
 _RIDGES = (0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the mean variance of t's elements
+_FURTHER = 25  # guises of each clip, for hints
 _FEW = 20  # people with both, below which nothing is fitted
 
 
@@ -88,6 +93,24 @@ class HearingStage(EmbedderStage):
         wanted = ((self.told - middle) / unit).flatten(0, 1)
         self.spread = _variance(wanted), _variance(wanted @ directions)
         self.middle, self.unit, self.directions = (x.to(device) for x in (middle, unit, directions))
+        self.hints = None
+        if settings.hints:
+            # The teacher is asked of these as they are heard: further ones cost nothing.
+            self.further = Guises(len(speech), settings.speeds, _FURTHER)
+            check_layers(self.embedder, teacher, self.distortion.features)
+            self.hints = Hints(
+                self.embedder,
+                teacher.to(device),
+                self._said,
+                self.distortion.features,
+                settings.hints,
+                settings.hints_lr,
+                seed,
+                recipe.run.precision,
+                self.processes,
+            )
+        if isinstance(self.embedder, RecurrentEmbedder):
+            self._start_from_t()
         self.pairs = EpochSampler(len(self.told) * self.told.shape[1], seed, "voices")
         # Distorting a batch takes twice as long as learning from it.
         batches = self.settings.echo_kept // self.settings.batch
@@ -101,8 +124,19 @@ class HearingStage(EmbedderStage):
         self.head = nn.Identity()
         self.weights = list(self.embedder.parameters())
 
+    @torch.no_grad()
+    def _start_from_t(self) -> None:
+        """The last layer of a recurrent embedder reads t: at first it does nothing to it."""
+        last = self.embedder.last
+        last.weight.zero_()
+        last.weight[:, :DIMENSIONS] = torch.eye(DIMENSIONS) / self.unit
+        last.bias.copy_(-self.middle / self.unit)
+
     def step(self, iteration: int) -> dict[str, Tensor]:
-        """One update; the losses are shares of the variance that the embedder misses, of t and of e."""
+        """One update; the losses are shares of the variance that the embedder misses, of t and of e, or of
+        what the teacher's layers do."""
+        if iteration < self.settings.hints:
+            return self.hints.step(iteration)
         crops, frames = self._crops(iteration)
         if self.echo is not None:
             mel, wanted = self.echo.draw(iteration, frames, crops)
@@ -121,28 +155,59 @@ class HearingStage(EmbedderStage):
         self._update(sum(losses.values()))
         return {name: loss.detach() for name, loss in losses.items()}
 
+    def _set_rate(self, iteration: int) -> None:
+        hints, started = self.settings.hints, min(1.0, (iteration - self.settings.hints + 1) / 50)
+        done = min((iteration - hints) / max(self.iterations - hints, 1), 1.0)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.lr * 0.5 * (1 + math.cos(math.pi * done)) * (started if hints else 1)
+
+    def state(self) -> dict:
+        return super().state() | ({"hints": self.hints.state()} if self.hints else {})
+
+    def load(self, state: dict) -> None:
+        super().load(state)
+        if self.hints:
+            self.hints.load(state["hints"])
+
     def _longest(self, number: int) -> tuple[Tensor, Tensor]:
         return self._heard(number, self.settings.crop_frames[1])
 
     def _heard(self, number: int, frames: int) -> tuple[Tensor, Tensor]:
         """This process's part of a batch: log-mels (B, bins, frames), and what the teacher said of the whole
         clips in their guises (B, 256)."""
-        drawn = self.pairs.draw(number, self.settings.batch)[self.processes.mine(self.settings.batch)]
-        clips, which = drawn // self.told.shape[1], drawn % self.told.shape[1]
-        rng = self._distorting(number)
+        (clips, which), rng = self._drawn(number), self._distorting(number)
         wanted = self.told[torch.from_numpy(clips), torch.from_numpy(which)]
-        return self._hear(clips, self._crops_of(clips, which, frames, rng), frames, rng), wanted
+        speech = self._distorted(clips, self._crops_of(clips, which, frames, rng), frames, rng)
+        return log_mels(speech, self.distortion.features, normalised=not self.embedder.levels), wanted
+
+    def _said(self, number: int) -> Tensor:
+        """This process's part of a batch for hints: speech of PIECE frames (B, samples)."""
+        (clips, _), rng = self._drawn(number), self._distorting(number)
+        which = rng.integers(self.further.count, size=len(clips))
+        speech = self._crops_of(clips, which, PIECE, rng, self.further)
+        return self._distorted(clips, speech, PIECE, rng).to(self.device)
+
+    def _drawn(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Clips (B,) of this process's part of a batch, and their guises (B,)."""
+        drawn = self.pairs.draw(number, self.settings.batch)[self.processes.mine(self.settings.batch)]
+        return drawn // self.told.shape[1], drawn % self.told.shape[1]
 
     def _crops_of(
-        self, clips: np.ndarray, which: np.ndarray, frames: int, rng: np.random.Generator
+        self,
+        clips: np.ndarray,
+        which: np.ndarray,
+        frames: int,
+        rng: np.random.Generator,
+        guises: Guises | None = None,
     ) -> Tensor:
         """Crops (B, samples) in their guises, long enough to be distorted and cut to so many frames."""
+        guises = guises or self.guises
         more = self.distortion.of_signals.samples_needed(self.distortion.samples(frames))
-        longest = int(np.ceil(more * self.guises.fastest)) + 64
-        return self.guises.heard(self.distortion.speech.crops(clips, longest, rng), clips, which, more)
+        longest = int(np.ceil(more * guises.fastest)) + 64
+        return guises.heard(self.distortion.speech.crops(clips, longest, rng), clips, which, more)
 
-    def _hear(self, clips: np.ndarray, speech: Tensor, frames: int, rng: np.random.Generator) -> Tensor:
-        """Log-mels (B, bins, frames) of crops, some distorted."""
+    def _distorted(self, clips: np.ndarray, speech: Tensor, frames: int, rng: np.random.Generator) -> Tensor:
+        """Crops of so many frames (B, samples), some distorted."""
         distortion, samples = self.distortion, self.distortion.samples(frames)
         chosen = np.flatnonzero(rng.random(len(clips)) < distortion.share)
         if len(chosen):
@@ -151,7 +216,7 @@ class HearingStage(EmbedderStage):
             heard = distortion.of_signals(speech[chosen], samples, labels, rate, rng)
             speech = speech[:, :samples].clone()
             speech[chosen] = heard
-        return log_mels(speech[:, :samples], distortion.features, normalised=not self.embedder.levels)
+        return speech[:, :samples]
 
     def checkpoint(self, iteration: int) -> Checkpoint:
         kept = super().checkpoint(iteration)

@@ -66,6 +66,9 @@ class EmbedderRecipe:
             (training/guises.py); with a space.
         echo: how often each distorted crop serves, cut anew every time (training/echo.py); with a space.
         echo_kept: crops kept for that.
+        hints: of the iterations, the first ones, in which the teacher's layers teach the same layers of a
+            recurrent embedder (training/hints.py); with a space.
+        hints_lr: learning rates of each layer by itself, and of the layers together.
     """
 
     iterations: int = 20_000
@@ -85,6 +88,8 @@ class EmbedderRecipe:
     guises: int = 0
     echo: int = 1
     echo_kept: int = 8192
+    hints: int = 0
+    hints_lr: tuple[float, float] = (2e-3, 7e-4)
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,9 @@ def _embedder(recipe: Recipe) -> dict[str, bool]:
         and list(speeds) == sorted(speeds),
         "embedder.guises must be 0 or more": embedder.guises >= 0,
         "embedder.guises above 0 needs embedder.space": embedder.guises == 0 or bool(embedder.space),
+        "embedder.hints must be from 0 to embedder.iterations": 0 <= embedder.hints <= embedder.iterations,
+        "embedder.hints above 0 needs embedder.space": embedder.hints == 0 or bool(embedder.space),
+        "embedder.hints_lr must be two numbers above 0": min(embedder.hints_lr) > 0,
         "embedder.echo must be 1 or more": embedder.echo >= 1,
         "embedder.echo above 1 needs embedder.space": embedder.echo == 1 or bool(embedder.space),
         "embedder.echo_kept must be embedder.batch or more": embedder.echo_kept >= embedder.batch,
@@ -169,6 +172,8 @@ def _hearing(recipe: Recipe) -> dict[str, bool]:
         "embedder.space needs architecture = 'modern'": recipe.architecture == "modern",
         "embedder.space needs model.normalise = false": not model["normalise"],
         f"embedder.space needs model.embedding = {_E}": model["embedding"] == _E,
+        "embedder.hints above 0 needs model.voice_pool = 'recurrent'": recipe.embedder.hints == 0
+        or model["voice_pool"] == "recurrent",
         # A line cannot be multiplied into a convolution with a rectifier behind it.
         "embedder.space needs model.embedder_norm_last = false": not model["embedder_norm_last"],
         "embedder.space needs an embedder.augment above 0": recipe.embedder.augment > 0,

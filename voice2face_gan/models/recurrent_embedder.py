@@ -1,0 +1,87 @@
+"""A voice embedder that listens on and on: mel power through LSTM layers, whose last states say who speaks.
+
+    log-mel (B, bins, T) -> power, made as loud as speech is on average -> bands (B, T, K)
+    pieces of 1.6 s, every 0.8 s -> LSTM layers -> the last layer's last state h
+    t = rectified linear of h, of length 1; the mean over the pieces, again of length 1
+    e = linear of t and of the mean states of every layer
+
+Wan, Wang, Papir and Lopez Moreno, "Generalized end-to-end loss for speaker verification", ICASSP 2018: three
+LSTM layers on 40 bands, pieces of 1.6 s, embeddings of length 1 (sections 2 and 3). The power itself is
+heard, not its logarithm, as in Resemblyzer's encoder, so that such an encoder can teach each layer what it
+does itself (training/hints.py).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PIECE, STEP = 160, 80  # frames of 10 ms
+LEVEL = 1e-3  # mean square: -30 dB of full scale, to which softer speech is raised
+_SILENCE = 1e-10
+
+
+class RecurrentEmbedder(nn.Module):
+    """Log-mel to voice embedding.
+
+    Args:
+        mel_bins: of the log-mel.
+        channels: bands, then the size of each LSTM layer, then that of t.
+        embedding: size.
+
+    forward: (B, mel_bins, T), any T >= 1, as `log_mel` gives it and not normalised -> (B, embedding), not
+        normalised.
+    """
+
+    last_name = "last"  # of the linear layer at the end, in the state
+    levels = True
+
+    def __init__(self, mel_bins: int, channels: tuple[int, ...], embedding: int):
+        super().__init__()
+        bands, *sizes, told = channels
+        # The last output is the mean square of the signal.
+        self.bands = nn.Linear(mel_bins, bands + 1, bias=False)
+        self.layers = nn.ModuleList(
+            nn.LSTM(below, size, batch_first=True)
+            for below, size in zip([bands, *sizes[:-1]], sizes, strict=True)
+        )
+        self.told = nn.Linear(sizes[-1], told)
+        self.last = nn.Linear(told + sum(sizes), embedding)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        return self.last(self.features(log_mel))
+
+    def with_features(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` and `features` give, in the time of one of them."""
+        features = self.features(log_mel)
+        return self.last(features), features
+
+    def features(self, log_mel: Tensor) -> Tensor:
+        """What the last linear layer reads: (B, mel_bins, T) -> t (B, told) beside the states of each layer,
+        averaged over all frames."""
+        pieces = cut(self.heard(log_mel))
+        batch, count = pieces.shape[:2]
+        x, means = pieces.flatten(0, 1), []
+        for layer in self.layers:
+            x = layer(x)[0]
+            means.append(x.float().mean(dim=1))
+        each = F.normalize(self.told(x[:, -1]).float().relu(), dim=1)
+        each = torch.cat([each, *means], dim=1).unflatten(0, (batch, count)).mean(dim=1)
+        t, states = each.split([self.told.out_features, each.shape[1] - self.told.out_features], dim=1)
+        return torch.cat([F.normalize(t, dim=1), states], dim=1)
+
+    def heard(self, log_mel: Tensor) -> Tensor:
+        """What the first layer takes: (B, mel_bins, T) -> the power of each band (B, T, bands), where the
+        speech is soft made louder."""
+        with torch.autocast(log_mel.device.type, enabled=False):  # powers span ten decades
+            power = self.bands(log_mel.float().exp().transpose(1, 2))
+            square = power[..., -1].mean(dim=1).clamp(min=_SILENCE)
+            return power[..., :-1] * (LEVEL / square).clamp(min=1.0)[:, None, None]
+
+
+def cut(x: Tensor) -> Tensor:
+    """Pieces of 1.6 s, every 0.8 s: (B, T, K) -> (B, pieces, PIECE, K). What is shorter is repeated; what is
+    left over at the end is not heard."""
+    frames = x.shape[1]
+    starts = torch.arange(0, max(frames - PIECE, 0) + 1, STEP, device=x.device)
+    x = x.repeat(1, (PIECE - 1) // frames + 1, 1)  # ONNX divides towards zero
+    return x[:, starts[:, None] + torch.arange(PIECE, device=x.device)]
