@@ -480,6 +480,15 @@ def test_a_resumed_stage_goes_on_with_its_hints(hinted):
         assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_a_run_of_hints_alone_ends_in_an_embedder_of_e(hinted, spoken, tmp_path):
+    stage = hinted("embedder.iterations=2", "run.best=eer")
+    run = Run.create(tmp_path / "runs", stage.recipe, new_settings(str(spoken.folder), "all", 0, None))
+    outcome = train_embedder(run, spoken, CPU)
+    assert outcome.finished and "h1_missed" in outcome.losses
+    kept = load_checkpoint(run.embedder_folder, need_generator=False)
+    assert kept.embedder(torch.randn(1, 64, 200) - 4).shape == (1, SIZE)
+
+
 def test_layers_unlike_the_teachers_are_refused(hinted):
     with pytest.raises(RecipeError, match="needs the teacher's layers"):
         hinted("model.voice_channels=[40,128,128]")
