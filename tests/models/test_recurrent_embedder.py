@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from voice2face_gan.audio.features import log_mels
 from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models import recurrent_embedder
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.folded import frozen
 from voice2face_gan.models.recurrent_embedder import LEVEL, PIECE, STEP, RecurrentEmbedder, cut
@@ -66,6 +67,15 @@ def test_a_long_clip_is_its_pieces_mean():
     each = torch.stack([net.features(mel[..., s : s + PIECE])[0] for s in (0, 80, 160)])
     torch.testing.assert_close(whole[:6], F.normalize(each[:, :6].mean(0), dim=0), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(whole[6:], each[:, 6:].mean(0), atol=1e-5, rtol=1e-4)
+
+
+def test_long_recordings_are_heard_in_parts(monkeypatch):
+    net, mel = small(), torch.randn(2, 64, 2000) - 4
+    whole, most = net(mel), []
+    monkeypatch.setattr(recurrent_embedder, "_AT_ONCE", 10)
+    net.layers[0].register_forward_hook(lambda _, given, __: most.append(len(given[0])))
+    torch.testing.assert_close(net(mel), whole, atol=1e-6, rtol=1e-5)
+    assert len(most) == 5 and max(most) == 10
 
 
 def test_soft_speech_is_raised_and_loud_speech_left():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 PIECE, STEP = 160, 80  # frames of 10 ms
 LEVEL = 1e-3  # mean square: -30 dB of full scale, to which softer speech is raised
 _SILENCE = 1e-10
+_AT_ONCE = 256  # pieces
 
 
 class RecurrentEmbedder(nn.Module):
@@ -60,14 +61,22 @@ class RecurrentEmbedder(nn.Module):
         averaged over all frames."""
         pieces = cut(self.heard(log_mel))
         batch, count = pieces.shape[:2]
-        x, means = pieces.flatten(0, 1), []
+        pieces = pieces.flatten(0, 1)
+        if self.training or torch.compiler.is_exporting() or len(pieces) <= _AT_ONCE:
+            each = self._of_pieces(pieces)
+        else:  # an hour of speech is 4,500 pieces, and gigabytes of states
+            each = torch.cat([self._of_pieces(some) for some in pieces.split(_AT_ONCE)])
+        each = each.unflatten(0, (batch, count)).mean(dim=1)
+        t, states = each.split([self.told.out_features, each.shape[1] - self.told.out_features], dim=1)
+        return torch.cat([F.normalize(t, dim=1), states], dim=1)
+
+    def _of_pieces(self, x: Tensor) -> Tensor:
+        """(N, PIECE, bands) -> t of each, of length 1, beside the mean states of its layers."""
+        means = []
         for layer in self.layers:
             x = layer(x)[0]
             means.append(x.float().mean(dim=1))
-        each = F.normalize(self.told(x[:, -1]).float().relu(), dim=1)
-        each = torch.cat([each, *means], dim=1).unflatten(0, (batch, count)).mean(dim=1)
-        t, states = each.split([self.told.out_features, each.shape[1] - self.told.out_features], dim=1)
-        return torch.cat([F.normalize(t, dim=1), states], dim=1)
+        return torch.cat([F.normalize(self.told(x[:, -1]).float().relu(), dim=1), *means], dim=1)
 
     def heard(self, log_mel: Tensor) -> Tensor:
         """What the first layer takes: (B, mel_bins, T) -> the power of each band (B, T, bands), where the
