@@ -18,6 +18,7 @@ after 600 steps, share missed: 0.002, without whitening 0.007.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -255,12 +256,14 @@ def check_layers(embedder: RecurrentEmbedder, teacher: Teacher, features: Featur
         )
 
 
-class States:
+class States(NamedTuple):
     """What a layer of the teacher does in runs: h (B, T, H) of every frame; of each run (B x runs, H), where
     it starts, h_before and c_before, and its cells at the end, c_after."""
 
-    def __init__(self, h: Tensor, h_before: Tensor, c_before: Tensor, c_after: Tensor):
-        self.h, self.h_before, self.c_before, self.c_after = h, h_before, c_before, c_after
+    h: Tensor
+    h_before: Tensor
+    c_before: Tensor
+    c_after: Tensor
 
 
 class Whitened(nn.Module):
