@@ -5,7 +5,8 @@ import platform
 import pytest
 import torch
 
-from voice2face_gan.device import resident, send, trains_in_bf16
+from voice2face_gan import device as module
+from voice2face_gan.device import full_precision, resident, send, trains_in_bf16, uses_bf16
 
 STEPS = """
 import resource, sys, torch
@@ -37,6 +38,18 @@ def test_on_a_cpu_tensors_stay_as_they_are():
     assert (
         resident(tensor, cpu) is tensor and resident(tensor, None) is tensor and send(tensor, cpu) is tensor
     )
+
+
+def test_automatic_precision_is_the_devices_unless_full_precision_is_wanted(monkeypatch):
+    monkeypatch.setattr(module, "has_bf16", lambda device: device.type == "cpu")
+    cpu, other = torch.device("cpu"), torch.device("meta")
+    assert uses_bf16("auto", cpu) and not uses_bf16("auto", other) and not uses_bf16("fp32", cpu)
+    with full_precision():
+        assert not uses_bf16("auto", cpu) and uses_bf16("bf16", cpu)
+        with full_precision():
+            pass
+        assert not uses_bf16("auto", cpu)
+    assert uses_bf16("auto", cpu)
 
 
 def test_our_own_layers_are_for_training_in_bfloat16_on_a_cpu():

@@ -2,6 +2,9 @@
 
 import contextlib
 import ctypes
+import functools
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 import torch
@@ -31,11 +34,16 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 natively: elsewhere autocast costs more than it gains."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and _processor_has_bf16()
+
+
+@functools.cache
+def _processor_has_bf16() -> bool:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
-    return device.type == "cpu" and ("avx512_bf16" in flags or "amx_bf16" in flags)
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def autocast(precision: str, device: torch.device):
@@ -51,7 +59,20 @@ def autocast(precision: str, device: torch.device):
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
     """Whether a precision means bfloat16 there; see `autocast`."""
-    return precision == "bf16" or (precision == "auto" and has_bf16(device))
+    return precision == "bf16" or (precision == "auto" and not _exact.get() and has_bf16(device))
+
+
+_exact: ContextVar[bool] = ContextVar("exact", default=False)
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Where "auto" means float32 on every device: for comparing results with another program's."""
+    before = _exact.set(True)
+    try:
+        yield
+    finally:
+        _exact.reset(before)
 
 
 def resident(tensor: torch.Tensor, device: torch.device | None) -> torch.Tensor:

@@ -81,6 +81,24 @@ def test_what_it_refuses(cli, arguments, trained):
     assert not (cli.here / "runs").exists()
 
 
+def test_it_goes_on_from_a_trained_one(cli, arguments, tiny_settings):
+    """The net is the same, other ones are refused before anything is written; --resume keeps the start."""
+    assert cli("train-embedder", *arguments(), "--iterations", 2).code == 0
+    init = ("--init", "runs/00000-embedder-all-b16")
+    assert "cannot be changed with --resume" in error(cli("train-embedder", "--resume", *init))
+    wide = "model.voice_channels=[8,8,8,8,8]"
+    refused = error(cli("train-embedder", *arguments(), *init, "--set", wide))
+    assert "does not fit the recipe embedder: its model.voice_channels is" in refused
+    assert "missing" in error(cli("train-embedder", *arguments(), "--init", "missing"))
+    assert len(list((cli.here / "runs").iterdir())) == 1
+    still = ("--set", "embedder.lr=1e-12", "--seed", 5, "--iterations", 1)
+    result = cli("train-embedder", *arguments(), *init, *still)
+    assert result.code == 0 and "Starts from " in result.stderr, result.stderr
+    first, then = (load_checkpoint(x, need_generator=False) for x in sorted((cli.here / "runs").iterdir()))
+    for ours, theirs in zip(then.embedder.parameters(), first.embedder.parameters(), strict=True):
+        assert (ours - theirs).abs().max() < 1e-6
+
+
 def test_train_does_not_go_on_with_it(cli, arguments):
     result = cli("train-embedder", *arguments(run__evaluate_every=0), "--iterations", 1)
     assert result.code == 0, result.stderr

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from voice2face_gan.device import full_precision
 from voice2face_gan.errors import OutputError
 from voice2face_gan.models import onnx as module
 from voice2face_gan.models import registry
@@ -53,6 +54,13 @@ def checkpoint_of(name: str) -> Checkpoint:
     own = torch.Generator().manual_seed(5)
     probes = {k: torch.randn(size + 1, generator=own) for k in ("child", "speech")} if name in PROBED else {}
     return Checkpoint(architecture, config, embedder, generator, gender_probe, info=info, probes=probes)
+
+
+@pytest.fixture(autouse=True)
+def exactly():
+    """The graphs are compared with the nets in full precision."""
+    with full_precision():
+        yield
 
 
 @pytest.fixture(scope="module")

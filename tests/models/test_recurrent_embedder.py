@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.audio.features import log_mels
+from voice2face_gan.device import full_precision
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models import recurrent_embedder
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
@@ -88,6 +89,42 @@ def test_soft_speech_is_raised_and_loud_speech_left():
     loud = torch.full((1, 64, 200), 4 * LEVEL).log()
     torch.testing.assert_close(net.heard(loud), torch.full((1, 200, 5), 4 * LEVEL), atol=0, rtol=1e-3)
     assert torch.isfinite(net(log_mels(torch.zeros(1, 16_000), normalised=False))).all()
+
+
+def test_what_a_band_never_falls_below_is_taken_away():
+    """Twice the eighth softest frame of each band and piece; two hundredths of a frame stay."""
+    rising = torch.arange(PIECE).float()[torch.randperm(PIECE)]
+    x = torch.stack([rising + 1, 0 * rising + 5, 100 * rising], dim=1)[None]
+    clear = recurrent_embedder.without_noise(torch.cat([x, 2 * x]))
+    wanted = torch.stack(
+        [(rising + 1 - 16).clamp(min=0), 0 * rising, (rising - 14).clamp(min=0) * 100], dim=1
+    )
+    wanted = torch.maximum(wanted, 0.02 * x[0])
+    torch.testing.assert_close(clear, torch.stack([wanted, 2 * wanted]))
+
+
+def test_a_steady_hum_is_not_heard():
+    """Of speech with pauses and a hum of its mean power, less than a fifth of the hum stays."""
+    torch.manual_seed(0)
+    speech = torch.randn(3, PIECE, 40).mul(3).exp() * (torch.rand(3, PIECE, 1) < 0.8)
+    hum = speech.mean(dim=1, keepdim=True) * (1 + 0.1 * torch.randn(3, PIECE, 40))
+    left = recurrent_embedder.without_noise(speech + hum) - speech
+    quiet = speech < hum  # elsewhere the hum is taken away twice
+    assert left[quiet].abs().mean() < 0.2 * hum[quiet].mean()
+
+
+def test_where_nothing_is_learned_it_may_be_fast():
+    """In bfloat16, and nearly the same; with gradients in full precision."""
+    net, mel = small(), torch.randn(3, 64, 400) - 4
+    net.precision = "bf16"
+    exact = net(mel)
+    with torch.no_grad():
+        fast = net(mel)
+        net.precision = "auto"
+        with full_precision():
+            torch.testing.assert_close(net(mel), exact, atol=1e-6, rtol=1e-5)
+    assert fast.dtype == torch.float32 and not torch.equal(fast, exact)
+    assert (fast - exact).norm() < 0.02 * exact.norm()
 
 
 def test_its_gradient_is_finite_where_nothing_is_heard():

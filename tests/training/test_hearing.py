@@ -452,13 +452,38 @@ def test_hints_come_first(hinted):
 def test_hints_hear_speech_in_further_guises(hinted):
     stage = hinted("embedder.augment=1e-9")
     assert stage.guises.count == 1 < stage.further.count
-    said = stage._said(0)
-    assert said.shape == (4, 159 * 160 + 400) and torch.equal(said, stage._said(0))
+    heard, said = stage._said(0)
+    assert heard.shape == (4, 159 * 160 + 400) and torch.equal(heard, stage._said(0)[0])
+    assert torch.equal(heard, said), "nothing is distorted"
     clips, _ = stage._drawn(0)
     rng = stage._distorting(0)
     which = rng.integers(stage.further.count, size=4)
     wanted = stage._crops_of(clips, which, 160, rng, stage.further)[:, : said.shape[1]]
     assert torch.equal(said, wanted) and (stage.further.resonances[clips, which] != 1).any()
+
+
+def test_the_teacher_hears_them_as_they_were_said_and_as_loud(hinted):
+    stage, plain = hinted("embedder.augment=1"), hinted("embedder.augment=1e-9")
+    (heard, said), (clean, _) = stage._said(0), plain._said(0)
+    power = heard.square().mean(dim=1)
+    torch.testing.assert_close(said.square().mean(dim=1), power, atol=1e-9, rtol=1e-3)
+    cosine = torch.cosine_similarity(said, clean)
+    assert (cosine > 0.999).all(), "undistorted, but for the level"
+    assert (torch.cosine_similarity(heard, clean) < 0.99).all()
+
+
+def test_it_goes_on_from_a_trained_embedder(hinted):
+    """All but the last layer, which holds the line, and without the part of each layer by itself."""
+    stage, other = hinted("embedder.hints=4"), hinted("embedder.hints=4")
+    stage.step(0)
+    trained = stage.checkpoint(1).embedder
+    other.start_from(trained)
+    mel = torch.randn(2, 64, 200) - 4
+    with torch.no_grad():
+        mine, theirs = other.embedder.features(mel), trained.features(mel)
+    assert torch.equal(mine, theirs)
+    assert "c1_missed" not in other.step(0) and "c1_missed" in stage.step(1)
+    assert other.hints.begun and not stage.hints.begun
 
 
 def test_a_recurrent_embedder_begins_with_t_itself(hinted):

@@ -9,7 +9,8 @@ from torch import nn
 
 from voice2face_gan.audio.features import FeatureSettings, log_mels
 from voice2face_gan.errors import DataError, RecipeError
-from voice2face_gan.models.recurrent_embedder import PIECE, RecurrentEmbedder
+from voice2face_gan.models import recurrent_embedder
+from voice2face_gan.models.recurrent_embedder import PIECE, RecurrentEmbedder, without_noise
 from voice2face_gan.training import hints as module
 from voice2face_gan.training.hints import RUNS, Hints, Whitened, check_layers, fit_bands
 from voice2face_gan.training.parallel import Alone
@@ -30,6 +31,11 @@ def babble(number: int, batch: int = 3) -> torch.Tensor:
     return wave / wave.abs().amax(dim=1, keepdim=True) * 10 ** -torch.rand(batch, 1, generator=random)
 
 
+def plain(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of which pupil and teacher hear the same."""
+    return (babble(number),) * 2
+
+
 @pytest.fixture(scope="module")
 def teacher(teacher_file):
     """Of large weights: one of small ones says the same at all times."""
@@ -41,12 +47,12 @@ def teacher(teacher_file):
 
 @pytest.fixture
 def make_hints(teacher, monkeypatch):
-    def make(iterations: int = 40, lr=(2e-3, 7e-4)) -> Hints:
+    def make(iterations: int = 40, lr=(2e-3, 7e-4), speech=plain) -> Hints:
         monkeypatch.setattr(module, "_LOOKED", 2)
         monkeypatch.setattr(module, "_KEPT", 2)
         torch.manual_seed(1)
         embedder = RecurrentEmbedder(64, SIZES, 64)
-        return Hints(embedder, teacher, babble, FeatureSettings(), iterations, lr)
+        return Hints(embedder, teacher, speech, FeatureSettings(), iterations, lr)
 
     return make
 
@@ -56,6 +62,9 @@ def test_a_whitened_layer_is_a_linear_layer():
     x = torch.randn(500, 6) @ torch.randn(6, 6) + 3
     layer = Whitened(6, 4)
     layer.whiten(x, Alone("cpu"))
+    weight, bias = torch.randn(4, 6), torch.randn(4)
+    layer.take(weight, bias)
+    torch.testing.assert_close(layer.folded(), (weight, bias), atol=1e-4, rtol=1e-4)
     white = (x - layer.mean) @ layer.whitening
     torch.testing.assert_close(white.mean(0), torch.zeros(6), atol=1e-4, rtol=0)
     torch.testing.assert_close(white.t() @ white / 500, torch.eye(6), atol=0.02, rtol=0)
@@ -89,7 +98,7 @@ def test_the_teachers_bands_are_its_own_but_for_the_place_of_frames(teacher):
     torch.testing.assert_close(ours, centred[: len(ours)], atol=1e-6, rtol=1e-3)
 
 
-def test_one_piece_is_heard_by_its_layers_as_by_the_teacher(teacher):
+def test_one_piece_is_heard_by_its_layers_as_by_the_teacher(teacher, monkeypatch):
     """The layers one by one, and the embedder with the teacher's weights and bands: its t."""
     bands = teacher.bands(babble(5))
     x = bands
@@ -101,6 +110,7 @@ def test_one_piece_is_heard_by_its_layers_as_by_the_teacher(teacher):
         mine.load_state_dict(theirs.state_dict())
     embedder.told.load_state_dict(teacher.linear.state_dict())
     embedder.heard = lambda mel: bands
+    monkeypatch.setattr(recurrent_embedder, "_NOISE", 0.0)
     t = embedder.features(torch.zeros(3, 64, PIECE))[:, :256]
     wanted = F.normalize(teacher.linear(teacher.lstm(bands)[0][:, -1]).relu(), dim=1)
     torch.testing.assert_close(t, wanted, atol=1e-5, rtol=1e-4)
@@ -130,10 +140,8 @@ def teach(hints: Hints, teacher: Teacher) -> None:
         for x in teacher.layers()
     ]
     wanted.append((teacher.linear.weight, teacher.linear.bias))
-    with torch.no_grad():
-        for layer, (weight, bias) in zip(hints.weights, wanted, strict=True):
-            layer.weight.copy_(torch.linalg.solve(layer.whitening.double(), weight.double(), left=False))
-            layer.bias.copy_(bias + weight @ layer.mean)
+    for layer, known in zip(hints.weights, wanted, strict=True):
+        layer.take(*known)
 
 
 @pytest.mark.parametrize("frames", [4, PIECE])
@@ -172,7 +180,7 @@ def test_it_learns(teacher, monkeypatch):
     monkeypatch.setattr(module, "RUNS", (4, 40))
     monkeypatch.setattr(module, "_KEPT", 2)
     embedder = RecurrentEmbedder(64, (40, 12, 12, 6), 64)
-    hints = Hints(embedder, Small(teacher), babble, FeatureSettings(), 240, (5e-3, 2e-3))
+    hints = Hints(embedder, Small(teacher), plain, FeatureSettings(), 240, (5e-3, 2e-3))
     losses = [hints.step(i) for i in range(240)]
     for name in ("h1_missed", "h2_missed"):
         assert losses[0][name] > 0.4 and losses[143][name] < 0.25 and losses[239][name] < 0.05, name
@@ -181,6 +189,40 @@ def test_it_learns(teacher, monkeypatch):
     assert hints.optimiser.param_groups[0]["lr"] < 1e-4
     given, mine = embedder.layers[0].weight_ih_l0, hints._of_layer(0)["weight_ih_l0"]
     assert torch.equal(given, mine)
+
+
+def test_the_teacher_hears_what_was_said_and_the_pupil_what_became_of_it(make_hints):
+    """So a pupil like the teacher misses what the distortion does to it, and only that."""
+    hints = make_hints(speech=lambda n: (babble(n + 100), babble(n)))
+    hints._prepare()
+    heard, said = hints._heard(0)
+    assert heard.shape == said.shape == (3, PIECE, 40) and not torch.allclose(heard, said, rtol=0.1)
+    same = make_hints()
+    same._prepare()
+    heard, said = same._heard(0)
+    torch.testing.assert_close(heard, without_noise(said))  # from the same speech the pupil takes noise away
+    mels = log_mels(babble(5), FeatureSettings(), normalised=False)
+    pair = make_hints(speech=lambda n: (babble(5), babble(6)))
+    torch.testing.assert_close(pair._made(0)[0], mels)
+
+
+def test_one_that_goes_on_starts_from_what_its_embedder_does(make_hints):
+    """On top of each other from the first step on, and at first it says what it said."""
+    hints = make_hints()
+    embedder = hints._outside[0]
+    before = copy.deepcopy(embedder.state_dict())
+    hints.go_on()
+    hints._prepare()
+    hints._give(embedder)
+    assert torch.equal(embedder.bands.weight, before["bands.weight"])
+    mine, was = embedder.layers[1], before["layers.1.bias_ih_l0"] + before["layers.1.bias_hh_l0"]
+    torch.testing.assert_close(mine.weight_hh_l0, before["layers.1.weight_hh_l0"], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(mine.bias_ih_l0 + mine.bias_hh_l0, was, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(embedder.told.weight, before["told.weight"], atol=1e-5, rtol=1e-4)
+    assert "c1_missed" not in hints.step(0)
+    other = make_hints()
+    other.load(hints.state())
+    assert other.alone == 0 and "c1_missed" not in other.step(1), "and so when it is resumed"
 
 
 def test_a_resumed_one_goes_on_alike(make_hints):

@@ -7,7 +7,7 @@ from voice2face_gan.cli.running import running_options
 from voice2face_gan.cli.train import Show as ShowTraining
 from voice2face_gan.errors import TrainingError
 
-_FIXED = ("data", "gender", "recipe", "overrides", "seed")
+_FIXED = ("data", "gender", "recipe", "overrides", "init", "seed")
 
 
 @click.command("train-embedder")
@@ -25,14 +25,18 @@ _FIXED = ("data", "gender", "recipe", "overrides", "seed")
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: embedder.augment=0.5."
 )
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations.")
+@click.option("--init", metavar="CKPT", help="Go on from a trained voice embedder: a run, or 'default'.")
 @running_options
 @json_option
-def train_embedder(data, gender, recipe, overrides, iterations, minutes, root, device, seed, resume, as_json):
+def train_embedder(
+    data, gender, recipe, overrides, iterations, init, minutes, root, device, seed, resume, as_json
+):
     """Train a voice embedder to tell speakers apart, with noise, rooms and codecs.
 
     \b
       v2f-gan prepare voices RECORDINGS -o my.store --keep-speech
       v2f-gan train-embedder --data my.store
+      v2f-gan train-embedder --data my.store --init runs/00000-embedder-all-b64
       v2f-gan train --data STORE --embedder runs/00000-embedder-all-b64
 
     Speech of the store is distorted as it trains; of a store of log-mels alone, the log-mels. Every
@@ -50,7 +54,7 @@ def train_embedder(data, gender, recipe, overrides, iterations, minutes, root, d
             run, store = _earlier_run(resume, root, here)
             limit = iterations
         else:
-            run, store = _new_run(data, gender, recipe, overrides, iterations, root, seed, here)
+            run, store = _new_run(data, gender, recipe, overrides, iterations, init, root, seed, here)
             limit = None
         clips = _held_out(store, run, here)
         if here.is_main:
@@ -83,14 +87,16 @@ def _earlier_run(resume, root, here):
     return run, _open_once(run.settings["data"], run.recipe, here)
 
 
-def _new_run(data, gender, recipe, overrides, iterations, root, seed, here):
+def _new_run(data, gender, recipe, overrides, iterations, init, root, seed, here):
     """The run folder and its store, made only once everything given has been found good."""
     from pathlib import Path
 
     from voice2face_gan.data.builtin import is_builtin
     from voice2face_gan.data.sources import source_names
+    from voice2face_gan.models.checkpoint import find_checkpoint
     from voice2face_gan.training.embedder import embedder_records, new_settings
     from voice2face_gan.training.loop import check_shares
+    from voice2face_gan.training.material import given_start
     from voice2face_gan.training.recipe import load_recipe
     from voice2face_gan.training.run import Run
 
@@ -103,10 +109,12 @@ def _new_run(data, gender, recipe, overrides, iterations, root, seed, here):
         override = (*override, 'run.best="eer_noisy"')
     resolved = load_recipe(recipe, override)
     names = [n if is_builtin(n) else str(Path(n).expanduser().resolve()) for n in source_names(data)]
-    settings = new_settings(",".join(names), resolved.data.gender, seed, iterations)
+    init = str(find_checkpoint(init).resolve()) if init is not None else None
+    settings = new_settings(",".join(names), resolved.data.gender, seed, iterations, init)
     check_shares(resolved, here)
     store = _open_once(data, resolved, here)
-    embedder_records(store, Run(None, resolved, settings))
+    draft = Run(None, resolved, settings)
+    given_start(draft, embedder_records(store, draft))
     folder = here.on_main(lambda: Run.create(root, resolved, settings).folder)
     return Run(folder, resolved, settings), store
 
@@ -173,6 +181,8 @@ def _describe(run, store, clips, here) -> None:
     counts, settings = records.summary(), run.recipe.embedder
     people = ", ".join(f"{n} {gender}" for gender, n in counts["identities_by_gender"].items())
     say(f"Run {run.folder}: recipe {run.recipe.name}, seed {run.settings['seed']}, on {here.device}.")
+    if run.settings.get("init"):
+        say(f"Starts from {run.settings['init']}.")
     say(
         f"Training data: {counts['identities']} speakers ({people}), {counts['voices']} voices "
         f"({counts['hours']} h)."

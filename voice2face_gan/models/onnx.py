@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan import __version__
+from voice2face_gan.device import full_precision
 from voice2face_gan.errors import OutputError, first_line
 from voice2face_gan.files import replace_folder, temporary_beside, write_bytes
 from voice2face_gan.models.checkpoint import PROBES, Checkpoint
@@ -131,8 +132,8 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
         output: a folder, or a file that ends in ".onnx".
         opset: version of ONNX's operators.
     Returns:
-        The config; of each graph `max_abs_difference` from PyTorch on random inputs, None where ONNX Runtime
-        is not installed.
+        The config; of each graph `max_abs_difference` from PyTorch in full precision on random inputs, None
+        where ONNX Runtime is not installed.
     Raises:
         OutputError: a package is missing, the opset is not to be had, or a graph differs from PyTorch by more
             than 1e-3. Nothing is written then.
@@ -232,7 +233,7 @@ def largest_difference(graph: Graph, content: bytes) -> float | None:
     for seed, (batch, frames) in enumerate(_TRIALS):
         inputs = graph.example(batch, frames, seed)
         found = session.run(None, {n: x.numpy() for n, x in zip(graph.inputs, inputs, strict=True)})
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision():
             wanted = graph.net(*inputs)
         wanted = wanted if isinstance(wanted, tuple) else (wanted,)
         if [x.shape for x in found] != [tuple(x.shape) for x in wanted]:

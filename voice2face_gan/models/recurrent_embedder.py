@@ -1,23 +1,31 @@
 """A voice embedder that listens on and on: mel power through LSTM layers, whose last states say who speaks.
 
     log-mel (B, bins, T) -> power, made as loud as speech is on average -> bands (B, T, K)
-    pieces of 1.6 s, every 0.8 s -> LSTM layers -> the last layer's last state h
+    pieces of 1.6 s, every 0.8 s, without the noise that is there all the time
+    -> LSTM layers -> the last layer's last state h
     t = rectified linear of h, of length 1; the mean over the pieces, again of length 1
     e = linear of t and of the mean states of every layer
 
 Wan, Wang, Papir and Lopez Moreno, "Generalized end-to-end loss for speaker verification", ICASSP 2018: three
 LSTM layers on 40 bands, pieces of 1.6 s, embeddings of length 1 (sections 2 and 3). The power itself is
 heard, not its logarithm, as in Resemblyzer's encoder, so that such an encoder can teach each layer what it
-does itself (training/hints.py).
+does itself (training/hints.py). In power noise is a sum, so that what a band never falls below can be
+subtracted (Boll, "Suppression of acoustic noise in speech using spectral subtraction", 1979).
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voice2face_gan.device import autocast
+
 PIECE, STEP = 160, 80  # frames of 10 ms
 LEVEL = 1e-3  # mean square: -30 dB of full scale, to which softer speech is raised
 _SILENCE = 1e-10
+# The noise of a band: so many times the power of the eighth softest of a piece's frames; so much of each
+# frame is left at least. Chosen on validation people: share of e missed in white noise at 10 dB .52 -> .34,
+# without noise .133 -> .129.
+_QUIET, _NOISE, _LEFT = 8, 2.0, 0.02
 _AT_ONCE = 256  # pieces
 
 
@@ -35,6 +43,7 @@ class RecurrentEmbedder(nn.Module):
 
     last_name = "last"  # of the linear layer at the end, in the state
     levels = True
+    precision = "auto"  # of the layers where nothing is learned, as in `device.autocast`
 
     def __init__(self, mel_bins: int, channels: tuple[int, ...], embedding: int):
         super().__init__()
@@ -61,7 +70,7 @@ class RecurrentEmbedder(nn.Module):
         averaged over all frames."""
         pieces = cut(self.heard(log_mel))
         batch, count = pieces.shape[:2]
-        pieces = pieces.flatten(0, 1)
+        pieces = without_noise(pieces.flatten(0, 1))
         if self.training or torch.compiler.is_exporting() or len(pieces) <= _AT_ONCE:
             each = self._of_pieces(pieces)
         else:  # an hour of speech is 4,500 pieces, and gigabytes of states
@@ -73,10 +82,18 @@ class RecurrentEmbedder(nn.Module):
     def _of_pieces(self, x: Tensor) -> Tensor:
         """(N, PIECE, bands) -> t of each, of length 1, beside the mean states of its layers."""
         means = []
-        for layer in self.layers:
-            x = layer(x)[0]
-            means.append(x.float().mean(dim=1))
-        return torch.cat([F.normalize(self.told(x[:, -1]).float().relu(), dim=1), *means], dim=1)
+        with self._fast(x.device):
+            for layer in self.layers:
+                x = layer(x)[0]
+                means.append(x.float().mean(dim=1))
+            t = self.told(x[:, -1])
+        return torch.cat([F.normalize(t.float().relu(), dim=1), *means], dim=1)
+
+    def _fast(self, device: torch.device):
+        """Where a processor multiplies bfloat16 and no gradients are wanted: in a third of the time, a clip's
+        e then is 0.0004 of the variance of e away."""
+        fast = device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_exporting()
+        return autocast(self.precision if fast else "fp32", device)
 
     def heard(self, log_mel: Tensor) -> Tensor:
         """What the first layer takes: (B, mel_bins, T) -> the power of each band (B, T, bands), where the
@@ -85,6 +102,12 @@ class RecurrentEmbedder(nn.Module):
             power = self.bands(log_mel.float().exp().transpose(1, 2))
             square = power[..., -1].mean(dim=1).clamp(min=_SILENCE)
             return power[..., :-1] * (LEVEL / square).clamp(min=1.0)[:, None, None]
+
+
+def without_noise(x: Tensor) -> Tensor:
+    """Power of pieces (N, PIECE, bands) without that of the noise below all of the piece."""
+    noise = x.topk(_QUIET, dim=1, largest=False).values.amax(dim=1, keepdim=True)
+    return torch.maximum(x - _NOISE * noise, _LEFT * x)
 
 
 def cut(x: Tensor) -> Tensor:

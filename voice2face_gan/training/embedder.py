@@ -9,6 +9,7 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.training.course import Course, Evaluate, Outcome, Reporter, Stage, patient_interrupt
 from voice2face_gan.training.hearing import HearingStage
+from voice2face_gan.training.material import given_start
 from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.run import EMBEDDER_RUN, Run
 from voice2face_gan.training.speaker import EmbedderStage
@@ -48,8 +49,9 @@ def train_embedder(
 ) -> Outcome:
     """Train, or go on with, a run of a voice embedder; the arguments and errors are those of `loop.train`.
 
-    Figures are wanted every `run.evaluate_every` iterations. When it has finished, the embedder also lies in
-    the run's folder embedder/.
+    A new run with settings["init"] starts from that checkpoint's voice embedder. Figures are wanted every
+    `run.evaluate_every` iterations. When it has finished, the embedder also lies in the run's folder
+    embedder/.
     """
     processes = processes or Alone(device)
     reporter = reporter if reporter and processes.is_main else Reporter()
@@ -62,6 +64,10 @@ def train_embedder(
         course = EmbedderCourse(run, reporter, limit, deadline, asked, evaluate, processes)
         kind = HearingStage if run.recipe.embedder.space else EmbedderStage
         stage = kind(records, run.recipe, run.settings["seed"], device, processes)
+        if state is None:
+            start = processes.everywhere(lambda: given_start(run, records))
+            if start is not None:
+                stage.start_from(start.embedder)
         outcome = course.go(stage, state, held_out=None)
         if outcome.finished:
             course.save_embedder(stage.checkpoint(outcome.iteration))
@@ -74,7 +80,7 @@ class EmbedderCourse(Course):
         return bool(every) and self.evaluate is not None and (done % every == 0 or done == total)
 
 
-def new_settings(data: str, gender: str, seed: int, iterations: int | None) -> dict:
+def new_settings(data: str, gender: str, seed: int, iterations: int | None, init: str | None = None) -> dict:
     """The settings of a run of a voice embedder alone, for `Run.create`."""
     return {
         "command": EMBEDDER_RUN,
@@ -83,4 +89,5 @@ def new_settings(data: str, gender: str, seed: int, iterations: int | None) -> d
         "seed": seed,
         "iterations": iterations,
         "embedder": None,
+        "init": init,
     }

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from voice2face_gan.audio.distort import power
 from voice2face_gan.audio.features import log_mels
 from voice2face_gan.data.cache import kept
 from voice2face_gan.data.face_embedding import read_face_embedding
@@ -124,6 +125,14 @@ class HearingStage(EmbedderStage):
         self.head = nn.Identity()
         self.weights = list(self.embedder.parameters())
 
+    def start_from(self, embedder: nn.Module) -> None:
+        """Go on from what a trained embedder of e does below its last layer."""
+        last = f"{embedder.last_name}."
+        below = {k: v for k, v in embedder.state_dict().items() if not k.startswith(last)}
+        self.embedder.load_state_dict(below, strict=False)
+        if self.hints:
+            self.hints.go_on()
+
     @torch.no_grad()
     def _start_from_t(self) -> None:
         """The last layer of a recurrent embedder reads t: at first it does nothing to it."""
@@ -180,12 +189,17 @@ class HearingStage(EmbedderStage):
         speech = self._distorted(clips, self._crops_of(clips, which, frames, rng), frames, rng)
         return log_mels(speech, self.distortion.features, normalised=not self.embedder.levels), wanted
 
-    def _said(self, number: int) -> Tensor:
-        """This process's part of a batch for hints: speech of PIECE frames (B, samples)."""
+    def _said(self, number: int) -> tuple[Tensor, Tensor]:
+        """This process's part of a batch for hints, PIECE frames (B, samples): speech, some of it distorted,
+        and the same speech as it was said, as loud."""
         (clips, _), rng = self._drawn(number), self._distorting(number)
         which = rng.integers(self.further.count, size=len(clips))
-        speech = self._crops_of(clips, which, PIECE, rng, self.further)
-        return self._distorted(clips, speech, PIECE, rng).to(self.device)
+        said = self._crops_of(clips, which, PIECE, rng, self.further)
+        heard = self._distorted(clips, said, PIECE, rng)
+        said = said[:, : heard.shape[1]]
+        # The teacher's answer changes with the level, of which a distorted crop tells nothing.
+        said = said * (power(heard) / power(said).clamp(min=1e-12)).sqrt()[:, None]
+        return heard.to(self.device), said.to(self.device)
 
     def _drawn(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Clips (B,) of this process's part of a batch, and their guises (B,)."""

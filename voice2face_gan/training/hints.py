@@ -10,7 +10,8 @@ speaks is no part of them (hints: Romero et al., "FitNets", ICLR 2015). Two part
 2. The layers on top of each other, each asked for its states, the last linear layer for its answer.
 
 The teacher hears through the pupil's ears: bands are fitted to its own (`fit_bands`) and then given to both,
-for what log-mels leave out, such as rumble below the first bin, no pupil could follow.
+for what log-mels leave out, such as rumble below the first bin, no pupil could follow. It hears speech as it
+was said, the pupil the same speech distorted: what noise does is unlearned frame by frame too.
 
 What a layer reads is correlated: some directions of it vary a thousand times as much as others. So weights
 are learned for whitened inputs, in which Adam's steps are alike in all directions: state of a layer by itself
@@ -31,7 +32,7 @@ from voice2face_gan.audio.features import FeatureSettings, log_mels
 from voice2face_gan.data.sampling import generator
 from voice2face_gan.device import autocast
 from voice2face_gan.errors import DataError, RecipeError
-from voice2face_gan.models.recurrent_embedder import PIECE, RecurrentEmbedder
+from voice2face_gan.models.recurrent_embedder import PIECE, RecurrentEmbedder, without_noise
 from voice2face_gan.training.echo import Echo
 from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.teacher import HOP, WINDOW, Teacher
@@ -52,7 +53,8 @@ class Hints(nn.Module):
     Args:
         embedder: its layers are as large as the teacher's; it is given what was learned after each step.
         teacher: on the same device.
-        speech: number -> float32 (B, samples of PIECE frames), the part of a batch that this process hears.
+        speech: number -> the part of a batch that this process hears, float32 (B, samples of PIECE frames)
+            twice: as the pupil hears it, and as the teacher does.
         features: of log-mels.
         iterations: all in all.
         lr: learning rates of the two parts; each falls evenly to zero.
@@ -65,7 +67,7 @@ class Hints(nn.Module):
         self,
         embedder: RecurrentEmbedder,
         teacher: Teacher,
-        speech: Callable[[int], Tensor],
+        speech: Callable[[int], tuple[Tensor, Tensor]],
         features: FeatureSettings,
         iterations: int,
         lr: tuple[float, float],
@@ -78,6 +80,7 @@ class Hints(nn.Module):
         self.speech, self.features, self.iterations, self.lr = speech, features, iterations, lr
         self.seed, self.echo = seed, Echo(self._made, _KEPT, _TIMES, normalised=False)
         self.precision, self.processes = precision, processes or Alone("cpu")
+        self.alone, self.begun = int(_ALONE * iterations), False
         torch.manual_seed(seed)
         sizes = [layer.hidden_size for layer in embedder.layers]
         below = [embedder.bands.out_features - 1, *sizes]
@@ -93,12 +96,16 @@ class Hints(nn.Module):
         self.to(next(embedder.parameters()).device)
         self.optimiser = torch.optim.Adam(self.parameters(), betas=_BETAS)
 
+    def go_on(self) -> None:
+        """Start from what the embedder's layers do, on top of each other from the first iteration on."""
+        self.alone, self.begun = 0, True
+
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update. The losses: share of each layer's states that it misses, and of the answer."""
         embedder = self._outside[0]
         if not self.ready:
             self._prepare()
-        alone = int(_ALONE * self.iterations)
+        alone = self.alone
         if iteration < alone:
             frames, done, lr = RUNS[len(RUNS) * iteration // alone], iteration / alone, self.lr[0]
         else:
@@ -106,8 +113,8 @@ class Hints(nn.Module):
             done = (iteration - alone) / max(self.iterations - alone, 1)
         for group in self.optimiser.param_groups:
             group["lr"] = lr * (1 - done) * min(1.0, (iteration + 1) / 30)
-        heard = self._heard(iteration)
-        told = self._states(heard, frames)
+        heard, said = self._heard(iteration)
+        told = self._states(said, frames)
         losses = self._alone(heard, told, frames) if iteration < alone else self._stacked(heard, told)
         self.optimiser.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
@@ -121,11 +128,16 @@ class Hints(nn.Module):
         return {name: loss.detach() for name, loss in losses.items()}
 
     def state(self) -> dict:
-        return {"weights": self.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return {
+            "weights": self.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "alone": self.alone,
+        }
 
     def load(self, state: dict) -> None:
         self.load_state_dict(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.alone = state.get("alone", self.alone)
 
     def _alone(self, heard: Tensor, told: list["States"], frames: int) -> dict[str, Tensor]:
         losses, below = {}, heard
@@ -184,45 +196,52 @@ class Hints(nn.Module):
         embedder.told.load_state_dict({"weight": weight, "bias": bias})
 
     @torch.no_grad()
-    def _heard(self, iteration: int) -> Tensor:
-        """What pupil and teacher hear in an iteration: bands (B, PIECE, K)."""
-        mel, _ = self.echo.draw(iteration, PIECE, generator(self.seed, "crops", iteration))
-        return self._outside[0].heard(mel.to(self.ready.device))
+    def _heard(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """What pupil and teacher hear in an iteration: bands (B, PIECE, K) each."""
+        mels = self.echo.draw(iteration, PIECE, generator(self.seed, "crops", iteration))
+        heard, said = (self._outside[0].heard(mel.to(self.ready.device)) for mel in mels)
+        return without_noise(heard), said
 
     def _made(self, number: int) -> tuple[Tensor, Tensor]:
-        """For the echo: log-mels (B, bins, PIECE) of a batch of speech, and nothing."""
-        mel = log_mels(self.speech(number), self.features, normalised=False)
-        return mel, mel.new_empty(len(mel), 0)
+        """For the echo: log-mels (B, bins, PIECE) of a batch, of the pupil's speech and of the teacher's."""
+        heard, said = (log_mels(x, self.features, normalised=False) for x in self.speech(number))
+        return heard, said.half()
 
     @torch.no_grad()
     def _states(self, bands: Tensor, frames: int) -> list["States"]:
         """What the teacher's layers do, in runs of so many frames."""
         told, x = [], bands
+        precision = (
+            self.precision if frames == PIECE else "fp32"
+        )  # cells of short runs would be rounded often
         for layer in self._outside[2]:
             state, hs, before, after = None, [], [], []
             for run in x.split(frames, dim=1):
                 size = layer.hidden_size
                 state = state or (x.new_zeros(1, len(x), size), x.new_zeros(1, len(x), size))
                 before.append(state)
-                h, state = layer(run, state)
-                hs.append(h)
+                with autocast(precision, x.device):
+                    h, state = layer(run, state)
+                hs.append(h.float())
                 after.append(state[1])
             x = torch.cat(hs, dim=1)
             h_before = torch.stack([h[0] for h, _ in before], dim=1).flatten(0, 1)
             c_before = torch.stack([c[0] for _, c in before], dim=1).flatten(0, 1)
-            c_after = torch.stack([c[0] for c in after], dim=1).flatten(0, 1)
+            c_after = torch.stack([c[0].float() for c in after], dim=1).flatten(0, 1)
             told.append(States(x, h_before, c_before, c_after))
         return told
 
     @torch.no_grad()
     def _prepare(self) -> None:
-        """Bands, whitening and sizes."""
+        """Bands, whitening and sizes; weights, where the embedder has learned before."""
         embedder, teacher, _ = self._outside
-        speech = torch.cat([self.speech(self.iterations + number) for number in range(_LOOKED)])
-        fit_bands(embedder, teacher, speech, self.features)
-        embedder.bands.weight.copy_(self.processes.mean(embedder.bands.weight))
-        below = embedder.heard(log_mels(speech, self.features, normalised=False))
-        told = self._states(below, PIECE)
+        batches = [self.speech(self.iterations + number) for number in range(_LOOKED)]
+        heard, said = (torch.cat(speech) for speech in zip(*batches, strict=True))
+        if not self.begun:
+            fit_bands(embedder, teacher, heard, self.features)
+            embedder.bands.weight.copy_(self.processes.mean(embedder.bands.weight))
+        below, said = (embedder.heard(log_mels(x, self.features, normalised=False)) for x in (heard, said))
+        below, told = without_noise(below), self._states(said, PIECE)
         for i, states in enumerate(told):
             read = torch.cat([below, F.pad(states.h[:, :-1], (0, 0, 1, 0))], dim=2)
             self.weights[i].whiten(read.flatten(0, 1), self.processes)
@@ -232,6 +251,11 @@ class Hints(nn.Module):
             below = states.h
         self.weights[-1].whiten(below.flatten(0, 1), self.processes)
         self.answer_size.copy_(self.processes.mean(teacher.linear(below).var()[None])[0])
+        if self.begun:
+            for layer, weight in zip(embedder.layers, self.weights[:-1], strict=True):
+                joined = torch.cat([layer.weight_ih_l0, layer.weight_hh_l0], dim=1)
+                weight.take(joined, layer.bias_ih_l0 + layer.bias_hh_l0)
+            self.weights[-1].take(embedder.told.weight, embedder.told.bias)
         self.ready.fill_(True)
 
 
@@ -284,6 +308,12 @@ class Whitened(nn.Module):
         scale = (values.clamp(min=0) + _LEAST * values.mean()).rsqrt()
         self.mean.copy_(mean)
         self.whitening.copy_(vectors * scale @ vectors.t())
+
+    @torch.no_grad()
+    def take(self, weight: Tensor, bias: Tensor) -> None:
+        """Become the layer of that weight and bias for inputs as they are."""
+        self.weight.copy_(torch.linalg.solve(self.whitening.double(), weight.double(), left=False))
+        self.bias.copy_(bias + weight @ self.mean)
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the same layer for inputs as they are."""

@@ -9,12 +9,13 @@ from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError, TrainingError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.registry import model_config
+from voice2face_gan.models.registry import ModelConfig, model_config
 from voice2face_gan.training.gan import identities_with_both, with_embedder_of
+from voice2face_gan.training.recipe import Recipe
 from voice2face_gan.training.run import EMBEDDER_RUN, Run, read_state
 
-# Settings of the nets that make no difference to the weights' shapes or to what they compute.
-_FREE = ("noise", "trunk_channels", "zoom")
+# Settings of the nets that make no difference to the weights' shapes, or are what came of training.
+_FREE = ("noise", "trunk_channels", "zoom", "residual")
 
 
 def refuse_embedder_run(run: Run) -> None:
@@ -100,6 +101,20 @@ def given_embedder(run: Run, records: Store) -> Checkpoint | None:
     return checkpoint
 
 
+def given_start(run: Run, records: Store) -> Checkpoint | None:
+    """The voice embedder that a run of an embedder starts from; None where it starts from nothing.
+
+    Raises:
+        CheckpointError: it cannot be read, or it is not the recipe's net.
+        DataError: it does not fit the data.
+    """
+    checkpoint = given_embedder(run, records)
+    if checkpoint is not None:
+        ours = model_config(run.recipe.architecture, run.recipe.model)
+        _check_nets(checkpoint, with_embedder_of(ours, checkpoint.model), ours, run.recipe, "choose another.")
+    return checkpoint
+
+
 def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
     """The checkpoint whose nets a run's GAN starts from, and the training state beside it ({} where a
     checkpoint came without, as the shipped one does); None where the nets start from nothing.
@@ -110,24 +125,33 @@ def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
     given = run.settings.get("init")
     if given is None:
         return None
-    checkpoint = load_checkpoint(given)
-    recipe, wanted = run.recipe, model_config(run.recipe.architecture, run.recipe.model)
+    checkpoint, recipe = load_checkpoint(given), run.recipe
+    # The voice embedder is the checkpoint's own, whatever the recipe says of it.
+    ours = with_embedder_of(model_config(recipe.architecture, recipe.model), checkpoint.model)
     advice = "leave --recipe out to take the checkpoint's own."
+    _check_nets(checkpoint, checkpoint.model, ours, recipe, advice)
+    return checkpoint, read_state(checkpoint.folder, "start from another checkpoint.") or {}
+
+
+def _check_nets(
+    checkpoint: Checkpoint, theirs: ModelConfig, ours: ModelConfig, recipe: Recipe, advice: str
+) -> None:
+    """
+    Raises:
+        CheckpointError: the checkpoint's nets are not those of the recipe.
+    """
     if checkpoint.architecture != recipe.architecture:
         raise CheckpointError(
             f"{checkpoint.folder} is of the architecture {checkpoint.architecture}, the recipe "
             f"{recipe.name} of {recipe.architecture}; {advice}"
         )
-    # The voice embedder is the checkpoint's own, whatever the recipe says of it.
-    wanted = with_embedder_of(wanted, checkpoint.model)
-    for name in (f.name for f in fields(wanted)):
-        theirs, ours = getattr(checkpoint.model, name), getattr(wanted, name)
-        if theirs != ours and name not in _FREE:
+    for name in (f.name for f in fields(ours)):
+        there, here = getattr(theirs, name), getattr(ours, name)
+        if there != here and name not in _FREE:
             raise CheckpointError(
                 f"{checkpoint.folder} does not fit the recipe {recipe.name}: its model.{name} is "
-                f"{_plain(theirs)}, the recipe's {_plain(ours)}; {advice}"
+                f"{_plain(there)}, the recipe's {_plain(here)}; {advice}"
             )
-    return checkpoint, read_state(checkpoint.folder, "start from another checkpoint.") or {}
 
 
 def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:

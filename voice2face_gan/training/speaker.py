@@ -71,6 +71,10 @@ class EmbedderStage:
         self.head = self.processes.synchronous(self._head(speakers).to(self.device))
         self.weights = [*self.embedder.parameters(), *self.head.parameters()]
 
+    def start_from(self, embedder: nn.Module) -> None:
+        """Go on from a trained embedder of the same net; who spoke to it is forgotten."""
+        self.embedder.load_state_dict(embedder.state_dict())
+
     def _head(self, speakers: int) -> nn.Module:
         if self.settings.scale:
             return MarginHead(self.config.embedding, speakers, self.settings.margin, self.settings.scale)
