@@ -101,10 +101,11 @@ HARD = (  # title in the card, row of robustness.py
 
 def recordings(result: dict) -> dict[str, str]:
     """What the card says of recordings as people make them."""
-    columns = ("right sex", "moved", "HOG", "no speech")
+    columns = ("right sex", "moved", "HOG", "no speech", "several")
     lines = [
-        "| recording | right sex % | pixels moved, of 255 | HOG % | called no speech % |",
-        "|---" * 5 + "|",
+        "| recording | right sex % | pixels moved, of 255 | HOG % | called no speech %"
+        " | called several people % |",
+        "|---" * 6 + "|",
     ]
     for title, name in HARD:
         row = result["rows"][name]

@@ -7,9 +7,10 @@ the whole way (decoding, speech detection, log-mel, embedder, generator). Childr
 data have any, and synthesised sounds that are no speech go the same way. --out keeps all figures as JSON.
 
 Columns of the first table: refused for too little speech; warned that it is no speech, that a child may
-speak, that it is less than 2 s; right sex, of those with a gender label; the same sex as the clean clip; how
-far pixels (0 to 255) moved from the clean clip's face, mean absolute difference; pictures in which dlib's HOG
-finds a face; the age that the shipped judge reads in them, and the share below 16 years.
+speak, that several people do, that it is less than 2 s; right sex, of those with a gender label; the same sex
+as the clean clip; how far pixels (0 to 255) moved from the clean clip's face, mean absolute difference;
+pictures in which dlib's HOG finds a face; the age that the shipped judge reads in them, and the share below
+16 years.
 """
 
 import argparse
@@ -40,6 +41,7 @@ from voice2face_gan.synthetic.sounds import FAMILIES, SOUNDS, make_sound
 
 TEEN = 16  # years; a face that looks younger is a child's
 NOT_SPEECH, CHILDISH, SHORT = ("not sound like speech", "steady noise"), ("child",), ("s of speech;",)
+SEVERAL = ("more than one person",)
 NO_SONG = "the data have no recording of singing"
 
 
@@ -76,7 +78,8 @@ def judged(heard: list, clips: list[Clip], clean: list | None, judge, zoom: floa
     """A row of the table: number by column, None where there is nothing to count. `zoom` is the model's."""
     row: dict = {"clips": len(heard), "refused": percent(one is None for one in heard)}
     pairs = [(one, clip) for one, clip in zip(heard, clips, strict=True) if one]
-    for column, phrases in (("no speech", NOT_SPEECH), ("child", CHILDISH), ("short", SHORT)):
+    columns = (("no speech", NOT_SPEECH), ("child", CHILDISH), ("several", SEVERAL), ("short", SHORT))
+    for column, phrases in columns:
         row[column] = percent(warned(one, phrases) for one, _ in pairs)
     female = [(one.female > 0.5, clip.gender) for one, clip in pairs if one.female is not None]
     row["right sex"] = percent(said == (gender == "female") for said, gender in female if gender)
@@ -188,14 +191,14 @@ def by_pair(heard: list, clips: list[Clip]) -> dict:
     return {kind: percent(values) for kind, values in found.items()}
 
 
-PERCENTS = ("refused", "no speech", "child", "short", "right sex", "same sex")
+PERCENTS = ("refused", "no speech", "child", "several", "short", "right sex", "same sex")
 
 
 def tables(result: dict) -> str:
     """Markdown of what `measure` gives; a dash where there is nothing to count."""
     between = f"moved (people differ by {result['between people']:.1f})"
     lines = [line("recording", "clips", *(f"{c} %" for c in PERCENTS), between, "HOG %", "age", "under 16 %")]
-    lines.append("|---" * 12 + "|")
+    lines.append("|---" * (6 + len(PERCENTS)) + "|")
     for name, row in result["rows"].items():
         title = f"singing ({NO_SONG})" if name == "singing" and not row["clips"] else name
         cells = [cell(row.get(column)) for column in (*PERCENTS, "moved", "HOG", "age", "under 16")]

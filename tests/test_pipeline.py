@@ -133,6 +133,22 @@ def test_the_probes_read_the_features_of_this_voice(model, alarmed, clips):
         assert heard.child is None
 
 
+def test_several_people_are_warned_of(model, clips):
+    """What the probe reads is how far the pieces agree."""
+    other = copy.copy(model)
+    other.checkpoint = copy.copy(model.checkpoint)
+    other.embedder = copy.copy(model.embedder)
+    agreement = torch.tensor([0.6])
+    other.embedder.with_agreement = lambda mel: (*model.embedder.with_features(mel), agreement)
+    other.checkpoint.probes = {"several": torch.tensor([-20.0, 14.0])}
+    heard = other.listen(clips[0])
+    assert heard.several == pytest.approx(float(torch.sigmoid(torch.tensor(2.0))), abs=1e-5)
+    assert heard.warning.startswith("more than one person seems to speak") and heard.child is None
+    assert apart(heard.faces[0], model.generate(clips[0])[0]) == 0
+    agreement += 0.1
+    assert other.listen(clips[0]).warning == ""
+
+
 def test_a_probe_of_speech_replaces_the_guess_of_steady_noise(model, alarmed):
     noise = 0.1 * np.random.default_rng(0).standard_normal(80_000).astype(np.float32)
     assert "steady noise" in model.listen((noise, 16_000)).warning

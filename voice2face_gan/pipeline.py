@@ -19,6 +19,7 @@ from voice2face_gan.errors import CheckpointError, DataError, VoiceToFaceError
 from voice2face_gan.faces.pixels import to_picture, to_uint8
 from voice2face_gan.models.checkpoint import SHIPPED, Checkpoint, load_checkpoint
 from voice2face_gan.models.hub import hub_name
+from voice2face_gan.models.probes import read_voice
 from voice2face_gan.models.wen2019 import condition, predicted
 
 VARIANT_NOISE = 0.05  # Wen's training noise: what variants differ by where a model has no noise of its own
@@ -29,6 +30,7 @@ NO_SPEECH = 0.5  # probability of speech below which a warning is due: something
 CHILD_VOICE = (
     0.8  # probability of a child above which one is due: hardly any adult is above (training/alarms.py)
 )
+SEVERAL_VOICES = 0.8  # probability of several speakers above which one is due
 STEADY = 1.2  # nats; a log-mel that varies less is no speech (audio/voice.py); where no speech probe tells
 _BATCH = 16  # faces generated together
 
@@ -45,7 +47,9 @@ class Heard:
         faces: one PIL picture a variant, RGB, with text metadata for PNG in `.info`.
         warning: a sentence about the clip, or "".
         speech: probability that somebody speaks, rather than noise, machines, music or animals being heard.
-        child: probability that the voice is a child's; these two are None if the model cannot tell.
+        child: probability that the voice is a child's.
+        several: probability that more than one person speaks, in turn; these three are None if the model
+            cannot tell.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Heard:
     warning: str = ""
     speech: float | None = None
     child: float | None = None
+    several: float | None = None
 
 
 class VoiceToFace:
@@ -228,14 +233,9 @@ class VoiceToFace:
     @torch.inference_mode()
     def hear(self, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
         """What `predict` gives, and what the checkpoint's probes tell: the probabilities that somebody speaks
-        ("speech") and that a child does ("child")."""
-        probes = self.checkpoint.probes
-        if not probes:
-            return self.predict(log_mel), {}
-        output, (features,) = self.embedder.with_features(log_mel[None].to(self.device))
-        features = features.cpu()
-        told = {k: float(torch.sigmoid(features @ probe[:-1] + probe[-1])) for k, probe in probes.items()}
-        return predicted(output, self.config)[0].cpu(), told
+        ("speech"), that a child does ("child"), and that several people do in turn ("several")."""
+        output, told = read_voice(self.embedder, self.checkpoint.probes, log_mel[None].to(self.device))
+        return predicted(output, self.config)[0].cpu(), {k: float(v[0]) for k, v in told.items()}
 
     @torch.inference_mode()
     def decode(self, e: Tensor, z: Tensor | None = None) -> Tensor:
@@ -357,7 +357,12 @@ def _with_strength(config, strength: float, name: str):
     return replace(config, strength=float(strength))
 
 
-def _warning(voice: VoiceFeatures, speech: float | None = None, child: float | None = None) -> str:
+def _warning(
+    voice: VoiceFeatures,
+    speech: float | None = None,
+    child: float | None = None,
+    several: float | None = None,
+) -> str:
     if speech is None and voice.variation < STEADY:
         return "it sounds like steady noise rather than speech; the face means little"
     if speech is not None and speech < NO_SPEECH:
@@ -370,4 +375,8 @@ def _warning(voice: VoiceFeatures, speech: float | None = None, child: float | N
         )
     if child is not None and child > CHILD_VOICE:
         warnings.append("this may be a child's voice; the face shown is a young adult's")
+    if several is not None and several > SEVERAL_VOICES:
+        warnings.append(
+            "more than one person seems to speak, and the face is a mixture; cut the recording to one voice"
+        )
     return "; ".join(warnings)

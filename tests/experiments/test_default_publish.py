@@ -10,7 +10,7 @@ import recordings
 
 def test_the_card_shows_recordings_that_are_made():
     assert {name for _, name in default_publish.HARD} <= set(recordings.RECORDINGS)
-    row = {"right sex": 97.04, "moved": 12.34, "HOG": 100.0, "no speech": 0.5}
+    row = {"right sex": 97.04, "moved": 12.34, "HOG": 100.0, "no speech": 0.5, "several": 2.0}
     rows = {name: row for name in recordings.RECORDINGS}
     children = {"clips": 7, "child": 28.6, "under 16": 0.0}
     result = {
@@ -22,7 +22,7 @@ def test_the_card_shows_recordings_that_are_made():
     told = default_publish.recordings(result)
     lines = told["recordings"].splitlines()
     assert len(lines) == 2 + len(default_publish.HARD)
-    assert lines[2] == "| as recorded | 97.0 | 12.3 | 100.0 | 0.5 |"
+    assert lines[2] == "| as recorded | 97.0 | 12.3 | 100.0 | 0.5 | 2.0 |"
     assert (told["children"], told["warned_children"], told["look_under_16"]) == ("7", "29", "0")
     assert (told["speech_auc"], told["unwarned"], told["sounds"]) == ("0.994", "1.9", "264")
     card = Path(default_publish.__file__).with_name("default_card.md").read_text()

@@ -86,6 +86,14 @@ def test_probes_come_back_and_a_checkpoint_may_have_none(saved, folder, tmp_path
             assert torch.allclose(loaded[name], probe, rtol=1e-3 if half else 0, atol=1e-6 if half else 0)
 
 
+def test_a_probe_of_agreement_has_a_shape_of_its_own(saved, tmp_path):
+    saved.probes = {"several": torch.ones(2), "child": torch.ones(9)}
+    assert set(load_checkpoint(saved.save(tmp_path / "good")).probes) == set(saved.probes)
+    saved.probes["several"] = torch.ones(9)
+    with pytest.raises(CheckpointError, match=r"probe.several has the shape \(9,\)"):
+        load_checkpoint(saved.save(tmp_path / "bad"))
+
+
 def test_saving_again_replaces_and_leaves_nothing_behind(saved, folder):
     saved.info["iteration"] = 8
     saved.save(folder)

@@ -13,6 +13,7 @@ from voice2face_gan.models import registry
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.modern import ModernConfig
 from voice2face_gan.models.onnx import LIMIT, METADATA, export_onnx, graphs_of, largest_difference, to_onnx
+from voice2face_gan.models.recurrent_embedder import RecurrentEmbedder
 from voice2face_gan.models.wen2019 import Wen2019Config, condition
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -53,6 +54,8 @@ def checkpoint_of(name: str) -> Checkpoint:
     gender_probe, size = torch.randn(13), embedder.features(torch.zeros(1, 64, 50)).shape[1]
     own = torch.Generator().manual_seed(5)
     probes = {k: torch.randn(size + 1, generator=own) for k in ("child", "speech")} if name in PROBED else {}
+    if isinstance(embedder, RecurrentEmbedder):
+        probes["several"] = torch.tensor([-4.0, 3.0])
     return Checkpoint(architecture, config, embedder, generator, gender_probe, info=info, probes=probes)
 
 
@@ -109,8 +112,9 @@ def test_both_graphs_give_what_the_pipeline_gives(exported, name):
 def test_what_the_pipeline_warns_by_is_told_too(exported, name):
     checkpoint, folder, config = exported(name)
     model, names = VoiceToFace(checkpoint, name), ["speech", "child"] if name in PROBED else []
+    names += ["several"] if "several" in checkpoint.probes else []
     assert list(config["graphs"]["embedder.onnx"]["outputs"]) == ["e", *names]
-    for batch, frames in ((1, 1), (4, 40)) if names else ():
+    for batch, frames in ((1, 1), (4, 40), (2, 500)) if names else ():
         mel = 2 * torch.randn(batch, 64, frames) - 3
         wanted = [model.hear(row)[1] for row in mel]
         for told in names:
@@ -185,7 +189,7 @@ def test_the_difference_is_measured(single):
     layer.bias.data += 0.25
     assert largest_difference(graph, content) == pytest.approx(0.25, abs=1e-3)
     layer.bias.data -= 0.25
-    graph.net.voice.probes[1, -1] += 0.5  # of the last output alone
+    graph.net.voice.probe_child[-1] += 0.5  # of the last output alone
     assert 1e-3 < largest_difference(graph, content) < 0.2
     layer.bias.data[3] = float("nan")
     assert largest_difference(graph, content) == float("inf")

@@ -10,7 +10,7 @@ from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models import recurrent_embedder
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.folded import frozen
-from voice2face_gan.models.recurrent_embedder import LEVEL, PIECE, STEP, RecurrentEmbedder, cut
+from voice2face_gan.models.recurrent_embedder import LEVEL, PIECE, STEP, RecurrentEmbedder, cut, without_noise
 from voice2face_gan.models.registry import build_embedder, model_config, parameters
 
 SMALL = {
@@ -70,6 +70,21 @@ def test_a_long_clip_is_its_pieces_mean():
     torch.testing.assert_close(whole[6:], each[:, 6:].mean(0), atol=1e-5, rtol=1e-4)
 
 
+def test_pieces_agree_as_far_as_their_t_point_one_way():
+    """The mean cosine of all pairs of pieces; a clip of one piece agrees with itself."""
+    net, mel = small(), torch.randn(2, 64, 400) - 4
+    with full_precision():
+        e, features, agreement = net.with_agreement(mel)
+        pieces = without_noise(cut(net.heard(mel)).flatten(0, 1))
+        t = net._of_pieces(pieces)[:, :6].unflatten(0, (2, 4))
+        cosines = t @ t.transpose(1, 2)
+        wanted = (cosines.sum(dim=(1, 2)) - 4) / 12
+        torch.testing.assert_close(agreement, wanted, atol=1e-5, rtol=0)
+        assert torch.equal(e, net(mel)) and torch.equal(features, net.features(mel))
+        one = net.with_agreement(mel[..., :200])[2]
+    torch.testing.assert_close(one, torch.ones(2))
+
+
 def test_long_recordings_are_heard_in_parts(monkeypatch):
     net, mel = small(), torch.randn(2, 64, 2000) - 4
     whole, most = net(mel), []
@@ -95,7 +110,7 @@ def test_what_a_band_never_falls_below_is_taken_away():
     """Twice the eighth softest frame of each band and piece; two hundredths of a frame stay."""
     rising = torch.arange(PIECE).float()[torch.randperm(PIECE)]
     x = torch.stack([rising + 1, 0 * rising + 5, 100 * rising], dim=1)[None]
-    clear = recurrent_embedder.without_noise(torch.cat([x, 2 * x]))
+    clear = without_noise(torch.cat([x, 2 * x]))
     wanted = torch.stack(
         [(rising + 1 - 16).clamp(min=0), 0 * rising, (rising - 14).clamp(min=0) * 100], dim=1
     )
@@ -108,7 +123,7 @@ def test_a_steady_hum_is_not_heard():
     torch.manual_seed(0)
     speech = torch.randn(3, PIECE, 40).mul(3).exp() * (torch.rand(3, PIECE, 1) < 0.8)
     hum = speech.mean(dim=1, keepdim=True) * (1 + 0.1 * torch.randn(3, PIECE, 40))
-    left = recurrent_embedder.without_noise(speech + hum) - speech
+    left = without_noise(speech + hum) - speech
     quiet = speech < hum  # elsewhere the hum is taken away twice
     assert left[quiet].abs().mean() < 0.2 * hum[quiet].mean()
 

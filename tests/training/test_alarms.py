@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise
 from voice2face_gan.audio.vad import VadSettings
@@ -10,6 +11,7 @@ from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
+from voice2face_gan.models.recurrent_embedder import RecurrentEmbedder
 from voice2face_gan.models.wen2019 import VoiceEmbedder, Wen2019Config
 from voice2face_gan.synthetic.sounds import SOUNDS, make_sound
 from voice2face_gan.synthetic.speakers import sample_speakers
@@ -91,6 +93,27 @@ def test_the_probes_fit_the_embedder_and_the_seed_decides(embedder, probes, stor
     assert all(p.shape == (65,) and p.dtype == torch.float32 for p in probes.values())
     few = [alarms.fit_alarms(embedder, FEATURES, store, clips=24, sounds=6, seed=s) for s in (1, 1, 2)]
     assert all(torch.equal(few[0][k], few[1][k]) and not torch.equal(few[0][k], few[2][k]) for k in probes)
+
+
+def test_two_people_in_turn_agree_less_than_one(store, write):
+    """Pieces that point where their power lies: one voice's are alike, and a probe tells two."""
+
+    class Pointing(RecurrentEmbedder):
+        def _of_pieces(self, pieces):
+            return F.normalize(pieces.mean(dim=1), dim=1).repeat(1, 2)
+
+    torch.manual_seed(0)
+    net = Pointing(64, (8, 8, 8), 12)
+    net.bands.weight.data = torch.cat([torch.eye(8).repeat_interleave(8, dim=1), torch.ones(1, 64)])
+    two, one = alarms.turns(net, FEATURES, store, 40, seed=3)
+    again = alarms.turns(net, FEATURES, store, 40, seed=3)
+    assert torch.equal(two, again[0]) and torch.equal(one, again[1])
+    assert two.shape == one.shape == (40,) and auc(one, two) > 0.8
+    probe = alarms.fit(two[:, None], one[:, None], 1e-4)
+    assert probe.shape == (2,) and probe[0] < 0
+    assert float((probability(probe, two[:, None]) > 0.5).float().mean()) > 0.6
+    with pytest.raises(DataError, match="two speakers are needed"):
+        alarms.turns(net, FEATURES, write([30]), 4)
 
 
 def test_without_children_there_is_no_probe_of_them(embedder, write):

@@ -149,6 +149,7 @@ def _entry(clip: str, heard, files: list[Path]) -> dict:
         "female_probability": _rounded(heard.female),
         "speech_probability": _rounded(heard.speech),
         "child_probability": _rounded(heard.child),
+        "several_voices_probability": _rounded(heard.several),
         "warning": heard.warning,
     }
 

@@ -5,8 +5,8 @@
       model.safetensors   embedder.*, generator.* (absent in a checkpoint of a voice embedder alone),
                           gender_probe (65,), a logistic regression from the predicted e to "female":
                           weights, then bias;
-                          probe.speech, probe.child, the same from what the embedder's `features` gives to
-                          "somebody speaks" and "a child speaks"; older checkpoints have none
+                          probe.*, what else is told of a voice (models/probes.py); older checkpoints have
+                          none or fewer
 
 Half-precision weights are cast to float32 when loaded. No pickle is read.
 """
@@ -24,13 +24,13 @@ from voice2face_gan.audio.features import FeatureSettings
 from voice2face_gan.errors import CheckpointError, DataError, first_line
 from voice2face_gan.files import replace_folder, temporary_beside
 from voice2face_gan.models import hub, registry
+from voice2face_gan.models.probes import check_probe
 from voice2face_gan.models.wen2019 import Wen2019Config
 from voice2face_gan.resources import resource
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
 SHIPPED = ("default", "builtin")  # real people's; the built-in world's
 _PROBE = "probe."
-PROBES = ("speech", "child")  # what `Checkpoint.probes` may hold
 BEST = "best.json"  # in a run folder: names its best checkpoint
 
 
@@ -48,7 +48,7 @@ class Checkpoint:
         vad: voice activity settings as dict.
         info: everything else: recipe, data summary, gender, stage, iteration, package version.
         folder: where it was loaded from.
-        probes: name in PROBES -> (features + 1,) float32, weights, then bias (training/alarms.py).
+        probes: name in PROBES of models/probes.py -> float32, weights, then bias.
     """
 
     architecture: str
@@ -222,10 +222,7 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
             raise ValueError(f"gender_probe has the shape {tuple(probe.shape)}")
         probes = {k.removeprefix(_PROBE): v for k, v in tensors.items() if k.startswith(_PROBE)}
         for what, value in probes.items():
-            if what not in PROBES:
-                raise ValueError(f"this version knows no {_PROBE}{what}")
-            if value.shape != (model.voice_features + 1,):
-                raise ValueError(f"{_PROBE}{what} has the shape {tuple(value.shape)}")
+            check_probe(what, value, model.voice_features)
         features = FeatureSettings.from_dict(config["features"]).to_dict()
         vad = dict(config["vad"])
     except KeyError as error:

@@ -1,15 +1,15 @@
 """A checkpoint as ONNX graphs, for phones, browsers and servers without PyTorch.
 
     FOLDER/embedder.onnx    log_mel (batch, 64, frames) -> e (batch, embedding), normalised where the model is
-                            [, speech (batch,), child (batch,)]
+                            [, speech (batch,), child (batch,), several (batch,)]
     FOLDER/generator.onnx   e [, z (batch, z_dim)] -> face (batch, 3, side, side)
     FOLDER/config.json      their inputs and outputs, value ranges, log-mel and VAD settings
-    FILE.onnx               both as one graph, log_mel [, z] -> face [, speech, child]; the same config inside
-                            it, as metadata
+    FILE.onnx               both as one graph, log_mel [, z] -> face [, speech, child, several]; the same
+                            config inside it, as metadata
 
-Speech and child are probabilities, where the checkpoint has such probes: by them the pipeline warns. All
-float32; batch and frames are free. What is written was run by ONNX Runtime on random inputs beside
-PyTorch, where the package is installed; a graph that differs is not written.
+Speech, child and several are probabilities, where the checkpoint has such probes: by them the pipeline
+warns. All float32; batch and frames are free. What is written was run by ONNX Runtime on random inputs
+beside PyTorch, where the package is installed; a graph that differs is not written.
 """
 
 import io
@@ -29,7 +29,8 @@ from voice2face_gan import __version__
 from voice2face_gan.device import full_precision
 from voice2face_gan.errors import OutputError, first_line
 from voice2face_gan.files import replace_folder, temporary_beside, write_bytes
-from voice2face_gan.models.checkpoint import PROBES, Checkpoint
+from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.probes import PROBES, read_voice
 from voice2face_gan.models.registry import ModelConfig
 from voice2face_gan.models.wen2019 import condition
 
@@ -46,6 +47,7 @@ _MEANING = {
     "face": "RGB; pixel = min(max(round(127.5 face + 127.5), 0), 255)",
     "speech": "probability that somebody speaks, rather than noise, machines, music or animals being heard",
     "child": "probability that a child younger than 13 speaks, rather than an adult",
+    "several": "probability that more than one person speaks, one after the other",
 }
 _LOG_MEL_WITH_LEVELS = "of the speech, not normalised, repeated to min_frames"
 
@@ -58,15 +60,13 @@ class Voice(nn.Module):
         super().__init__()
         self.embedder, self.config = checkpoint.embedder, checkpoint.model
         self.names = [name for name in PROBES if name in checkpoint.probes]
-        if self.names:
-            self.register_buffer("probes", torch.stack([checkpoint.probes[name] for name in self.names]))
+        for name in self.names:
+            self.register_buffer(f"probe_{name}", checkpoint.probes[name])
 
     def forward(self, log_mel: Tensor) -> tuple[Tensor, ...]:
-        if not self.names:
-            return (condition(self.embedder(log_mel), self.config),)
-        e, features = self.embedder.with_features(log_mel)
-        told = torch.sigmoid(features @ self.probes[:, :-1].T + self.probes[:, -1])
-        return condition(e, self.config), *told.unbind(1)
+        probes = {name: getattr(self, f"probe_{name}") for name in self.names}
+        e, told = read_voice(self.embedder, probes, log_mel)
+        return condition(e, self.config), *told.values()
 
 
 class Whole(nn.Module):

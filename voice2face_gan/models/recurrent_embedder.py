@@ -62,12 +62,21 @@ class RecurrentEmbedder(nn.Module):
 
     def with_features(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
         """What `forward` and `features` give, in the time of one of them."""
-        features = self.features(log_mel)
-        return self.last(features), features
+        return self.with_agreement(log_mel)[:2]
+
+    def with_agreement(self, log_mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `forward` and `features` give, and how far the clip's pieces agree: the mean cosine (B,)
+        between the t of two different ones, from 0 to 1; 1 where there is one piece."""
+        features, agreement = self._all(log_mel)
+        return self.last(features), features, agreement
 
     def features(self, log_mel: Tensor) -> Tensor:
         """What the last linear layer reads: (B, mel_bins, T) -> t (B, told) beside the states of each layer,
         averaged over all frames."""
+        return self._all(log_mel)[0]
+
+    def _all(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and agreement."""
         pieces = cut(self.heard(log_mel))
         batch, count = pieces.shape[:2]
         pieces = without_noise(pieces.flatten(0, 1))
@@ -77,7 +86,9 @@ class RecurrentEmbedder(nn.Module):
             each = torch.cat([self._of_pieces(some) for some in pieces.split(_AT_ONCE)])
         each = each.unflatten(0, (batch, count)).mean(dim=1)
         t, states = each.split([self.told.out_features, each.shape[1] - self.told.out_features], dim=1)
-        return torch.cat([F.normalize(t, dim=1), states], dim=1)
+        # Of n vectors of length 1 the squared length of the mean is 1 / n + (1 - 1 / n) x that cosine.
+        apart = (1 - t.square().sum(dim=1)) * count / max(count - 1, 1)
+        return torch.cat([F.normalize(t, dim=1), states], dim=1), 1 - apart
 
     def _of_pieces(self, x: Tensor) -> Tensor:
         """(N, PIECE, bands) -> t of each, of length 1, beside the mean states of its layers."""

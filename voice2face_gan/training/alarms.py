@@ -1,9 +1,10 @@
-"""When a face should come with a warning: nobody speaks, or a child does.
+"""When a face should come with a warning: nobody speaks, a child does, or several people do.
 
-Two logistic regressions on what the voice embedder's last layer reads (its `features`):
+Logistic regressions on what the voice embedder makes of a clip (models/probes.py):
 
-    speech   speech of a store, clean and distorted, against sounds that are none (synthetic/sounds.py)
-    child    records younger than 13 against adults, clean and distorted
+    speech    speech of a store, clean and distorted, against sounds that are none (synthetic/sounds.py)
+    child     records younger than 13 against adults, clean and distorted
+    several   one person after another against one alone, clean and distorted
 
 They are kept in a checkpoint as `probes`. The pipeline warns by them.
 
@@ -27,6 +28,8 @@ from voice2face_gan.data.sampling import classes
 from voice2face_gan.data.speech import SpeechBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, NoSpeechError
+from voice2face_gan.models.probes import SEVERAL
+from voice2face_gan.models.recurrent_embedder import RecurrentEmbedder
 from voice2face_gan.synthetic.sounds import SOUNDS, make_sound
 from voice2face_gan.training.probe import fit_logistic
 
@@ -38,7 +41,9 @@ _BEHIND = 0.25  # share of the distorted speech with another sound behind it
 _BEHIND_SNR = (5.0, 20.0)  # dB
 # See fit_logistic; those with which speakers and sounds that were left out are told apart best. The second is
 # larger: a hundred speakers must not decide on hundreds of channels.
-_PENALTY = {"speech": 0.1, "child": 1.0}
+_PENALTY = {"speech": 0.1, "child": 1.0, SEVERAL: 1e-4}
+_TURNS = (30, 100)  # lengths of what one or two people say, in tenths of a second
+_FIRST = (0.25, 0.75)  # the first one's share of it
 
 
 def fit_alarms(
@@ -51,7 +56,7 @@ def fit_alarms(
     kinds: Sequence[str] = tuple(SOUNDS),
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Fit both probes; about a minute on one core.
+    """Fit all probes; about a minute on one core.
 
     Args:
         embedder: in evaluation mode, on the CPU.
@@ -63,8 +68,9 @@ def fit_alarms(
         kinds: names in synthetic/sounds.py.
         seed: decides pieces, distortions and sounds.
     Returns:
-        "speech" and, where the store has children and adults, "child": float32 (channels + 1,), weights, then
-        bias; sigmoid(features @ weights + bias) is the probability when both classes are equally frequent.
+        "speech"; where the store has children and adults, "child"; where the embedder hears how far pieces
+        agree, "several". Each as models/probes.py says; the sigmoid is the probability when both classes are
+        equally frequent.
     Raises:
         DataError: the store keeps no speech.
     """
@@ -78,6 +84,9 @@ def fit_alarms(
     child, adult = (torch.from_numpy(group[items]) for group in (_children(voiced), _adults(voiced)))
     if child.any() and adult.any():
         probes["child"] = fit(spoken[child], spoken[adult], _PENALTY["child"])
+    if isinstance(embedder, RecurrentEmbedder):
+        two, one = turns(embedder, features, voiced, clips // 4, seed)
+        probes[SEVERAL] = fit(two[:, None], one[:, None], _PENALTY[SEVERAL])
     return probes
 
 
@@ -120,6 +129,40 @@ def speech_features(
             pieces[changed] = distort(pieces[changed], samples, labels[some[changed]], rate, rng)
         found.append(_features(embedder, (_log_mel(piece, features, embedder.levels) for piece in pieces)))
     return torch.cat(found)
+
+
+@torch.no_grad()
+def turns(
+    embedder: RecurrentEmbedder, features: FeatureSettings, store: Store, count: int, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """How far the pieces of clips agree in which two people speak in turn, and in which one does: float32
+    (count,) each. Every other clip is distorted, but nobody talks behind it.
+
+    Raises:
+        DataError: fewer than two speakers.
+    """
+    bank, (speakers, labels) = SpeechBank(store, 1), classes(store)
+    if len(speakers) < 2:
+        raise DataError(f"{store.folder}: two speakers are needed to tell one from two.")
+    distort, rate = SignalAugmentation(speed=0, babble=0), features.sample_rate
+    rng = np.random.default_rng([seed, 4])
+    found = torch.empty(2, count)
+    for i in range(count):
+        samples = int(rng.integers(_TURNS[0], _TURNS[1] + 1)) * rate // 10
+        first = int(samples * rng.uniform(*_FIRST))
+        one = rng.integers(len(labels))
+        other = rng.choice(np.flatnonzero(labels != labels[one]))
+        alone = bank.crops(np.array([one]), samples, rng)
+        # What one says is cut too: a cut alone must not tell.
+        again = torch.cat([alone[:, samples - first :], alone[:, : samples - first]], dim=1)
+        pair = torch.cat([alone[:, :first], bank.crops(np.array([other]), samples - first, rng)], dim=1)
+        both = torch.cat([pair, again])
+        if rng.random() < _DISTORTED:
+            both = distort(both, samples, np.zeros(2), rate, rng)
+        for row, speech in enumerate(both):
+            mel = _log_mel(speech, features, embedder.levels)
+            found[row, i] = embedder.with_agreement(mel[None])[2][0]
+    return found[0], found[1]
 
 
 def sound_features(
