@@ -85,6 +85,7 @@ def publish(composed: Path, report: dict, out: Path) -> None:
     print(f"{out}: written.")
 
 
+IN_TURN = "two speakers, one after the other"
 HARD = (  # title in the card, row of robustness.py
     ("as recorded", "clean"),
     ("phone memo, Opus at 24 kbit/s, a room, noise", "phone memo (Opus, 24 kbit/s)"),
@@ -94,7 +95,7 @@ HARD = (  # title in the card, row of robustness.py
     ("music behind, 5 dB", "music behind, 5 dB"),
     ("2 s", "2.0 s of speech"),
     ("1 s", "1.0 s of speech"),
-    ("two speakers, one after the other", "two speakers, one after the other"),
+    ("two speakers, one after the other", IN_TURN),
     ("two speakers at once", "two speakers at once, 0 dB"),
 )
 
@@ -120,6 +121,8 @@ def recordings(result: dict) -> dict[str, str]:
         "children": str(children["clips"]),
         "warned_children": f"{children['child']:.0f}",
         "look_under_16": f"{children['under 16']:.0f}",
+        "warned_two": f"{result['rows'][IN_TURN]['several']:.0f}",
+        "warned_one": f"{result['rows']['clean']['several']:.0f}",
     }
 
 

@@ -24,6 +24,7 @@ def test_the_card_shows_recordings_that_are_made():
     assert len(lines) == 2 + len(default_publish.HARD)
     assert lines[2] == "| as recorded | 97.0 | 12.3 | 100.0 | 0.5 | 2.0 |"
     assert (told["children"], told["warned_children"], told["look_under_16"]) == ("7", "29", "0")
+    assert told["warned_two"] == told["warned_one"] == "2"
     assert (told["speech_auc"], told["unwarned"], told["sounds"]) == ("0.994", "1.9", "264")
     card = Path(default_publish.__file__).with_name("default_card.md").read_text()
     assert all(f"{{{name}}}" in card for name in told)
