@@ -232,6 +232,9 @@ def measure(folder: Path, stores, work: Path) -> dict:
     }
     if os.environ.get("V2F_HUMAN_MODELS"):  # from outside the project
         judges[f"{Path(__file__).with_name('human_models.py')}:faceres"] = ("gender", "age", "matching")
+    report["known_ages"] = known_ages(
+        open_source(str(stores["utkface"])), [name for name, which in judges.items() if "age" in which]
+    )
     for name, source in sources.items():
         report["test"][name] = {}
         for judge, metrics in judges.items():
@@ -260,6 +263,23 @@ def measure(folder: Path, stores, work: Path) -> dict:
     (work / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(brief(report), indent=2))
     return report
+
+
+def known_ages(store, judges: list[str]) -> dict[str, dict]:
+    """How well judges read the ages of test people's real faces, where these are known: Pearson's r with its
+    interval, and of how many faces."""
+    from voice2face_gan.evaluation.case import kept_faces
+    from voice2face_gan.evaluation.correlation import interval, resampled_r
+    from voice2face_gan.evaluation.judges import open_judge
+
+    held = store.of_split("test")
+    held = held.select(held.has_face & np.isfinite(held.age))
+    faces, read = kept_faces(held, held.face_index), {}
+    for name in judges:
+        r, drawn = resampled_r(open_judge(name).read(faces).age, held.age, seed=0)
+        low, high = interval(drawn)
+        read[name.rpartition(":")[2]] = {"r": float(r), "low": low, "high": high, "faces": len(held)}
+    return read
 
 
 def as_painted(folder: Path, store) -> dict:

@@ -35,6 +35,7 @@ ROWS = (  # title, judge, metric, figure, digits
 )
 
 
+JUDGES = ("trunk", "faceres")  # of ages
 MEMORY = (  # name in the card, figure, digits
     ("nearest", "generated nearest", 3),
     ("nearest_real", "held-out real nearest", 3),
@@ -65,6 +66,7 @@ def publish(composed: Path, report: dict, out: Path) -> None:
         "fid_pictures": f"{report['distance']['pictures']:,}",
         **{k: f"{v:.3g}" for k, v in report["distance"].items() if "_" in k and "pictures" not in k},
         **recordings(report["recordings"]),
+        **ages(report["known_ages"]),
         "embedder_about": {
             ("mean", False): "Wen et al.'s five 1-d convolutions",
             ("statistics", False): "four 1-d convolutions and attentive statistics",
@@ -98,6 +100,13 @@ HARD = (  # title in the card, row of robustness.py
     ("two speakers, one after the other", IN_TURN),
     ("two speakers at once", "two speakers at once, 0 dB"),
 )
+
+
+def ages(known: dict[str, dict]) -> dict[str, str]:
+    """How well the judges read ages that are known."""
+    faces = max((one["faces"] for one in known.values()), default=0)
+    own = {f"age_{name}": f"{known[name]['r']:.2f}" if name in known else "not read" for name in JUDGES}
+    return {"age_faces": f"{faces:,}", **own}
 
 
 def recordings(result: dict) -> dict[str, str]:

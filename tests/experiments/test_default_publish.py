@@ -27,4 +27,6 @@ def test_the_card_shows_recordings_that_are_made():
     assert told["warned_two"] == told["warned_one"] == "2"
     assert (told["speech_auc"], told["unwarned"], told["sounds"]) == ("0.994", "1.9", "264")
     card = Path(default_publish.__file__).with_name("default_card.md").read_text()
-    assert all(f"{{{name}}}" in card for name in told)
+    own = default_publish.ages({"trunk": {"r": 0.834, "faces": 2963}})
+    assert own == {"age_faces": "2,963", "age_trunk": "0.83", "age_faceres": "not read"}
+    assert all(f"{{{name}}}" in card for name in (*told, *own))
