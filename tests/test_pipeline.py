@@ -140,9 +140,9 @@ def test_several_people_are_warned_of(model, clips):
     other.embedder = copy.copy(model.embedder)
     agreement = torch.tensor([0.6])
     other.embedder.with_agreement = lambda mel: (*model.embedder.with_features(mel), agreement)
-    other.checkpoint.probes = {"several": torch.tensor([-20.0, 14.0])}
+    other.checkpoint.probes = {"several": torch.tensor([-20.0, 16.0])}
     heard = other.listen(clips[0])
-    assert heard.several == pytest.approx(float(torch.sigmoid(torch.tensor(2.0))), abs=1e-5)
+    assert heard.several == pytest.approx(float(torch.sigmoid(torch.tensor(4.0))), abs=1e-5)
     assert heard.warning.startswith("more than one person seems to speak") and heard.child is None
     assert apart(heard.faces[0], model.generate(clips[0])[0]) == 0
     agreement += 0.1
