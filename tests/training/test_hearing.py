@@ -20,7 +20,8 @@ from voice2face_gan.models.registry import build_embedder, model_config
 from voice2face_gan.training import hints
 from voice2face_gan.training.embedder import new_settings, train_embedder
 from voice2face_gan.training.guises import Guises
-from voice2face_gan.training.hearing import HearingStage, Line, _ridge, folded, remembered, teach
+from voice2face_gan.training.hearing import HearingStage, remembered, teach
+from voice2face_gan.training.line import Line, _ridge, folded
 from voice2face_gan.training.recipe import load_recipe
 from voice2face_gan.training.run import Run
 from voice2face_gan.training.teacher import DIMENSIONS, Teacher

@@ -105,12 +105,11 @@ class Hints(nn.Module):
         embedder = self._outside[0]
         if not self.ready:
             self._prepare()
-        alone = self.alone
+        alone, together = self.alone, max(self.iterations - self.alone, 1)
         if iteration < alone:
             frames, done, lr = RUNS[len(RUNS) * iteration // alone], iteration / alone, self.lr[0]
         else:
-            frames, lr = PIECE, self.lr[1]
-            done = (iteration - alone) / max(self.iterations - alone, 1)
+            frames, done, lr = PIECE, (iteration - alone) / together, self.lr[1]
         for group in self.optimiser.param_groups:
             group["lr"] = lr * (1 - done) * min(1.0, (iteration + 1) / 30)
         heard, said = self._heard(iteration)
@@ -211,9 +210,8 @@ class Hints(nn.Module):
     def _states(self, bands: Tensor, frames: int) -> list["States"]:
         """What the teacher's layers do, in runs of so many frames."""
         told, x = [], bands
-        precision = (
-            self.precision if frames == PIECE else "fp32"
-        )  # cells of short runs would be rounded often
+        # The cells of short runs would be rounded often.
+        precision = self.precision if frames == PIECE else "fp32"
         for layer in self._outside[2]:
             state, hs, before, after = None, [], [], []
             for run in x.split(frames, dim=1):
