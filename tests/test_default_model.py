@@ -11,6 +11,7 @@ from voice2face_gan import VoiceToFace
 from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.models.checkpoint import SHIPPED, load_checkpoint
 from voice2face_gan.models.face_space import SIZE
+from voice2face_gan.models.probes import PROBES
 from voice2face_gan.resources import resource
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -42,9 +43,7 @@ def test_they_say_what_they_are(default):
         and "non-commercial" in resource("assets", "LICENSE-WEIGHTS").read_text()
     )
     assert len(config.residual) == len(config.limit) == SIZE and config.strength == default.strength > 1
-    assert (
-        set(default.checkpoint.probes) == {"speech", "child"} and default.checkpoint.gender_probe is not None
-    )
+    assert set(default.checkpoint.probes) == set(PROBES) and default.checkpoint.gender_probe is not None
     assert info["strength_chosen_on"]["people"] == "validation"
     measured = json.loads(resource("assets", "default/measured.json").read_text())
     card = resource("assets", "default/MODEL_CARD.md").read_text()

@@ -4,11 +4,12 @@ Pairs of voices and faces are few, voices alone are more, and a public speaker e
 people. So the embedder learns in two parts:
 
 1. From the teacher's embedding t of clean, whole speech to e: ridge regression on the people with both,
-   clips weighted by one over the root of their number (training/line.py). It is linear: e = (t - mean) W + offset.
+   clips weighted by one over the root of their person's number (training/line.py). It is linear:
+   e = (t - mean) W + offset.
 2. From log-mels to t: the embedder, with 256 outputs, hears distorted crops and is asked for the teacher's t
    of the clean whole. Speech played slower or faster, or with other resonances, is somebody else's, of whom
    the teacher is asked anew (training/guises.py). Before that, the layers of a recurrent embedder may learn
-   from the teacher's layers what these do with the very crop (training/hints.py).
+   from the teacher's layers what these do with the very crop before it is distorted (training/hints.py).
 
 At the end W is multiplied into the last layer: the embedder then gives e. (A line fitted anew to what
 the embedder says leaves larger numbers, and pictures that match less at any strength.) How much of each
