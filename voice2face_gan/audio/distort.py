@@ -21,6 +21,11 @@ def power(x: Tensor) -> Tensor:
     return x.square().mean(dim=1)
 
 
+def as_loud(x: Tensor, other: Tensor) -> Tensor:
+    """x, scaled so that each row has the power of the other's."""
+    return x * (power(other) / power(x).clamp(min=1e-20)).sqrt()[:, None]
+
+
 def add_at_snr(x: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
     """x and noise, the noise scaled so that 10 log10(power of x / power of noise) is `snr_db` in each row."""
     ratio = power(x) / power(noise).clamp(min=1e-20) * 10 ** (-snr_db / 10)
@@ -84,7 +89,7 @@ def convolve(x: Tensor, response: Tensor) -> Tensor:
     samples = x.shape[1]
     size = -(-(samples + response.shape[1]) // _FAST) * _FAST
     heard = torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(response, size), size)[:, :samples]
-    return heard * (power(x) / power(heard).clamp(min=1e-20)).sqrt()[:, None]
+    return as_loud(heard, x)
 
 
 def band_limit(x: Tensor, low: Tensor, high: Tensor, rate: int, order: int = 8) -> Tensor:

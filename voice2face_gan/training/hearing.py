@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan.audio.distort import power
+from voice2face_gan.audio.distort import as_loud
 from voice2face_gan.audio.features import log_mels
 from voice2face_gan.data.cache import kept
 from voice2face_gan.data.sampling import EpochSampler
@@ -194,9 +194,8 @@ class HearingStage(EmbedderStage):
         which = rng.integers(self.further.count, size=len(clips))
         said = self._crops_of(clips, which, PIECE, rng, self.further)
         heard = self._distorted(clips, said, PIECE, rng)
-        said = said[:, : heard.shape[1]]
         # The teacher's answer changes with the level, of which a distorted crop tells nothing.
-        said = said * (power(heard) / power(said).clamp(min=1e-12)).sqrt()[:, None]
+        said = as_loud(said[:, : heard.shape[1]], heard)
         return heard.to(self.device), said.to(self.device)
 
     def _drawn(self, number: int) -> tuple[np.ndarray, np.ndarray]:
