@@ -3,12 +3,13 @@
     python experiments/default_model.py --data ../shared/data --work /work/default --out assets/default
 
 One call does it all, and does again only what is not done yet in --work: it may be stopped and called again
-as often as it takes (about 2.5 hours of two cores; with --device cuda and a wider [model] minutes). Steps:
+as often as it takes (TIME of two cores; with --device cuda and a wider [model] minutes). Steps:
 
 1. prepare   paired/voxceleb, paired/avspeech, voices (speech kept), faces/utkface -> stores
 2. space     v2f-gan face-space on the three stores with faces
-3. hearing   v2f-gan train-embedder --recipe hearing: voice -> e
-4. faces     v2f-gan train --recipe faces: e, z -> face
+3. line      what a voice can tell of e at all, of which the generator has to know: one iteration of hearing
+4. hearing   v2f-gan train-embedder --recipe hearing: voice -> e; and, beside it,
+   faces     v2f-gan train --recipe faces: e, z -> face
 5. compose   both nets, the reading of gender, the warnings, the strength that validation people choose
 6. measure   on test people, whom nothing was fitted or chosen on -> report.json, sheet.png; also by
              human_models.py, where V2F_HUMAN_MODELS says what it needs
@@ -21,6 +22,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,8 +50,11 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     stores = prepare(options.data, options.work)
     space = fit_space(stores, options.work)
-    hearing = train_hearing(stores, space, options)
-    faces = train_faces(stores, space, hearing, options)
+    line = train_hearing(stores, space, options, "line", "--iterations", 1)
+    hearing, faces = side_by_side(
+        lambda: train_hearing(stores, space, options, "hearing"),
+        lambda: train_faces(stores, space, line, options),
+    )
     composed = compose(hearing, faces, stores, options.work / "composed")
     report = measure(composed, stores, options.work)
     publish(composed, report, options.out)
@@ -74,15 +79,24 @@ def fit_space(stores: dict[str, Path], work: Path) -> Path:
     return space
 
 
-def train_hearing(stores, space: Path, options) -> Path:
+def side_by_side(*steps):
+    """What steps return that train at the same time, each with its part of the processor's cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(steps))))
+    with ThreadPoolExecutor() as pool:
+        return [future.result() for future in [pool.submit(step) for step in steps]]
+
+
+def train_hearing(stores, space: Path, options, name: str, *more) -> Path:
     data = ",".join(str(stores[name]) for name in (*PAIRED, "voices"))
-    new = ["--recipe", "hearing", "--data", data, "--set", f'embedder.space="{space}"']
-    return trained("train-embedder", options.work / "hearing", new, options.device) / "embedder"
+    new = ["--recipe", "hearing", "--data", data, "--set", f'embedder.space="{space}"', *more]
+    return trained("train-embedder", options.work / name, new, options.device) / "embedder"
 
 
-def train_faces(stores, space: Path, hearing: Path, options) -> Path:
+def train_faces(stores, space: Path, line: Path, options) -> Path:
+    """Of the voice embedder the generator learns no more than how much of e it tells, and an embedder of one
+    iteration knows that."""
     data = ",".join(str(stores[name]) for name in ("utkface", *PAIRED))
-    new = ["--recipe", "faces", "--data", data, "--embedder", hearing, "--set", f'modern.space="{space}"']
+    new = ["--recipe", "faces", "--data", data, "--embedder", line, "--set", f'modern.space="{space}"']
     new += [part for text in options.set for part in ("--set", text)]
     return trained("train", options.work / "faces", new, options.device)
 
@@ -100,10 +114,10 @@ def trained(command: str, root: Path, new: list, device: str) -> Path:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run has reached the end of its recipe."""
+    """Whether a run has reached the end that it was given."""
     settings = json.loads((folder / "run.json").read_text())
     stage = "embedder" if settings.get("command") == "train-embedder" else "gan"
-    end = settings["recipe"][stage]["iterations"]
+    end = settings.get("iterations") or settings["recipe"][stage]["iterations"]
     return (folder / "checkpoints" / f"{stage}-{end:07d}" / "config.json").is_file()
 
 
@@ -222,6 +236,7 @@ def measure(folder: Path, stores, work: Path) -> dict:
     from voice2face_gan.data.sources import open_source
     from voice2face_gan.evaluation.case import sheet
 
+    recorded = Recorded(folder, stores, work)  # beside the rest
     report: dict = {"checkpoint": str(folder), "test": {}}
     # With the faces without voices, for `memory` looks for the nearest of all training faces.
     both = ",".join(str(stores[name]) for name in (*PAIRED, "utkface"))
@@ -253,16 +268,28 @@ def measure(folder: Path, stores, work: Path) -> dict:
         "clips": len(heard["both"]),
         **{name: len(heard[name]) for name in PAIRED},
     }
-    kept = work / "recordings.json"
-    speech = ",".join(str(stores[name]) for name in (*PAIRED, "voices"))
-    script = Path(__file__).with_name("robustness.py")
-    line = [sys.executable, script, "--data", speech, "--checkpoint", folder, "--out", kept]
-    with (work / "recordings.md").open("w") as text:
-        subprocess.run([str(part) for part in line], stdout=text, check=True)
-    report["recordings"] = json.loads(kept.read_text())
+    report["recordings"] = recorded.figures()
     (work / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(brief(report), indent=2))
     return report
+
+
+class Recorded:
+    """robustness.py at work, from now on, on a checkpoint and test people's recordings."""
+
+    def __init__(self, folder: Path, stores, work: Path):
+        self.kept = work / "recordings.json"
+        speech = ",".join(str(stores[name]) for name in (*PAIRED, "voices"))
+        script = Path(__file__).with_name("robustness.py")
+        line = [sys.executable, script, "--data", speech, "--checkpoint", folder, "--out", self.kept]
+        with (work / "recordings.md").open("w") as text:
+            self.process = subprocess.Popen([str(part) for part in line], stdout=text)
+
+    def figures(self) -> dict:
+        """What it found, when it is done."""
+        if self.process.wait():
+            raise SystemExit("robustness.py failed.")
+        return json.loads(self.kept.read_text())
 
 
 def known_ages(store, judges: list[str]) -> dict[str, dict]:

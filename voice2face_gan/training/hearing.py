@@ -81,7 +81,10 @@ class HearingStage(EmbedderStage):
         space = FaceSpace.load(recipe.embedder.space)
         teacher = Teacher(recipe.embedder.teacher or None)
         speech, settings = self.distortion.speech, recipe.embedder
-        self.guises = Guises(len(speech), settings.speeds, settings.guises)
+        # Hints ask the teacher of what they hear; only what comes after them, of whole clips in all guises.
+        others = settings.iterations > settings.hints
+        speeds, more = (settings.speeds, settings.guises) if others else ((1.0,), 0)
+        self.guises = Guises(len(speech), speeds, more)
         self.told = remembered(teacher, speech, self.guises)  # with the speech
         self.line = Line.fit(voices, self.told[:, self.guises.plain], space)
         # The embedder gives t in units of its own: t is small, and Adam's first steps would else be hundreds
