@@ -4,7 +4,8 @@
 
 Of adult test people one clip each, drawn by the seed: every clip is made into each of RECORDINGS and goes
 the whole way (decoding, speech detection, log-mel, embedder, generator). Children's clips, songs where the
-data have any, and synthesised sounds that are no speech go the same way. --out keeps all figures as JSON.
+data have any, and synthesised sounds that are no speech go the same way, and recorded ones from --real.
+--out keeps all figures as JSON.
 
 Columns of the first table: refused for too little speech; warned that it is no speech, that a child may
 speak, that several people do, that it is less than 2 s; right sex, of those with a gender label; the same sex
@@ -113,6 +114,23 @@ def sounds(model, each: int, seed: int) -> dict[str, list]:
     }
 
 
+def real_sounds(model, folder: Path) -> dict[str, list]:
+    """What is heard in recorded sounds, by the name of the folder that they lie in.
+
+    Raises:
+        DataError: there is no such folder, or no file in any of its folders.
+        VoiceToFaceError: a file is no recording.
+    """
+    kinds = {}
+    for kind in sorted(folder.iterdir()) if folder.is_dir() else []:
+        files = sorted(kind.iterdir()) if kind.is_dir() else []
+        if files:
+            kinds[kind.name] = hear(model, files)
+    if not kinds:
+        raise DataError(f"{folder}: no sounds; put the files of each kind into a folder of its own there.")
+    return kinds
+
+
 def sound_row(kinds: dict[str, list]) -> dict:
     """Of some kinds of sounds: how many pass without a warning that it is no speech, and of which most do."""
     passed = {k: [bool(one) and not warned(one, NOT_SPEECH) for one in heard] for k, heard in kinds.items()}
@@ -149,7 +167,8 @@ def scores(heard: list) -> np.ndarray:
 
 
 def measure(store, model, judge, options) -> dict:
-    """Everything: "rows", "sounds", "separation", "between people" (the yardstick of `moved`) and "pairs"."""
+    """Everything: "rows", "sounds", "separation", "between people" (the yardstick of `moved`), "pairs"; of
+    recorded sounds, where there are any, "real" and "real separation"."""
     heard_by_name: dict[str, list] = {}
     rows: dict[str, dict] = {}
     adults = store.select(np.isnan(store.age) | (store.age >= ADULT))
@@ -169,6 +188,7 @@ def measure(store, model, judge, options) -> dict:
         rows[name] = judged(heard, mine, None, judge, model.zoom)
     faces = pixels(heard_by_name[CLEAN]).float().flatten(1)
     kinds = sounds(model, options.sounds, options.seed)
+    real = real_sounds(model, options.real) if options.real else {}
     spoken = [one for heard in heard_by_name.values() for one in heard]
     families = {name: [make.__name__ for make in family] for name, family in FAMILIES.items()}
     families |= {"mixture": ["mixture"], "all": list(SOUNDS)}
@@ -178,6 +198,8 @@ def measure(store, model, judge, options) -> dict:
         "pairs": {name: by_pair(heard_by_name[name], clips) for name in (AFTER, AT_ONCE)},
         "sounds": {name: sound_row({k: kinds[k] for k in names}) for name, names in families.items()},
         "separation": separation(spoken, kinds),
+        "real": {name: sound_row({name: heard}) for name, heard in real.items()},
+        "real separation": separation(spoken, real),
     }
 
 
@@ -205,14 +227,17 @@ def tables(result: dict) -> str:
         lines.append(line(title, row["clips"], *cells))
     lines += ["", line("sounds", "number", "refused %", "warned %", "unwarned %", "most often unwarned, %")]
     lines.append("|---" * 6 + "|")
-    for name, row in result["sounds"].items():
+    recorded_ones = {f"recorded: {name}": row for name, row in result["real"].items()}
+    for name, row in (result["sounds"] | recorded_ones).items():
         cells = [cell(row[column]) for column in ("refused", "warned", "unwarned")]
         lines.append(line(name, row["sounds"], *cells, row["worst"]))
-    if told := result["separation"]:
+    for title, told in (("", result["separation"]), ("recorded ", result["real separation"])):
+        if not told:
+            continue
         kind, least = min(told["by kind"].items(), key=lambda pair: pair[1])
         lines.append(
             f"\nAUC of `Heard.speech`, {told['speech']} recordings of speech (all rows above the children's) "
-            f"against {told['sounds']} sounds, of what was not refused: {told['AUC']:.4f}; "
+            f"against {told['sounds']} {title}sounds, of what was not refused: {told['AUC']:.4f}; "
             f"the lowest of a kind: {least:.4f} ({kind})."
         )
     for name, pair in result["pairs"].items():
@@ -238,6 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--clips", type=int, default=100, help="people at most, and clips of children")
     parser.add_argument("--seconds", type=float, default=6.0, help="of speech of a clip at most")
     parser.add_argument("--sounds", type=int, default=12, help="of each kind")
+    parser.add_argument("--real", type=Path, help="recorded sounds that are no speech, a folder of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON of all figures")
     options = parser.parse_args(arguments)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 sys.path.append(str(Path(__file__).parents[2] / "experiments"))
 import recordings
@@ -15,6 +16,7 @@ from recordings import AFTER, AT_ONCE, CLEAN, PAUSE, RATE, RECORDINGS, Clip
 
 from voice2face_gan.audio.decode import load_audio
 from voice2face_gan.audio.voice import VoiceFeatures
+from voice2face_gan.errors import DataError
 from voice2face_gan.pipeline import _warning
 
 
@@ -163,7 +165,12 @@ def test_one_clip_a_person_and_all_of_a_group():
 def test_the_whole_on_a_small_world(model_folder, tmp_path, capsys, one_thread):
     """Every row is there; what is too short is refused, what is short is warned of."""
     out = tmp_path / "robustness.json"
+    for kind in ("hums", "rests"):
+        (tmp_path / "real" / kind).mkdir(parents=True)
+        hum = 8000 * np.sin(2 * np.pi * 200 * np.arange(2 * RATE) / RATE) * (kind == "hums")
+        wavfile.write(tmp_path / "real" / kind / "a.wav", RATE, hum.astype(np.int16))
     world = ["--data", "builtin:20", "--clips", "2", "--seconds", "3", "--sounds", "1"]
+    world += ["--real", str(tmp_path / "real")]
     robustness.main([*world, "--checkpoint", str(model_folder), "--out", str(out)])
     table, result = capsys.readouterr().out, json.loads(out.read_text())
     rows = result["rows"]
@@ -172,7 +179,16 @@ def test_the_whole_on_a_small_world(model_folder, tmp_path, capsys, one_thread):
     assert f"singing ({robustness.NO_SONG})" in table and rows["singing"]["clips"] == 0
     assert rows["0.2 s of speech"]["refused"] == 100 and rows[CLEAN]["refused"] == rows[CLEAN]["moved"] == 0
     assert rows["1.0 s of speech"]["short"] == 100 and rows["telephone, 8 kHz"]["moved"] > 0
+    assert set(result["real"]) == {"hums", "rests"} and result["real"]["rests"]["refused"] == 100
+    assert "| recorded: hums | 1 |" in table and set(result["real separation"].get("by kind", ())) <= {"hums"}
     assert result["between people"] > 0 and result["sounds"]["all"]["sounds"] == len(robustness.SOUNDS)
+
+
+def test_a_folder_without_sounds_is_refused(tmp_path):
+    (tmp_path / "a.wav").touch()  # in no folder of its own
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(DataError, match="no sounds; put the files of each kind"):
+            robustness.real_sounds(None, folder)
 
 
 def test_data_without_speech_are_refused(store, model_folder, capsys):
