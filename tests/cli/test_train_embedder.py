@@ -1,6 +1,7 @@
 """`v2f-gan train-embedder` from the outside."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -97,6 +98,20 @@ def test_it_goes_on_from_a_trained_one(cli, arguments, tiny_settings):
     first, then = (load_checkpoint(x, need_generator=False) for x in sorted((cli.here / "runs").iterdir()))
     for ours, theirs in zip(then.embedder.parameters(), first.embedder.parameters(), strict=True):
         assert (ours - theirs).abs().max() < 1e-6
+
+
+def test_it_goes_on_from_one_that_ships(cli):
+    """How strongly a model's e is used, and its limits, are no part of its voice embedder."""
+    small = ("model.voice_channels=[8,8,8,8]", "model.normalise=false", "embedder.batch=4")
+    small = [x for text in small for x in ("--set", text)]
+    modern = ("train-embedder", "--recipe", "modern", "--data", "builtin:20", *small, "--iterations", 1)
+    first = cli(*modern)
+    assert first.code == 0, first.stderr
+    shipped = load_checkpoint(cli.here / "runs" / "00000-modern-all-b4", need_generator=False)
+    shipped.model = replace(shipped.model, strength=4.0, limit=(2.0,) * shipped.model.embedding)
+    shipped.save(cli.here / "shipped")
+    result = cli(*modern, "--init", "shipped")
+    assert result.code == 0 and "Starts from " in result.stderr, result.stderr
 
 
 def test_train_does_not_go_on_with_it(cli, arguments):

@@ -15,7 +15,7 @@ from voice2face_gan.training.recipe import Recipe
 from voice2face_gan.training.run import EMBEDDER_RUN, Run, read_state
 
 # Settings of the nets that make no difference to the weights' shapes, or are what came of training.
-_FREE = ("noise", "trunk_channels", "zoom", "residual")
+_FREE = ("noise", "trunk_channels", "zoom", "residual", "strength", "limit")
 
 
 def refuse_embedder_run(run: Run) -> None:
