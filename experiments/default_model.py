@@ -3,7 +3,7 @@
     python experiments/default_model.py --data ../shared/data --work /work/default --out assets/default
 
 One call does it all, and does again only what is not done yet in --work: it may be stopped and called again
-as often as it takes (TIME of two cores; with --device cuda and a wider [model] minutes). Steps:
+as often as it takes (about 2.4 hours of two cores; with --device cuda and a wider [model] minutes). Steps:
 
 1. prepare   paired/voxceleb, paired/avspeech, voices (speech kept), faces/utkface -> stores
 2. space     v2f-gan face-space on the three stores with faces
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="stores, runs and results go there")
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint's folder")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--real", type=Path, help="recorded sounds that are no speech, see robustness.py")
     parser.add_argument("--set", action="append", default=[], help="override of the recipe faces")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def main() -> None:
         lambda: train_faces(stores, space, line, options),
     )
     composed = compose(hearing, faces, stores, options.work / "composed")
-    report = measure(composed, stores, options.work)
+    report = measure(composed, stores, options.work, options.real)
     publish(composed, report, options.out)
 
 
@@ -231,12 +232,12 @@ def judged(
     return case, {name: compute(name, case, options) for name in metrics}
 
 
-def measure(folder: Path, stores, work: Path) -> dict:
+def measure(folder: Path, stores, work: Path, real: Path | None = None) -> dict:
     """Everything on test people, told apart by data set; also by a judge that no training used."""
     from voice2face_gan.data.sources import open_source
     from voice2face_gan.evaluation.case import sheet
 
-    recorded = Recorded(folder, stores, work)  # beside the rest
+    recorded = Recorded(folder, stores, work, real)  # beside the rest
     report: dict = {"checkpoint": str(folder), "test": {}}
     # With the faces without voices, for `memory` looks for the nearest of all training faces.
     both = ",".join(str(stores[name]) for name in (*PAIRED, "utkface"))
@@ -277,11 +278,12 @@ def measure(folder: Path, stores, work: Path) -> dict:
 class Recorded:
     """robustness.py at work, from now on, on a checkpoint and test people's recordings."""
 
-    def __init__(self, folder: Path, stores, work: Path):
+    def __init__(self, folder: Path, stores, work: Path, real: Path | None = None):
         self.kept = work / "recordings.json"
         speech = ",".join(str(stores[name]) for name in (*PAIRED, "voices"))
         script = Path(__file__).with_name("robustness.py")
         line = [sys.executable, script, "--data", speech, "--checkpoint", folder, "--out", self.kept]
+        line += ["--real", real] if real else []
         with (work / "recordings.md").open("w") as text:
             self.process = subprocess.Popen([str(part) for part in line], stdout=text)
 

@@ -78,6 +78,7 @@ def publish(composed: Path, report: dict, out: Path) -> None:
         "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",
         "width": str(checkpoint.model.width),
         "half_pixels": f"{checkpoint.info['half_precision']['pixels']:.3f}",
+        "made_by": f" The embedder was {made}." if (made := checkpoint.info.get("embedder_made_by")) else "",
         "embedder_iterations": f"{checkpoint.info['iterations']['embedder']:,}",
         "gan_iterations": f"{checkpoint.info['iterations']['gan']:,}",
     }
@@ -132,7 +133,18 @@ def recordings(result: dict) -> dict[str, str]:
         "look_under_16": f"{children['under 16']:.0f}",
         "warned_two": f"{result['rows'][IN_TURN]['several']:.0f}",
         "warned_one": f"{result['rows']['clean']['several']:.0f}",
+        "real_sounds": real_sounds(result.get("real", {})),
     }
+
+
+def real_sounds(kinds: dict[str, dict]) -> str:
+    """What became of recorded sounds that are no speech, in a sentence."""
+    if not kinds:
+        return "Recorded sounds are untried."
+    every = sum(row["sounds"] for row in kinds.values())
+    passed = sum(row["sounds"] * row["unwarned"] / 100 for row in kinds.values())
+    names = ", ".join(f"{row['sounds']} of {name}" for name, row in kinds.items())
+    return f"Of {every} recorded sounds ({names}) {passed:.0f} pass unwarned."
 
 
 def table(test: dict) -> str:

@@ -30,9 +30,9 @@ NO_SPEECH = 0.5  # probability of speech below which a warning is due: something
 CHILD_VOICE = (
     0.8  # probability of a child above which one is due: hardly any adult is above (training/alarms.py)
 )
-# Probability of several speakers above which one is due; most recordings are of one. Of validation people's
-# clips the default's probe gives more to 3 % and to 95 % of two people's halves.
-SEVERAL_VOICES = 0.97
+# Probability of several speakers above which one is due; most recordings are of one. The default probe gives
+# more to 1 of 100 validation people's recordings, and to 74 of 100 of two people, half of each.
+SEVERAL_VOICES = 0.95
 STEADY = 1.2  # nats; a log-mel that varies less is no speech (audio/voice.py); where no speech probe tells
 _BATCH = 16  # faces generated together
 

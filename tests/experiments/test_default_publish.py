@@ -18,6 +18,7 @@ def test_the_card_shows_recordings_that_are_made():
         "between people": 35.62,
         "separation": {"AUC": 0.99361},
         "sounds": {"all": {"sounds": 264, "unwarned": 1.89}},
+        "real": {"cats": {"sounds": 30, "unwarned": 10.0}, "rain": {"sounds": 50, "unwarned": 2.0}},
     }
     told = default_publish.recordings(result)
     lines = told["recordings"].splitlines()
@@ -26,6 +27,8 @@ def test_the_card_shows_recordings_that_are_made():
     assert (told["children"], told["warned_children"], told["look_under_16"]) == ("7", "29", "0")
     assert told["warned_two"] == told["warned_one"] == "2"
     assert (told["speech_auc"], told["unwarned"], told["sounds"]) == ("0.994", "1.9", "264")
+    assert told["real_sounds"] == "Of 80 recorded sounds (30 of cats, 50 of rain) 4 pass unwarned."
+    assert default_publish.real_sounds({}) == "Recorded sounds are untried."
     card = Path(default_publish.__file__).with_name("default_card.md").read_text()
     own = default_publish.ages({"trunk": {"r": 0.834, "faces": 2963}})
     assert own == {"age_faces": "2,963", "age_trunk": "0.83", "age_faceres": "not read"}
