@@ -3,7 +3,7 @@
     python experiments/default_model.py --data ../shared/data --work /work/default --out assets/default
 
 One call does it all, and does again only what is not done yet in --work: it may be stopped and called again
-as often as it takes (about 2.4 hours of two cores; with --device cuda and a wider [model] minutes). Steps:
+as often as it takes (2 to 3 hours of two cores; with --device cuda and a wider [model] minutes). Steps:
 
 1. prepare   paired/voxceleb, paired/avspeech, voices (speech kept), faces/utkface -> stores
 2. space     v2f-gan face-space on the three stores with faces

@@ -8,7 +8,7 @@ Logistic regressions on what the voice embedder makes of a clip (models/probes.p
 
 They are kept in a checkpoint as `probes`. The pipeline warns by them.
 
-Of held-out speakers' clips more than 0.8 for child have (in the default weights) 39 % of the children's,
+Of held-out speakers' clips more than 0.8 for child have (in the default weights) 41 % of the children's,
 mostly those aged 6 and 7, 2 % of the adults' of the same corpora and none of others': from 8 on voices are
 much like a woman's (experiments/README.md, third and sixth round).
 """
