@@ -48,6 +48,8 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="recorded sounds that are no speech, see robustness.py")
     parser.add_argument("--set", action="append", default=[], help="override of the recipe faces")
     options = parser.parse_args()
+    if options.real and not options.real.is_dir():
+        parser.error(f"--real {options.real}: there is no such folder.")
     options.work.mkdir(parents=True, exist_ok=True)
     stores = prepare(options.data, options.work)
     space = fit_space(stores, options.work)

@@ -169,6 +169,7 @@ def scores(heard: list) -> np.ndarray:
 def measure(store, model, judge, options) -> dict:
     """Everything: "rows", "sounds", "separation", "between people" (the yardstick of `moved`), "pairs"; of
     recorded sounds, where there are any, "real" and "real separation"."""
+    real = real_sounds(model, options.real) if options.real else {}  # first: a wrong folder is said at once
     heard_by_name: dict[str, list] = {}
     rows: dict[str, dict] = {}
     adults = store.select(np.isnan(store.age) | (store.age >= ADULT))
@@ -188,7 +189,6 @@ def measure(store, model, judge, options) -> dict:
         rows[name] = judged(heard, mine, None, judge, model.zoom)
     faces = pixels(heard_by_name[CLEAN]).float().flatten(1)
     kinds = sounds(model, options.sounds, options.seed)
-    real = real_sounds(model, options.real) if options.real else {}
     spoken = [one for heard in heard_by_name.values() for one in heard]
     families = {name: [make.__name__ for make in family] for name, family in FAMILIES.items()}
     families |= {"mixture": ["mixture"], "all": list(SOUNDS)}
