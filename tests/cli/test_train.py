@@ -123,6 +123,13 @@ def test_what_is_wrong_is_said_before_a_run_folder_is_made(cli, tiny, trained, t
         assert list(cli.here.iterdir()) == [], arguments
 
 
+def test_an_embedder_that_the_architecture_has_not_is_refused(cli, tiny):
+    """The default's is recurrent: a checkpoint of Wen's nets could not hold it."""
+    said = error(cli("train", *tiny(), "--recipe", "wen2019", "--embedder", "default", "--iterations", 1))
+    assert "is a RecurrentEmbedder, where the recipe wen2019 (wen2019) has a VoiceEmbedder" in said
+    assert list(cli.here.iterdir()) == []
+
+
 def test_a_store_without_levels_is_refused_before_a_run_folder_is_made(cli, store, tmp_path):
     """The default's voice embedder hears them."""
     shutil.copytree(store.folder, tmp_path / "old")

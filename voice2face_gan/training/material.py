@@ -9,7 +9,7 @@ from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError, TrainingError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.registry import ModelConfig, model_config
+from voice2face_gan.models.registry import ModelConfig, build_embedder, model_config
 from voice2face_gan.training.gan import identities_with_both, with_embedder_of
 from voice2face_gan.training.recipe import Recipe
 from voice2face_gan.training.run import EMBEDDER_RUN, Run, read_state
@@ -80,13 +80,22 @@ def given_embedder(run: Run, records: Store) -> Checkpoint | None:
     """The trained voice embedder that a run was given, None where it trains its own.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, or is of a kind that the recipe's architecture has not, so that
+            checkpoints with it could not be read again.
         DataError: it does not fit the data or the recipe.
     """
     given = run.settings.get("embedder") or run.settings.get("init")
     if given is None:
         return None
-    checkpoint = load_checkpoint(given, need_generator=False)
+    checkpoint, recipe = load_checkpoint(given, need_generator=False), run.recipe
+    own = with_embedder_of(model_config(recipe.architecture, recipe.model), checkpoint.model)
+    here, there = (type(net).__name__ for net in (build_embedder(own), checkpoint.embedder))
+    if here != there:
+        raise CheckpointError(
+            f"{checkpoint.folder}: its voice embedder is a {there}, where the recipe {recipe.name} "
+            f"({recipe.architecture}) has a {here}; take a recipe of the architecture "
+            f"{checkpoint.architecture}, or another voice embedder."
+        )
     if checkpoint.features != records.about["features"]:
         raise DataError(
             f"{records.folder}: its log-mel settings differ from the voice embedder's "
