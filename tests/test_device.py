@@ -62,3 +62,13 @@ def test_our_own_layers_are_for_training_in_bfloat16_on_a_cpu():
             assert not trains_in_bf16(x)
     with torch.autocast("cpu", torch.float16):
         assert not trains_in_bf16(x)
+
+
+@pytest.mark.parametrize(
+    "flags, bf16", [("avx512f avx512_bf16", False), ("avx512_bf16 amx_bf16 amx_tile", True)]
+)
+def test_a_processor_has_bf16_where_it_has_amx(monkeypatch, tmp_path, flags, bf16):
+    """With AVX-512 alone bfloat16 is the slower."""
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu sse2 {flags}\n")
+    monkeypatch.setattr(module, "Path", lambda _: tmp_path / "cpuinfo")
+    assert module._processor_has_bf16.__wrapped__() is bf16
