@@ -136,11 +136,8 @@ def run(command: str, *arguments) -> str:
 
 def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
     """One checkpoint of both nets: half precision, with the strength that validation people choose."""
-    from voice2face_gan.audio.features import FeatureSettings
-    from voice2face_gan.audio.vad import VadSettings
     from voice2face_gan.data.sources import open_source
     from voice2face_gan.models.checkpoint import load_checkpoint
-    from voice2face_gan.training.alarms import fit_alarms
     from voice2face_gan.training.gan import with_embedder_of
     from voice2face_gan.training.probe import gender_probe
 
@@ -151,26 +148,19 @@ def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
     paired = open_source(",".join(str(stores[name]) for name in PAIRED))
     cpu = torch.device("cpu")
     probe = gender_probe(paired.of_split("train"), ears.embedder, config, cpu)
-    voices = open_source(",".join(str(stores[name]) for name in (*PAIRED, "voices")))
-    alarms = fit_alarms(
-        ears.embedder,
-        FeatureSettings.from_dict(ears.features),
-        voices.of_split("train"),
-        VadSettings(**ears.vad),
-    )
     info = {
-        "recipe": without_path(painter.info["recipe"], "modern"),
-        "embedder_recipe": without_path(ears.info["recipe"], "embedder"),
+        "recipe": with_space(painter.info["recipe"], "modern", "checkpoint"),
+        "embedder_recipe": with_space(ears.info["recipe"], "embedder", ears.info["face_space"]["name"]),
         "hearing": ears.info["hearing"],
+        "face_space": ears.info["face_space"],
         "iterations": {"embedder": ears.info["iteration"], "gan": painter.info["iteration"]},
         "gender": "all",
         "trained_on": TRAINED_ON,
         "data": {"generator": painter.info["data"], "embedder": ears.info["data"]},
         "licence": LICENCE,
     }
-    checkpoint = replace(
-        ears, model=config, generator=painter.generator, gender_probe=probe, probes=alarms, info=info
-    )
+    # The probes of the warnings and the face space come with the voice embedder.
+    checkpoint = replace(ears, model=config, generator=painter.generator, gender_probe=probe, info=info)
     checkpoint.save(folder, half=True)
     info["half_precision"] = {"pixels": halved(checkpoint, folder, paired.of_split("val"))}
     chosen, tried = choose_strength(folder, paired.of_split("val"))
@@ -179,9 +169,9 @@ def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
     return checkpoint.save(folder, half=True)
 
 
-def without_path(recipe: dict, section: str) -> dict:
-    """A recipe whose face space is named, without the path of the machine that trained."""
-    return {**recipe, section: {**recipe[section], "space": Path(recipe[section]["space"]).name}}
+def with_space(recipe: dict, section: str, space: str) -> dict:
+    """A recipe with another name of its face space than the path on the machine that trained."""
+    return {**recipe, section: {**recipe[section], "space": space}}
 
 
 def largest(stores) -> np.ndarray:

@@ -72,10 +72,11 @@ def _take_network(space, stores) -> None:
 
     from voice2face_gan.evaluation.judges import hog
     from voice2face_gan.faces.align import zoomed
+    from voice2face_gan.models.dlib_resnet import weights_file
     from voice2face_gan.models.face_space import chip_place
 
-    _, models = hog.libraries()
-    space.net.load_dat(models.face_recognition_model_location())
+    hog.libraries()  # one sentence where the extra is missing
+    space.net.load_dat(weights_file())
     total = sum(len(store.faces) for store in stores)
     corners = np.reshape(hog.TEMPLATE_BOX, (2, 2)) / hog.SEARCHED
     box = (hog.SEARCHED * zoomed(corners, stores[0].zoom)).round().astype(int).ravel()

@@ -138,11 +138,16 @@ def _recipe_of(name: str, overrides):
     """The recipe that a checkpoint was trained with."""
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.training.recipe import kept_recipe
+    from voice2face_gan.training.space import KEPT
 
     checkpoint = load_checkpoint(name)
     about = checkpoint.info.get("recipe")
     if not isinstance(about, dict):
         raise TrainingError(f"{checkpoint.folder} does not say its recipe; give one with --recipe.")
+    # Its networks are what they are, whatever became of them since that recipe was read.
+    about = {**about, "model": checkpoint.model.to_dict()}
+    if checkpoint.face_space and about.get("modern", {}).get("space"):
+        about["modern"] = {**about["modern"], "space": KEPT}
     return kept_recipe(about, overrides)
 
 
@@ -176,8 +181,8 @@ def _describe(run, store, here) -> None:
         painted = load_checkpoint(run.settings["init"]).model.zoom
         if painted != store.zoom:
             say(
-                f"It painted faces at zoom {painted:g}, and these were taken at {store.zoom:g}: it will "
-                f"learn to paint so. Faces prepared with --set faces.zoom={painted:g} would spare it that."
+                f"It makes faces at zoom {painted:g}, and these were taken at {store.zoom:g}: they are "
+                f"enlarged. Faces prepared with --set faces.zoom={painted:g} are sharper."
             )
     say(
         f"Training data: {counts['identities']} identities ({people}), "
@@ -242,6 +247,9 @@ class Show:
         console().print(f"The {name} stage {start}, {iterations} iterations in all.")
         self.total = iterations
         self.task = self.bar.add_task(name, total=iterations, completed=iteration, losses="")
+
+    def note(self, text: str) -> None:
+        say(text)
 
     def evaluated(self, name: str, iteration: int, figures: dict[str, float], best: bool) -> None:
         text = ", ".join(f"{key} {value:.4g}" for key, value in figures.items()) or "none could be computed"

@@ -6,7 +6,9 @@
                           gender_probe (65,), a logistic regression from the predicted e to "female":
                           weights, then bias;
                           probe.*, what else is told of a voice (models/probes.py); older checkpoints have
-                          none or fewer
+                          none or fewer;
+                          face_space.*, the face space that the networks were trained on, without the face
+                          reader's weights (models/face_space.py), where there was one; always float32
 
 Half-precision weights are cast to float32 when loaded. No pickle is read.
 """
@@ -24,13 +26,14 @@ from voice2face_gan.audio.features import FeatureSettings
 from voice2face_gan.errors import CheckpointError, DataError, first_line
 from voice2face_gan.files import replace_folder, temporary_beside
 from voice2face_gan.models import hub, registry
+from voice2face_gan.models.face_space import MAP_SHAPES
 from voice2face_gan.models.probes import check_probe
 from voice2face_gan.models.wen2019 import Wen2019Config
 from voice2face_gan.resources import resource
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
 SHIPPED = ("default", "builtin")  # real people's; the built-in world's
-_PROBE = "probe."
+_PROBE, _SPACE = "probe.", "face_space."
 BEST = "best.json"  # in a run folder: names its best checkpoint
 
 
@@ -49,6 +52,8 @@ class Checkpoint:
         info: everything else: recipe, data summary, gender, stage, iteration, package version.
         folder: where it was loaded from.
         probes: name in PROBES of models/probes.py -> float32, weights, then bias.
+        face_space: name in MAP_SHAPES of models/face_space.py -> float32; empty where the networks were
+            trained on none. `info["face_space"]` says how it was made.
     """
 
     architecture: str
@@ -61,6 +66,7 @@ class Checkpoint:
     info: dict = field(default_factory=dict)
     folder: Path | None = None
     probes: dict[str, Tensor] = field(default_factory=dict)
+    face_space: dict[str, Tensor] = field(default_factory=dict)
 
     def save(self, folder: str | Path, half: bool = False) -> Path:
         """Write the folder anew: to a temporary name first, so that it is whole or not there.
@@ -77,7 +83,10 @@ class Checkpoint:
         temporary.mkdir(parents=True)
         try:
             dtype = torch.float16 if half else torch.float32
-            tensors = {k: _stored(v, dtype) for k, v in self.tensors().items()}
+            tensors = {
+                k: _stored(v, torch.float32 if k.startswith(_SPACE) else dtype)
+                for k, v in self.tensors().items()
+            }
             # Not save_file, which does not say of a full disk what Python says (OSError).
             (temporary / WEIGHTS).write_bytes(save(tensors))
             (temporary / CONFIG).write_text(json.dumps(self.config(), indent=2) + "\n", encoding="utf-8")
@@ -92,7 +101,8 @@ class Checkpoint:
             tensors |= {f"generator.{k}": v for k, v in self.generator.state_dict().items()}
         if self.gender_probe is not None:
             tensors["gender_probe"] = self.gender_probe
-        return tensors | {f"{_PROBE}{name}": probe for name, probe in self.probes.items()}
+        tensors |= {f"{_PROBE}{name}": probe for name, probe in self.probes.items()}
+        return tensors | {f"{_SPACE}{name}": part for name, part in self.face_space.items()}
 
     def config(self) -> dict:
         return {
@@ -223,6 +233,9 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         probes = {k.removeprefix(_PROBE): v for k, v in tensors.items() if k.startswith(_PROBE)}
         for what, value in probes.items():
             check_probe(what, value, model.voice_features)
+        face_space = {k.removeprefix(_SPACE): v for k, v in tensors.items() if k.startswith(_SPACE)}
+        if face_space and {k: tuple(v.shape) for k, v in face_space.items()} != MAP_SHAPES:
+            raise ValueError("its face space is not whole")
         features = FeatureSettings.from_dict(config["features"]).to_dict()
         vad = dict(config["vad"])
     except KeyError as error:
@@ -242,6 +255,7 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         generator=generator,
         gender_probe=probe,
         probes=probes,
+        face_space=face_space,
         features=features,
         vad=vad,
         info={k: v for k, v in config.items() if k not in known},

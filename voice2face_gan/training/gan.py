@@ -34,6 +34,9 @@ from voice2face_gan.training.probe import gender_probe
 from voice2face_gan.training.recipe import GanRecipe, Recipe
 
 NOBODY = -100  # the identity of a face whose person has no voice
+# Iterations in which a discriminator that starts anew beside a trained generator learns alone: until it knows
+# real faces from generated ones, what it asks of the generator is chance, and spoils it.
+JUDGES_FIRST = 100
 _GRID_CLIPS = 8
 # Settings that are the embedder's and not the generator's, where nets have them.
 _OF_EMBEDDER = (
@@ -94,6 +97,8 @@ class GanStage:
         own = model_config(recipe.architecture, recipe.model)
         self.config = replace(with_embedder_of(own, heard), embedding=heard.embedding, zoom=store.zoom)
         self.vad, self.features = embedder.vad, embedder.features
+        self.kept = embedder  # its probes and its face space go into every checkpoint
+        self.judges_first = 0  # iterations without a step of the generator
         both = identities_with_both(store)
         if len(both) < 2:
             raise DataError(
@@ -176,6 +181,12 @@ class GanStage:
         self.processes.average(self.judges)
         self.judge_optimiser.step()
 
+        if iteration < self.judges_first:
+            return {
+                "D_real": real_loss.detach(),
+                "D_fake": fake_loss.detach(),
+                "C_real": identity_loss.detach(),
+            }
         # Generator: through the judges, whose weights get no gradient now.
         self._freeze_judges(True)
         with autocast(self.recipe.run.precision, self.device):
@@ -280,11 +291,15 @@ class GanStage:
         return self.settings.pixel > 0
 
     def state(self) -> dict:
-        state = {name: getattr(self, name).state_dict() for name in self.parts}
-        return state if self.average is None else {**state, "average": self.average.state_dict()}
+        nets = self.parts if self.average is None else (*self.parts, "average")
+        return {
+            **{name: getattr(self, name).state_dict() for name in nets},
+            "judges_first": self.judges_first,
+        }
 
     def load(self, state: dict) -> None:
-        for name in self.state():
+        self.judges_first = state.get("judges_first", 0)
+        for name in self.parts if self.average is None else (*self.parts, "average"):
             getattr(self, name).load_state_dict(state[name])
 
     def checkpoint(self, iteration: int) -> Checkpoint:
@@ -295,6 +310,8 @@ class GanStage:
             "gender": self.recipe.data.gender,
             "data": self.data,
         }
+        if "face_space" in self.kept.info:
+            info["face_space"] = self.kept.info["face_space"]
         best = self.generator if self.average is None else self.average
         if self.tuned:  # the old reading is of embeddings that are no more
             self.probe = gender_probe(self._voiced, self.embedder, self.config, self.device)
@@ -307,6 +324,8 @@ class GanStage:
             self.features,
             self.vad,
             info,
+            probes=self.kept.probes,
+            face_space=self.kept.face_space,
         )
 
     def _paint(self, net: torch.nn.Module, e: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class HearingStage(EmbedderStage):
                 f"{store.folder}: its speech is at {self.distortion.features.sample_rate} Hz, the teacher "
                 f"hears {SAMPLE_RATE}; prepare it again with that rate."
             )
-        space = FaceSpace.load(recipe.embedder.space)
+        space = self.space = FaceSpace.load(recipe.embedder.space)
         teacher = Teacher(recipe.embedder.teacher or None)
         speech, settings = self.distortion.speech, recipe.embedder
         # Hints ask the teacher of what they hear; only what comes after them, of whole clips in all guises.
@@ -239,8 +239,10 @@ class HearingStage(EmbedderStage):
         embedder = build_embedder(config)
         line = self.line.of_units(self.middle.cpu(), self.unit.cpu())
         embedder.load_state_dict(folded(self.embedder, line))
-        info = {**kept.info, "hearing": self.line.about}
-        return replace(kept, model=config, embedder=embedder.eval(), info=info)
+        info = {**kept.info, "hearing": self.line.about, "face_space": self.space.summary()}
+        return replace(
+            kept, model=config, embedder=embedder.eval(), info=info, face_space=self.space.map_tensors()
+        )
 
 
 def remembered(teacher: Teacher, speech: SpeechBank, guises: Guises) -> Tensor:

@@ -10,8 +10,9 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import TrainingError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.training.course import Course, Evaluate, Outcome, Reporter, patient_interrupt
-from voice2face_gan.training.gan import GanStage
+from voice2face_gan.training.gan import JUDGES_FIRST, GanStage
 from voice2face_gan.training.material import (
+    as_painted,
     given_embedder,
     given_nets,
     held_out_people,
@@ -65,6 +66,7 @@ def train(
     deadline = time.monotonic() + 60 * minutes if minutes else math.inf
     seed = run.settings["seed"]
     check_shares(run.recipe, processes)
+    store = as_painted(store, run)
     records = training_records(store, run)
     processes.on_main(run.tidy)
     state = processes.everywhere(run.load_state)
@@ -81,7 +83,7 @@ def train(
                 outcome = course.go(stage, state, held_out=None)
                 if not outcome.finished:
                     return outcome
-                course.save_embedder(stage.checkpoint(outcome.iteration))
+                course.save_embedder(stage.checkpoint(outcome.iteration), records)
                 if processes.most(len(asked)):
                     return replace(outcome, finished=False, reason="interrupted")
         embedder = load_checkpoint(run.embedder_folder, need_generator=False)
@@ -91,7 +93,10 @@ def train(
         if state is None or state["stage"] == "embedder":
             nets = processes.everywhere(lambda: given_nets(run))
             if nets is not None:
-                start_from(stage, *nets)
+                given = start_from(stage, *nets)
+                if not {"discriminator", "heads"} & set(given):
+                    total = min(stage.iterations, limit or stage.iterations)
+                    stage.judges_first = min(JUDGES_FIRST, total // 5)
                 course.save(stage, 0)  # what it started from, whatever becomes of that checkpoint
         return course.go(stage, state, held_out)
 

@@ -4,6 +4,7 @@ from dataclasses import fields
 
 import numpy as np
 
+from voice2face_gan.data.reframe import reframed_store
 from voice2face_gan.data.sampling import check_levels
 from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
@@ -15,7 +16,7 @@ from voice2face_gan.training.recipe import Recipe
 from voice2face_gan.training.run import EMBEDDER_RUN, Run, read_state
 
 # Settings of the nets that make no difference to the weights' shapes, or are what came of training.
-_FREE = ("noise", "trunk_channels", "zoom", "residual", "strength", "limit")
+_FREE = ("noise", "trunk_channels", "zoom", "rim", "residual", "strength", "limit")
 
 
 def refuse_embedder_run(run: Run) -> None:
@@ -64,6 +65,14 @@ def _without_voices(records: Store, which: np.ndarray) -> Store:
         if getattr(part, name, None) is not None:
             setattr(part, name, np.where(which, -1, getattr(part, name)))
     return part
+
+
+def as_painted(store: Store, run: Run) -> Store:
+    """The store of a run, its faces framed as the checkpoint that it starts from makes them: fine-tuning is
+    not to teach another framing."""
+    if run.settings.get("init") is None or not len(store.faces):
+        return store
+    return reframed_store(store, load_checkpoint(run.settings["init"]).model.zoom)
 
 
 def held_out_people(store: Store, records: Store, run: Run) -> Store:
@@ -176,7 +185,7 @@ def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:
     given = ["generator"]
     if stage.average is not None:
         stage.average.load_state_dict(weights)
-    if stage.probe is None:  # the new data name no genders
+    if checkpoint.gender_probe is not None:  # of the same voice embedder, and of more speakers as a rule
         stage.probe = checkpoint.gender_probe
     for name in ("trunk", "discriminator", "heads"):
         net = getattr(stage, name, None)

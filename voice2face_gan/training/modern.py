@@ -95,6 +95,8 @@ class ModernStage(GanStage):
             fake = self.generator(e, z)
         seen = fake.float() * known
         losses, real_score = self._judge_step(iteration, e.detach(), face_identity, real, seen.detach())
+        if iteration < self.judges_first:
+            return losses
         losses |= self._generator_step(iteration, e, identity, real, fake, seen, real_score)
         self._update_average(iteration)
         return losses

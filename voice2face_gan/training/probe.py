@@ -1,7 +1,12 @@
-"""A linear reading of the data's gender label from the voice embedding.
+"""Linear probes of a trained voice embedder, kept in its checkpoint.
 
-`generate --gender female|male` uses it to move an embedding to the side asked for (pipeline.py).
+The gender probe reads the data's gender label from the embedding: `generate --gender female|male` moves an
+embedding to the side asked for by it (pipeline.py). The probes of the warnings are fitted in alarms.py.
 """
+
+import copy
+import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,6 +15,7 @@ from torch import Tensor, nn
 from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.data.sampling import VoiceBank
 from voice2face_gan.data.store import Store
+from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.wen2019 import Wen2019Config, predicted
 
 _VOICES = 4000  # more add nothing to 65 numbers
@@ -39,6 +45,34 @@ def gender_probe(
         labelled = labelled.select(np.linspace(0, len(labelled) - 1, _VOICES).astype(np.int64))
     e = embed_store(labelled, embedder, config, device).double()
     return fit_logistic(e, torch.from_numpy(labelled.gender == FEMALE).double()).float()
+
+
+def with_warnings(checkpoint: Checkpoint, store: Store, seed: int) -> tuple[Checkpoint, str]:
+    """A checkpoint of a trained voice embedder with the probes of the warnings, where the data allow them.
+
+    Args:
+        checkpoint: as the embedder's stage gives it.
+        store: the records it was trained on.
+        seed: of the examples.
+    Returns:
+        The checkpoint, and the reason why it has no probes, "" where it has.
+    """
+    if not store.has_speech.any():
+        return checkpoint, "the store keeps no speech; prepare it with --keep-speech"
+    missing = [name for name in ("av", "webrtcvad") if importlib.util.find_spec(name) is None]
+    if missing:  # training else needs neither
+        return checkpoint, f"the package {missing[0]} is not installed"
+    from voice2face_gan.audio.decode import SAMPLE_RATE
+    from voice2face_gan.audio.features import FeatureSettings
+    from voice2face_gan.audio.vad import VadSettings
+    from voice2face_gan.training import alarms
+
+    features = FeatureSettings.from_dict(checkpoint.features)
+    if features.sample_rate != SAMPLE_RATE:
+        return checkpoint, f"the speech is at {features.sample_rate} Hz, not at {SAMPLE_RATE}"
+    embedder = copy.deepcopy(checkpoint.embedder).cpu().eval()
+    probes = alarms.fit_alarms(embedder, features, store, VadSettings(**checkpoint.vad), seed=seed)
+    return replace(checkpoint, probes=probes), ""
 
 
 def fit_logistic(x: Tensor, y: Tensor, penalty: float = 1e-3) -> Tensor:

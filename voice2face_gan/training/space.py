@@ -26,10 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from voice2face_gan.data.cache import kept
 from voice2face_gan.data.face_embedding import read_face_embedding
 from voice2face_gan.data.sampling import EpochSampler, FaceBank, gaussian, generator
+from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast, send
-from voice2face_gan.errors import DataError
+from voice2face_gan.errors import CheckpointError, DataError
+from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.face_space import SIZE, FaceSpace
 from voice2face_gan.models.modern import soften
 from voice2face_gan.models.wen2019 import bent
@@ -39,6 +42,46 @@ from voice2face_gan.training.modern import ModernStage
 _DISTURBED = (0.06, 0.04, 0.04)  # zoom, right, down, at most; shifts are of half the side
 _PIXEL_LEFT = 0.25  # of the pixel loss, once the reading counts in full
 _ATTRIBUTES = 0.25  # what sex and age count for, each, beside the whole embedding
+
+
+KEPT = "checkpoint"  # modern.space: the space that the voice embedder's checkpoint keeps
+
+
+def open_space(name: str, embedder: Checkpoint) -> FaceSpace:
+    """The face space that a recipe names: a folder, or the one kept beside the voice embedder.
+
+    Raises:
+        CheckpointError: it is missing or damaged, the checkpoint keeps none, or the extra `faces` is missing.
+    """
+    if name != KEPT:
+        return FaceSpace.load(name)
+    if not embedder.face_space:
+        raise CheckpointError(
+            f"{embedder.folder} keeps no face space; name the folder of one: --set modern.space=FOLDER."
+        )
+    return FaceSpace.of_map(embedder.face_space, embedder.info.get("face_space"))
+
+
+def _embeddings(faces: Store, space: FaceSpace, named: str) -> np.ndarray:
+    """e (faces of the arrays, 64): as the stores keep them, else read now where the space came with a
+    checkpoint, and kept in the cache.
+
+    Raises:
+        DataError: the stores' faces were read by something else, if at all.
+    """
+    try:
+        embedding, name = read_face_embedding(faces)
+        if name != space.name:
+            raise DataError(
+                f"{faces.folder}: its faces were read by {name}, but {named} is {space.name}; "
+                "run v2f-gan face-space on them again."
+            )
+        return embedding
+    except DataError:
+        if named != KEPT:
+            raise
+    pixels = torch.from_numpy(np.asarray(faces.faces))
+    return kept(f"{space.name} {space.network}", pixels, lambda x: space.encode_faces(x).numpy())
 
 
 class OnSpace:
@@ -52,14 +95,9 @@ class OnSpace:
     def __init__(self, store, held_out, embedder, recipe, seed, device, processes=None):
         super().__init__(store, held_out, embedder, recipe, seed, device, processes)
         layout = {"device": device, "memory_format": torch.channels_last}
-        self.space = FaceSpace.load(recipe.modern.space).to(**layout)
+        self.space = open_space(recipe.modern.space, embedder).to(**layout)
         faces = store.select(store.has_face)
-        embedding, name = read_face_embedding(faces)
-        if name != self.space.name:
-            raise DataError(
-                f"{store.folder}: its faces were read by {name}, but {recipe.modern.space} is "
-                f"{self.space.name}; run v2f-gan face-space on them again."
-            )
+        embedding = _embeddings(faces, self.space, recipe.modern.space)
         residual = getattr(embedder.model, "residual", ())
         if len(residual) != SIZE:
             raise DataError(
@@ -81,11 +119,6 @@ class OnSpace:
         self.faces = FaceBank(faces, labels, device, self.leaves_out)
         self.face_sampler = EpochSampler(len(faces), seed, "faces")
         self.whole = np.flatnonzero(faces.is_whole)
-        if recipe.modern.whole and not len(self.whole):
-            raise DataError(
-                f"{store.folder}: no face lies wholly within its picture; set modern.whole=0, or add "
-                "faces that do."
-            )
         self.whole_sampler = EpochSampler(max(1, len(self.whole)), seed, "whole")
         self.told = 1 - torch.tensor(residual, dtype=torch.float32, device=device).square()  # R2
         self.unsure = (self.told * (1 - self.told)).clamp(min=0).sqrt()
@@ -99,7 +132,7 @@ class OnSpace:
         random = generator(self.seed, "silent", iteration)
         flips = random.random(batch) < 0.5 if self.recipe.data.flip else None
         items = self.face_sampler.draw(iteration, batch)
-        whole = round(modern.whole * batch)
+        whole = round(modern.whole * batch) if len(self.whole) else 0  # none lies wholly within its picture
         if whole:
             items[-whole:] = self.whole[self.whole_sampler.draw(iteration, whole)]
         drawn = self.faces.batch(items[mine], None if flips is None else flips[mine])

@@ -1,0 +1,33 @@
+"""A store whose faces are framed otherwise than they were prepared."""
+
+import numpy as np
+import torch
+
+from voice2face_gan.data.store import Store
+from voice2face_gan.faces.align import zoomed
+from voice2face_gan.faces.reframe import reframed
+
+
+def reframed_store(store: Store, zoom: float) -> Store:
+    """The store itself where its faces are so large already, else a copy in memory with faces so much larger
+    than the template lays them. Faces prepared with `faces.zoom` are sharper: these are enlarged pixels.
+    """
+    if store.zoom == zoom:
+        return store
+    part = store.select(np.ones(len(store), dtype=bool))
+    part.faces = reframed(torch.from_numpy(np.asarray(store.faces)), store.zoom, zoom).numpy()
+    part.inside = _boxes(np.asarray(store.inside), store.about["side"], zoom / store.zoom)
+    part.about = {**store.about, "zoom": zoom}
+    return part
+
+
+def _boxes(inside: np.ndarray, side: int, ratio: float) -> np.ndarray:
+    """`Store.inside` int16 (N, 4) after the faces have become `ratio` times as large: whole pixels that show
+    nothing made up; (0, 0, 0, 0) for none. An edge of the frame that was inside stays so where faces grow."""
+    corners = side * zoomed(inside.reshape(-1, 2) / side, ratio)
+    corners = corners.reshape(-1, 2, 2)
+    low, high = np.ceil(corners[:, 0] - 1e-6), np.floor(corners[:, 1] + 1e-6)
+    boxes = np.concatenate([low, high], axis=1).clip(0, side)
+    empty = (boxes[:, :2] >= boxes[:, 2:]).any(axis=1) | (inside[:, :2] >= inside[:, 2:]).any(axis=1)
+    boxes[empty] = 0
+    return boxes.astype(np.int16)
