@@ -15,11 +15,10 @@ from voice2face_gan.models.face_space import (
     COMPONENTS,
     SEX,
     SIZE,
-    Faces,
     FaceSpace,
     chip_place,
-    fit_space,
 )
+from voice2face_gan.models.face_space_fit import Faces, fit_space
 
 WHOLE = torch.tensor([2 / SIDE, 1 / SIDE - 1, 1 / SIDE - 1])  # the chip is the whole face
 
@@ -169,7 +168,7 @@ def test_e_and_what_it_calls_for_are_one(fitted):
 def test_components_are_of_variance_one_and_keep_most(fitted):
     space, said = fitted
     faces, _ = planted(400, 0)
-    e = space.encode(faces.embedding, space._attributes(faces.features))
+    e = space.encode(faces.embedding, space.attributes(faces.features))
     torch.testing.assert_close(torch.cov(e[:, :COMPONENTS].t()), torch.eye(COMPONENTS), atol=2e-3, rtol=0)
     values = torch.linalg.eigvalsh(torch.cov(faces.embedding.t()))
     assert said["variance"] == pytest.approx(float(values[-COMPONENTS:].sum() / values.sum()), rel=1e-4)
@@ -180,7 +179,7 @@ def test_sex_and_age_are_read_from_features_of_new_faces(fitted):
     space, said = fitted
     assert said["sex"] > 0.7 and said["age"] > 0.98
     new, causes = planted(300, 1)
-    e = space.encode(new.embedding, space._attributes(new.features))
+    e = space.encode(new.embedding, space.attributes(new.features))
     assert torch.corrcoef(torch.stack([e[:, AGE], new.age]))[0, 1] > 0.98
     assert (space.years(e) - new.age).abs().mean() < 2
     assert ((e[:, SEX] > 0) == (new.female > 0.5)).float().mean() > 0.9

@@ -48,7 +48,8 @@ def _space(store, tmp_path_factory):
     from voice2face_gan.data.store import Store
     from voice2face_gan.faces.pixels import to_unit
     from voice2face_gan.models.dlib_resnet import SIDE
-    from voice2face_gan.models.face_space import Faces, FaceSpace, fit_space
+    from voice2face_gan.models.face_space import FaceSpace
+    from voice2face_gan.models.face_space_fit import Faces, fit_space
 
     folder = tmp_path_factory.mktemp("space")
     torch.manual_seed(0)
@@ -65,7 +66,7 @@ def _space(store, tmp_path_factory):
     fit_space(space, Faces(*changed, female, age, torch.ones(len(rows))))
     space.save(folder / "space")
     copy = Store(shutil.copytree(store.folder, folder / "read.store"))
-    write_face_embedding(copy, space.encode(embedding, space._attributes(features)).numpy(), space.name)
+    write_face_embedding(copy, space.encode(embedding, space.attributes(features)).numpy(), space.name)
     return folder / "space", copy
 
 

@@ -11,8 +11,14 @@ _LANDMARKED = 2000  # faces whose landmarks are found: their average place is wa
 @click.command("face-space")
 @click.argument("stores", nargs=-1, required=True, metavar="STORE...")
 @click.option("-o", "--out", required=True, metavar="FOLDER", help="Where the space goes.")
+@click.option(
+    "--for",
+    "checkpoint",
+    metavar="CKPT",
+    help="A checkpoint that keeps no space: fit one to its generator, and write OUT/checkpoint with it.",
+)
 @json_option
-def face_space(stores, out, as_json):
+def face_space(stores, out, checkpoint, as_json):
     """Fit the space of 64 numbers that faces are read into and voices are asked for.
 
     \b
@@ -27,7 +33,8 @@ def face_space(stores, out, as_json):
 
     from voice2face_gan.data.face_embedding import write_face_embedding
     from voice2face_gan.errors import DataError
-    from voice2face_gan.models.face_space import FaceSpace, fit_space
+    from voice2face_gan.models.face_space import FaceSpace
+    from voice2face_gan.models.face_space_fit import fit_space
 
     joined = [open_data(name) for name in stores]
     opened = [part for store in joined for part in getattr(store, "stores", (store,)) if len(part.faces)]
@@ -44,6 +51,10 @@ def face_space(stores, out, as_json):
     read = [_read(space, store) for store in opened]
     faces, used = _gather(opened, read)
     fitted = fit_space(space, faces)
+    model = None
+    if checkpoint is not None:
+        model = _model(checkpoint, opened[0])
+        fitted |= _fit_to(space, model, opened, read)
     space.about = {
         "faces": used,
         "fitted": {k: round(v, 4) for k, v in fitted.items()},
@@ -53,9 +64,11 @@ def face_space(stores, out, as_json):
         },
     }
     space.save(out)
+    if model is not None:
+        _keep(space, model.checkpoint, f"{out}/checkpoint")
     for store, (embedding, features) in zip(opened, read, strict=True):
         with torch.no_grad():
-            e = space.encode(embedding, space._attributes(features))
+            e = space.encode(embedding, space.attributes(features))
         write_face_embedding(store, e.numpy(), space.name)
     say(
         f"{out}: fitted on {used} faces; 62 components keep {100 * fitted['variance']:.1f} % of the "
@@ -63,6 +76,52 @@ def face_space(stores, out, as_json):
     )
     if as_json:
         print_json({"space": str(out), "name": space.name, "faces": used, **fitted})
+
+
+def _model(name: str, store):
+    """The model that a space is fitted to.
+
+    Raises:
+        DataError: it frames faces otherwise than the store.
+    """
+    from voice2face_gan.errors import DataError
+    from voice2face_gan.pipeline import VoiceToFace
+
+    model = VoiceToFace.from_pretrained(name)
+    if model.zoom != store.zoom:
+        raise DataError(
+            f"{store.folder}: its faces were taken at zoom {store.zoom:g}, {name} makes them at "
+            f"{model.zoom:g}; prepare them with --set faces.zoom={model.zoom:g}."
+        )
+    return model
+
+
+def _fit_to(space, model, stores, read) -> dict[str, float]:
+    """Turns the space to a model's generator and measures on the stores' test people."""
+    import torch
+
+    from voice2face_gan.models.face_space_fit import fit_to_generator
+
+    seen, unseen, attributes = [], [], []
+    for store, (embedding, features) in zip(stores, read, strict=True):
+        test = store.has_face & (store.split == "test")
+        rows = torch.from_numpy(store.face_index[test])
+        unseen.append(embedding[rows])
+        attributes.append(space.attributes(features[rows]))
+        seen.append(embedding[torch.from_numpy(store.face_index[store.has_face & ~test])])
+    parts = torch.cat(seen), (torch.cat(unseen)[-1000:], torch.cat(attributes)[-1000:])
+    return fit_to_generator(space, model.decode, model.config.z_dim, *parts)
+
+
+def _keep(space, checkpoint, folder: str) -> None:
+    """A copy of a checkpoint that keeps the space."""
+    from dataclasses import replace
+
+    info = {**checkpoint.info, "face_space": space.summary()}
+    if "hearing" in info:
+        info["hearing"] = {**info["hearing"], "space": space.name}
+    kept = replace(checkpoint, face_space=space.map_tensors(), info=info)
+    kept.save(folder, half=True)
 
 
 def _take_network(space, stores) -> None:
@@ -115,7 +174,7 @@ def _gather(stores, read):
     import numpy as np
     import torch
 
-    from voice2face_gan.models.face_space import Faces
+    from voice2face_gan.models.face_space_fit import Faces
 
     columns: list[list] = [[], [], [], [], []]
     for store, (embedding, features) in zip(stores, read, strict=True):

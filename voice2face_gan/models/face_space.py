@@ -14,14 +14,13 @@ trained on without that network, whose weights are not ours to ship; `of_map` ta
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan.errors import CheckpointError, DataError, first_line
+from voice2face_gan.errors import CheckpointError, first_line
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.files import write_bytes
 from voice2face_gan.models.dlib_resnet import DIMENSIONS, FEATURES, SIDE, DlibResnet, weights_file
@@ -55,7 +54,6 @@ CHIP_POINTS = (
     (0.4901123135679, 0.6277975316475),
 )
 _MARGIN = 0.25
-_RIDGE = 0.01  # of the standardised features' variance
 _PIECE = 128  # faces read together
 _EPSILON = 1e-4  # keeps the root's slope finite
 
@@ -113,7 +111,7 @@ class FaceSpace(nn.Module):
         """dlib's embedding (B, 128) of aligned faces, and their sex and age (B, 2) as e spells them;
         arguments as in `chips`."""
         embedding, features = self.net(self.chips(faces.float(), disturbed))
-        return embedding, self._attributes(features)
+        return embedding, self.attributes(features)
 
     def forward(self, faces: Tensor) -> Tensor:
         """float (B, 3, side, side) in [-1, 1] -> e (B, 64)."""
@@ -131,12 +129,12 @@ class FaceSpace(nn.Module):
         """Age in years of e (B, 64)."""
         return e[:, AGE] * self.age_std + self.age_mean
 
-    def _attributes(self, features: Tensor) -> Tensor:
-        standard = (self._shaped(features) - self.feature_mean) / self.feature_std
+    def attributes(self, features: Tensor) -> Tensor:
+        standard = (self.shaped(features) - self.feature_mean) / self.feature_std
         return standard @ self.head.t() + self.head_bias
 
     @staticmethod
-    def _shaped(features: Tensor) -> Tensor:
+    def shaped(features: Tensor) -> Tensor:
         return torch.cat([features, (features + _EPSILON).sqrt()], dim=1)
 
     def save(self, folder: str | Path) -> None:
@@ -206,66 +204,6 @@ class FaceSpace(nn.Module):
                 f"{folder} is no usable face space ({first_line(error)}); make one with v2f-gan face-space."
             ) from error
         return space.eval().requires_grad_(False)
-
-
-@dataclass
-class Faces:
-    """What is known of the faces a space is fitted on.
-
-    Attributes:
-        embedding: float32 (N, 128). features: float32 (N, FEATURES). Both as `DlibResnet` gives them.
-        female: float32 (N,), 1, 0, or NaN where unknown.
-        age: float32 (N,), years or NaN.
-        weight: float32 (N,), what each counts for in the centre.
-    """
-
-    embedding: Tensor
-    features: Tensor
-    female: Tensor
-    age: Tensor
-    weight: Tensor
-
-
-def fit_space(space: FaceSpace, faces: Faces) -> dict[str, float]:
-    """Fits everything but the network and the chip's place.
-
-    The centre is the weighted mean of the faces, so that e = 0 is their average face. The basis are the
-    principal components about the plain mean; sex and age come by ridge regression on the labelled faces.
-
-    Returns:
-        The share of the variance that the components keep, and r of sex and age on the faces fitted on.
-    Raises:
-        DataError: fewer than 200 faces, or no ages or no sexes among them.
-    """
-    count = len(faces.embedding)
-    labelled = {"sex": ~faces.female.isnan(), "age": ~faces.age.isnan()}
-    if count < 200 or min(int(known.sum()) for known in labelled.values()) < 100:
-        known = ", ".join(f"{int(k.sum())} with {name}" for name, k in labelled.items())
-        raise DataError(
-            f"{count} faces ({known}) are too few for a face space: 200, and 100 with each, are needed."
-        )
-    share = faces.weight / faces.weight.sum()
-    space.centre.copy_(share @ faces.embedding)
-    values, vectors = torch.linalg.eigh(torch.cov(faces.embedding.t().double()))
-    space.basis.copy_(vectors.flip(1)[:, :COMPONENTS])
-    space.scale.copy_(values.flip(0)[:COMPONENTS].sqrt())
-    kept = {"variance": float(values.flip(0)[:COMPONENTS].sum() / values.sum())}
-
-    shaped = space._shaped(faces.features)
-    space.feature_mean.copy_(shaped.mean(0))
-    space.feature_std.copy_(shaped.std(0) + 1e-6)
-    x = ((shaped - space.feature_mean) / space.feature_std).double()
-    space.age_mean.fill_(float(faces.age[labelled["age"]].mean()))
-    space.age_std.fill_(float(faces.age[labelled["age"]].std()))
-    targets = {"sex": 2 * faces.female - 1, "age": (faces.age - space.age_mean) / space.age_std}
-    for row, (name, y) in enumerate(targets.items()):
-        a, b = x[labelled[name]], y[labelled[name]].double()
-        gram = a.t() @ a / len(a) + _RIDGE * torch.eye(a.shape[1], dtype=a.dtype)
-        weights = torch.linalg.solve(gram, a.t() @ (b - b.mean()) / len(a))
-        space.head[row] = weights.float()
-        space.head_bias[row] = float(b.mean() - a.mean(0) @ weights)
-        kept[name] = float(np.corrcoef((a @ weights).numpy(), b.numpy())[0, 1])
-    return kept
 
 
 def _cubic(place: Tensor, side: int) -> Tensor:
