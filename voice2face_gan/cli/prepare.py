@@ -115,7 +115,8 @@ def prepare(
         if not equals:
             raise DataError(f"--option {text}: write --option key=value; --layouts lists them.")
         pairs[key.strip()] = value.strip()
-    for line in find_layout(layout).report(sources, **pairs).lines():
+    known = find_layout(layout)
+    for line in (*known.report(sources, **pairs).lines(), *known.notes(sources, **pairs)):
         say(line)
     with Show() as show:
         outcome = prepare_set(

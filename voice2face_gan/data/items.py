@@ -16,6 +16,7 @@ from PIL import Image
 from voice2face_gan.audio.decode import source_name, stream_audio
 from voice2face_gan.audio.features import LogMelStream, take_away
 from voice2face_gan.audio.vad import SpeechCollector
+from voice2face_gan.data.cells import CellError, media_name, open_media
 from voice2face_gan.data.frames import is_video, video_frames
 from voice2face_gan.data.layouts.base import ALIGNED, RawRecord
 from voice2face_gan.data.settings import PrepareSettings
@@ -104,6 +105,7 @@ def _voice(path: str, settings: PrepareSettings, clock: Clock) -> tuple[np.ndarr
 
     Raises:
         AudioError, NoSpeechError: as `audio.voice.voice_features`.
+        CellError: as `cells.open_media`.
     """
     features, limits = settings.features, settings.voice
     rate = features.sample_rate
@@ -112,7 +114,8 @@ def _voice(path: str, settings: PrepareSettings, clock: Clock) -> tuple[np.ndarr
     stream = LogMelStream(features)
     pieces: list[np.ndarray] = []
     kept = 0
-    with closing(stream_audio(path, rate, _BLOCK_SECONDS)) as blocks:
+    source = open_media(path)
+    with closing(stream_audio(source, rate, _BLOCK_SECONDS)) as blocks:
         while kept < most:
             with clock("decode"):
                 block = next(blocks, None)
@@ -128,7 +131,7 @@ def _voice(path: str, settings: PrepareSettings, clock: Clock) -> tuple[np.ndarr
             with clock("log-mel"):
                 stream.feed(speech)
     if kept < limits.min_seconds * rate:
-        raise NoSpeechError(kept / rate, limits.min_seconds, source_name(path))
+        raise NoSpeechError(kept / rate, limits.min_seconds, source_name(source))
     with clock("log-mel"):
         log_mel = _rows(stream.finish())
     return log_mel, np.concatenate(pieces) if limits.keep_speech else None
@@ -182,7 +185,7 @@ def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: 
     least_side = settings.faces.side * 2 if kind == "none" else detector(kind).least_side
     try:
         if is_video(record.face):
-            pictures = video_frames(record.face, settings.faces.frames)
+            pictures = video_frames(open_media(record.face), settings.faces.frames)
         else:
             pictures = iter((open_picture(record.face, least_side),))
         failures: list[NoFaceError] = []
@@ -197,7 +200,7 @@ def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: 
             raise failures[0]
     except NoFaceError as error:
         item.dropped.append(("face", record.face, error.reason, str(error)))
-    except PictureError as error:
+    except (PictureError, CellError) as error:
         kind = "unreadable video" if is_video(record.face) else "unreadable picture"
         item.dropped.append(("face", record.face, kind, str(error)))
 
@@ -214,6 +217,6 @@ def _face(
     if record.face_at is not None:
         near = (record.face_at[0] * picture.width, record.face_at[1] * picture.height)
     found = choose(
-        detector(kind).find(picture), faces.several, near, faces.min_eye_distance, Path(record.face).name
+        detector(kind).find(picture), faces.several, near, faces.min_eye_distance, media_name(record.face)
     )
     return align(picture, found.points, faces.side, faces.zoom)

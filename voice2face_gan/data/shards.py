@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
+from voice2face_gan.data.cells import file_of, media_name
 from voice2face_gan.data.layouts.base import RawRecord
 from voice2face_gan.data.settings import PrepareSettings
 from voice2face_gan.errors import DataError, VoiceToFaceError
@@ -225,7 +226,7 @@ def prepare_shard(
             except VoiceToFaceError:
                 raise
             except Exception as error:  # one file in a million must not end the run; it is listed
-                said = f"{Path(parts[0][1]).name}: {type(error).__name__}: {error}"
+                said = f"{media_name(parts[0][1])}: {type(error).__name__}: {error}"
                 item = Item(dropped=[(part, path, "unexpected error", said) for part, path in parts])
         if item.log_mel is not None:
             voices.append(item.log_mel)
@@ -306,6 +307,6 @@ def locked(work: Path) -> Iterator[None]:
 
 def _size(path: str) -> int:
     try:
-        return os.stat(path).st_size
+        return os.stat(file_of(path)).st_size
     except OSError:
         return -1
