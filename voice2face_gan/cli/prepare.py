@@ -145,6 +145,11 @@ def prepare(
             f"Warning: {sum(dropped.values())} files were dropped; "
             f"{outcome.store.folder / 'dropped.csv'} names each with its reason."
         )
+    if outcome.store.noted():
+        say(
+            f"{outcome.store.noted()} files were taken in part; "
+            f"{outcome.store.folder / 'noted.csv'} names each and says which."
+        )
     if as_json:
         print_json(
             {
@@ -166,6 +171,7 @@ def document(store) -> dict:
         **store.summary(),
         "breakdown": store.breakdown(),
         "dropped": store.dropped(),
+        "noted": store.noted(),
     }
 
 

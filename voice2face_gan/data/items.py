@@ -40,6 +40,7 @@ class Item:
         faces: uint8 (side, side, 3) each: at most one of a picture, several of a video.
         inside: left, top, right and bottom of what each of them shows of its picture (`align.inside`).
         dropped: (part, file, reason, sentence) of what failed; part is "voice" or "face".
+        noted: (part, file, sentence) of what was taken in part, such as the first image of an animation.
         speech_seconds: length of what `log_mel` shows.
         speech: int16 (samples,), what `log_mel` shows, where the settings ask for it and it is a recording.
     """
@@ -48,6 +49,7 @@ class Item:
     faces: list[np.ndarray] = field(default_factory=list)
     inside: list[tuple[int, int, int, int]] = field(default_factory=list)
     dropped: list[tuple[str, str, str, str]] = field(default_factory=list)
+    noted: list[tuple[str, str, str]] = field(default_factory=list)
     speech_seconds: float = 0.0
     speech: np.ndarray | None = None
 
@@ -182,12 +184,13 @@ def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: 
     """Fill `item` with the faces of a record's picture or video."""
     wanted = settings.faces.detector
     kind = ("none" if face_state == ALIGNED else "hog") if wanted == "auto" else wanted
+    notes: list[str] = []
     least_side = settings.faces.side * 2 if kind == "none" else detector(kind).least_side
     try:
         if is_video(record.face):
             pictures = video_frames(open_media(record.face), settings.faces.frames)
         else:
-            pictures = iter((open_picture(record.face, least_side),))
+            pictures = iter((open_picture(record.face, least_side, notes),))
         failures: list[NoFaceError] = []
         for picture in pictures:
             try:
@@ -198,6 +201,7 @@ def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: 
                 failures.append(error)
         if failures and not item.faces:
             raise failures[0]
+        item.noted += [("face", record.face, note) for note in notes]
     except NoFaceError as error:
         item.dropped.append(("face", record.face, error.reason, str(error)))
     except (PictureError, CellError) as error:

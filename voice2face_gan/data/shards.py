@@ -200,7 +200,8 @@ def prepare_shard(
     Returns:
         The shard as an .npz file: voices float16 (rows, mel bins), those of `Item.log_mel`, end to end, faces
         uint8 (n, side, side, 3), inside int16 (n, 4) (`Item.inside`), rows uint8 of JSON, an object a record
-        with `frames` (how many rows of voices, or null), `faces` and `dropped`; where speech is kept also
+        with `frames` (how many rows of voices, or null), `faces` and `dropped`, and `noted` if anything was
+        (`Item.noted`); where speech is kept also
         speech int16 (samples,), end to end, and `samples` (or null) a record.
         And a dict for people: records, audio_seconds, processor_seconds, and seconds by step.
     """
@@ -234,6 +235,8 @@ def prepare_shard(
         inside.extend(item.inside)
         frames = None if item.log_mel is None else len(item.log_mel)
         rows.append({"frames": frames, "faces": len(item.faces), "dropped": item.dropped})
+        if item.noted:
+            rows[-1]["noted"] = item.noted
         if settings.voice.keep_speech:
             rows[-1]["samples"] = None if item.speech is None else len(item.speech)
             speech += [] if item.speech is None else [item.speech]

@@ -82,4 +82,6 @@ def _open(name: str, progress: Progress | None, say: Callable[[str], None], keep
     dropped = sum(outcome.store.dropped().values())
     if dropped and not outcome.already:
         say(f"Warning: {dropped} files were dropped; see {store / 'dropped.csv'}.")
+    if outcome.store.noted() and not outcome.already:
+        say(f"{outcome.store.noted()} files were taken in part; see {store / 'noted.csv'}.")
     return outcome.store
