@@ -138,7 +138,8 @@ class Layout:
         raise NotImplementedError
 
     def records(self, sources: Sequence[str | Path], **options) -> Iterator[RawRecord]:
-        """The records, sorted and the same every time, all of an identity in a row.
+        """The records, sorted and the same every time, all of an identity in a row (of tables of rows, as far
+        as the rows are).
 
         Args:
             sources: the SRC arguments.
