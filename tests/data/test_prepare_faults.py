@@ -1,6 +1,7 @@
 """Damaged files among good ones: the good are prepared, the bad are listed, nothing is silent."""
 
 import csv
+import json
 import os
 import struct
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from voice2face_gan.bench.generate import encode
 from voice2face_gan.bench.prepare import make_world
@@ -22,6 +23,7 @@ from voice2face_gan.data.pool import run
 from voice2face_gan.data.prepare import prepare
 from voice2face_gan.data.settings import PrepareSettings
 from voice2face_gan.data.shards import load_shard, make_plan, start
+from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, PictureError
 from voice2face_gan.synthetic import speakers, voice
 
@@ -104,6 +106,77 @@ def test_the_good_are_prepared_and_the_bad_are_listed(tmp_path):
     assert store.has_voice.sum() + store.has_face.sum() == good + 2
     long = np.flatnonzero(np.char.find(store.source, "long") >= 0)
     assert store.voice_frames[long] == 498, "five seconds of speech, not three hours"
+
+
+def plainly_opened(source, least_side=None, notes=None):
+    """What Pillow's own functions make of an ordinary picture."""
+    with Image.open(source) as picture:
+        if least_side is not None and min(picture.size) > least_side:
+            scale = least_side / min(picture.size)
+            picture.draft("RGB", tuple(max(1, round(side * scale)) for side in picture.size))
+        return ImageOps.exif_transpose(picture).convert("RGB")
+
+
+def test_ordinary_pictures_are_what_pillow_makes_of_them(tmp_path, monkeypatch):
+    """RGB and grey JPEG and PNG, turned or not: the store is the same to the byte."""
+    for i in range(3):
+        folder = tmp_path / "world" / f"p{i}" / "faces"
+        folder.mkdir(parents=True)
+        picture = Image.fromarray(np.random.default_rng(i).integers(0, 256, (90, 70, 3), dtype=np.uint8))
+        exif = Image.Exif()
+        exif[0x0112] = (1, 6, 3)[i]
+        for mode in ("RGB", "L"):
+            picture.convert(mode).save(folder / f"{mode}.jpg", exif=exif)
+            picture.convert(mode).save(folder / f"{mode}.png", exif=exif)
+            picture.convert(mode).resize((700, 900)).save(folder / f"{mode}-large.jpg", progressive=True)
+    ours = prepare("folders", [tmp_path / "world"], tmp_path / "ours" / "store", PLAIN, workers=1).store
+    monkeypatch.setattr("voice2face_gan.data.items.open_picture", plainly_opened)
+    theirs = prepare("folders", [tmp_path / "world"], tmp_path / "theirs" / "store", PLAIN, workers=1).store
+    assert ours.has_face.sum() == 18 and ours.noted() == 0
+    files = sorted(path.name for path in ours.folder.iterdir())
+    assert "faces.npy" in files and "noted.csv" not in files
+    for name in files:
+        assert (ours.folder / name).read_bytes() == (theirs.folder / name).read_bytes()
+
+
+def test_images_of_every_kind_are_prepared_or_listed(tmp_path, monkeypatch, cli):
+    """What is taken in part is in noted.csv, what cannot be read in dropped.csv, each with its reason."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    shade = Image.fromarray(np.full((90, 90), 120, np.uint8))
+    for i in range(3):
+        folder = tmp_path / "world" / f"p{i}" / "faces"
+        folder.mkdir(parents=True)
+        shade.save(folder / "ordinary.png")
+    shade.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(np.full((90, 90), 120 * 257, np.uint16)).save(folder / "deep.png")
+    Image.new("RGBA", (90, 90), (120, 120, 120, 255)).save(folder / "layer.webp", lossless=True)
+    shade.save(folder / "bitmap.jpg", "BMP")
+    pages = [shade.convert("RGB"), Image.new("RGB", (90, 90), "white")]
+    pages[0].save(folder / "moving.gif", save_all=True, append_images=pages[1:])
+    pages[0].save(folder / "pages.tiff", save_all=True, append_images=pages[1:])
+    (folder / "page.jpg").write_text("<!DOCTYPE html><html>404</html>")
+    (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50))
+    result = cli(
+        *("prepare", "folders", tmp_path / "world", "-o", tmp_path / "store"),
+        *("--detector", "none", "--workers", 1, "--json"),
+    )
+    assert result.code == 0
+    assert json.loads(result.stdout)["dropped"] == {"face: unreadable picture": 2}
+    assert json.loads(result.stdout)["noted"] == 2
+    said = " ".join(result.stderr.split())
+    assert "2 files were dropped" in said and "2 files were taken in part" in said
+    store = Store(tmp_path / "store")
+    assert len(store.faces) == 9
+    assert np.abs(np.asarray(store.faces).astype(int) - 120).max() <= 4
+    rows = {
+        name: list(csv.DictReader((tmp_path / "store" / name).open(newline="")))
+        for name in ("dropped.csv", "noted.csv")
+    }
+    assert [Path(row["file"]).name for row in rows["dropped.csv"]] == ["page.jpg", "phone.heic"]
+    assert "is a web page" in rows["dropped.csv"][0]["what"]
+    assert "voice2face-gan[heic]" in rows["dropped.csv"][1]["what"]
+    assert [Path(row["file"]).name for row in rows["noted.csv"]] == ["moving.gif", "pages.tiff"]
+    assert all("the first is taken" in row["what"] for row in rows["noted.csv"])
 
 
 def test_nothing_but_bad_files_is_an_error(tmp_path):

@@ -145,6 +145,38 @@ def test_all_that_is_wrong_is_said_together(folder):
     assert "1 of 6 clips have no picture, d;" in told
     assert "3 of 5 pictures cannot be read, a.png, b.jpg, e.webp;" in told
     assert "c.png (64 x 48)" in told and told.count(str(where)) == 3
+    assert "a.png: is damaged or cut short" in told and "b.jpg: is not a picture" in told  # and why
+
+
+def test_what_cannot_be_read_is_left_out_where_clips_may_lack_one(folder):
+    png = folder({"a.png": (64, 64)}) / "a.png"
+    page, cut = b"<!DOCTYPE html><html>Not found</html>", png.read_bytes()[:60]
+    where = folder({"b.png": cut, "c.jpg": page, "d.png": (64, 64), "README.txt": b"mine", ".hidden": b""})
+    read = read_faces(where, ["a", "b", "c", "d"], 64, allow_missing=True)
+    assert read.given.tolist() == [True, False, False, True] and len(read.faces) == 2
+    assert "2 of 4 pictures cannot be read and are left out, b.png, c.jpg." in read.notes
+    assert any(note.startswith("b.png: is damaged or cut short") for note in read.notes)
+    assert "c.jpg: is a web page (HTML), not an image; get the file again." in read.notes
+    assert "1 files are no pictures by their ending and are passed over, README.txt." in read.notes
+    (where / "a.png").write_bytes(cut)
+    (where / "d.png").write_bytes(b"")
+    with pytest.raises(DataError, match="4 of 4 pictures cannot be read, a.png"):
+        read_faces(where, ["a", "b", "c", "d"], 64, allow_missing=True)
+
+
+def test_any_format_and_any_ending_is_read(folder, tmp_path):
+    picture = Image.fromarray(noise(1)[0].numpy())
+    where = tmp_path / "theirs"
+    where.mkdir()
+    for name, kind in (("a.jpg", "BMP"), ("b.gif", "GIF"), ("c.tif", "TIFF"), ("d.png", "WEBP")):
+        more = {"lossless": True} if kind == "WEBP" else {}
+        if kind == "GIF":
+            more = {"save_all": True, "append_images": [picture.rotate(90)]}
+        picture.save(where / name, kind, **more)
+    read = read_faces(where, ["a", "b", "c", "d"], 64)
+    for i in (0, 2, 3):
+        np.testing.assert_array_equal(read.faces[i].numpy(), np.asarray(picture))
+    assert read.notes == ["1 pictures hold several images, of which the first is taken, b.gif."]
 
 
 def test_no_folder_and_no_pictures(tmp_path):

@@ -12,6 +12,7 @@ import torch
 
 from voice2face_gan.audio.decode import stream_audio
 from voice2face_gan.audio.vad import SpeechCollector
+from voice2face_gan.data.cells import open_media
 from voice2face_gan.data.layouts import RawRecord, find_layout
 from voice2face_gan.data.prepare import Outcome, prepare
 from voice2face_gan.data.settings import PrepareSettings
@@ -124,7 +125,7 @@ def _audio(voices: list[RawRecord], settings: PrepareSettings) -> dict:
             for i, record in enumerate(voices):
                 start = time.process_time()
                 collector = SpeechCollector(settings.vad)
-                for block in stream_audio(record.voice, settings.features.sample_rate, 10.0):
+                for block in stream_audio(open_media(record.voice), settings.features.sample_rate, 10.0):
                     collector.feed(block)
                 middle = time.process_time()
                 item = RawRecord(record.source, record.identity, voice=record.voice)

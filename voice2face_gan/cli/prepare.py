@@ -115,7 +115,8 @@ def prepare(
         if not equals:
             raise DataError(f"--option {text}: write --option key=value; --layouts lists them.")
         pairs[key.strip()] = value.strip()
-    for line in find_layout(layout).report(sources, **pairs).lines():
+    known = find_layout(layout)
+    for line in (*known.report(sources, **pairs).lines(), *known.notes(sources, **pairs)):
         say(line)
     with Show() as show:
         outcome = prepare_set(
@@ -144,6 +145,11 @@ def prepare(
             f"Warning: {sum(dropped.values())} files were dropped; "
             f"{outcome.store.folder / 'dropped.csv'} names each with its reason."
         )
+    if outcome.store.noted():
+        say(
+            f"{outcome.store.noted()} files were taken in part; "
+            f"{outcome.store.folder / 'noted.csv'} names each and says which."
+        )
     if as_json:
         print_json(
             {
@@ -165,6 +171,7 @@ def document(store) -> dict:
         **store.summary(),
         "breakdown": store.breakdown(),
         "dropped": store.dropped(),
+        "noted": store.noted(),
     }
 
 

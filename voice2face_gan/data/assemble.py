@@ -23,6 +23,9 @@ from voice2face_gan.errors import DataError
 DROPPED = ("source", "identity", "part", "file", "reason", "what")
 """Columns of a store's dropped.csv."""
 
+NOTED = ("source", "identity", "part", "file", "what")
+"""Columns of a store's noted.csv, which names the files that were taken in part; not there if none was."""
+
 AUTO, UNDECIDED = "auto", "none"
 """Split rules beside those of `splits`: what the records say, if they say it of everybody, and seeded
 elsewhere; every record without a side."""
@@ -76,6 +79,7 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
         listed = io.StringIO()
         dropped = csv.writer(listed, lineterminator="\n")
         dropped.writerow(DROPPED)
+        noted: list[tuple[str, ...]] = []
         for record, row, voice, faces, inside, speech in _contents(plan):
             names = (record.source, record.identity)
             if (record.identity, record.group) in left_out:
@@ -86,6 +90,7 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
                 continue
             for part, path, reason, sentence in row["dropped"]:
                 dropped.writerow((*names, part, path, reason, sentence))
+            noted += [(*names, *note) for note in row.get("noted", ())]
             for k in range(max(int(voice is not None), len(faces))):
                 heard = k == 0 and voice is not None
                 writer.add(
@@ -101,7 +106,16 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
                     inside[k] if k < len(faces) else None,
                 )
         writer.attach("dropped.csv", listed.getvalue())
+        if noted:
+            writer.attach("noted.csv", _table(NOTED, noted))
         writer.finish()
+
+
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Rows as the text of a CSV file."""
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows([titles, *rows])
+    return content.getvalue()
 
 
 def _without_features(plan: Plan) -> dict:

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 from PIL import Image
 
+from voice2face_gan.data.cells import CellFile, is_cell
 from voice2face_gan.errors import PictureError
 from voice2face_gan.faces.picture import MAX_PIXELS
 
@@ -16,23 +17,28 @@ VIDEO = frozenset((".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v", ".mpg", ".mp
 
 
 def is_video(path: str) -> bool:
-    return Path(path).suffix.lower() in VIDEO
+    """Whether a record's `face` is a video: by its ending; every cell of a parquet file is one."""
+    return is_cell(path) or Path(path).suffix.lower() in VIDEO
 
 
-def video_frames(path: str, count: int) -> Iterator[Image.Image]:
+def video_frames(source: str | CellFile, count: int) -> Iterator[Image.Image]:
     """`count` pictures from the middles of as many equal parts of a video; fewer if it has fewer.
 
     As in `audio.decode`, FFmpeg gets an open file, never a name, so that a playlist cannot make it open
     others.
 
+    Args:
+        source: a path, or the content of a cell, which is closed.
+        count: of images.
     Yields:
         RGB pictures, upright.
     Raises:
         PictureError: missing, unreadable or without pictures.
     """
-    name = Path(path).name
+    name = source.name if isinstance(source, CellFile) else Path(source).name
     try:
-        file = open(path, "rb")  # noqa: SIM115 - closed below, with what is made of it
+        # Closed below, with what is made of it.
+        file = source if isinstance(source, CellFile) else open(source, "rb")  # noqa: SIM115
     except OSError as error:
         raise PictureError(f"{name}: cannot be opened ({error.strerror}); check the path.") from error
     found = 0

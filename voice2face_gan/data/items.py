@@ -16,6 +16,7 @@ from PIL import Image
 from voice2face_gan.audio.decode import source_name, stream_audio
 from voice2face_gan.audio.features import LogMelStream, take_away
 from voice2face_gan.audio.vad import SpeechCollector
+from voice2face_gan.data.cells import CellError, media_name, open_media
 from voice2face_gan.data.frames import is_video, video_frames
 from voice2face_gan.data.layouts.base import ALIGNED, RawRecord
 from voice2face_gan.data.settings import PrepareSettings
@@ -39,6 +40,7 @@ class Item:
         faces: uint8 (side, side, 3) each: at most one of a picture, several of a video.
         inside: left, top, right and bottom of what each of them shows of its picture (`align.inside`).
         dropped: (part, file, reason, sentence) of what failed; part is "voice" or "face".
+        noted: (part, file, sentence) of what was taken in part, such as the first image of an animation.
         speech_seconds: length of what `log_mel` shows.
         speech: int16 (samples,), what `log_mel` shows, where the settings ask for it and it is a recording.
     """
@@ -47,6 +49,7 @@ class Item:
     faces: list[np.ndarray] = field(default_factory=list)
     inside: list[tuple[int, int, int, int]] = field(default_factory=list)
     dropped: list[tuple[str, str, str, str]] = field(default_factory=list)
+    noted: list[tuple[str, str, str]] = field(default_factory=list)
     speech_seconds: float = 0.0
     speech: np.ndarray | None = None
 
@@ -104,6 +107,7 @@ def _voice(path: str, settings: PrepareSettings, clock: Clock) -> tuple[np.ndarr
 
     Raises:
         AudioError, NoSpeechError: as `audio.voice.voice_features`.
+        CellError: as `cells.open_media`.
     """
     features, limits = settings.features, settings.voice
     rate = features.sample_rate
@@ -112,7 +116,8 @@ def _voice(path: str, settings: PrepareSettings, clock: Clock) -> tuple[np.ndarr
     stream = LogMelStream(features)
     pieces: list[np.ndarray] = []
     kept = 0
-    with closing(stream_audio(path, rate, _BLOCK_SECONDS)) as blocks:
+    source = open_media(path)
+    with closing(stream_audio(source, rate, _BLOCK_SECONDS)) as blocks:
         while kept < most:
             with clock("decode"):
                 block = next(blocks, None)
@@ -128,7 +133,7 @@ def _voice(path: str, settings: PrepareSettings, clock: Clock) -> tuple[np.ndarr
             with clock("log-mel"):
                 stream.feed(speech)
     if kept < limits.min_seconds * rate:
-        raise NoSpeechError(kept / rate, limits.min_seconds, source_name(path))
+        raise NoSpeechError(kept / rate, limits.min_seconds, source_name(source))
     with clock("log-mel"):
         log_mel = _rows(stream.finish())
     return log_mel, np.concatenate(pieces) if limits.keep_speech else None
@@ -179,12 +184,13 @@ def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: 
     """Fill `item` with the faces of a record's picture or video."""
     wanted = settings.faces.detector
     kind = ("none" if face_state == ALIGNED else "hog") if wanted == "auto" else wanted
+    notes: list[str] = []
     least_side = settings.faces.side * 2 if kind == "none" else detector(kind).least_side
     try:
         if is_video(record.face):
-            pictures = video_frames(record.face, settings.faces.frames)
+            pictures = video_frames(open_media(record.face), settings.faces.frames)
         else:
-            pictures = iter((open_picture(record.face, least_side),))
+            pictures = iter((open_picture(record.face, least_side, notes),))
         failures: list[NoFaceError] = []
         for picture in pictures:
             try:
@@ -195,9 +201,10 @@ def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: 
                 failures.append(error)
         if failures and not item.faces:
             raise failures[0]
+        item.noted += [("face", record.face, note) for note in notes]
     except NoFaceError as error:
         item.dropped.append(("face", record.face, error.reason, str(error)))
-    except PictureError as error:
+    except (PictureError, CellError) as error:
         kind = "unreadable video" if is_video(record.face) else "unreadable picture"
         item.dropped.append(("face", record.face, kind, str(error)))
 
@@ -214,6 +221,6 @@ def _face(
     if record.face_at is not None:
         near = (record.face_at[0] * picture.width, record.face_at[1] * picture.height)
     found = choose(
-        detector(kind).find(picture), faces.several, near, faces.min_eye_distance, Path(record.face).name
+        detector(kind).find(picture), faces.several, near, faces.min_eye_distance, media_name(record.face)
     )
     return align(picture, found.points, faces.side, faces.zoom)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from voice2face_gan.data.assemble import AUTO, UNDECIDED, assemble, assign
 from voice2face_gan.data.layouts import find_layout
-from voice2face_gan.data.layouts.base import SEEDED
+from voice2face_gan.data.layouts.base import OFFICIAL, SEEDED, SF2F
 from voice2face_gan.data.pool import run
 from voice2face_gan.data.settings import PrepareSettings
 from voice2face_gan.data.shards import Plan, drop_work, locked, make_plan, start
@@ -115,13 +115,17 @@ def prepare(
     folder = Path(folder).expanduser().absolute()
     _refuse_other_folder(folder)
     options = known.check_options(options or {})
+    if options.get("split") == SF2F and split.rule not in ("", OFFICIAL):
+        raise DataError(f"--option split={SF2F} and --split {split.rule} are two ways to split; give one.")
     records = known.records(sources, **options)
+    default = known.rule(options)
+    options = {k: v for k, v in options.items() if not known.options[k].is_old_way(v)}
     paths = [Path(source).expanduser().absolute() for source in sources]
     about = {
         "layout": layout,
         "family": family or getattr(known, "family", None) or f"{layout}/{paths[0].name}",
         "options": options,
-        "split": _rule(split.rule, known.split_rule),
+        "split": _rule(split.rule, default),
         "seed": split.seed,
     }
     work = folder.with_name(f".{folder.name}.preparing")

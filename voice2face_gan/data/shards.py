@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
+from voice2face_gan.data.cells import file_of, media_name
 from voice2face_gan.data.layouts.base import RawRecord
 from voice2face_gan.data.settings import PrepareSettings
 from voice2face_gan.errors import DataError, VoiceToFaceError
@@ -199,7 +200,8 @@ def prepare_shard(
     Returns:
         The shard as an .npz file: voices float16 (rows, mel bins), those of `Item.log_mel`, end to end, faces
         uint8 (n, side, side, 3), inside int16 (n, 4) (`Item.inside`), rows uint8 of JSON, an object a record
-        with `frames` (how many rows of voices, or null), `faces` and `dropped`; where speech is kept also
+        with `frames` (how many rows of voices, or null), `faces` and `dropped`, and `noted` if anything was
+        (`Item.noted`); where speech is kept also
         speech int16 (samples,), end to end, and `samples` (or null) a record.
         And a dict for people: records, audio_seconds, processor_seconds, and seconds by step.
     """
@@ -225,7 +227,7 @@ def prepare_shard(
             except VoiceToFaceError:
                 raise
             except Exception as error:  # one file in a million must not end the run; it is listed
-                said = f"{Path(parts[0][1]).name}: {type(error).__name__}: {error}"
+                said = f"{media_name(parts[0][1])}: {type(error).__name__}: {error}"
                 item = Item(dropped=[(part, path, "unexpected error", said) for part, path in parts])
         if item.log_mel is not None:
             voices.append(item.log_mel)
@@ -233,6 +235,8 @@ def prepare_shard(
         inside.extend(item.inside)
         frames = None if item.log_mel is None else len(item.log_mel)
         rows.append({"frames": frames, "faces": len(item.faces), "dropped": item.dropped})
+        if item.noted:
+            rows[-1]["noted"] = item.noted
         if settings.voice.keep_speech:
             rows[-1]["samples"] = None if item.speech is None else len(item.speech)
             speech += [] if item.speech is None else [item.speech]
@@ -306,6 +310,6 @@ def locked(work: Path) -> Iterator[None]:
 
 def _size(path: str) -> int:
     try:
-        return os.stat(path).st_size
+        return os.stat(file_of(path)).st_size
     except OSError:
         return -1

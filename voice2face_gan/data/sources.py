@@ -52,7 +52,9 @@ def _open(name: str, progress: Progress | None, say: Callable[[str], None], keep
     if (path / "store.json").is_file() or not path.is_dir():
         return Store(path)
     from voice2face_gan.data.layouts import LAYOUTS, recognise
+    from voice2face_gan.data.layouts.parts import refuse_parts
 
+    refuse_parts(path.absolute())
     layout = recognise(path)
     if layout is None:
         raise StoreError(
@@ -68,6 +70,8 @@ def _open(name: str, progress: Progress | None, say: Callable[[str], None], keep
     settings = PrepareSettings.of(["voice.keep_speech=true"] if keep_speech else [])
     store.parent.mkdir(parents=True, exist_ok=True)
     say(f"{path} looks like the layout {layout.name}; it is prepared into {store} first, once.")
+    for note in layout.notes([path]):
+        say(note)
     try:
         outcome = prepare(layout.name, [path], store, settings, progress=progress)
     except StoreError as error:  # in a cache, what has become old is made anew without a question
@@ -78,4 +82,6 @@ def _open(name: str, progress: Progress | None, say: Callable[[str], None], keep
     dropped = sum(outcome.store.dropped().values())
     if dropped and not outcome.already:
         say(f"Warning: {dropped} files were dropped; see {store / 'dropped.csv'}.")
+    if outcome.store.noted() and not outcome.already:
+        say(f"{outcome.store.noted()} files were taken in part; see {store / 'noted.csv'}.")
     return outcome.store

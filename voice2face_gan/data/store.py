@@ -205,6 +205,14 @@ class Store:
             found = Counter(f"{row['part']}: {row['reason']}" for row in csv.DictReader(file))
         return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
+    def noted(self) -> int:
+        """How many files were taken in part; noted.csv names them."""
+        path = self.folder / "noted.csv"
+        if not path.is_file():
+            return 0
+        with path.open(newline="", encoding="utf-8") as file:
+            return sum(1 for _ in csv.DictReader(file))
+
     def _hours(self, mask: np.ndarray) -> float:
         frames = float(self.voice_frames[mask & self.has_voice].sum())
         return frames * self.about["features"]["hop_ms"] / 3_600_000

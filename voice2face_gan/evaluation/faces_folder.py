@@ -7,7 +7,8 @@ picture belongs to the one clip of the data with its file name. So for the clip 
     id10001/abc/00001.png     id10001_abc_00001.jpg     id10001-abc-00001.webp
     00001.png, anywhere       if no other clip is called 00001
 
-Pictures are taken as they are: they should be cut as the data's own faces are (faces/align.py).
+Pictures are taken as they are: they should be cut as the data's own faces are (faces/align.py). They may be
+of any format that faces/picture.py reads; what is in a file decides, not its ending.
 """
 
 import os
@@ -36,9 +37,9 @@ from voice2face_gan.faces.pixels import to_picture
 from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.files import replace_folder, temporary_beside
 
-ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".webp"))
 _RECORDING = media.AUDIO | media.VIDEO | media.MEL
 _NAMED = 5  # examples in a message
+_REASONS = 2  # sentences on single pictures in an error
 
 
 @dataclass
@@ -109,18 +110,20 @@ def read_faces(
         sources: of the clips, as the store has them.
         side: of the faces wanted. Square pictures of one other size are resized (Lanczos).
         others: sources of clips that are not asked for but may have pictures there too.
-        allow_missing: some clips, not all, may be without a picture.
+        allow_missing: some clips, not all, may be without a picture, or have one that cannot be read.
     Raises:
         DataError: no such folder, no pictures in it, names that fit two clips, two that fit one, clips
-            without a picture, pictures that cannot be read, that are not square or not all of one size. All
-            that is wrong is said, one sentence for each kind, with examples.
+            without a picture, pictures that cannot be read (with the reason), that are not square or not all
+            of one size. All that is wrong is said, one sentence for each kind, with examples.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give a folder of pictures named after the clips.")
-    pictures = [os.path.relpath(path, folder).replace(os.sep, "/") for path in media.files(folder, ENDINGS)]
+    pictures = [
+        os.path.relpath(path, folder).replace(os.sep, "/") for path in media.files(folder, media.PICTURE)
+    ]
     if not pictures:
-        raise DataError(f"{folder}: there are no pictures (PNG, JPEG or WebP) in it.")
+        raise DataError(f"{folder}: there are no pictures (PNG, JPEG, WebP, ...) in it.")
     chosen = match_names(pictures, sources, others, folder)
     wrong, missing = [], [s for i, s in enumerate(sources) if i not in chosen]
     if missing and (not allow_missing or not chosen):
@@ -128,22 +131,23 @@ def read_faces(
         wrong.append(
             f"{folder}: {len(missing)} of {len(sources)} clips have no picture, {_such_as(missing)}{hint}."
         )
-    faces, sizes, broken = {}, {}, []
+    faces, sizes, broken, partly = {}, {}, {}, []
     for i, picture in sorted(chosen.items()):
         try:
-            opened = open_picture(folder / picture)
-        except PictureError:
-            broken.append(picture)
+            said: list[str] = []
+            opened = open_picture(folder / picture, notes=said)
+        except PictureError as error:
+            broken[picture] = str(error)
             continue
+        partly += [picture] if said else []
         sizes[picture] = opened.size
         if opened.size != (side, side):  # at once: hundreds of large pictures would not fit into memory
             opened = opened.resize((side, side), Image.Resampling.LANCZOS)
         faces[i] = torch.from_numpy(np.array(opened))
-    if broken:
-        wrong.append(
-            f"{folder}: {len(broken)} of {len(chosen)} pictures cannot be read, {_such_as(broken)}; "
-            "make them again."
-        )
+    unread = f"{len(broken)} of {len(chosen)} pictures cannot be read"
+    if broken and (not allow_missing or not faces):
+        reasons = " ".join(list(broken.values())[:_REASONS])
+        wrong.append(f"{folder}: {unread}, {_such_as(list(broken))}; make them again. {reasons}")
     size, misfits = _common_size(sizes)
     if misfits:
         shown = [f"{name} ({sizes[name][0]} x {sizes[name][1]})" for name in misfits]
@@ -159,9 +163,21 @@ def read_faces(
         notes.append(
             f"{len(missing)} of {len(sources)} clips have no picture and are left out, {_such_as(missing)}."
         )
+    if broken:
+        notes.append(f"{unread} and are left out, {_such_as(list(broken))}.")
+        notes += list(broken.values())[:_NAMED]
+    if partly:
+        notes.append(
+            f"{len(partly)} pictures hold several images, of which the first is taken, {_such_as(partly)}."
+        )
     extra = sorted(set(pictures) - set(chosen.values()))
     if extra:
         notes.append(f"{len(extra)} pictures are of no clip that is judged, {_such_as(extra)}.")
+    other = _other_files(folder)
+    if other:
+        notes.append(
+            f"{len(other)} files are no pictures by their ending and are passed over, {_such_as(other)}."
+        )
     if size != (side, side):
         notes.append(f"The pictures, {size[0]} x {size[1]}, were resized to the data's {side} x {side}.")
     given = np.isin(np.arange(len(sources)), list(faces))
@@ -260,6 +276,19 @@ def refuse_used(folder: str | Path) -> None:
         return
     if os.path.lexists(folder):
         raise OutputError(f"{folder} exists and is kept; give a new folder.")
+
+
+def _other_files(folder: Path) -> list[str]:
+    """Paths below a folder of files that are not taken for pictures, hidden ones aside, sorted."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not media.is_hidden(name)]
+        found += [
+            os.path.relpath(os.path.join(place, name), folder).replace(os.sep, "/")
+            for name in names
+            if media.suffix(name) not in media.PICTURE and not media.is_hidden(name)
+        ]
+    return sorted(found)
 
 
 def _plain(source: str) -> str:

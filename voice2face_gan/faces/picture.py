@@ -1,22 +1,27 @@
-"""Any picture file -> an upright RGB picture, or one sentence that says why not.
+"""Any image file -> an upright RGB image, or one sentence that says why not.
 
-Pictures come from the web by the million: some are cut short, some are text with a picture's ending, and a
-few kilobytes of PNG can unfold to gigabytes. The size is read from the header and judged before a single
-pixel is decoded, and only formats that are decoded in this process are tried (Pillow hands EPS to another
-program).
+Images come from the web by the million: some are cut short, some are text with an image's ending, and a few
+kilobytes of PNG can unfold to gigabytes. A file is judged by its content, never by its ending. The size is
+read from the header and judged before a single pixel is decoded, and only formats that are decoded in this
+process are tried (Pillow hands EPS to another program).
+
+Colours are taken as sRGB: an ICC profile is neither applied nor a reason to fail, so that the same file gives
+the same bytes with every build of Pillow.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import stat
 import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from voice2face_gan.errors import PictureError
+from voice2face_gan.errors import PictureError, first_line
+from voice2face_gan.faces.image_kind import AVIF, HEAD, HEIC, kind_of, refusal
 
 MAX_PIXELS = 100_000_000
 """Width x height of the largest picture that is opened: what the largest cameras in common use give."""
@@ -25,68 +30,116 @@ MAX_BYTES = 512 * 2**20
 """Longest file that is read."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO", "AVIF")
+"""Tried for every file, HEIF beside them for what says that it is HEIC."""
+
+_BLOCK = 2**22  # values that are scaled at a time
 
 
-def open_picture(source: str | os.PathLike | bytes, least_side: int | None = None) -> Image.Image:
-    """Open a picture safely.
+def open_picture(
+    source: str | os.PathLike | bytes, least_side: int | None = None, notes: list[str] | None = None
+) -> Image.Image:
+    """Open an image safely.
 
     Args:
         source: a path, or the bytes of a file.
         least_side: that many pixels of the shorter side are enough. A JPEG larger than this is decoded at a
             half, quarter or eighth of its size, which saves most of the time; others keep their size.
+        notes: a sentence is added to it where a part of the file is passed over.
 
     Returns:
-        RGB, upright (the EXIF orientation is applied); 16-bit values are scaled to 8 bits, what is
-        transparent is laid on white, of an animation the first picture is given.
+        RGB, upright (the EXIF orientation is applied; damaged EXIF data are passed over). 16-bit values are
+        scaled to 8 bits. What is transparent is laid on white. Of an animation or of several pages the first
+        image is given.
 
     Raises:
-        PictureError: missing, empty, no picture, cut short, or larger than MAX_PIXELS.
+        PictureError: missing, empty, no image, cut short, larger than MAX_PIXELS, or HEIC without the extra
+            `heic`.
     """
     name = "the bytes given" if isinstance(source, bytes) else Path(source).name
     content = io.BytesIO(source) if isinstance(source, bytes) else _read(Path(source), name)
     if not content.getbuffer().nbytes:
         raise PictureError(f"{name}: is empty (0 bytes); give a picture.")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # judged below, by our own limit
-        try:
-            picture = Image.open(content, formats=[f for f in FORMATS if f in _known()])
-        except Image.DecompressionBombError as error:
-            raise PictureError(f"{name}: is far too large to open; give a picture of usual size.") from error
-        except Exception as error:  # a damaged header makes Pillow's readers raise almost anything
-            raise PictureError(
-                f"{name}: is not a picture that can be read, or is damaged; give a JPEG, PNG or WebP file."
-            ) from error
+        warnings.simplefilter("ignore")  # Pillow's are about files; its limit is lower than ours, see below
+        return _decoded(content, name, least_side, notes)
+
+
+def _decoded(content: io.BytesIO, name: str, least_side: int | None, notes: list[str] | None) -> Image.Image:
+    head = bytes(content.getbuffer()[:HEAD])
+    formats = _formats(head, name)
+    try:
+        picture = Image.open(content, formats=formats)
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{name}: is far too large to open; give a picture of usual size.") from error
+    except Exception as error:  # a damaged header makes Pillow's readers raise almost anything
+        raise PictureError(f"{name}: {refusal(head)}") from error
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise PictureError(
             f"{name}: is {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; make it smaller."
         )
-    if least_side is not None and min(width, height) > least_side:
-        scale = least_side / min(width, height)
-        picture.draft("RGB", (max(1, round(width * scale)), max(1, round(height * scale))))
     try:
+        if least_side is not None and min(width, height) > least_side:
+            scale = least_side / min(width, height)
+            picture.draft("RGB", (max(1, round(width * scale)), max(1, round(height * scale))))
         picture.load()
-        return _rgb(_upright(picture))
+        upright = _rgb(_upright(picture), deep=picture.format in ("PNG", "PPM"))
     except Exception as error:  # as above, of a damaged body
-        raise PictureError(f"{name}: is damaged or cut short ({error}); get the file again.") from error
+        raise PictureError(
+            f"{name}: is damaged or cut short ({first_line(error)}); get the file again."
+        ) from error
+    if notes is not None and _has_more(picture):
+        notes.append(f"{name}: holds several images (an animation, or pages); the first is taken.")
+    return upright
 
 
-def _known() -> set[str]:
-    """The formats that this Pillow can read (AVIF is not in every build)."""
+def _formats(head: bytes, name: str) -> list[str]:
+    """The formats to try, of those that this Pillow can read.
+
+    Raises:
+        PictureError: the file needs a reader that is not installed.
+    """
     Image.init()
-    return set(Image.OPEN)
+    kind = kind_of(head)
+    if kind == HEIC:
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise PictureError(
+                f"{name}: is a HEIC image, which is read by pillow-heif: "
+                "pip install 'voice2face-gan[heic]', or export it as JPEG."
+            ) from error
+        pillow_heif.register_heif_opener()
+        return ["HEIF"]
+    if kind == AVIF and "AVIF" not in Image.OPEN:
+        raise PictureError(
+            f"{name}: is an AVIF image, which this build of Pillow does not read; update Pillow, or export "
+            "it as JPEG."
+        )
+    return [format for format in FORMATS if format in Image.OPEN]
+
+
+def _has_more(picture: Image.Image) -> bool:
+    """Whether a file has more images than the one that was read. The second of a phone's MPO is no other."""
+    try:
+        return picture.format not in ("MPO", "HEIF") and bool(getattr(picture, "is_animated", False))
+    except Exception:  # what comes after the first image is damaged
+        return True
 
 
 def _read(path: Path, name: str) -> io.BytesIO:
     """The file's content: reading it at once leaves no open file behind and tells I/O errors from damage."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise PictureError(f"{name}: is a folder; give one picture.")
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
+            raise PictureError(f"{name}: is no file but a pipe or a device; give a picture.")
+        if status.st_size > MAX_BYTES:
             raise PictureError(f"{name}: is longer than {MAX_BYTES >> 20} MiB; give a smaller picture.")
         return io.BytesIO(path.read_bytes())
     except FileNotFoundError as error:
         raise PictureError(f"{name}: there is no such file; check the path.") from error
-    except IsADirectoryError as error:
-        raise PictureError(f"{name}: is a folder; give one picture.") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PictureError(f"{name}: cannot be read ({reason}); check the file.") from error
@@ -96,20 +149,52 @@ def _upright(picture: Image.Image) -> Image.Image:
     """Turned as the camera was held; a picture whose EXIF is damaged stays as it is."""
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:
-        return picture
+    except Exception:  # SyntaxError, if something else stands where the EXIF data should
+        return picture.copy()
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    """Any mode of Pillow's -> RGB. Its own conversion would clip 16-bit greys to white."""
-    if picture.mode == "RGB":
-        return picture
+def _rgb(picture: Image.Image, deep: bool) -> Image.Image:
+    """Any mode of Pillow's -> RGB. Its own conversion would clip 16-bit greys to white.
+
+    Args:
+        deep: whole numbers in the mode "I" are 16-bit values, whatever the largest of them is.
+    """
     if picture.mode.startswith(("I", "F")):
-        grey = np.asarray(picture).astype(np.float32)
-        top = 1 if picture.mode == "F" and grey.max() <= 1 else 255
-        top = 65535 if picture.mode.startswith("I;16") or grey.max() > 255 else top
-        return Image.fromarray((grey.clip(0, top) * (255 / top) + 0.5).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_eight_bits(np.asarray(picture), picture.mode, deep)).convert("RGB")
+    if picture.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _eight_bits(grey: np.ndarray, mode: str, deep: bool) -> np.ndarray:
+    """Greys of more than 8 bits (height, width) -> uint8, full scale to full scale.
+
+    The full scale of 16 bits is 65,535. Of 32-bit whole numbers and floats no header says it: it is the least
+    of 255, 65,535 and 2^31 - 1 that no value exceeds, and 1 for floats that do not exceed 1. A value that is
+    not a number is black.
+    """
+    high = max((float(block[np.isfinite(block)].max(initial=0)) for block in _blocks(grey)), default=0.0)
+    if mode.startswith("I;16") or (mode == "I" and deep):
+        top = 65535
+    elif mode == "F" and high <= 1:
+        top = 1
+    else:
+        top = next((full for full in (255, 65535) if high <= full), 2**31 - 1)
+    out = np.empty(grey.shape, np.uint8)
+    for block, into in zip(_blocks(grey), _blocks(out), strict=True):
+        values = np.nan_to_num(block.astype(np.float32), nan=0.0, posinf=top, neginf=0.0)
+        into[...] = (values.clip(0, top) * (255 / top) + 0.5).astype(np.uint8)
+    return out
+
+
+def _blocks(array: np.ndarray) -> list[np.ndarray]:
+    """Views of rows, of about _BLOCK values each: a picture of the largest size is scaled in bounded
+    memory."""
+    rows = max(1, _BLOCK // max(1, array.shape[1]))
+    return [array[start : start + rows] for start in range(0, len(array), rows)]

@@ -6,6 +6,7 @@ faithful reading of it must find. Names are invented, and spelt differently from
 
 import csv
 import functools
+import tempfile
 import wave
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -368,6 +369,75 @@ def folders(folder: Path, by_gender: bool = True) -> Tree:
     return Tree([str(root)], dict(zip(people().names, people().genders, strict=True)), 24, 24)
 
 
+def film(sound: np.ndarray | None, pictures: np.ndarray | None, ending: str = ".mp4") -> bytes:
+    """The content of a film: with sound alone, or images alone, as rows of parquet files hold them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / f"film{ending}"
+        write_film(path, sound, pictures, fps=3)
+        return path.read_bytes()
+
+
+@functools.cache
+def streams(i: int, k: int) -> tuple[bytes, bytes]:
+    """Person i's k-th clip as (images alone, sound alone)."""
+    return film(None, np.stack([p[i] for p in people().pictures])), film(people().waves[k][i], None, ".m4a")
+
+
+def write_parquet(path: Path, columns: dict[str, list], structs: tuple[str, ...] = (), **options) -> None:
+    """A parquet file. Columns named in `structs` become {bytes, path}, as Hugging Face's datasets write them;
+    others that hold bytes stay so."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    inside = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    arrays = {
+        title: pa.array([{"bytes": v, "path": f"{i}.m4a"} for i, v in enumerate(values)], inside)
+        if title in structs
+        else pa.array(values)
+        for title, values in columns.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(arrays), path, **options)
+
+
+def avspeech_parquet(folder: Path, ids: str = "") -> Tree:
+    """Two files to train on, one to test, of four rows each; two clips of everybody where a column names
+    videos."""
+    root, splits = folder / "avspeech-hub", {}
+    for n, name in enumerate(("test/test-rows-0", "train/train-rows-0", "train/train-rows-4")):
+        clips = [(2 * n + j // 2, j % 2) for j in range(4)]
+        videos, sounds = zip(*(streams(i, k) for i, k in clips), strict=True)
+        columns = {"video": list(videos), "audio": list(sounds)}
+        if ids:
+            columns |= {ids: [f"{video_id(i, 0)}_{k}.0-{k + 1}.5" for i, k in clips]}
+        write_parquet(root / f"{name}.parquet", columns, row_group_size=3)
+        for row, (i, _) in enumerate(clips):
+            who = f"yt_{video_id(i, 0)}" if ids else f"{name}/{row:06d}"
+            splits[who] = name.split("/")[0]
+    return Tree([str(root)], dict.fromkeys(splits, ""), 12, 12, splits)
+
+
+def voxceleb2_parquet(folder: Path, metadata: bool = True) -> Tree:
+    """Two clips of each of six people; the third and the sixth are in the test files."""
+    root, splits = folder / "vox2-hub", {}
+    for name, who in (("dev-00000-of-00002", (0, 1)), ("dev-00001-of-00002", (3, 4)), ("test", (5, 2))):
+        clips = [(i, k) for i in sorted(who) for k in range(2)]
+        columns = {
+            "spk_id": [ids2()[i] for i, _ in clips],
+            "video_id": [video_id(i, k) for i, k in clips],
+            "part_id": [f"{k + 1:05d}" for _, k in clips],
+            "lip_video": [b"lips are no face"] * len(clips),
+            "audio": [streams(i, k)[1] for i, k in clips],
+            "en_dataset": [True] * len(clips),
+        }
+        write_parquet(root / "data" / f"{name}.parquet", columns, structs=("audio",))
+        splits |= {ids2()[i]: "test" if name == "test" else "train" for i in who}
+    if metadata:
+        write_vox2_meta(root / "vox2_meta.csv")
+    genders = {ids2()[i]: people().genders[i] if metadata else "" for i in range(6)}
+    return Tree([str(root)], genders, 12, 0, splits)
+
+
 BUILDERS = {
     "voxceleb1": voxceleb1,
     "voxceleb2": voxceleb2,
@@ -381,5 +451,7 @@ BUILDERS = {
     "faces": faces,
     "videos": videos,
     "folders": folders,
+    "avspeech-parquet": avspeech_parquet,
+    "voxceleb2-parquet": voxceleb2_parquet,
 }
 """Layout name -> builder(folder)."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from voice2face_gan.data.layouts.avspeech import AVSpeech
+from voice2face_gan.data.layouts.avspeech_parquet import AVSpeechParquet
 from voice2face_gan.data.layouts.base import ALIGNED, CROP, RAW, JoinReport, Layout, Option, RawRecord
 from voice2face_gan.data.layouts.faces import Faces
 from voice2face_gan.data.layouts.folders import Folders
@@ -13,6 +14,7 @@ from voice2face_gan.data.layouts.videos import Videos
 from voice2face_gan.data.layouts.voices import Voices
 from voice2face_gan.data.layouts.voxceleb1 import VoxCeleb1
 from voice2face_gan.data.layouts.voxceleb2 import VoxCeleb2
+from voice2face_gan.data.layouts.voxceleb2_parquet import VoxCeleb2Parquet
 from voice2face_gan.data.layouts.wen2019 import Wen2019
 from voice2face_gan.errors import DataError
 
@@ -30,6 +32,8 @@ _LAYOUTS = (
     Folders(),
     Videos(),
     VGGFace(),
+    AVSpeechParquet(),
+    VoxCeleb2Parquet(),
 )
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _LAYOUTS}
 """All layouts by name."""
@@ -60,7 +64,11 @@ def find_layout(name: str) -> Layout:
 
 
 def recognise(folder: str | Path) -> Layout | None:
-    """The layout that a raw folder has by the look of it, or None. A prepared store is none."""
+    """The layout that a raw folder has by the look of it, or None. A prepared store is none.
+
+    Raises:
+        DataError: it holds parquet files alone, and pyarrow is missing or they are damaged.
+    """
     path = Path(folder).expanduser().absolute()
     if not path.is_dir() or (path / "store.json").exists():
         return None

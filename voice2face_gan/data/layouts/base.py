@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from voice2face_gan.data.layouts.parts import refuse_parts
 from voice2face_gan.data.records import Record
 from voice2face_gan.errors import DataError
 
@@ -20,10 +21,14 @@ loosely, to be found and aligned again; faces aligned already, that need resizin
 WEN, OFFICIAL, SEEDED = "wen-letters", "official", "seeded"
 """How a layout is split if nobody says otherwise; see `voice2face_gan.data.splits`."""
 
+SF2F = "sf2f"
+"""Value of the option `split` of VoxCeleb's layouts: the sides of SF2F, by row number of the metadata."""
+
 
 @dataclass(frozen=True)
 class RawRecord(Record):
-    """A record as a layout yields it: `voice` and `face` are absolute paths.
+    """A record as a layout yields it: `voice` and `face` are absolute paths, or name a cell of a parquet file
+    (data/cells.py).
 
     A clip with sound and pictures (a video) is named by both `voice` and `face`, the same path.
 
@@ -45,11 +50,17 @@ class Option:
         default: its value if not given; its type is the option's type.
         help: one line.
         choices: the values allowed, or () for any.
+        later: it came when there were stores already, so at its default a store's fingerprint leaves it out.
     """
 
     default: str | bool
     help: str
     choices: tuple[str, ...] = ()
+    later: bool = False
+
+    def is_old_way(self, value: str | bool) -> bool:
+        """Whether a value is what was done before the option came."""
+        return self.later and value == self.default
 
 
 @dataclass
@@ -127,7 +138,8 @@ class Layout:
         raise NotImplementedError
 
     def records(self, sources: Sequence[str | Path], **options) -> Iterator[RawRecord]:
-        """The records, sorted and the same every time, all of an identity in a row.
+        """The records, sorted and the same every time, all of an identity in a row (of tables of rows, as far
+        as the rows are).
 
         Args:
             sources: the SRC arguments.
@@ -146,6 +158,18 @@ class Layout:
             DataError: as `records`.
         """
         return self._report(self._check_sources(sources), **self.check_options(options))
+
+    def notes(self, sources: Sequence[str | Path], **options) -> list[str]:
+        """Sentences on what the layout had to assume of this set, for people. Cheap: lists no records.
+
+        Raises:
+            DataError: as `records`.
+        """
+        return []
+
+    def rule(self, options: dict) -> str:
+        """The split rule if nobody says otherwise, with these options."""
+        return OFFICIAL if options.get("split") == SF2F else self.split_rule
 
     def check_options(self, options: dict) -> dict:
         """All options with their values; words for true and false are read as such.
@@ -188,6 +212,7 @@ class Layout:
                 raise DataError(
                     f"{path}: there is no such file or folder; the layout {self.name} takes {usage}."
                 )
+            refuse_parts(path)
         if not paths[0].is_dir():
             raise DataError(f"{paths[0]}: is not a folder; the layout {self.name} takes {usage}.")
         return paths

@@ -20,7 +20,15 @@ from voice2face_gan.data.layouts.people import (
     join_people,
     trees_by_name,
 )
-from voice2face_gan.data.layouts.voxceleb import ID1, ID2, find_metadata, read_metadata, video_of, voice_trees
+from voice2face_gan.data.layouts.voxceleb import (
+    ID1,
+    ID2,
+    SPLIT,
+    find_metadata,
+    read_metadata,
+    video_of,
+    voice_trees,
+)
 from voice2face_gan.errors import DataError
 
 _PARTS = {"vox1": (ID1, ("vox1_meta.csv",)), "vox2": (ID2, ("full_vox2_meta.csv", "vox2_meta.csv"))}
@@ -39,12 +47,13 @@ class HQVoxCeleb(PeopleLayout):
     options = {
         "faces": Option("masked", "masked: background removed; origin: as they were.", ("masked", "origin")),
         "unmatched": UNMATCHED,
+        "split": SPLIT,
     }
 
     def recognises(self, folder: Path) -> bool:
         return any((folder / part / faces).is_dir() for part in _PARTS for faces in _FACES)
 
-    def _plan(self, sources: list[Path], faces: str, unmatched: bool) -> Plan:
+    def _plan(self, sources: list[Path], faces: str, unmatched: bool, split: str = "usual") -> Plan:
         root, *others = sources
         known: dict[str, Person] = {}
         voices: dict[str, list[Tree]] = {}
@@ -53,7 +62,8 @@ class HQVoxCeleb(PeopleLayout):
             folder = root / part / f"{faces}_faces"
             if not folder.is_dir():
                 continue
-            known |= read_metadata(find_metadata([], metadata, [root / part, root, root.parent]))
+            table = find_metadata([], metadata, [root / part, root, root.parent])
+            known |= read_metadata(table, split)
             for name, trees in trees_by_name(media.subfolders(folder), root, media.PICTURE, "face").items():
                 pictures.setdefault(name, []).extend(trees)
             for audio in (*others, root / "raw_wav", root / part):

@@ -6,7 +6,23 @@ from pathlib import Path
 
 AUDIO = frozenset((".wav", ".m4a", ".aac", ".mp3", ".flac", ".ogg", ".opus", ".wma", ".aif", ".aiff", ".amr"))
 VIDEO = frozenset((".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"))
-PICTURE = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
+PICTURE = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".avif",
+        ".heic",
+        ".heif",
+    )
+)
 MEL = frozenset((".npy",))
 _DEPTH = 8  # folders within folders: ends a loop of symbolic links, and is more than any set has
 

@@ -10,9 +10,11 @@ SF2F's `full_vox2_meta.csv` has a column "Name" more.
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from voice2face_gan.data.layouts import media
+from voice2face_gan.data.layouts.base import SF2F, Option
 from voice2face_gan.data.layouts.people import Person, Tree, trees_by_name
 from voice2face_gan.data.layouts.tables import read_table
 from voice2face_gan.data.records import read_gender
@@ -32,20 +34,31 @@ _COLUMNS = {
     "nationality": ("Nationality",),
     "set": ("Set",),
 }
+SPLIT = Option(
+    "usual",
+    "sf2f: the sides of SF2F, by row i of the metadata counted from 0: i % 10 is 8 test, 9 val, else train.",
+    ("usual", SF2F),
+    later=True,
+)
+"""The option `split` of layouts with VoxCeleb's metadata."""
+
 _SETS = {"dev": "train", "train": "train", "val": "val", "test": "test"}
 
 
-def read_metadata(path: Path) -> dict[str, Person]:
+def read_metadata(path: Path, split: str = "usual") -> dict[str, Person]:
     """vox1_meta.csv or a vox2 one: folder name (the id, the name, the VGGFace2 id) -> the person.
 
     A person's identity is the name where there is one, as VGGFace writes it, and the VoxCeleb id elsewhere;
-    `split` is the official one ("dev" is "train").
+    `split` is the official one ("dev" is "train"), or with `split="sf2f"` that of SF2F
+    (BAI-Yeqi/SF2F_PyTorch, scripts/create_split_json.py): rows are counted from 0 in each file, whoever has
+    faces or not.
 
     Raises:
         DataError: malformed, or an id twice with different labels.
     """
     people: dict[str, Person] = {}
-    for row in read_table(path, _COLUMNS, optional=("name", "vggface2", "nationality", "set")):
+    rows = read_table(path, _COLUMNS, optional=("name", "vggface2", "nationality", "set"))
+    for number, row in enumerate(rows):
         if not row["id"]:
             raise DataError(f"{path}: line {row['line']} has no VoxCeleb id; get the file anew.")
         person = Person(
@@ -54,7 +67,10 @@ def read_metadata(path: Path) -> dict[str, Person]:
             nationality=row["nationality"],
             split=_SETS.get(row["set"].lower(), ""),
         )
-        if people.get(row["id"], person) != person:
+        before = people.get(row["id"])
+        if split == SF2F:
+            person = replace(person, split=before.split if before else sf2f_side(number))
+        if before not in (None, person):
             raise DataError(f"{path}: line {row['line']} names {row['id']} again, with other labels.")
         for key in (row["id"], row["name"], row["vggface2"]):
             if key:
@@ -62,6 +78,12 @@ def read_metadata(path: Path) -> dict[str, Person]:
     if not people:
         raise DataError(f"{path}: names nobody; a line a person is expected.")
     return people
+
+
+def sf2f_side(row: int) -> str:
+    """The side of a row of the metadata, counted from 0: eight of ten train, the ninth tests, the tenth
+    validates."""
+    return {8: "test", 9: "val"}.get(row % 10, "train")
 
 
 def find_metadata(given: list[Path], names: tuple[str, ...], near: list[Path]) -> Path:

@@ -8,6 +8,7 @@ from voice2face_gan.data.layouts.people import UNMATCHED, PeopleLayout, Plan, Tr
 from voice2face_gan.data.layouts.vggface import face_trees
 from voice2face_gan.data.layouts.voxceleb import (
     ID1,
+    SPLIT,
     find_metadata,
     looks_like,
     read_metadata,
@@ -25,15 +26,15 @@ class VoxCeleb1(PeopleLayout):
     )
     sources = ("AUDIO", "METADATA?", "FACES?")
     split_rule = WEN
-    options = {"unmatched": UNMATCHED}
+    options = {"unmatched": UNMATCHED, "split": SPLIT}
     title, ids, metadata = "VoxCeleb1 (id10001, ...)", ID1, ("vox1_meta.csv",)
 
     def recognises(self, folder: Path) -> bool:
         return looks_like(folder, self.ids)
 
-    def _plan(self, sources: list[Path], unmatched: bool = False) -> Plan:
+    def _plan(self, sources: list[Path], unmatched: bool = False, split: str = "usual") -> Plan:
         root, *others = sources
-        known = read_metadata(find_metadata(others, self.metadata, [root, root.parent]))
+        known = read_metadata(find_metadata(others, self.metadata, [root, root.parent]), split)
         voices = voice_trees(root, self.ids)
         if not voices:
             raise DataError(f"{root}: holds no folders of {self.title}; give the folder above them.")
