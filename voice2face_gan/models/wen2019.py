@@ -17,8 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models.down_convolution import DownConvolution, LastConvolution
-from voice2face_gan.models.up_convolution import FirstUpConvolution, PointUpConvolution, UpConvolution
 
 _STRAIGHT = 0.6  # of an element's limit: as far as it is left alone
 
@@ -163,15 +161,12 @@ class Generator(nn.Module):
     def __init__(self, config: Wen2019Config):
         super().__init__()
         kernel, channels = config.kernel, config.generator_channels
-        layers: list[nn.Module] = [FirstUpConvolution(config.embedding, channels[0])]  # 1 -> 4
+        layers: list[nn.Module] = [nn.ConvTranspose2d(config.embedding, channels[0], 4)]  # 1 -> 4
         for before, after in zip(channels, channels[1:], strict=False):
             layers += self._between(before, config)
-            if kernel == 4:
-                layers += [UpConvolution(before, after)]  # x 2
-            else:
-                layers += [nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=1)]
+            layers += [nn.ConvTranspose2d(before, after, kernel, 2, 1, output_padding=4 - kernel)]  # x 2
         layers += self._between(channels[-1], config)
-        layers += [PointUpConvolution(channels[-1], 3)]
+        layers += [nn.ConvTranspose2d(channels[-1], 3, 1)]
         if config.generator_output == "tanh":
             layers += [nn.Tanh()]
         self.model = nn.Sequential(*layers)
@@ -182,26 +177,7 @@ class Generator(nn.Module):
         return [*norm, nn.ReLU(inplace=True)]
 
     def forward(self, e: Tensor) -> Tensor:
-        x = e[:, :, None, None]
-        # What is traced (torch.export, torch.compile) must not depend on the size of its example batch.
-        plain = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        if plain or x.device.type != "cpu" or len(x) > 2:
-            return self.model(x)
-        # One or two faces on a CPU: the layers are bound by reading 49 MB of weights, and a matrix
-        # product followed by col2im reads them 2.5 times faster than PyTorch's transposed convolution.
-        for layer in self.model:
-            x = _up_convolve(x, layer) if isinstance(layer, nn.ConvTranspose2d) else layer(x)
-        return x
-
-
-def _up_convolve(x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
-    """The transposed convolution `layer` of x (B, C, H, W) as one matrix product and col2im."""
-    batch, _, height, width = x.shape
-    kernel, stride, pad = layer.kernel_size[0], layer.stride[0], layer.padding[0]
-    columns = layer.weight.flatten(1).t() @ x.flatten(2)  # (B, C' * kernel * kernel, H * W)
-    size = [(s - 1) * stride - 2 * pad + kernel + layer.output_padding[0] for s in (height, width)]
-    y = columns.view(batch, -1, *size) if kernel == 1 else F.fold(columns, size, kernel, 1, pad, stride)
-    return y if layer.bias is None else y.add_(layer.bias[:, None, None])
+        return self.model(e[:, :, None, None])
 
 
 class FaceTrunk(nn.Module):
@@ -216,11 +192,8 @@ class FaceTrunk(nn.Module):
         channels = config.trunk_channels
         layers: list[nn.Module] = [nn.Conv2d(3, channels[0], 1), nn.LeakyReLU(0.2, inplace=True)]
         for before, after in zip(channels, channels[1:], strict=False):  # 64 -> 32 -> 16 -> 8 -> 4
-            halving = (
-                DownConvolution(before, after) if config.kernel == 4 else nn.Conv2d(before, after, 3, 2, 1)
-            )
-            layers += [halving, nn.LeakyReLU(0.2, inplace=True)]
-        layers += [LastConvolution(channels[-1], config.embedding)]
+            layers += [nn.Conv2d(before, after, config.kernel, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        layers += [nn.Conv2d(channels[-1], config.embedding, 4)]
         self.model = nn.Sequential(*layers)
 
     def forward(self, face: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast, keep_freed_memory, send, uses_bf16
 from voice2face_gan.errors import DataError
 from voice2face_gan.faces.pixels import to_grid, to_uint8
+from voice2face_gan.models.bf16_convolutions import fast_in_bf16
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.folded import frozen
 from voice2face_gan.models.registry import ModelConfig, build_generator, model_config
@@ -139,10 +140,10 @@ class GanStage:
         """Nets and optimisers, on the device, from the current random state."""
         device = self.device
         # Channels last is the layout in which the CPU's and the GPU's bfloat16 convolutions are fastest.
-        self.generator = self.processes.synchronous(build_generator(self.config)).to(
-            device, memory_format=torch.channels_last
-        )
-        self.trunk = FaceTrunk(self.config).to(device, memory_format=torch.channels_last)
+        layout = {"device": device, "memory_format": torch.channels_last}
+        generator = self.processes.synchronous(build_generator(self.config))
+        self.generator = fast_in_bf16(generator).to(**layout)
+        self.trunk = fast_in_bf16(FaceTrunk(self.config)).to(**layout)
         self.discriminator = Discriminator(self.config).to(device)
         self.classifier = IdentityClassifier(self.config, identities).to(device)
         self.judges = [

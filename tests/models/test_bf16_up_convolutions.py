@@ -4,15 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from voice2face_gan.models.up_convolution import FirstUpConvolution, PointUpConvolution, UpConvolution
+from voice2face_gan.models.bf16_convolutions import (
+    FirstUpConvolution,
+    PointUpConvolution,
+    UpConvolution,
+    fast_in_bf16,
+)
 
 
-def pair(channels_in: int, channels_out: int) -> tuple[UpConvolution, nn.ConvTranspose2d]:
+def pair(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
-    fast, plain = (
-        UpConvolution(channels_in, channels_out),
-        nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1),
-    )
+    fast, plain = (nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1) for _ in range(2))
+    assert type(fast_in_bf16(fast)) is UpConvolution
     plain.load_state_dict(fast.state_dict())
     return fast, plain
 
@@ -80,7 +83,8 @@ def test_channels_last_gives_the_same():
 )
 def test_the_first_and_the_last_layer_too(layer, kernel, size):
     torch.manual_seed(0)
-    fast, plain = layer(6, 5), nn.ConvTranspose2d(6, 5, kernel)
+    fast, plain = (nn.ConvTranspose2d(6, 5, kernel) for _ in range(2))
+    assert type(fast_in_bf16(fast)) is layer
     plain.load_state_dict(fast.state_dict())
     x = torch.randn(3, 6, size, size)
     assert torch.equal(fast(x), plain(x))
