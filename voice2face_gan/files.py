@@ -1,8 +1,10 @@
 """Writing so that a file or folder is whole or not there, whatever interrupts."""
 
+import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -25,6 +27,20 @@ def replace_folder(new: Path, folder: Path) -> None:
         os.rename(folder, old)
     os.rename(new, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which becomes `folder`, in place of what is there, once the block has ended
+    without an error; else nothing of it stays."""
+    temporary = temporary_beside(folder)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process with this number that was killed
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        replace_folder(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -12,7 +12,6 @@ of any format that faces/picture.py reads; what is in a file decides, not its en
 """
 
 import os
-import shutil
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ from voice2face_gan.evaluation.protocol import make_case, people_with_both
 from voice2face_gan.faces.picture import open_picture
 from voice2face_gan.faces.pixels import to_picture
 from voice2face_gan.faces.reframe import reframed
-from voice2face_gan.files import replace_folder, temporary_beside
+from voice2face_gan.files import new_folder
 
 _RECORDING = media.AUDIO | media.VIDEO | media.MEL
 _NAMED = 5  # examples in a message
@@ -253,19 +252,16 @@ def save_faces(folder: str | Path, faces: Tensor, sources: Sequence[str], info: 
     for key, value in info.items():
         text.add_text(key, value)
     folder = Path(os.path.abspath(folder))
-    temporary = temporary_beside(folder)
     try:
-        for name, face in zip(names, faces, strict=True):
-            path = temporary / f"{name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            content = BytesIO()
-            to_picture(face).save(content, "PNG", pnginfo=text)
-            path.write_bytes(content.getvalue())
-        replace_folder(temporary, folder)
+        with new_folder(folder) as temporary:
+            for name, face in zip(names, faces, strict=True):
+                path = temporary / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                content = BytesIO()
+                to_picture(face).save(content, "PNG", pnginfo=text)
+                path.write_bytes(content.getvalue())
     except OSError as error:
         raise OutputError(f"{folder} cannot be written ({error.strerror or error}).") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

@@ -14,7 +14,6 @@ Half-precision weights are cast to float32 when loaded. No pickle is read.
 """
 
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from voice2face_gan import __version__
 from voice2face_gan.audio.features import FeatureSettings
 from voice2face_gan.errors import CheckpointError, DataError, first_line
-from voice2face_gan.files import replace_folder, temporary_beside
+from voice2face_gan.files import new_folder
 from voice2face_gan.models import hub, registry
 from voice2face_gan.models.face_space import MAP_SHAPES
 from voice2face_gan.models.probes import check_probe
@@ -78,10 +77,7 @@ class Checkpoint:
         from safetensors.torch import save
 
         folder = Path(folder)
-        temporary = temporary_beside(folder)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        try:
+        with new_folder(folder) as temporary:
             dtype = torch.float16 if half else torch.float32
             tensors = {
                 k: _stored(v, torch.float32 if k.startswith(_SPACE) else dtype)
@@ -90,9 +86,6 @@ class Checkpoint:
             # Not save_file, which does not say of a full disk what Python says (OSError).
             (temporary / WEIGHTS).write_bytes(save(tensors))
             (temporary / CONFIG).write_text(json.dumps(self.config(), indent=2) + "\n", encoding="utf-8")
-            replace_folder(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         return folder
 
     def tensors(self) -> dict[str, Tensor]:

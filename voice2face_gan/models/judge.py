@@ -6,7 +6,6 @@ age. Judges are trained by `v2f-gan train-judge` and named and hashed in every r
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from voice2face_gan import __version__
 from voice2face_gan.errors import CheckpointError, first_line
-from voice2face_gan.files import replace_folder, temporary_beside
+from voice2face_gan.files import new_folder
 
 CHANNELS = (32, 64, 128, 256)
 BLOCKS = (1, 1, 1, 1)
@@ -131,18 +130,12 @@ def save_judge(folder: Path, net: JudgeTrunk, about: dict) -> None:
     """
     from safetensors.torch import save
 
-    temporary = temporary_beside(folder)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with new_folder(folder) as temporary:
         state = {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}
         content = save({k: v.contiguous() for k, v in state.items()})
         (temporary / "model.safetensors").write_bytes(content)
         text = json.dumps({"voice2face_gan": __version__, "trunk": net.config, **about}, indent=2)
         (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
-        replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_judge(folder: str | Path) -> Judge:

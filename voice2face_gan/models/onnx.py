@@ -15,7 +15,6 @@ beside PyTorch, where the package is installed; a graph that differs is not writ
 import io
 import json
 import logging
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from voice2face_gan import __version__
 from voice2face_gan.device import full_precision
 from voice2face_gan.errors import OutputError, first_line
-from voice2face_gan.files import replace_folder, temporary_beside, write_bytes
+from voice2face_gan.files import new_folder, write_bytes
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.probes import PROBES, read_voice
 from voice2face_gan.models.registry import ModelConfig
@@ -159,16 +158,10 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
         output.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(output, protos[single].SerializeToString())
         return config
-    temporary = temporary_beside(output)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with new_folder(output) as temporary:
         for file, proto in protos.items():
             (temporary / file).write_bytes(proto.SerializeToString())
         (temporary / CONFIG).write_text(text, encoding="utf-8")
-        replace_folder(temporary, output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return config
 
 
