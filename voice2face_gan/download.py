@@ -5,6 +5,7 @@ Proxies are those of http_proxy, https_proxy and no_proxy. The library function 
 stalled transfer, tries one address, and draws a bar of its own.
 """
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -190,7 +191,8 @@ def _save(response, host, path: Path, digest: str, most: int, begin, progress, s
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror or error}).") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was renamed, or could not be made
+            part.unlink()
 
 
 def _blocks(response, host: str, stall: float) -> Iterator[bytes]:

@@ -19,7 +19,9 @@ def info(as_json):
       v2f-gan info                  paste this into a bug report
       v2f-gan info --json
     """
-    from voice2face_gan.environment import machine, places, software, variables
+    from voice2face_gan.environment.machine import machine
+    from voice2face_gan.environment.packages import software
+    from voice2face_gan.environment.places import places, variables
 
     about = {"machine": machine()}
     if not as_json:

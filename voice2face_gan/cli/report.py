@@ -98,6 +98,8 @@ def report(
         device=choose_device(device),
     )
     fetch_inception(wanted.metrics, every, options)
+    if options.no_inception:  # the page says more
+        say(f"A stand-in takes the place of Inception ({options.no_inception}).")
     reports = gather_runs(wanted, open_judge(judge_name), open_data, say)
     command = _command(runs, data, click.get_current_context())
     page = build(reports, command, places.pictures.name, published)

@@ -1,4 +1,4 @@
-"""Where things lie, shipped checkpoints, caches, Inception's weights; and the environment variables in use."""
+"""Paths of shipped checkpoints, caches and Inception's weights; and the environment variables in use."""
 
 import os
 import re
