@@ -1,12 +1,15 @@
 """A download is whole or not there, and never hangs: against a server on this machine."""
 
 import hashlib
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -238,6 +241,54 @@ def test_proxies_are_asked(file_server, fetch, place, monkeypatch):
     file_server.answers["/w"] = CONTENT
     fetch("/w")
     assert file_server.asked[2:] == ["/w"]  # not a whole address: the server itself was asked
+
+
+def test_https_with_certificates_that_are_trusted(fetch, place, tmp_path, monkeypatch):
+    """A certificate made here is refused, and taken once SSL_CERT_FILE names it."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl, which makes a certificate, is not here")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(CONTENT)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.handle_error = lambda *_: None
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        address = f"https://localhost:{server.server_port}/w"
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        with pytest.raises(
+            DownloadError, match=r"cannot be reached: self-signed certificate \(SSL_CERT_FILE"
+        ):
+            fetch(address)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        fetch(address)
+        server.shutdown()
+    assert place.read_bytes() == CONTENT
 
 
 CODE = """

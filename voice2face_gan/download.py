@@ -156,7 +156,9 @@ def _by_proxy(address: str) -> str:
 
 def _said(error) -> str:
     """The cause in a few words, without an error's number."""
-    text = getattr(error, "verify_message", None) or getattr(error, "strerror", None)
+    if isinstance(error, ssl.SSLCertVerificationError):  # as where a company's proxy looks into the traffic
+        return f"{error.verify_message} (SSL_CERT_FILE names the certificates that are trusted)"
+    text = getattr(error, "strerror", None)
     return text or (first_line(error) if isinstance(error, Exception) else str(error))
 
 

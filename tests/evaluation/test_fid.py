@@ -180,8 +180,8 @@ def test_who_insists_on_inception_gets_it_or_an_error(made, tmp_path):
 def test_the_network_is_downloaded_and_gives_the_distance(
     cli, model_folder, judge_folder, weights, file_server, tmp_path, monkeypatch
 ):
-    """The whole way: `evaluate --metric fid` fetches 95 MB, random weights, from a server on this machine, loads
-    them into pytorch-fid's network and prints a distance."""
+    """The whole way: `evaluate --metric fid` fetches 95 MB, random weights, from a server on this machine,
+    loads them into pytorch-fid's network and prints a distance."""
     import json
 
     from voice2face_gan.evaluation import judges
