@@ -3,14 +3,27 @@
 Each of the three is built against one version of torch, which pip does not always see to.
 """
 
+import re
+
 import pytest
 
+from voice2face_gan.device import has_bf16
 
-def test_the_three_load_together_in_a_fresh_process(python):
-    """In an order in which nothing else has loaded torch's libraries before."""
-    code = "import torchaudio, torchvision, torch; print(torch.__version__)"
-    result = python("-W", "error::ImportWarning", "-c", code)
-    assert result.code == 0, result.stderr
+
+def test_the_three_load_together_in_a_fresh_process():
+    """In an order in which nothing else has loaded torch's libraries before; as `v2f-gan info` does it, which
+    hears from them what they know of this machine."""
+    import torch
+
+    from voice2face_gan.environment.loading import load
+
+    result = load(["torchaudio", "torchvision", "torch", "av"])
+    assert {name: told["error"] for name, told in result.items()} == dict.fromkeys(result)
+    facts = result["torch"]["facts"]
+    assert facts["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert facts["threads"] >= 1 and len(facts["gpus"]) == torch.cuda.device_count()
+    assert facts["bf16"] == has_bf16(torch.device("cpu"))
+    assert re.fullmatch(r"[\d.]+", result["av"]["facts"]["libraries"]["libavcodec"])
 
 
 def test_a_compiled_kernel_of_torchaudio():
