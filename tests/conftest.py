@@ -37,6 +37,7 @@ def own_cache(tmp_path_factory):
         patch.setenv("V2F_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
         patch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        patch.setenv("V2F_OFFLINE", "1")  # nor do they download any
         yield
 
 
@@ -292,3 +293,52 @@ def fake_hub(monkeypatch, tmp_path):
     monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
     yield hub
     hub.close()
+
+
+@pytest.fixture
+def file_server(monkeypatch):
+    """A web server on 127.0.0.1, and the network allowed. `answers[path]` is bytes to send, or a function
+    (handler) that answers; anything else is 404. `asked` are the paths of all requests, of a proxy whole
+    addresses; `url(path)` is an address."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+    from types import SimpleNamespace
+
+    for name in ("V2F_OFFLINE", "HF_HUB_OFFLINE", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    made = SimpleNamespace(answers={}, asked=[])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            made.asked.append(self.path)
+            answer = made.answers.get(self.path)
+            if answer is None:
+                return self.send_error(404)
+            if callable(answer):
+                return answer(self)
+            self.begin(len(answer))
+            return self.wfile.write(answer)
+
+        def do_CONNECT(self):
+            made.asked.append(f"CONNECT {self.path}")
+            self.send_error(502)
+
+        def begin(self, length=None):
+            self.send_response(200)
+            if length is not None:
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # a client that has gone
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    made.host = f"127.0.0.1:{server.server_port}"
+    made.url = lambda path: f"http://{made.host}{path}"
+    yield made
+    server.shutdown()
+    server.socket.close()
+    thread.join()

@@ -61,6 +61,10 @@ class OutputError(VoiceToFaceError):
     """A file cannot be written, or would replace one that exists."""
 
 
+class DownloadError(VoiceToFaceError):
+    """A file cannot be fetched: no network, a server that has it not, or sends something else."""
+
+
 class MetricError(VoiceToFaceError):
     """A metric cannot be computed here: weights or data it needs are missing."""
 

@@ -1,10 +1,11 @@
-"""Finds what is installed with the package: default weights, sample clips (assets) and recipes.
+"""Finds what is installed with the package: default weights, sample clips (assets), recipes; and the cache.
 
 `assets/` and `experiments/` stay at the top of the repository and are installed as
 `voice2face_gan/assets` and `voice2face_gan/recipes`. A wheel or a strict editable install has them inside
 the package, an ordinary editable install or a bare checkout beside it: look in that order.
 """
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -32,3 +33,10 @@ def resources(kind: str, pattern: str) -> list[Path]:
         if found:
             return found
     return []
+
+
+def cache_folder() -> Path:
+    """Folder of what can be made again: $V2F_CACHE, or voice2face_gan below $XDG_CACHE_HOME or ~/.cache."""
+    if os.environ.get("V2F_CACHE"):
+        return Path(os.environ["V2F_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "voice2face_gan"

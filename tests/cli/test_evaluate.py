@@ -55,7 +55,7 @@ def test_all_of_them(cli, model_folder):
     # Four people are too few to tell what was recovered; the reason is given, and only there.
     assert "recovery" not in told and "recovery left out: recovery needs 10 speakers" in result.stderr
     # Without Inception's weights a stand-in takes their place, under a name of its own; said once.
-    assert "fid_trunk" in told["fid"] and result.stderr.count("a stand-in takes its place") == 1
+    assert "fid_trunk" in told["fid"] and result.stderr.count("A stand-in takes the place of Inception") == 1
     record = json.loads((cli.here / "figures.json").read_text())
     assert record["metrics"] == told and set(record["skipped"]) >= {"recovery"}
     assert (record["checkpoint"], record["split"], record["gender"]) == ("painter", "test", "all")
@@ -105,10 +105,10 @@ def test_fid_through_inception_without_weights_is_an_error_at_once(cli, model_fo
     monkeypatch.setattr(protocol, "generate_case", lambda *_: pytest.fail("faces were generated"))
     (tmp_path / "text.pth").write_text("no weights")
     for weights, words in (
-        (["--feature", "inception"], "not on this machine"),
-        (["--inception-weights", tmp_path / "none.pth"], "does not exist"),
-        (["--inception-weights", tmp_path / "text.pth"], "does not hold"),
-        (["--inception-weights", tmp_path], "does not exist"),
+        (["--feature", "inception"], "could not be downloaded: V2F_OFFLINE is set"),
+        (["--inception-weights", tmp_path / "none.pth"], "there is no file"),
+        (["--inception-weights", tmp_path / "text.pth"], "its 10 bytes have"),
+        (["--inception-weights", tmp_path], "there is no file"),
     ):
         result = evaluate(cli, "--metric", "fid", "--checkpoint", model_folder, *weights)
         assert result.code == 2 and result.stdout == ""

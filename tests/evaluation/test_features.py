@@ -11,6 +11,7 @@ from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import features, sets
 from voice2face_gan.evaluation.fid import frechet_distance
 from voice2face_gan.evaluation.registry import Options
+from voice2face_gan.models import inception_weights
 from voice2face_gan.models.judge import Residual
 
 
@@ -58,16 +59,6 @@ def test_the_network_is_pytorch_fids_with_our_weights(net, weights):
     assert module.load_state_dict_from_url.__module__.startswith("torch")  # as it was
 
 
-def test_weights_that_are_not_there(tmp_path, monkeypatch):
-    with pytest.raises(
-        MetricError, match=rf"none.pth does not exist: download {features.WEIGHTS}.*--inception-weights"
-    ):
-        features.inception(tmp_path / "none.pth")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(MetricError, match="not on this machine"):
-        features.inception(None)
-
-
 def test_files_that_hold_something_else(tmp_path, weights):
     fired = tmp_path / "fired"
 
@@ -89,26 +80,39 @@ def test_files_that_hold_something_else(tmp_path, weights):
     assert not fired.exists()
 
 
-def test_auto_takes_inception_where_it_is_and_says_why_it_does_not(tmp_path, weights, monkeypatch):
+def test_auto_takes_inception_where_it_is_and_says_why_it_does_not(
+    tmp_path, weights, monkeypatch, file_server
+):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(inception_weights, "ADDRESSES", (file_server.url("/w"),))
+    monkeypatch.setattr(inception_weights, "DIGEST", inception_weights.sha256(weights)[:8])
     options = Options()
     feature = features.open_feature("auto", options)
     assert (feature.name, feature.stand_in, features.figure_suffix(feature)) == ("trunk", True, "_trunk")
     (note,) = options.notes
-    assert "not on this machine" in note and features.WEIGHTS in note and "--inception-weights" in note
+    assert "not on this machine" in note and "v2f-gan evaluate --metric fid" in note and "96 MB" in note
+    assert inception_weights.NAMES[0] in note and "--inception-weights" in note
     features.open_feature("auto", options)
     assert len(options.notes) == 1  # once
-    with pytest.raises(MetricError, match="not on this machine"):
+    with pytest.raises(MetricError, match="not on this machine. `v2f-gan evaluate --metric fid` downloads"):
         features.open_feature("inception", Options())
-    with pytest.raises(MetricError, match="does not exist"):  # a path that was given is meant
+    with pytest.raises(MetricError, match="there is no file .*none.pth"):  # a path that was given is meant
         features.open_feature("auto", Options(inception_weights=tmp_path / "none.pth"))
-    place = tmp_path / "hub" / "checkpoints" / features.WEIGHTS
+    assert not file_server.asked  # training's own figures come this way, too
+    place = tmp_path / "hub" / "checkpoints" / inception_weights.NAMES[1]
     place.parent.mkdir(parents=True)
+    place.write_bytes(b"damaged")
+    options = Options()
+    assert features.open_feature("auto", options).stand_in
+    assert "7 bytes" in options.notes[0] and "delete it" in options.notes[0]
+    with pytest.raises(MetricError, match="7 bytes .* delete it"):
+        features.open_feature("inception", Options())
+    place.unlink()
     place.symlink_to(weights)
     options = Options()
     feature = features.open_feature("auto", options)
     assert (feature.name, feature.stand_in, features.figure_suffix(feature)) == ("inception", False, "")
-    assert not options.notes and len(feature.hash) > 64
+    assert not options.notes and len(feature.hash) > 64 and feature.enough == 2048
     with pytest.raises(MetricError, match="choose auto, inception, dlib, trunk"):
         features.open_feature("vgg", Options())
 

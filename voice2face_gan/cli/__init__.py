@@ -15,6 +15,7 @@ from voice2face_gan.cli import (
     face_space,
     fetch,
     generate,
+    info,
     judge,
     prepare,
     push,
@@ -60,5 +61,6 @@ for command in (
     convert.convert,
     export.export,
     bench.bench,
+    info.info,
 ):
     main.add_command(command)

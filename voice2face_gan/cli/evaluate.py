@@ -5,7 +5,7 @@ import os
 import click
 
 from voice2face_gan.cli.console import json_option, open_data, print_json, progress_bar, say
-from voice2face_gan.cli.judging import judging_options
+from voice2face_gan.cli.judging import fetch_inception, judging_options
 from voice2face_gan.errors import MetricError, OutputError
 
 METRICS = (
@@ -100,7 +100,7 @@ def evaluate(
     \b
       v2f-gan evaluate                                    the built-in world, and the model made for it
       v2f-gan evaluate --metric matching --metric gender --judge dlib --data STORE
-      v2f-gan evaluate --metric fid --inception-weights pt_inception-2015-12-05-6726825d.pth
+      v2f-gan evaluate --metric fid                       FID; downloads Inception's weights once
       v2f-gan evaluate --checkpoint runs/00003-... --data STORE --gender female --json
       v2f-gan evaluate --faces theirs/ --data STORE       a picture a clip, made by anything
 
@@ -139,6 +139,7 @@ def evaluate(
     judge = open_judge(judge_name)
     every = "all" in metrics
     names = METRICS if every else tuple(dict.fromkeys(metrics))
+    fetch_inception(names, every, options)
     if not every and set(names) & set(_THROUGH_FEATURES):
         open_feature(feature, options)
     store = open_data(data)

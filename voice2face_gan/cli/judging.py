@@ -1,8 +1,14 @@
 """The options of commands that judge: `evaluate` and `report` take the same ones, so their figures agree."""
 
+import contextlib
+
 import click
 
-from voice2face_gan.cli.console import SEED, STRENGTH
+from voice2face_gan.cli.console import SEED, STRENGTH, progress_bar, say
+from voice2face_gan.errors import DownloadError, MetricError
+
+_THROUGH_INCEPTION = ("fid", "kid", "prdc")
+_INCEPTION_ALONE = ("fid", "kid")  # what has these names went through Inception
 
 
 class Seconds(click.ParamType):
@@ -43,9 +49,16 @@ _OPTIONS = (
         type=click.Choice(["auto", "inception", "dlib", "trunk"]),
         default="auto",
         show_default=True,
-        help="Of fid, kid, prdc. auto: inception where its weights are, else the trunk.",
+        help="Of fid, kid, prdc. auto: inception where its weights are, else the trunk, a stand-in. "
+        "--metric fid, --metric kid and --feature inception download the weights once, about 96 MB; "
+        "V2F_OFFLINE=1 forbids it.",
     ),
-    click.option("--inception-weights", metavar="PATH", help="pytorch-fid's weights file."),
+    click.option(
+        "--inception-weights",
+        metavar="PATH",
+        help="pytorch-fid's weights file, pt_inception-2015-12-05-6726825d.pth. [default: $V2F_INCEPTION, "
+        "then torch's hub cache]",
+    ),
     click.option(
         "--gallery",
         type=click.IntRange(0),
@@ -84,3 +97,58 @@ def judging_options(command):
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def fetch_inception(metrics, every: bool, options) -> None:
+    """Downloads Inception's weights where they are not here and are asked for by name: by --feature
+    inception, or by a figure that is Inception's alone. Where that fails, `options` say why, for the note of
+    the stand-in.
+
+    Args:
+        metrics: names of the figures that are wanted.
+        every: all of them are, none is named.
+        options: evaluation.registry.Options.
+    Raises:
+        MetricError: a file that should be the weights holds something else; or --feature inception insists,
+            and they cannot be downloaded.
+        OutputError: torch's hub cache cannot be written.
+    """
+    insists = options.feature == "inception"
+    wanted = _THROUGH_INCEPTION if insists else _INCEPTION_ALONE
+    named = options.feature == "auto" and not every
+    if not (insists or named) or not set(metrics) & set(wanted):
+        return
+    from voice2face_gan.models import inception_weights as weights
+
+    found = weights.find(options.inception_weights)
+    if found.damaged:
+        raise MetricError(f"{found.why}.")
+    if found.path is not None:
+        return
+    try:
+        with _download_bar() as (begin, progress):
+            weights.fetch(begin, progress)
+    except DownloadError as error:
+        why = f"its weights could not be downloaded: {error}"
+        if insists:
+            raise MetricError(f"Inception is needed, but {why}. {weights.WAYS_OFFLINE}") from error
+        options.no_inception = why
+
+
+@contextlib.contextmanager
+def _download_bar():
+    """The functions that a download calls: one says what is coming and from where, one moves a bar."""
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from voice2face_gan.models import inception_weights as weights
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with progress_bar(*columns) as bar:
+        task = bar.add_task("", total=None, visible=False)
+
+        def begin(host: str, size: int | None) -> None:
+            much = weights.SIZE if size is None else f"{size / 1e6:.1f} MB"
+            say(f"Downloading Inception's weights from {host}, {much}, once, to {weights.hub_cache()}.")
+            bar.update(task, total=size, completed=0, visible=True)
+
+        yield begin, lambda done: bar.update(task, completed=done)

@@ -8,7 +8,7 @@ import click
 
 from voice2face_gan.cli.console import json_option, open_data, print_json, say
 from voice2face_gan.cli.evaluate import METRICS
-from voice2face_gan.cli.judging import judging_options
+from voice2face_gan.cli.judging import fetch_inception, judging_options
 
 
 @click.command()
@@ -77,24 +77,29 @@ def report(
 
     places = Places.of(output, force)  # before minutes are spent on figures
     names = [name.strip() for text in metrics for name in text.split(",") if name.strip()]
+    every = not names or "all" in names
+    options = Options(
+        feature=feature,
+        inception_weights=Path(inception_weights) if inception_weights else None,
+        gallery=gallery,
+        seconds=seconds,
+        spread=spread,
+        strength=strength,
+        seed=seed,
+    )
     wanted = Wanted(
         runs=runs,
         data=data,
         split=split,
-        metrics=METRICS if not names or "all" in names else tuple(dict.fromkeys(names)),
-        options=Options(
-            feature=feature,
-            inception_weights=Path(inception_weights) if inception_weights else None,
-            gallery=gallery,
-            seconds=seconds,
-            spread=spread,
-            strength=strength,
-            seed=seed,
-        ),
+        metrics=METRICS if every else tuple(dict.fromkeys(names)),
+        options=options,
         fresh=fresh,
         people=people,
         device=choose_device(device),
     )
+    fetch_inception(wanted.metrics, every, options)
+    if options.no_inception:  # the page says more
+        say(f"A stand-in takes the place of Inception ({options.no_inception}).")
     reports = gather_runs(wanted, open_judge(judge_name), open_data, say)
     command = _command(runs, data, click.get_current_context())
     page = build(reports, command, places.pictures.name, published)

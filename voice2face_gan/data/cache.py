@@ -1,27 +1,19 @@
-"""Where what can be made again is kept, and arrays that are long to compute."""
+"""Arrays that are long to compute, kept in the cache folder."""
 
 import contextlib
 import hashlib
 import io
-import os
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from voice2face_gan.files import write_bytes
+from voice2face_gan.resources import cache_folder
 
 _LARGEST = 1 << 30  # bytes worth keeping on disk
-
-
-def cache_folder() -> Path:
-    """$V2F_CACHE, or voice2face_gan below $XDG_CACHE_HOME or ~/.cache."""
-    if os.environ.get("V2F_CACHE"):
-        return Path(os.environ["V2F_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "voice2face_gan"
 
 
 def kept(by: str, of: Tensor, make: Callable[[Tensor], np.ndarray], rows: int | None = None) -> np.ndarray:

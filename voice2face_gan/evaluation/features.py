@@ -8,11 +8,9 @@
 
 A figure of a stand-in carries its name (fid_trunk) and compares only with figures of the same stand-in.
 
-Inception's weights are a download. Without internet: fetch the file named WEIGHTS once elsewhere (it is a
-release file of the pytorch-fid project) and give its path, or put it into torch's hub cache.
+Nothing is downloaded here: models/inception_weights.py finds Inception's weights and fetches them.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Protocol
 
@@ -26,10 +24,10 @@ from voice2face_gan.evaluation.judges.dlib import DIMENSIONS as DLIB_DIMENSIONS
 from voice2face_gan.evaluation.judges.trunk import at_side
 from voice2face_gan.evaluation.registry import Options
 from voice2face_gan.faces.pixels import to_unit
+from voice2face_gan.models import inception_weights
 from voice2face_gan.models.judge import Residual
 
 FEATURES = ("inception", "dlib", "trunk")
-WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
 DIMENSIONS = 2048  # of pytorch-fid's last pooling
 
 # What the trunk's means are divided by, so that x.y / D of two faces is about 1: there KID's cubic kernel
@@ -64,18 +62,17 @@ class InceptionFeature:
     """pytorch-fid's Inception.
 
     Args:
-        weights: path of its weights file; None looks in torch's hub cache.
+        weights: path of its weights file.
     Raises:
-        MetricError: there is no such file, or it holds something else.
+        MetricError: the file holds something else.
     """
 
     name, stand_in, dimensions, enough = "inception", False, DIMENSIONS, DIMENSIONS
     about = "pytorch-fid's Inception"
 
-    def __init__(self, weights: Path | None):
+    def __init__(self, weights: Path):
         self._net = inception(weights)
-        with weights_path(weights).open("rb") as file:
-            self.hash = f"inception-{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        self.hash = f"inception-{inception_weights.sha256(weights)}"
 
     def extract(self, faces: Tensor) -> np.ndarray:
         return inception_features(self._net, faces)
@@ -137,23 +134,24 @@ def stage_means(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
 
 
 def open_feature(name: str, options: Options) -> Feature:
-    """A feature by name; "auto" is Inception where its weights are (options.inception_weights, or torch's hub
-    cache), else the trunk, and a note in the options says why and how to get them.
+    """A feature by name; "auto" is Inception where its weights are (inception_weights.find), else the trunk,
+    and a note in the options says why and how to get them. Nothing is downloaded.
 
     Raises:
         MetricError: no such feature, or what it needs is not here.
     """
-    if name == "auto":
-        if options.inception_weights is not None or weights_path(None).is_file():
-            return InceptionFeature(options.inception_weights)
+    if name in ("auto", "inception"):
+        found = inception_weights.find(options.inception_weights)
+        if found.path is not None:
+            return InceptionFeature(found.path)
+        if name == "inception":
+            raise MetricError(f"Inception is needed, but {found.why}. {inception_weights.WAYS}")
+        ways = inception_weights.WAYS_OFFLINE if options.no_inception else inception_weights.WAYS
         options.note(
-            "pytorch-fid's Inception weights are not on this machine: a stand-in takes its place, whose "
-            f"figures end in _trunk and do not compare with published ones. For real ones download {WEIGHTS} "
-            "from the pytorch-fid project's releases and give it with --inception-weights PATH."
+            f"A stand-in takes the place of Inception ({options.no_inception or found.why}): its figures end "
+            f"in _trunk and do not compare with published ones. {ways}"
         )
         return TrunkFeature()
-    if name == "inception":
-        return InceptionFeature(options.inception_weights)
     if name == "dlib":
         return DlibFeature()
     if name == "trunk":
@@ -166,26 +164,14 @@ def figure_suffix(feature: Feature) -> str:
     return f"_{feature.name}" if feature.stand_in else ""
 
 
-def weights_path(weights: Path | None) -> Path:
-    """Where Inception's weights are, or would be."""
-    return Path(weights) if weights is not None else Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
-
-
-def inception(weights: Path | None) -> nn.Module:
-    """pytorch-fid's Inception with its own weights, in evaluation mode.
+def inception(path: Path) -> nn.Module:
+    """pytorch-fid's Inception, in evaluation mode.
 
     Args:
-        weights: path of the weights file; None looks in torch's hub cache. Nothing is downloaded.
+        path: of a file with weights that fit; inception_weights.find tells the published ones.
     Raises:
-        MetricError: there is no such file, or it holds something else.
+        MetricError: the file holds something else.
     """
-    path = weights_path(weights)
-    if not path.is_file():
-        where = f"{path} does not exist" if weights is not None else "they are not on this machine"
-        raise MetricError(
-            f"FID needs pytorch-fid's Inception weights, and {where}: download {WEIGHTS} from the "
-            "pytorch-fid project's releases and give it with --inception-weights PATH."
-        )
     from pytorch_fid import inception as module
 
     download = module.load_state_dict_from_url

@@ -24,8 +24,8 @@ from pathlib import Path
 from voice2face_gan.data.store import LABELS, PLACES, Store
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.case import Case
-from voice2face_gan.evaluation.features import weights_path
 from voice2face_gan.evaluation.registry import Figure, Options, compute
+from voice2face_gan.models import inception_weights
 from voice2face_gan.models.checkpoint import WEIGHTS
 
 FILE = "evaluation.jsonl"
@@ -67,7 +67,8 @@ def identity_of(case: Case, options: Options | None = None) -> dict:
     folder = None if case.model is None else case.model.checkpoint.folder
     given = asdict(options or Options())
     given.pop("notes")
-    given["inception"] = weights_path(given.pop("inception_weights")).is_file()
+    given.pop("no_inception")
+    given["inception"] = inception_weights.is_here(given.pop("inception_weights"))
     return {
         "weights": None if folder is None else weights_hash(folder),
         "records": None if case.store is None else store_hash(case.store),

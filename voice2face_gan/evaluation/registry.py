@@ -54,7 +54,9 @@ class Options:
 
     Attributes:
         feature: "inception", "dlib", "trunk", or "auto": Inception if its weights are here, else a stand-in.
-        inception_weights: path of pytorch-fid's Inception weights, or None to look where torch caches them.
+        inception_weights: path of pytorch-fid's Inception weights, or None to look where
+            models/inception_weights.py does.
+        no_inception: a clause for people that says why they could not be downloaded; "" if nobody tried.
         gallery: identities in a retrieval gallery; 0 for all of them.
         seconds: lengths of speech that `duration` tries.
         spread: of the noise z, for a generator that takes some (VoiceToFace.spread).
@@ -66,6 +68,7 @@ class Options:
 
     feature: str = "auto"
     inception_weights: Path | None = None
+    no_inception: str = ""
     gallery: int = 0
     seconds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     spread: float = 1.0

@@ -1,0 +1,147 @@
+"""The package and what it depends on: installed versions, whether each loads, and what extras are for.
+
+What is needed is read from the package's own metadata, which pip wrote from setup.cfg.
+"""
+
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from voice2face_gan import __version__
+from voice2face_gan.environment.loading import PATIENCE, load
+
+NAME = "voice2face-gan"
+FOR_DEVELOPERS = ("test", "dev", "all")  # extras made of others, and of what the tests need
+PURPOSES = {
+    "faces": "detecting and aligning faces, dlib's judge",
+    "avspeech": "fetching AVSpeech clips",
+    "cluster": "preparing a data set on many machines",
+    "report": "plots in the report",
+    "distributed": "training in several processes, on several GPUs or machines",
+    "hub": "checkpoints from and to the Hugging Face hub",
+    "track": "TensorBoard",
+    "export": "checkpoints as ONNX",
+}
+_REQUIREMENT = re.compile(
+    r"(?P<name>[\w.-]+)\s*(?:\[[^]]*\])?\s*\(?(?P<versions>[^;)]*)\)?\s*(?:;.*extra\s*==\s*['\"](?P<extra>[\w.-]+))?"
+)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A line of the metadata: a distribution, its versions ("<2.12,>=2.11"), and the extra it belongs to, ""
+    for what is always needed."""
+
+    name: str
+    versions: str
+    extra: str
+
+
+def requirements() -> list[Requirement]:
+    """What the package needs, extras for developers left out; [] where it is not installed by pip."""
+    try:
+        lines = metadata.requires(NAME) or []
+    except metadata.PackageNotFoundError:
+        return []
+    found = [_REQUIREMENT.match(line) for line in lines]
+    parsed = [Requirement(m["name"], m["versions"].strip(), m["extra"] or "") for m in found if m]
+    return [r for r in parsed if r.extra not in FOR_DEVELOPERS]
+
+
+def software(patience: float = PATIENCE) -> dict:
+    """Versions, and whether everything loads, ready for JSON.
+
+    Args:
+        patience: seconds after which a package that does not load is given up.
+    Returns:
+        voice2face_gan {version, path, installed}; packages: a list of {name, module, version, wanted, extra,
+        state, reason, outside}, where state is "ok", "missing" or "broken" and outside says that the version
+        is not among the wanted ones; extras {name: {for, ready, install}}; torch, ffmpeg, hub: facts, {}
+        where the package does not load.
+    """
+    needed = requirements()
+    entries = [_entry(r) for r in needed]
+    # torch is asked even where the metadata are not there to name it.
+    modules = [entry["module"] for entry in entries if entry["module"]] or ["torch", "av"]
+    loaded = load(list(dict.fromkeys(modules)), patience)
+    for entry in entries:
+        error = loaded[entry["module"]]["error"] if entry["module"] else None
+        if error is not None:
+            entry |= {"state": "broken", "reason": error}
+    facts = {name: loaded.get(name, {}).get("facts", {}) for name in ("torch", "av", "huggingface_hub")}
+    return {
+        "voice2face_gan": {
+            "version": __version__,
+            "path": str(Path(__file__).parents[1]),
+            "installed": bool(needed),
+        },
+        "packages": entries,
+        "extras": _extras(entries),
+        "torch": facts["torch"],
+        "ffmpeg": facts["av"],
+        "hub": facts["huggingface_hub"],
+    }
+
+
+def _entry(wanted: Requirement) -> dict:
+    entry = {
+        "name": wanted.name,
+        "module": None,
+        "version": None,
+        "wanted": wanted.versions,
+        "extra": wanted.extra or None,
+        "state": "missing",
+        "reason": "not installed",
+        "outside": False,
+    }
+    try:
+        installed = metadata.distribution(wanted.name)
+        entry["version"] = installed.version
+        entry["module"] = module_of(installed)
+    except metadata.PackageNotFoundError:
+        return entry
+    except Exception as error:  # damaged metadata
+        return entry | {"state": "broken", "reason": f"its metadata cannot be read ({type(error).__name__})"}
+    return entry | {"state": "ok", "reason": None, "outside": _is_outside(installed.version, wanted.versions)}
+
+
+def module_of(installed: metadata.Distribution) -> str:
+    """The module to import of an installed distribution: dlib-bin has dlib, pillow has PIL.
+
+    Of the packages and modules it installed, the one called like it, else the first whose name is public, a
+    folder with an __init__ before a file.
+    """
+    name = installed.name.lower().replace("-", "_").replace(".", "_")
+    files = [file.parts for file in installed.files or ()]
+    folders = [parts[0] for parts in files if len(parts) == 2 and parts[1].startswith("__init__.")]
+    single = [parts[0].partition(".")[0] for parts in files if len(parts) == 1 and _is_code(parts[0])]
+    tops = (installed.read_text("top_level.txt") or "").split()
+    public = [top for top in [*folders, *single, *tops] if not top.startswith("_")]
+    same = (top for top in public if top.lower() == name)
+    return next(same, next(iter(public), name))
+
+
+def _is_code(file: str) -> bool:
+    return file.endswith((".py", ".so", ".pyd"))
+
+
+def _is_outside(version: str, wanted: str) -> bool:
+    """True for a version that is not among the wanted ones, as far as can be told."""
+    try:
+        from packaging.specifiers import SpecifierSet
+    except ImportError:
+        return False
+    try:
+        return not SpecifierSet(wanted).contains(version, prereleases=True)
+    except ValueError:
+        return False
+
+
+def _extras(entries: list[dict]) -> dict[str, dict]:
+    found = {}
+    for name in dict.fromkeys(e["extra"] for e in entries if e["extra"]):
+        ready = all(e["state"] == "ok" for e in entries if e["extra"] == name)
+        install = f"pip install '{NAME}[{name}]'"
+        found[name] = {"for": PURPOSES.get(name, ""), "ready": ready, "install": install}
+    return found
