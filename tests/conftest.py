@@ -189,7 +189,8 @@ def clips(tmp_path_factory, voices, write_wav):
 @pytest.fixture
 def cli(monkeypatch, tmp_path):
     """Function (*arguments, input=b"") -> Result of `v2f-gan` in this process, in an empty folder, where an
-    exception that is no clean end fails the test. `.stdout` holds results alone, `.stderr` what people read."""
+    exception that is no clean end fails the test. `.stdout` holds results alone, `.stderr` what people
+    read."""
     from click.testing import CliRunner
 
     from voice2face_gan.cli import main

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from voice2face_gan.cli.naming import STANDARD_INPUT, tree_paths
-from voice2face_gan.cli.standard_input import standard_input
+from voice2face_gan.cli.streams import standard_input
 from voice2face_gan.errors import AudioError, VoiceToFaceError
 
 RECORDINGS = frozenset(

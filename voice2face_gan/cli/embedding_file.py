@@ -11,9 +11,8 @@ import io
 import json
 import os
 
-import click
-
 from voice2face_gan.cli.naming import new_path
+from voice2face_gan.cli.streams import standard_output
 from voice2face_gan.cli.tally import json_line
 from voice2face_gan.errors import OutputError
 from voice2face_gan.files import temporary_beside
@@ -136,7 +135,7 @@ class EmbeddingFile:
 
     def _write(self, content: bytes) -> None:
         if self.path is None:
-            stream = click.get_binary_stream("stdout")
+            stream = standard_output()
             stream.write(content)
             stream.flush()
             return

@@ -3,9 +3,8 @@
 from io import BytesIO
 from pathlib import Path
 
-import click
-
 from voice2face_gan.cli.naming import STANDARD_OUTPUT
+from voice2face_gan.cli.streams import standard_output
 from voice2face_gan.errors import OutputError
 
 
@@ -25,7 +24,7 @@ def write_png(path: Path, image) -> None:
     content = BytesIO()
     image.save(content, "PNG", pnginfo=text)
     if path == STANDARD_OUTPUT:
-        stream = click.get_binary_stream("stdout")
+        stream = standard_output()
         stream.write(content.getvalue())
         stream.flush()
         return
@@ -60,5 +59,5 @@ def refuse_terminal(output: str | None) -> None:
     Raises:
         OutputError: -o is standard output, and that is a terminal.
     """
-    if output == "-" and click.get_binary_stream("stdout").isatty():
+    if output == "-" and standard_output().isatty():
         raise OutputError("-o - would write a PNG to the terminal; redirect it (> face.png) or give a name.")

@@ -1,9 +1,9 @@
-"""Standard input as a recording: `v2f-gan generate -`."""
+"""Standard input as a recording (`v2f-gan generate -`), and standard output for bytes (`-o -`)."""
 
 import shutil
+import sys
 import tempfile
-
-import click
+from typing import BinaryIO
 
 from voice2face_gan.errors import AudioError
 
@@ -42,14 +42,20 @@ def standard_input() -> StandardInput:
     Raises:
         AudioError: it is a terminal, or empty.
     """
-    stream = click.get_binary_stream("stdin")
-    if stream.isatty():
+    stream = getattr(sys.stdin, "buffer", None)  # None where the shell has closed it
+    if stream is not None and stream.isatty():
         raise AudioError(
             f"{NAME}: is a terminal; pipe a recording in (v2f-gan generate - < clip.wav), or name a file."
         )
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
-    shutil.copyfileobj(stream, file, 2**20)
+    if stream is not None:
+        shutil.copyfileobj(stream, file, 2**20)
     if not file.tell():
         raise AudioError(f"{NAME}: is empty (0 bytes); pipe a recording in (v2f-gan generate - < clip.wav).")
     file.seek(0)
     return StandardInput(file)
+
+
+def standard_output() -> BinaryIO:
+    """Standard output for bytes."""
+    return sys.stdout.buffer
