@@ -49,9 +49,10 @@ def without_log_mel(voice: VoiceFeatures) -> VoiceFeatures:
 def mean_embedding(voices: Sequence[VoiceEmbedding], unit_norm: bool) -> VoiceEmbedding:
     """One voice embedding from several recordings of one speaker, weighted by their seconds of speech.
 
-    A longer recording predicts e better. On 120 speakers of four corpora (2 to 6 pieces of 0.6 to 3 s of
-    speech each) the squared distance to e of another recording is 0.0161 with these weights, 0.0168 with
-    equal ones (difference 0.0007, standard error 0.0002) and 0.0225 for the longest piece alone.
+    A longer recording predicts e better. Measured with the default model on 120 speakers of its training
+    corpora (on average 3.8 pieces of 0.6 to 3.3 s of speech, against e of another whole recording), the mean
+    squared error is 0.0161 with these weights, 0.0168 with equal ones (difference 0.0007, standard error
+    0.0002) and 0.0225 for the longest piece alone; on 37 people of VoxCeleb 0.0184, 0.0192 and 0.0254.
 
     Args:
         voices: at least one.

@@ -173,19 +173,20 @@ def test_the_old_command_is_gone(cli, store):
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
-    """photos: two people of the shared data, two images each; nobody.png, notes.txt, broken.jpg."""
+    """photos: a folder for each of five people of the shared data, two images each; nobody.png, notes.txt,
+    broken.jpg."""
     paths = {}
     for path in sorted((SHARED / "paired/voxceleb/face").glob("*.webp")):
         paths.setdefault(path.name[:4], []).append(path)
-    people = [found[:2] for found in paths.values() if len(found) >= 2][:2]
-    if len(people) < 2:
+    people = [found[:2] for found in paths.values() if len(found) >= 2][:5]
+    if len(people) < 5:
         pytest.skip("no shared faces here")
     folder = tmp_path_factory.mktemp("faces") / "photos"
-    (folder / "second").mkdir(parents=True)
     for i, person in enumerate(people):
+        (folder / str(i)).mkdir(parents=True)
         for k, path in enumerate(person):
             with Image.open(path) as image:
-                image.save(folder / ("second" if i else ".") / f"{k}.png")
+                image.save(folder / str(i) / f"{k}.png")
     Image.new("RGB", (80, 80), "grey").save(folder / "nobody.png")
     (folder / "notes.txt").write_text("words\n")
     (folder / "broken.jpg").write_text("no image")
@@ -198,14 +199,16 @@ def test_faces_in_images(cli, faces):
     assert result.code == 2, result.stderr
     told = json.loads(result.stdout)
     assert [os.path.basename(e["clip"]) for e in told["errors"]] == ["broken.jpg", "nobody.png"]
-    assert told["skipped"] == 1 and told["made"] == 4 and told["embedder"].startswith("dlib-resnet-")
+    assert told["skipped"] == 1 and told["made"] == 10 and told["embedder"].startswith("dlib-resnet-")
     values, beside = np.load("f.npy"), json.loads(Path("f.json").read_text())
-    assert values.shape == (4, 128) and values.dtype == np.float32
+    assert values.shape == (10, 128) and values.dtype == np.float32
     places = [os.path.relpath(name, faces) for name in beside["files"]]
-    assert places == ["0.png", "1.png", "second/0.png", "second/1.png"]
+    assert places == [f"{i}/{k}.png" for i in range(5) for k in range(2)]
     distance = np.linalg.norm(values[:, None] - values[None], axis=-1)
-    assert distance[0, 1] < 0.6 and distance[2, 3] < 0.6  # one person, as dlib says
-    assert distance[:2, 2:].min() > max(distance[0, 1], distance[2, 3])
+    person = np.arange(10) // 2
+    same, other = person[:, None] == person[None], person[:, None] != person[None]
+    # dlib takes less than 0.6 for one person; a face of a video is not always clear enough for that.
+    assert distance[same & (distance > 0)].mean() < 0.6 < distance[other].mean()
 
 
 @needs_dlib
@@ -214,11 +217,11 @@ def test_faces_are_as_dlib_reads_them_itself(cli, faces):
     import dlib
     import face_recognition_models as models
 
-    result = cli("embed", "--faces", faces / "0.png")
+    result = cli("embed", "--faces", faces / "0" / "0.png")
     assert result.code == 0, result.stderr
     line = json.loads(result.stdout)
-    assert line["image"] == str(faces / "0.png") and line["faces_found"] == 1
-    pixels = np.asarray(Image.open(faces / "0.png").convert("RGB"))
+    assert line["image"] == str(faces / "0" / "0.png") and line["faces_found"] == 1
+    pixels = np.asarray(Image.open(faces / "0" / "0.png").convert("RGB"))
     (box,) = dlib.get_frontal_face_detector()(pixels, 1)
     shape = dlib.shape_predictor(models.pose_predictor_five_point_model_location())(pixels, box)
     net = dlib.face_recognition_model_v1(models.face_recognition_model_location())
