@@ -91,6 +91,14 @@ def test_the_first_clips_come_before_the_last_folders_are_read(monkeypatch):
     assert sum(1 for _ in clips) == 299 and len(read) == 301
 
 
+def test_counting_does_not_disturb_a_walk():
+    make("rec/a.wav", "rec/x/b.wav", "rec/y/c.wav")
+    arguments = Arguments.of(("rec",))
+    clips = arguments.clips(None, lambda *_: None)
+    next(clips)
+    assert arguments.count(None) == 3 and len(list(clips)) == 2
+
+
 def test_the_ending_says_what_is_meant_as_a_recording():
     make("rec/a.WAV", "rec/b.txt", "rec/c", "rec/d.mkv")
     clips = {c.name: c.sure for c in Arguments.of(("rec",)).clips(None, lambda *_: None)}

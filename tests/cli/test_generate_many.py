@@ -145,11 +145,24 @@ def test_two_recordings_of_one_name(generate, clips):
 def test_nothing_in_a_folder_is_a_sentence(generate):
     (generate.here / "rec").mkdir()
     result = generate("rec")
-    assert result.code == 2 and "Error: rec: there are no files in this folder." in result.stderr
+    assert result.code == 2 and "Error: rec: there are no files in this folder; give" in result.stderr
     (generate.here / "rec" / "notes.txt").write_text("x" * 100)
     result = generate("rec", "-o", "faces")
     assert result.code == 2 and "Error: rec: none of the 1 files is a recording." in result.stderr
     assert not (generate.here / "faces").exists()
+
+
+def test_the_progress_bar_counts_all(generate, recordings, monkeypatch):
+    from rich.console import Console
+
+    from voice2face_gan.cli import console
+
+    shown = Console(stderr=True, force_terminal=True, width=80)
+    monkeypatch.setattr(console, "console", lambda: shown)
+    monkeypatch.setattr("voice2face_gan.cli.generate.console", lambda: shown)
+    result = generate("rec", "-o", "faces")
+    assert result.code == 0 and "3 made, 2 skipped" in result.stderr
+    assert "5/5" in result.stderr
 
 
 def test_a_folder_needs_a_folder(generate, recordings):

@@ -8,7 +8,7 @@ clips are skipped and counted, a broken .wav has failed.
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +18,12 @@ from voice2face_gan.cli.naming import STANDARD_INPUT, tree_paths
 from voice2face_gan.cli.streams import standard_input
 from voice2face_gan.errors import AudioError, VoiceToFaceError
 
-RECORDINGS = frozenset(
-    (".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".voc", ".flac")
-    + (
-        ".alac",
-        ".ape",
-        ".wv",
-        ".tta",
-        ".mp3",
-        ".mp2",
-        ".mpga",
-        ".m4a",
-        ".m4b",
-        ".m4r",
-        ".aac",
-        ".ogg",
-        ".oga",
-    )
-    + (
-        ".opus",
-        ".spx",
-        ".weba",
-        ".mka",
-        ".wma",
-        ".ac3",
-        ".eac3",
-        ".dts",
-        ".ra",
-        ".rm",
-        ".amr",
-        ".awb",
-        ".3ga",
-    )
-    + (
-        ".gsm",
-        ".qcp",
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".webm",
-        ".mkv",
-        ".avi",
-        ".wmv",
-        ".asf",
-        ".flv",
-        ".f4v",
-        ".mpg",
-    )
-    + (".mpeg", ".mts", ".m2ts", ".vob", ".ogv", ".3gp", ".3g2", ".mxf")
+RECORDINGS = frozenset().union(
+    (".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".voc", ".flac"),
+    (".alac", ".ape", ".wv", ".tta", ".mp3", ".mp2", ".mpga", ".m4a", ".m4b", ".m4r", ".aac", ".ogg", ".oga"),
+    (".opus", ".spx", ".weba", ".mka", ".wma", ".ac3", ".eac3", ".dts", ".ra", ".rm", ".amr", ".awb", ".3ga"),
+    (".gsm", ".qcp", ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".wmv", ".asf", ".flv", ".f4v", ".mpg"),
+    (".mpeg", ".mts", ".m2ts", ".vob", ".ogv", ".3gp", ".3g2", ".mxf"),
 )
 """Endings of files that are meant as recordings, so that a broken one has failed."""
 
@@ -129,7 +87,6 @@ class Arguments:
     given: list[str]
     folders: list[str]
     endings: frozenset[str] = RECORDINGS
-    _seen: set[tuple[int, int]] = field(default_factory=set)
 
     @classmethod
     def of(cls, arguments: tuple[str, ...], endings: frozenset[str] = RECORDINGS) -> "Arguments":
@@ -160,7 +117,7 @@ class Arguments:
             output: folder that results go to; it is not read where it lies inside a given folder.
             failed: called for a folder that cannot be read, and for a given one without files.
         """
-        self._seen = set()
+        seen: set[tuple[int, int]] = set()
         files = self.files
         named, single = {os.path.abspath(file) for file in files}, set(files)
         for argument in self.given:
@@ -168,7 +125,7 @@ class Arguments:
                 yield Clip("standard input" if argument == STANDARD_INPUT else argument, argument)
                 continue
             found = False
-            for below, names in self._tree(argument, output, failed):
+            for below, names in _tree(argument, output, failed, seen):
                 stems = tree_paths(names, self.endings)
                 for name in names:
                     found = True
@@ -177,32 +134,38 @@ class Arguments:
                         sure = os.path.splitext(name)[1].lower() in self.endings
                         yield Clip(path, argument, os.path.join(below, stems[name]), sure)
             if not found:
-                failed(argument, AudioError(f"{argument}: there are no files in this folder."))
+                failed(
+                    argument,
+                    AudioError(f"{argument}: there are no files in this folder; give one with recordings."),
+                )
 
     def count(self, output: Path | None) -> int:
         """How many files `clips` will give; takes the time of listing the folders."""
         return sum(1 for _ in self.clips(output, lambda *_: None))
 
-    def _tree(self, root: str, output: Path | None, failed) -> Iterator[tuple[str, list[str]]]:
-        """(path below the root, names of the files in it) of a folder and all below it."""
-        left_out = None if output is None else os.path.realpath(output)
-        folders = [""]
-        while folders:
-            below = folders.pop()
-            path = os.path.join(root, below) if below else root
-            if below and os.path.realpath(path) == left_out:
+
+def _tree(
+    root: str, output: Path | None, failed, seen: set[tuple[int, int]]
+) -> Iterator[tuple[str, list[str]]]:
+    """(path below the root, names of the files in it) of a folder and all below it that is not in `seen`."""
+    left_out = None if output is None else os.path.realpath(output)
+    folders = [""]
+    while folders:
+        below = folders.pop()
+        path = os.path.join(root, below) if below else root
+        if below and os.path.realpath(path) == left_out:
+            continue
+        try:
+            about = os.stat(path)
+            if (about.st_dev, about.st_ino) in seen:  # a link that leads back, or to it again
                 continue
-            try:
-                about = os.stat(path)
-                if (about.st_dev, about.st_ino) in self._seen:  # a link that leads back, or to it again
-                    continue
-                self._seen.add((about.st_dev, about.st_ino))
-                files, inner = _listed(path)
-            except OSError as error:
-                failed(path, AudioError(f"{path}: cannot be read ({error.strerror or error})."))
-                continue
-            yield below, files
-            folders.extend(os.path.join(below, name) for name in reversed(inner))
+            seen.add((about.st_dev, about.st_ino))
+            files, inner = _listed(path)
+        except OSError as error:
+            failed(path, AudioError(f"{path}: cannot be read ({error.strerror or error})."))
+            continue
+        yield below, files
+        folders.extend(os.path.join(below, name) for name in reversed(inner))
 
 
 def _listed(path: str) -> tuple[list[str], list[str]]:
