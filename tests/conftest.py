@@ -189,8 +189,9 @@ def clips(tmp_path_factory, voices, write_wav):
 
 @pytest.fixture
 def cli(monkeypatch, tmp_path):
-    """Function (*arguments) -> Result of `v2f-gan` in this process, in an empty folder, where an exception
-    that is no clean end fails the test. `.stdout` holds results alone, `.stderr` what people read."""
+    """Function (*arguments, input=b"") -> Result of `v2f-gan` in this process, in an empty folder, where an
+    exception that is no clean end fails the test. `.stdout` holds results alone, `.stderr` what people
+    read."""
     from click.testing import CliRunner
 
     from voice2face_gan.cli import main
@@ -199,8 +200,8 @@ def cli(monkeypatch, tmp_path):
     here.mkdir()
     monkeypatch.chdir(here)
 
-    def call(*arguments) -> Result:
-        result = CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+    def call(*arguments, input: bytes = b"") -> Result:
+        result = CliRunner().invoke(main, [str(a) for a in arguments], input, catch_exceptions=False)
         assert "Traceback" not in result.output
         return Result(result.exit_code, result.stdout, result.stderr)
 

@@ -1,6 +1,6 @@
 """A clip in, faces out: what the command line, the web studio and a notebook all call."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from voice2face_gan.models.checkpoint import SHIPPED, Checkpoint, load_checkpoin
 from voice2face_gan.models.hub import hub_name
 from voice2face_gan.models.probes import read_voice
 from voice2face_gan.models.wen2019 import condition, predicted
+from voice2face_gan.voice_embedding import VoiceEmbedding, mean_embedding, without_log_mel
 
 VARIANT_NOISE = 0.05  # Wen's training noise: what variants differ by where a model has no noise of its own
 VARIANT_RESIDUAL = 0.5  # of what the voice leaves open in its embedding: all of it drowns what it tells
@@ -35,6 +36,7 @@ CHILD_VOICE = (
 SEVERAL_VOICES = 0.95
 STEADY = 1.2  # nats; a log-mel that varies less is no speech (audio/voice.py); where no speech probe tells
 _BATCH = 16  # faces generated together
+_BATCH_SECONDS = 160.0  # of recordings, after which faces do not wait for more clips
 
 
 @dataclass
@@ -199,22 +201,111 @@ class VoiceToFace:
 
         A clip's pictures do not depend on the other clips. Memory is bounded however many there are.
         """
-        if variants < 1:
-            raise VoiceToFaceError(f"variants must be 1 or more, not {variants}.")
-        self._check_gender(gender)
-        group: list[tuple[VoiceFeatures, str, Tensor, dict[str, float]] | VoiceToFaceError] = []
+        self._check(variants, gender)
+        group: list[VoiceEmbedding | VoiceToFaceError] = []
+        seconds = 0.0
+        for item in self.embeddings(clips):
+            group.append(item)
+            seconds += 0.0 if isinstance(item, VoiceToFaceError) else item.seconds
+            if len(group) * variants >= _BATCH or seconds >= _BATCH_SECONDS:
+                yield from self._faces_of(group, variants, seed, gender, size)
+                group, seconds = [], 0.0
+        yield from self._faces_of(group, variants, seed, gender, size)
+
+    def generate_together(
+        self,
+        clips: Iterable,
+        variants: int = 1,
+        seed: int = 0,
+        gender: str = "auto",
+        size: int | None = None,
+    ) -> list[Image.Image]:
+        """One face, or its variants, from several recordings of one speaker.
+
+        The generator gets the mean of the predicted embeddings, weighted by seconds of speech; it is of unit
+        norm where the model's embeddings are (`mean_embedding`).
+
+        Args:
+            clips: each as `generate` takes one.
+            variants, seed, gender, size: as in `generate`.
+        Returns:
+            `variants` PIL images.
+        Raises:
+            AudioError, NoSpeechError, CheckpointError: as `generate`; the first clip that fails decides. To
+                go on without it, take what is good of `embeddings(clips)` to `listen_together`.
+        """
+        voices = [self._good(item) for item in self.embeddings(clips)]
+        return self.listen_together(voices, variants, seed, gender, size).faces
+
+    def listen_together(
+        self,
+        voices: Sequence[VoiceEmbedding],
+        variants: int = 1,
+        seed: int = 0,
+        gender: str = "auto",
+        size: int | None = None,
+    ) -> Heard:
+        """Like `generate_together`, of what `embeddings` gave, with what was found in all of them: seconds
+        are sums, probabilities are means weighted by seconds of speech.
+
+        Raises:
+            VoiceToFaceError: no voices.
+        """
+        self._check(variants, gender)
+        mean = mean_embedding(voices, self.config.normalise)
+        mean.warning = _warning(mean.voice, **mean.told)
+        (heard,) = self._faces_of([mean], variants, seed, gender, size)
+        return heard
+
+    def embed_clip(self, clip) -> Tensor:
+        """The voice embedding of a whole clip: float32 (embedding,) on the CPU.
+
+        It is the e that the voice encoder predicts from the speech in the clip, the same numbers that
+        `v2f-gan embed` writes: not moved by the strength, of unit norm where the model's embeddings are. The
+        clip's face is `decode(exaggerate(e)[None])`.
+
+        Args:
+            clip: as `generate` takes it.
+        Raises:
+            AudioError: the clip cannot be opened.
+            NoSpeechError: too little speech in it.
+        """
+        return self._embedding(clip).embedding
+
+    def embed_clips(self, clips: Iterable) -> Tensor:
+        """`embed_clip` of each clip: float32 (clips, embedding) on the CPU; (0, embedding) for no clips.
+
+        Raises:
+            AudioError, NoSpeechError: as `embed_clip`, for the first clip that fails. `embeddings` goes on.
+        """
+        rows = [self._good(item).embedding for item in self.embeddings(clips)]
+        return torch.stack(rows) if rows else torch.zeros(0, self.config.embedding)
+
+    def embeddings(self, clips: Iterable) -> Iterator[VoiceEmbedding | VoiceToFaceError]:
+        """For each clip in order its voice embedding with seconds and warning, or the error that it raises.
+
+        Clips are opened one after the other as they are asked for.
+
+        Args:
+            clips: each as `generate` takes one.
+        """
         for clip in clips:
             try:
-                voice = voice_features(
-                    clip, vad=self.vad, features=self.features, levels=self.embedder.levels
-                )
-                group.append((voice, source_name(clip), *self.hear(voice.log_mel)))
+                yield self._embedding(clip)
             except VoiceToFaceError as error:
-                group.append(error)
-            if len(group) * variants >= _BATCH:
-                yield from self._faces_of(group, variants, seed, gender, size)
-                group = []
-        yield from self._faces_of(group, variants, seed, gender, size)
+                yield error
+
+    def _embedding(self, clip) -> VoiceEmbedding:
+        voice = voice_features(clip, vad=self.vad, features=self.features, levels=self.embedder.levels)
+        e, told = self.hear(voice.log_mel)
+        e = e.clone()  # made outside of inference mode, so that others may train on it
+        return VoiceEmbedding(source_name(clip), e, without_log_mel(voice), told, _warning(voice, **told))
+
+    @staticmethod
+    def _good(item: VoiceEmbedding | VoiceToFaceError) -> VoiceEmbedding:
+        if isinstance(item, VoiceToFaceError):
+            raise item
+        return item
 
     @torch.inference_mode()
     def embed(self, log_mel: Tensor) -> Tensor:
@@ -287,6 +378,11 @@ class VoiceToFace:
         mirrored = mirrored.clamp(-1, 1)
         return mirrored * direction + (1 - mirrored**2).sqrt() * F.normalize(across, dim=0)
 
+    def _check(self, variants: int, gender: str) -> None:
+        if variants < 1:
+            raise VoiceToFaceError(f"variants must be 1 or more, not {variants}.")
+        self._check_gender(gender)
+
     def _check_gender(self, gender: str) -> None:
         if gender not in ("auto", *GENDERS):
             raise VoiceToFaceError(f"gender must be auto, female or male, not '{gender}'.")
@@ -306,7 +402,7 @@ class VoiceToFace:
         good = [item for item in group if not isinstance(item, VoiceToFaceError)]
         faces = iter(())
         if good:
-            wanted = (self.exaggerate(self.towards(e, gender)) for _, _, e, _ in good)
+            wanted = (self.exaggerate(self.towards(item.embedding, gender)) for item in good)
             e = torch.cat([self._variants(e, variants, seed) for e in wanted])
             z = self.noise(variants, seed)
             if z is not None:
@@ -317,12 +413,11 @@ class VoiceToFace:
             if isinstance(item, VoiceToFaceError):
                 yield item
                 continue
-            voice, name, e, told = item
             pictures = [to_picture(face, size) for face in next(faces)]
             for number, picture in enumerate(pictures, 1):
                 picture.info = self._metadata(seed, number)
-            seconds, warning = (voice.seconds, voice.speech_seconds), _warning(voice, **told)
-            yield Heard(name, *seconds, self.female(e), pictures, warning, **told)
+            female, seconds = self.female(item.embedding), (item.seconds, item.speech_seconds)
+            yield Heard(item.name, *seconds, female, pictures, item.warning, **item.told)
 
     def _variants(self, e: Tensor, variants: int, seed: int) -> Tensor:
         """(variants, embedding): the plain embedding, then noisy ones that depend on the seed alone."""

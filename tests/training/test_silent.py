@@ -38,7 +38,7 @@ def test_embeddings_are_kept_in_the_store(half_silent):
 
 
 def test_missing_or_foreign_embeddings_are_named(half_silent, store):
-    with pytest.raises(DataError, match="embed-faces"):
+    with pytest.raises(DataError, match="embed --faces"):
         read_face_embedding(store)
     half_silent.faces = np.array(half_silent.faces)
     half_silent.faces[0] ^= 255
@@ -109,8 +109,8 @@ def test_pairs_are_needed_for_projection():
 
 
 def test_the_command(cli, half_silent, judge_folder):
-    result = cli("embed-faces", half_silent.folder, "--judge", judge_folder, "--json")
+    result = cli("embed", "--faces", half_silent.folder, "--judge", judge_folder, "--json")
     assert result.code == 0, result.stderr
     _, name = read_face_embedding(half_silent)
     assert name.startswith("judge-random-") and "numbers each" in result.stderr
-    assert cli("embed-faces", half_silent.folder, "--judge", "nobody").code == 2
+    assert cli("embed", "--faces", half_silent.folder, "--judge", "nobody").code == 2

@@ -9,7 +9,7 @@ from voice2face_gan.cli import (
     bench_train,
     convert,
     data,
-    embed_faces,
+    embed,
     evaluate,
     export,
     face_space,
@@ -46,6 +46,7 @@ bench.bench.add_command(bench_prepare.bench_prepare, "prepare")
 bench.bench.add_command(bench_train.bench_train, "train")
 for command in (
     generate.generate,
+    embed.embed,
     train.train,
     runs.runs,
     train_embedder.train_embedder,
@@ -54,7 +55,6 @@ for command in (
     push.push,
     prepare.prepare,
     data.data,
-    embed_faces.embed_faces,
     face_space.face_space,
     fetch.fetch,
     judge.train_judge,

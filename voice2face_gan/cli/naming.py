@@ -1,12 +1,18 @@
-"""Which file a clip's picture goes to.
+"""Which file a clip's image goes to.
 
     -o face.png     one clip            face.png; with variants face-1.png, face-2.png, ...
     -o FOLDER       one clip or many    FOLDER/<stem>.png; with variants FOLDER/<stem>-1.png, ...
     (no -o)                             as with the current folder
+    -o -            one clip            standard output
 
 Clips with the same stem get their parent folder's name in front; if that is not enough (a.wav and a.mp3 in
 one folder), the clip's ending is kept, then further parents are added, in the end a number. Names are
 compared without case, since some file systems do not tell it apart.
+
+A folder of clips keeps its subfolders: rec/x/a.wav of `generate rec -o faces` goes to faces/x/a.png. Of
+several arguments each folder goes to a folder of its own: `generate rec more a.wav -o faces` writes to
+faces/rec, faces/more and faces/a.png. Inside, a.wav and a.mp3 in one folder keep their endings (a.wav.png,
+a.mp3.png).
 """
 
 import itertools
@@ -16,6 +22,12 @@ from pathlib import Path
 
 from voice2face_gan.errors import OutputError
 
+STANDARD_INPUT = "-"
+"""The argument that means standard input; its stem is "stdin"."""
+
+STANDARD_OUTPUT = Path("/dev/stdout")
+"""The file of `-o -`."""
+
 _OTHER_PICTURES = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
@@ -23,17 +35,73 @@ def picture_names(clips: list[str], output: str | None, variants: int) -> dict[s
     """Clip -> its files, one a variant. `clips` must not hold a clip twice.
 
     Raises:
-        OutputError: -o names one file for several clips, or a picture format other than PNG.
+        OutputError: -o names one file for several clips, or an image format other than PNG.
     """
+    if output == "-":
+        if len(clips) > 1 or variants > 1:
+            raise OutputError(
+                "-o - writes one image to standard output, and several are asked for; "
+                "give one clip, or add --grid for one image of all."
+            )
+        return {clips[0]: [STANDARD_OUTPUT]}
     folder, name = _split(output)
     if name is not None:
         if len(clips) > 1:
             raise OutputError(
-                f"-o {output} is one picture, but {len(clips)} clips are given; give a folder, or add --grid."
+                f"-o {output} is one image, but {len(clips)} clips are given; give a folder, or add --grid."
             )
-        return {clips[0]: _variants(folder / name, variants)}
-    stems = _distinct(clips)
-    return {clip: _variants(folder / f"{stems[clip]}.png", variants) for clip in clips}
+        return {clips[0]: variant_paths(folder / name, variants)}
+    stems = _stems(clips)
+    return {clip: variant_paths(folder / f"{stems[clip]}.png", variants) for clip in clips}
+
+
+def together_names(output: str | None, stem: str, variants: int) -> list[Path]:
+    """The files of one face from several clips: -o, or STEM.png in the folder that -o names."""
+    if output == "-":
+        return picture_names([stem], output, variants)[stem]
+    folder, name = _split(output)
+    return variant_paths(folder / (name or f"{stem}.png"), variants)
+
+
+def output_folder(output: str | None) -> Path:
+    """The folder for the images of a folder of clips.
+
+    Raises:
+        OutputError: -o names one file, or standard output.
+    """
+    folder, name = (None, output) if output == "-" else _split(output)
+    if name is not None:
+        raise OutputError(
+            f"-o {output} is one image, but a folder of clips is given; give a folder, or add --grid."
+        )
+    return folder
+
+
+def tree_paths(names: list[str], recordings: frozenset[str]) -> dict[str, str]:
+    """File names of one folder -> the stems of their images.
+
+    Args:
+        names: of the files in it.
+        recordings: endings of recordings, in lower case. Other files keep their whole name, so that notes
+            beside a clip (a.wav, a.txt) do not change what the clip's image is called.
+    """
+    short = {n: Path(n).stem if Path(n).suffix.lower() in recordings else n for n in names}
+    return _distinct(names, dict.fromkeys(names, ()), short, {n: n for n in names})
+
+
+def folder_names(folders: list[str]) -> dict[str, str]:
+    """Folders given as arguments -> the names of their folders in the output; with their parents' names in
+    front where two would be equal."""
+    paths = {folder: Path(os.path.abspath(folder)) for folder in folders}
+    names = {folder: path.name or "root" for folder, path in paths.items()}
+    return _distinct(folders, {f: path.parent.parts[1:] for f, path in paths.items()}, names, names)
+
+
+def variant_paths(path: Path, variants: int) -> list[Path]:
+    """face.png -> itself, or face-1.png, face-2.png, ..."""
+    if variants == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{k}.png") for k in range(1, variants + 1)]
 
 
 def new_path(output: str, force: bool, mark: str | None) -> Path:
@@ -60,6 +128,8 @@ def new_path(output: str, force: bool, mark: str | None) -> Path:
 
 def grid_name(output: str | None) -> Path:
     """The file of `--grid`: -o, or grid.png in the folder -o names."""
+    if output == "-":
+        return STANDARD_OUTPUT
     folder, name = _split(output)
     return folder / (name or "grid.png")
 
@@ -71,7 +141,7 @@ def _split(output: str | None) -> tuple[Path, str | None]:
         return path, None
     if path.suffix.lower() in _OTHER_PICTURES:
         raise OutputError(
-            f"-o {output}: pictures are written as PNG; give a name that ends in .png or a folder."
+            f"-o {output}: images are written as PNG; give a name that ends in .png or a folder."
         )
     if path.suffix.lower() == ".png":
         return path.parent, path.name
@@ -80,38 +150,45 @@ def _split(output: str | None) -> tuple[Path, str | None]:
     return path, None
 
 
-def _variants(path: Path, variants: int) -> list[Path]:
-    if variants == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-{k}.png") for k in range(1, variants + 1)]
+def _stems(clips: list[str]) -> dict[str, str]:
+    """Clip -> its stem, longer where two would be equal."""
+    paths = {clip: Path("stdin" if clip == STANDARD_INPUT else clip) for clip in clips}
+    parents = {
+        clip: () if clip == STANDARD_INPUT else Path(os.path.abspath(clip)).parent.parts[1:]  # without root
+        for clip in clips
+    }
+    short, full = ({c: getattr(p, part) for c, p in paths.items()} for part in ("stem", "name"))
+    return _distinct(clips, parents, short, full)
 
 
-def _distinct(clips: list[str]) -> dict[str, str]:
-    """Clip -> its stem, longer where two would be equal. What two are called does not depend on the order."""
-    parents = {clip: Path(os.path.abspath(clip)).parent.parts[1:] for clip in clips}  # without the root
-    level = dict.fromkeys(clips, 0)
+def _distinct(
+    keys: list[str], parents: dict[str, tuple[str, ...]], short: dict[str, str], full: dict[str, str]
+) -> dict[str, str]:
+    """Key -> its short name, longer where two would be equal. What two are called does not depend on the
+    order."""
+    level = dict.fromkeys(keys, 0)
+
+    def name(key: str) -> str:
+        """short, parent-short, parent-full, grandparent-parent-full, ..."""
+        above = parents[key]
+        depth = max(1, level[key] - 1) if level[key] else 0
+        return "-".join([*above[max(0, len(above) - depth) :], (full if level[key] > 1 else short)[key]])
+
     while True:
-        names = {clip: _name(clip, parents[clip], level[clip]) for clip in clips}
-        counts = Counter(name.casefold() for name in names.values())
+        names = {key: name(key) for key in keys}
+        counts = Counter(found.casefold() for found in names.values())
         longer = [
-            c for c in clips if counts[names[c].casefold()] > 1 and level[c] < max(2, len(parents[c]) + 1)
+            k for k in keys if counts[names[k].casefold()] > 1 and level[k] < max(2, len(parents[k]) + 1)
         ]
         if not longer:
             break
-        for clip in longer:
-            level[clip] += 1
+        for key in longer:
+            level[key] += 1
     taken = set(counts)
-    for clip in sorted(clips):  # a.wav and A.wav in one folder: nothing but a number is left
-        if counts[names[clip].casefold()] > 1:
-            counts[names[clip].casefold()] -= 1
-            number = next(n for n in itertools.count(2) if f"{names[clip]}-{n}".casefold() not in taken)
-            names[clip] = f"{names[clip]}-{number}"
-            taken.add(names[clip].casefold())
+    for key in sorted(keys):  # a.wav and A.wav in one folder: nothing but a number is left
+        if counts[names[key].casefold()] > 1:
+            counts[names[key].casefold()] -= 1
+            number = next(n for n in itertools.count(2) if f"{names[key]}-{n}".casefold() not in taken)
+            names[key] = f"{names[key]}-{number}"
+            taken.add(names[key].casefold())
     return names
-
-
-def _name(clip: str, parents: tuple[str, ...], level: int) -> str:
-    """stem, parent-stem, parent-stem.ending, grandparent-parent-stem.ending, ..."""
-    path = Path(clip)
-    depth = max(1, level - 1) if level else 0
-    return "-".join([*parents[len(parents) - depth :], path.name if level > 1 else path.stem])

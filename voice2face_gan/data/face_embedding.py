@@ -56,7 +56,7 @@ def read_face_embedding(store: Store) -> tuple[np.ndarray, str]:
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
                 f"{part.folder} has no usable face embeddings ({error}); "
-                f"make them with v2f-gan embed-faces {part.folder}, or read its faces into a space with "
+                f"make them with v2f-gan embed --faces {part.folder}, or read its faces into a space with "
                 "v2f-gan face-space."
             ) from error
         parts.append(embedding.astype(np.float32))
@@ -64,7 +64,7 @@ def read_face_embedding(store: Store) -> tuple[np.ndarray, str]:
     if len(set(names)) > 1:
         raise DataError(
             f"{store.folder}: face embeddings of different embedders ({', '.join(sorted(set(names)))}); "
-            "run v2f-gan embed-faces on each store with the same --judge."
+            "run v2f-gan embed --faces on each store with the same --judge."
         )
     return np.concatenate(parts), names[0]
 

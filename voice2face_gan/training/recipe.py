@@ -138,7 +138,7 @@ class ModernRecipe:
         read: weight of the loss that a generated face give back its embedding, 0 for none.
         paired: the real faces of a batch are of its voices' identities; projection needs it.
         silent: share of each batch that are faces of people without a voice, each with an e as voices would
-            give it (training/silent.py); their store needs `v2f-gan embed-faces`.
+            give it (training/silent.py); their store needs `v2f-gan embed --faces`.
         space: folder of a face space (`v2f-gan face-space`): all faces teach, each with its own e, and the
             space reads e back from what is generated (training/space.py). Empty for none.
         read_space: weight of that reading.
