@@ -1,7 +1,7 @@
 """A clip in, faces out: what the command line, the web studio and a notebook all call."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from voice2face_gan import __version__
-from voice2face_gan.audio.decode import source_name
+from voice2face_gan.audio.decode import AudioInfo, source_name
 from voice2face_gan.audio.features import FeatureSettings
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.audio.voice import VoiceFeatures, voice_features
@@ -52,6 +52,7 @@ class Heard:
         child: probability that the voice is a child's.
         several: probability that more than one person speaks, in turn; these three are None if the model
             cannot tell.
+        audio: which sound track and channels were decoded, and how loud they are.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Heard:
     speech: float | None = None
     child: float | None = None
     several: float | None = None
+    audio: AudioInfo = field(default_factory=AudioInfo)
 
 
 class VoiceToFace:
@@ -163,7 +165,16 @@ class VoiceToFace:
         return publish_checkpoint(self.checkpoint, repo_id, private, token, message, licence)["url"]
 
     def generate(
-        self, clip, variants: int = 1, seed: int = 0, gender: str = "auto", size: int | None = None
+        self,
+        clip,
+        variants: int = 1,
+        seed: int = 0,
+        gender: str = "auto",
+        size: int | None = None,
+        *,
+        track: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
     ) -> list[Image.Image]:
         """Faces for one clip.
 
@@ -174,26 +185,46 @@ class VoiceToFace:
             seed: of that noise.
             gender: "auto" (as heard), "female" or "male".
             size: side in pixels; None for the model's own.
+            track: the clip's sound track, counted from 1; None for the best that is not silent.
+            start, end: the part of the clip that is taken, in seconds; None for its beginning and end.
         Returns:
             `variants` PIL pictures.
         Raises:
-            AudioError: the clip cannot be opened.
+            AudioError: the clip cannot be opened, or has no such track or part.
             NoSpeechError: too little speech in it.
             CheckpointError: the model cannot choose a gender.
         """
-        return self.listen(clip, variants, seed, gender, size).faces
+        return self.listen(clip, variants, seed, gender, size, track=track, start=start, end=end).faces
 
     def listen(
-        self, clip, variants: int = 1, seed: int = 0, gender: str = "auto", size: int | None = None
+        self,
+        clip,
+        variants: int = 1,
+        seed: int = 0,
+        gender: str = "auto",
+        size: int | None = None,
+        *,
+        track: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
     ) -> Heard:
         """Like `generate`, with what was heard."""
-        (heard,) = self.listen_all([clip], variants, seed, gender, size)
+        (heard,) = self.listen_all([clip], variants, seed, gender, size, track=track, start=start, end=end)
         if isinstance(heard, VoiceToFaceError):
             raise heard
         return heard
 
     def listen_all(
-        self, clips: Iterable, variants: int = 1, seed: int = 0, gender: str = "auto", size: int | None = None
+        self,
+        clips: Iterable,
+        variants: int = 1,
+        seed: int = 0,
+        gender: str = "auto",
+        size: int | None = None,
+        *,
+        track: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
     ) -> Iterator[Heard | VoiceToFaceError]:
         """For each clip in order what `listen` gives, or the error it would raise.
 
@@ -206,7 +237,13 @@ class VoiceToFace:
         for clip in clips:
             try:
                 voice = voice_features(
-                    clip, vad=self.vad, features=self.features, levels=self.embedder.levels
+                    clip,
+                    vad=self.vad,
+                    features=self.features,
+                    levels=self.embedder.levels,
+                    track=track,
+                    start=start,
+                    end=end,
                 )
                 group.append((voice, source_name(clip), *self.hear(voice.log_mel)))
             except VoiceToFaceError as error:
@@ -322,7 +359,7 @@ class VoiceToFace:
             for number, picture in enumerate(pictures, 1):
                 picture.info = self._metadata(seed, number)
             seconds, warning = (voice.seconds, voice.speech_seconds), _warning(voice, **told)
-            yield Heard(name, *seconds, self.female(e), pictures, warning, **told)
+            yield Heard(name, *seconds, self.female(e), pictures, warning, **told, audio=voice.audio)
 
     def _variants(self, e: Tensor, variants: int, seed: int) -> Tensor:
         """(variants, embedding): the plain embedding, then noisy ones that depend on the seed alone."""

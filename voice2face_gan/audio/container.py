@@ -17,6 +17,7 @@ from ..errors import AudioError
 from .content import fault, foreign
 from .downmix import DEAD, Piece, swing
 from .info import AudioInfo
+from .ogg import ogg_links
 from .raw_formats import conversion, headerless_format
 from .source import RecordingFile
 
@@ -29,7 +30,7 @@ MAX_CHANNELS = 64
 # Containers that people's recordings come in, by FFmpeg's names. Each is told by its content.
 _FORMATS = (
     "3gp,aa,aac,aax,ac3,act,aea,aiff,amr,ape,asf,ast,au,avi,avr,caf,dsf,dss,dts,dtshd,dv,eac3,epaf,flac,flv,"
-    "gsm,gxf,hcom,iff,ircam,kux,live_flv,loas,lvf,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mtv,mxf,"
+    "gxf,hcom,iff,ircam,kux,live_flv,loas,lvf,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mtv,mxf,"
     "nistsphere,nut,ogg,oma,paf,pvf,qcp,rm,rso,sds,shn,sox,tak,truehd,tta,voc,w64,wav,webm,wtv,wv,wve,xa,xwma"
 )
 # A playlist may name no other file or address, whatever protocol it asks for.
@@ -70,7 +71,19 @@ def file_pieces(
     unlike = foreign(file)
     if unlike is not None:
         raise AudioError(f"{name}: {unlike}.")
-    order: list[int] = []
+    first, *more = ogg_links(file)
+    yield from _link_pieces(first, name, info, track, start, end)
+    for link in more:
+        try:
+            yield from _link_pieces(link, name, AudioInfo(), track, 0.0, None)
+        except AudioError:  # what comes before the damage is kept
+            return
+
+
+def _link_pieces(
+    file: RecordingFile, name: str, info: AudioInfo, track: int | None, start: float, end: float | None
+) -> Iterator[Piece]:
+    """The pieces of one container."""
     with _opened(file, name) as container:
         order = _order(container, name, info, track)
         if len(order) == 1:
@@ -160,8 +173,8 @@ def _open(file: RecordingFile, name: str, more: dict[str, str]) -> av.container.
     options, container_format = _OPTIONS | more, None
     if head[:4] in (b"RIFF", b"RF64", b"RIFX") and head[8:] == b"WAVE":
         options, container_format = options | _WAV_OPTIONS, "wav"
-    else:
-        container_format = headerless_format(file)
+    elif (headerless := headerless_format(file)) is not None:
+        options, container_format = options | {"format_whitelist": headerless}, headerless
     try:
         return av.open(file, format=container_format, options=options, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:

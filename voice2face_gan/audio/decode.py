@@ -133,7 +133,9 @@ class AudioStream:
         first = round(begin * rate)
         last = None if finish is None else round(finish * rate)
         if last is not None and last <= first:
-            raise AudioError(f"{self._name}: from {begin:g} to {finish:g} s there is no sample; ask for more.")
+            raise AudioError(
+                f"{self._name}: from {begin:g} to {finish:g} s there is no sample; ask for more."
+            )
         with closing(self._waveform(source, rate, track, begin, finish)) as whole:
             part = self._measured(self._cut(whole, rate, first, last), rate)
             yield from part if size is None else _blocks(part, size)

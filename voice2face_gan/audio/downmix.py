@@ -77,7 +77,8 @@ def mono(pieces: Iterator[Piece], info: AudioInfo) -> Iterator[tuple[np.ndarray,
 def swing(samples: np.ndarray) -> float:
     """Half the distance from the lowest to the highest sample of the widest channel; full scale 1."""
     samples, scale = _floats(samples)
-    return float((samples.max(axis=1) - samples.min(axis=1)).max()) / 2 * scale
+    with np.errstate(all="ignore"):
+        return float((samples.max(axis=1) - samples.min(axis=1)).max()) / 2 * scale
 
 
 def _kind(piece: Piece) -> tuple[int, int, tuple[str, ...]]:
@@ -135,7 +136,9 @@ class _Mixer:
                 continue
             else:
                 weights_now = (weights * scale).astype(np.float32)
-            yield weights_now @ floats
+            with np.errstate(all="ignore"):  # NaN is found out by the caller
+                mixed = weights_now @ floats
+            yield mixed
 
     def _weights(self, info: AudioInfo) -> np.ndarray:
         """float64 (channels,), their sum 1."""

@@ -30,14 +30,25 @@ class RecordingFile:
 
     It has no name. A position before the start or too large for the file is answered with -1, which FFmpeg
     takes for an error, instead of an exception.
+
+    Args:
+        file: binary, winds back.
+        start, end: the positions in it between which the recording lies; None for the end of the file.
     """
 
-    def __init__(self, file: BinaryIO, start: int):
-        self._file, self._start = file, start
+    def __init__(self, file: BinaryIO, start: int, end: int | None = None):
+        self._file, self._start, self._end = file, start, end
         self.seek(0)
+
+    def part(self, start: int, end: int | None) -> RecordingFile:
+        """The recording between two positions in this one."""
+        last = self._end if end is None else self._start + end
+        return RecordingFile(self._file, self._start + start, last)
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes: more would be written beyond FFmpeg's buffer."""
+        if self._end is not None:
+            size = max(0, min(size, self._end - self._file.tell()))
         data = self._file.read(size)
         return data if type(data) is bytes and len(data) <= size else bytes(data or b"")[:size]
 
@@ -46,6 +57,8 @@ class RecordingFile:
             offset += self._start
             if offset < self._start:
                 return -1
+        elif whence == os.SEEK_END and self._end is not None:
+            offset, whence = offset + self._end, os.SEEK_SET
         try:
             self._file.seek(offset, whence)
             return self._file.tell() - self._start

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from voice2face_gan.cli.clip_options import audio_entry, clip_options
 from voice2face_gan.cli.console import SEED, STRENGTH, json_option, print_json, progress_bar, say
 from voice2face_gan.cli.naming import grid_name, picture_names
 from voice2face_gan.errors import OutputError, VoiceToFaceError
@@ -54,16 +55,34 @@ class ClipsCommand(click.Command):
 @click.option(
     "--grid", is_flag=True, help="One picture of all faces, a row a clip, instead of one file each."
 )
+@clip_options
 @click.option("--force", is_flag=True, help="Replace pictures that exist.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
 @json_option
-def generate(clips, output, checkpoint, gender, variants, seed, strength, size, grid, force, device, as_json):
+def generate(
+    clips,
+    output,
+    checkpoint,
+    gender,
+    variants,
+    seed,
+    strength,
+    size,
+    grid,
+    audio_track,
+    start,
+    end,
+    force,
+    device,
+    as_json,
+):
     """A face for each recording: any format, the speech in it is found by itself.
 
     \b
       v2f-gan generate clip.wav                          clip.png
       v2f-gan generate memo.m4a -o face.png --size 256   face.png, enlarged
       v2f-gan generate *.mp3 -o faces --variants 4       faces/NAME-1.png ... faces/NAME-4.png
+      v2f-gan generate film.mp4 --start 1:20 --end 1:50  of half a minute of its sound
     """
     # A file given twice, in whatever spelling (a.wav, ./a.wav), is one clip.
     clips = list({os.path.abspath(clip): clip for clip in reversed(clips)}.values())[::-1]
@@ -88,8 +107,21 @@ def generate(clips, output, checkpoint, gender, variants, seed, strength, size, 
         except OutputError as error:
             report(clip, error)
     if wanted:
+        part = {"track": audio_track, "start": start, "end": end}
         rows = _generate(
-            wanted, names, checkpoint, gender, variants, seed, strength, size, device, result, report, grid
+            wanted,
+            names,
+            checkpoint,
+            gender,
+            variants,
+            seed,
+            strength,
+            size,
+            part,
+            device,
+            result,
+            report,
+            grid,
         )
         if grid and rows:
             _write_grid(rows, sheet, result)
@@ -104,7 +136,7 @@ def generate(clips, output, checkpoint, gender, variants, seed, strength, size, 
 
 
 def _generate(
-    clips, names, checkpoint, gender, variants, seed, strength, size, device, result, report, grid
+    clips, names, checkpoint, gender, variants, seed, strength, size, part, device, result, report, grid
 ) -> list:
     """Write each clip's pictures, or collect them for a grid; fills `result`."""
     from voice2face_gan.device import choose_device
@@ -115,7 +147,7 @@ def _generate(
     rows = []
     with progress_bar() as bar:
         task = bar.add_task("clips", total=len(clips), visible=len(clips) > 8)
-        heard_all = model.listen_all(clips, variants, seed, gender, size)
+        heard_all = model.listen_all(clips, variants, seed, gender, size, **part)
         for clip, heard in zip(clips, heard_all, strict=True):
             bar.advance(task)
             if isinstance(heard, VoiceToFaceError):
@@ -135,6 +167,8 @@ def _generate(
                 ", ..." if len(names[clip]) > 3 else ""
             )
             say(f"{clip}: {heard.speech_seconds:.1f} s of speech in {heard.seconds:.1f} s -> {shown}")
+            if heard.audio.note:
+                say(f"{clip}: {heard.audio.note}.")
             if heard.warning:
                 say(f"Warning: {clip}: {heard.warning}.")
     return rows
@@ -151,6 +185,7 @@ def _entry(clip: str, heard, files: list[Path]) -> dict:
         "child_probability": _rounded(heard.child),
         "several_voices_probability": _rounded(heard.several),
         "warning": heard.warning,
+        **audio_entry(heard.audio),
     }
 
 
