@@ -9,6 +9,7 @@ crash.
 """
 
 import json
+import math
 import multiprocessing
 import signal
 import sys
@@ -17,7 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path += [str(ROOT / "tests/audio"), str(ROOT)]
-REAL = ROOT.parent / "shared/data/paired/voxceleb/voice"
+VOICES = "shared/data/paired/voxceleb/voice"
+REAL = next((p / VOICES for p in ROOT.parents if (p / VOICES).is_dir()), ROOT / "none")
 
 
 def look(source) -> str:
@@ -32,7 +34,7 @@ def look(source) -> str:
         return f"refused: {error}"
     except BaseException as error:
         return f"ESCAPED: {type(error).__name__}"
-    level = 10 * __import__("math").log10(max(float((waveform**2).mean()), 1e-12))
+    level = 10 * math.log10(max(float((waveform**2).mean()), 1e-12))
     share = len(keep_speech(waveform)) / len(waveform)
     return f"{len(waveform) / 16_000:.2f} s, {level:.1f} dBFS, {100 * share:.0f} % speech"
 

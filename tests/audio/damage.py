@@ -2,8 +2,8 @@
 
     python tests/audio/damage.py 4000        counts of files tried, refused, read and escaped
 
-Escaped is what may not happen: an exception that is no VoiceToFaceError, a signal, more than 20 s, or more than
-1 GiB of memory.
+Escaped is what may not happen: an exception that is no VoiceToFaceError, a signal, more than 20 s, or more
+than 1 GiB of memory.
 """
 
 import multiprocessing
@@ -14,8 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
-sys.path[:0] = [str(Path(__file__).parent)]
 from encoding import AAC, RATE, encoded, id3, tracks, wav
 from odd_recordings import amr_wb, gsm, speech
 

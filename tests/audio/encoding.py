@@ -171,3 +171,12 @@ def fifo(path: Path, data: bytes) -> Path:
 
     threading.Thread(target=write, daemon=True).start()
     return path
+
+
+def similarity(found: np.ndarray, wanted: np.ndarray, max_delay: int = 800) -> float:
+    """Best correlation coefficient of two waveforms over delays up to `max_delay` samples."""
+    n = len(found) + len(wanted)
+    size = 1 << (n - 1).bit_length()
+    cross = np.fft.irfft(np.fft.rfft(found, size) * np.conj(np.fft.rfft(wanted, size)), size)
+    best = np.concatenate([cross[: max_delay + 1], cross[-max_delay:]]).max()
+    return best / np.sqrt((found.astype(float) ** 2).sum() * (wanted**2).sum())

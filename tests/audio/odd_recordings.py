@@ -1,7 +1,7 @@
 """Recordings as people have them, each made by code, with what is right for it.
 
-`CASES` holds name -> `Case`. Used by the tests and by experiments/odd_recordings_table.py, which must also run
-against older code: so nothing of the package is imported here.
+`CASES` holds name -> `Case`. Used by the tests and by experiments/odd_recordings_table.py, which must also
+run against older code: so nothing of the package is imported here.
 """
 
 import io
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from encoding import AAC, RATE, Pipe, as_apac, encoded, fifo, id3, pcm, tracks, wav, wav_head
+from encoding import AAC, Pipe, as_apac, encoded, fifo, id3, pcm, tracks, wav, wav_head
 
 SAMPLE = Path(__file__).parents[2] / "assets/sample.wav"
 
@@ -104,7 +104,8 @@ same(
 )
 same("phone call, AMR-NB", lambda: amr_nb(), file="call.amr", like=0.7, level=-3)
 same("phone call, AMR-WB", lambda: amr_wb(), 2.0, file="call.amr", like=None)
-same("phone call in 3GP", lambda: encoded("libopencore_amrnb", mono(), 8000, container="3gp", bit_rate=12_200),
+same("phone call in 3GP",
+     lambda: encoded("libopencore_amrnb", mono(), 8000, container="3gp", bit_rate=12_200),
      file="a.3gp", like=0.7, level=-3)  # fmt: skip
 same("GSM full rate", lambda: gsm(), 4.0, file="call.gsm", like=None)
 same("GSM full rate named .mp3", lambda: gsm(), 4.0, file="call.mp3", like=None)
@@ -306,10 +307,12 @@ same("chained Ogg: FLAC mono, then stereo",
      lambda: ogg_flac(mono(), "mono") + ogg_flac(np.repeat(mono(), 2, 0), "stereo"), 10.0,
      like=0.6)  # fmt: skip
 same("fragmented MP4 that starts at 5 s",
-     lambda: tracks([mono()], late=5.0, movflags="frag_keyframe+empty_moov", avoid_negative_ts="disabled"))  # fmt: skip
+     lambda: tracks([mono()], late=5.0, movflags="frag_keyframe+empty_moov",
+                    avoid_negative_ts="disabled"))  # fmt: skip
 same("MPEG-TS whose sound begins at 8 s", lambda: tracks([mono()], "mpegts", late=8.0, video=True))
 same("MP4 of an unknown format",
-     lambda: tracks([mono()]).replace(b"mp4a", b"zzzz").replace(b"esds", b"zzzd"), None, "cannot be decoded")  # fmt: skip
+     lambda: tracks([mono()]).replace(b"mp4a", b"zzzz").replace(b"esds", b"zzzd"), None,
+     "cannot be decoded")  # fmt: skip
 same("film without sound", lambda: mute(), None, "no sound")
 
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from encoding import encode
+from encoding import encode, similarity
 
 from voice2face_gan.audio.decode import SAMPLE_RATE, load_audio, source_name, stream_audio
 from voice2face_gan.errors import AudioError
@@ -22,15 +22,6 @@ def chirp(rate: int, seconds: float = SECONDS) -> np.ndarray:
     t = np.arange(round(rate * seconds)) / rate
     phase = 2 * np.pi * (200 * t + 2600 * t**2 / (2 * seconds))
     return 0.5 * np.sin(phase) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * t))
-
-
-def similarity(found: np.ndarray, wanted: np.ndarray, max_delay: int = 800) -> float:
-    """Best correlation coefficient of two waveforms over delays up to `max_delay` samples."""
-    n = len(found) + len(wanted)
-    size = 1 << (n - 1).bit_length()
-    cross = np.fft.irfft(np.fft.rfft(found, size) * np.conj(np.fft.rfft(wanted, size)), size)
-    best = np.concatenate([cross[: max_delay + 1], cross[-max_delay:]]).max()
-    return best / np.sqrt((found.astype(float) ** 2).sum() * (wanted**2).sum())
 
 
 def assert_is_chirp(found, seconds=SECONDS, least=0.999, slack=0.0001):

@@ -6,9 +6,8 @@ import tempfile
 
 import numpy as np
 import pytest
-from encoding import Pipe, encoded, id3, pcm, tracks, wav, wav_head
+from encoding import Pipe, encoded, id3, pcm, similarity, tracks, wav, wav_head
 from odd_recordings import CASES, SILENCE, flac, gsm, m4a, mono, mp3, noise, opus, speech
-from test_decode import similarity
 
 from voice2face_gan.audio import source
 from voice2face_gan.audio.decode import SAMPLE_RATE, load_audio, stream_audio
@@ -82,7 +81,8 @@ def test_bytes_of_chance_are_no_recording(seed):
 
 
 @pytest.mark.parametrize("text", [
-    "Grüße aus Köln, ça va? 話す。\n" * 300, "x", "{", "[Script Info]\nTitle: a\n", "1\n00:00:01,000 --> 00:00:02,000\nHi\n",
+    "Grüße aus Köln, ça va? 話す。\n" * 300, "x", "{", "[Script Info]\nTitle: a\n",
+    "1\n00:00:01,000 --> 00:00:02,000\nHi\n",
     "WEBVTT\n\n00:01.000 --> 00:04.000\nHi\n", "data:audio/wav;base64,UklGRiQAAABXQVZF",
 ])  # fmt: skip
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
@@ -172,8 +172,10 @@ def test_a_part_of_an_array():
 
 
 @pytest.mark.parametrize("start, end, words", [
-    (3, 2, "start, 3 s, is not before the end, 2 s"), (2, 2, "not before"), (None, 0, "not before"), (-1, None, "start is -1"),
-    (1, float("nan"), "end is nan"), ("1:20", None, "start is '1:20'"), (5.0, None, "start, 5 s, lies beyond its end at 5.00 s"),
+    (3, 2, "start, 3 s, is not before the end, 2 s"), (2, 2, "not before"), (None, 0, "not before"),
+    (-1, None, "start is -1"),
+    (1, float("nan"), "end is nan"), ("1:20", None, "start is '1:20'"),
+    (5.0, None, "start, 5 s, lies beyond its end at 5.00 s"),
     (80.5, 90, "start, 80.5 s, lies beyond its end at 5.00 s"), (1, 1.00001, "no sample"),
 ])  # fmt: skip
 def test_parts_that_are_none(start, end, words):

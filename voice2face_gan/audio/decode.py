@@ -133,9 +133,7 @@ class AudioStream:
         first = round(begin * rate)
         last = None if finish is None else round(finish * rate)
         if last is not None and last <= first:
-            raise AudioError(
-                f"{self._name}: from {begin:g} to {finish:g} s there is no sample; ask for more."
-            )
+            raise AudioError(f"{self._name}: from {begin:g} to {finish:g} s is no sample; ask for more.")
         with closing(self._waveform(source, rate, track, begin, finish)) as whole:
             part = self._measured(self._cut(whole, rate, first, last), rate)
             yield from part if size is None else _blocks(part, size)
@@ -179,8 +177,8 @@ class AudioStream:
                 return
         if position <= first:
             raise AudioError(
-                f"{self._name}: the start, {first / rate:g} s, lies beyond its end at {position / rate:.2f} s; "
-                "give an earlier one."
+                f"{self._name}: the start, {first / rate:g} s, lies beyond its end at {position / rate:.2f} "
+                "s; give an earlier one."
             )
 
     def _measured(self, blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:

@@ -163,7 +163,7 @@ def _winds_back(file: Any) -> bool:
 
 def _spooled(file: Any, name: str, close: BinaryIO | None) -> BinaryIO:
     """All that a pipe gives, in memory or in a temporary file that its end or ours removes."""
-    spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)
+    spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - outlives this function
     try:
         total = 0
         while True:

@@ -108,21 +108,8 @@ def generate(
             report(clip, error)
     if wanted:
         part = {"track": audio_track, "start": start, "end": end}
-        rows = _generate(
-            wanted,
-            names,
-            checkpoint,
-            gender,
-            variants,
-            seed,
-            strength,
-            size,
-            part,
-            device,
-            result,
-            report,
-            grid,
-        )
+        how = (gender, variants, seed, strength, size, part, device)
+        rows = _generate(wanted, names, checkpoint, *how, result, report, grid)
         if grid and rows:
             _write_grid(rows, sheet, result)
     if as_json:
