@@ -1,7 +1,7 @@
 """A clip in, faces out: what the command line, the web studio and a notebook all call."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from voice2face_gan import __version__
-from voice2face_gan.audio.decode import source_name
+from voice2face_gan.audio.decode import AudioInfo, source_name
 from voice2face_gan.audio.features import FeatureSettings
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.audio.voice import VoiceFeatures, voice_features
@@ -54,6 +54,7 @@ class Heard:
         child: probability that the voice is a child's.
         several: probability that more than one person speaks, in turn; these three are None if the model
             cannot tell.
+        audio: which sound track and channels were decoded, and how loud they are.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Heard:
     speech: float | None = None
     child: float | None = None
     several: float | None = None
+    audio: AudioInfo = field(default_factory=AudioInfo)
 
 
 class VoiceToFace:
@@ -165,7 +167,16 @@ class VoiceToFace:
         return publish_checkpoint(self.checkpoint, repo_id, private, token, message, licence)["url"]
 
     def generate(
-        self, clip, variants: int = 1, seed: int = 0, gender: str = "auto", size: int | None = None
+        self,
+        clip,
+        variants: int = 1,
+        seed: int = 0,
+        gender: str = "auto",
+        size: int | None = None,
+        *,
+        track: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
     ) -> list[Image.Image]:
         """Faces for one clip.
 
@@ -176,26 +187,46 @@ class VoiceToFace:
             seed: of that noise.
             gender: "auto" (as heard), "female" or "male".
             size: side in pixels; None for the model's own.
+            track: the clip's sound track, counted from 1; None for the best that is not silent.
+            start, end: the part of the clip that is taken, in seconds; None for its beginning and end.
         Returns:
             `variants` PIL pictures.
         Raises:
-            AudioError: the clip cannot be opened.
+            AudioError: the clip cannot be opened, or has no such track or part.
             NoSpeechError: too little speech in it.
             CheckpointError: the model cannot choose a gender.
         """
-        return self.listen(clip, variants, seed, gender, size).faces
+        return self.listen(clip, variants, seed, gender, size, track=track, start=start, end=end).faces
 
     def listen(
-        self, clip, variants: int = 1, seed: int = 0, gender: str = "auto", size: int | None = None
+        self,
+        clip,
+        variants: int = 1,
+        seed: int = 0,
+        gender: str = "auto",
+        size: int | None = None,
+        *,
+        track: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
     ) -> Heard:
         """Like `generate`, with what was heard."""
-        (heard,) = self.listen_all([clip], variants, seed, gender, size)
+        (heard,) = self.listen_all([clip], variants, seed, gender, size, track=track, start=start, end=end)
         if isinstance(heard, VoiceToFaceError):
             raise heard
         return heard
 
     def listen_all(
-        self, clips: Iterable, variants: int = 1, seed: int = 0, gender: str = "auto", size: int | None = None
+        self,
+        clips: Iterable,
+        variants: int = 1,
+        seed: int = 0,
+        gender: str = "auto",
+        size: int | None = None,
+        *,
+        track: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
     ) -> Iterator[Heard | VoiceToFaceError]:
         """For each clip in order what `listen` gives, or the error it would raise.
 
@@ -204,7 +235,7 @@ class VoiceToFace:
         self._check(variants, gender)
         group: list[VoiceEmbedding | VoiceToFaceError] = []
         seconds = 0.0
-        for item in self.embeddings(clips):
+        for item in self.embeddings(clips, track=track, start=start, end=end):
             group.append(item)
             seconds += 0.0 if isinstance(item, VoiceToFaceError) else item.seconds
             if len(group) * variants >= _BATCH or seconds >= _BATCH_SECONDS:
@@ -219,6 +250,10 @@ class VoiceToFace:
         seed: int = 0,
         gender: str = "auto",
         size: int | None = None,
+        *,
+        track: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
     ) -> list[Image.Image]:
         """One face, or its variants, from several recordings of one speaker.
 
@@ -227,14 +262,14 @@ class VoiceToFace:
 
         Args:
             clips: each as `generate` takes one.
-            variants, seed, gender, size: as in `generate`.
+            variants, seed, gender, size, track, start, end: as in `generate`; a part is taken of each clip.
         Returns:
             `variants` PIL images.
         Raises:
             AudioError, NoSpeechError, CheckpointError: as `generate`; the first clip that fails decides. To
                 go on without it, take what is good of `embeddings(clips)` to `listen_together`.
         """
-        voices = [self._good(item) for item in self.embeddings(clips)]
+        voices = [self._good(item) for item in self.embeddings(clips, track=track, start=start, end=end)]
         return self.listen_together(voices, variants, seed, gender, size).faces
 
     def listen_together(
@@ -257,7 +292,9 @@ class VoiceToFace:
         (heard,) = self._faces_of([mean], variants, seed, gender, size)
         return heard
 
-    def embed_clip(self, clip) -> Tensor:
+    def embed_clip(
+        self, clip, *, track: int | None = None, start: float | None = None, end: float | None = None
+    ) -> Tensor:
         """The voice embedding of a whole clip: float32 (embedding,) on the CPU.
 
         It is the e that the voice encoder predicts from the speech in the clip, the same numbers that
@@ -265,38 +302,55 @@ class VoiceToFace:
         clip's face is `decode(exaggerate(e)[None])`.
 
         Args:
-            clip: as `generate` takes it.
+            clip, track, start, end: as in `generate`.
         Raises:
-            AudioError: the clip cannot be opened.
+            AudioError: the clip cannot be opened, or has no such track or part.
             NoSpeechError: too little speech in it.
         """
-        return self._embedding(clip).embedding
+        return self._embedding(clip, track=track, start=start, end=end).embedding
 
-    def embed_clips(self, clips: Iterable) -> Tensor:
+    def embed_clips(
+        self,
+        clips: Iterable,
+        *,
+        track: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> Tensor:
         """`embed_clip` of each clip: float32 (clips, embedding) on the CPU; (0, embedding) for no clips.
 
         Raises:
             AudioError, NoSpeechError: as `embed_clip`, for the first clip that fails. `embeddings` goes on.
         """
-        rows = [self._good(item).embedding for item in self.embeddings(clips)]
+        found = self.embeddings(clips, track=track, start=start, end=end)
+        rows = [self._good(item).embedding for item in found]
         return torch.stack(rows) if rows else torch.zeros(0, self.config.embedding)
 
-    def embeddings(self, clips: Iterable) -> Iterator[VoiceEmbedding | VoiceToFaceError]:
+    def embeddings(
+        self,
+        clips: Iterable,
+        *,
+        track: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> Iterator[VoiceEmbedding | VoiceToFaceError]:
         """For each clip in order its voice embedding with seconds and warning, or the error that it raises.
 
         Clips are opened one after the other as they are asked for.
 
         Args:
             clips: each as `generate` takes one.
+            track, start, end: as in `generate`, of each clip.
         """
         for clip in clips:
             try:
-                yield self._embedding(clip)
+                yield self._embedding(clip, track=track, start=start, end=end)
             except VoiceToFaceError as error:
                 yield error
 
-    def _embedding(self, clip) -> VoiceEmbedding:
-        voice = voice_features(clip, vad=self.vad, features=self.features, levels=self.embedder.levels)
+    def _embedding(self, clip, **part) -> VoiceEmbedding:
+        levels = self.embedder.levels
+        voice = voice_features(clip, vad=self.vad, features=self.features, levels=levels, **part)
         e, told = self.hear(voice.log_mel)
         e = e.clone()  # made outside of inference mode, so that others may train on it
         return VoiceEmbedding(source_name(clip), e, without_log_mel(voice), told, _warning(voice, **told))
@@ -417,7 +471,9 @@ class VoiceToFace:
             for number, picture in enumerate(pictures, 1):
                 picture.info = self._metadata(seed, number)
             female, seconds = self.female(item.embedding), (item.seconds, item.speech_seconds)
-            yield Heard(item.name, *seconds, female, pictures, item.warning, **item.told)
+            heard = Heard(item.name, *seconds, female, pictures, item.warning, **item.told)
+            heard.audio = item.voice.audio
+            yield heard
 
     def _variants(self, e: Tensor, variants: int, seed: int) -> Tensor:
         """(variants, embedding): the plain embedding, then noisy ones that depend on the seed alone."""

@@ -3,13 +3,13 @@
 import io
 import os
 import struct
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from encoding import encode, similarity
 
 from voice2face_gan.audio.decode import SAMPLE_RATE, load_audio, source_name, stream_audio
 from voice2face_gan.errors import AudioError
@@ -22,41 +22,6 @@ def chirp(rate: int, seconds: float = SECONDS) -> np.ndarray:
     t = np.arange(round(rate * seconds)) / rate
     phase = 2 * np.pi * (200 * t + 2600 * t**2 / (2 * seconds))
     return 0.5 * np.sin(phase) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * t))
-
-
-def encode(
-    path, codec, sound, rate, format="s16", layout="mono", container=None, video=None, **container_options
-):
-    """Write (channels, n) in [-1, 1] with PyAV; `video` names a codec for some pictures beside it."""
-    with av.open(path, "w", format=container, options=container_options) as out:
-        if video:
-            pictures = out.add_stream(video, rate=10, width=64, height=64, pix_fmt="yuv420p")
-        stream = out.add_stream(codec, rate=rate, layout=layout, format=format)
-        if video:
-            for i in range(round(10 * sound.shape[1] / rate)):
-                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * (i % 10), np.uint8), "rgb24")
-                out.mux(pictures.encode(frame.reformat(format="yuv420p")))
-            out.mux(pictures.encode(None))
-        flat = np.ascontiguousarray(sound.T, dtype=np.float32).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(flat, format="flt", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
-        resampler = av.AudioResampler(
-            format=format, layout=layout, rate=rate, frame_size=stream.codec_context.frame_size or None
-        )
-        for piece in [frame, None]:
-            for part in resampler.resample(piece):
-                out.mux(stream.encode(part))
-        out.mux(stream.encode(None))
-    return path
-
-
-def similarity(found: np.ndarray, wanted: np.ndarray, max_delay: int = 800) -> float:
-    """Best correlation coefficient of two waveforms over delays up to `max_delay` samples."""
-    n = len(found) + len(wanted)
-    size = 1 << (n - 1).bit_length()
-    cross = np.fft.irfft(np.fft.rfft(found, size) * np.conj(np.fft.rfft(wanted, size)), size)
-    best = np.concatenate([cross[: max_delay + 1], cross[-max_delay:]]).max()
-    return best / np.sqrt((found.astype(float) ** 2).sum() * (wanted**2).sum())
 
 
 def assert_is_chirp(found, seconds=SECONDS, least=0.999, slack=0.0001):
@@ -88,17 +53,16 @@ def test_16_bit_wav_at_16_khz_is_exact(tmp_path):
     assert np.array_equal(whole, np.rint(whole)) and np.abs(whole / 32768 - sound).max() < 2**-15
 
 
-@pytest.mark.parametrize("layout, channels", [("stereo", 2), ("5.1", 6)])
-def test_downmix_is_the_mean_of_all_channels(tmp_path, layout, channels):
-    sound = np.stack([chirp(SAMPLE_RATE) * (c + 1) / channels for c in range(channels)])
-    path = encode(str(tmp_path / "a.wav"), "pcm_f32le", sound, SAMPLE_RATE, "flt", layout)
+def test_stereo_is_the_mean_of_both_channels(tmp_path):
+    sound = np.stack([chirp(SAMPLE_RATE) * (c + 1) / 2 for c in range(2)])
+    path = encode(str(tmp_path / "a.wav"), "pcm_f32le", sound, SAMPLE_RATE, "flt", "stereo")
     assert np.abs(load_audio(path) - sound.mean(0)).max() < 1e-6
 
 
-def test_one_silent_channel_is_fine(tmp_path):
+def test_a_silent_channel_is_left_out(tmp_path):
     sound = np.stack([chirp(48000), np.zeros(72000)])
     path = encode(str(tmp_path / "a.wav"), "pcm_s16le", sound, 48000, "s16", "stereo")
-    assert np.abs(load_audio(path) - chirp(SAMPLE_RATE) / 2)[100:-100].max() < 1e-3
+    assert np.abs(load_audio(path) - chirp(SAMPLE_RATE))[100:-100].max() < 1e-3
 
 
 @pytest.mark.parametrize("name, codec, format, rate, layout, video, least", [
@@ -121,7 +85,7 @@ def test_compressed_formats_and_films(tmp_path, name, codec, format, rate, layou
     channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
     sound = np.repeat(chirp(rate)[None], channels, axis=0)
     if layout == "5.1":  # AAC keeps only the lowest sounds of the fourth channel
-        sound *= np.array([1.2, 1.2, 1.2, 0, 1.2, 1.2])[:, None]
+        sound[3] = 0
     path = encode(str(tmp_path / name), codec, sound, rate, format, layout, video=video)
     assert_is_chirp(load_audio(path), least=least, slack=0.08)
 
@@ -293,7 +257,7 @@ def test_what_comes_before_the_damage_is_kept(tmp_path, capfd):
     path = encode(str(tmp_path / "a.mp4"), "aac", sound, SAMPLE_RATE, "fltp", video="mpeg4")
     film = Path(path).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(film[: len(film) // 2])  # the index is at the end of the file
-    assert "cut.mp4: is not a recording that can be read, or is damaged" in one_sentence(tmp_path / "cut.mp4")
+    assert "cut.mp4: breaks off, the upload is incomplete" in one_sentence(tmp_path / "cut.mp4")
     assert capfd.readouterr() == ("", "")
 
 

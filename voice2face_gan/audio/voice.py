@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from ..errors import AudioError, NoSpeechError
-from .decode import SAMPLE_RATE, source_name, stream_audio
+from .decode import SAMPLE_RATE, AudioInfo, source_name, stream_audio
 from .features import FeatureSettings, LogMelStream, prepared
 from .vad import SpeechCollector, VadSettings
 
@@ -28,12 +29,14 @@ class VoiceFeatures:
         variation: how much the log-mel changes over time: standard deviation of each bin in nats, mean over
             the bins. Steady noise and hum, which the detector may take for speech, have 0.7 to 0.9; of
             60 real recordings none has less than 1.5.
+        audio: which sound track and channels were decoded, and how loud they are.
     """
 
     log_mel: torch.Tensor
     seconds: float
     speech_seconds: float
     variation: float
+    audio: AudioInfo = field(default_factory=AudioInfo)
 
 
 def voice_features(
@@ -42,6 +45,10 @@ def voice_features(
     features: FeatureSettings = DEFAULT_FEATURES,
     min_speech_seconds: float = 0.3,
     levels: bool = False,
+    *,
+    track: int | None = None,
+    start: float | None = None,
+    end: float | None = None,
 ) -> VoiceFeatures:
     """The voice features of one recording. Memory grows by the log-mel alone, 92 MB an hour of speech.
 
@@ -51,6 +58,7 @@ def voice_features(
         features: what a log-mel is. Its sample rate must be 16 kHz when speech is looked for.
         min_speech_seconds: less speech than this is refused.
         levels: leave the log-mel as it is, for an embedder that hears the bins' levels (its `levels`).
+        track, start, end: the sound track and the seconds of it that are taken, see `load_audio`.
 
     Raises:
         AudioError: the recording cannot be read, see `load_audio`; or the rate does not suit the detector.
@@ -62,15 +70,19 @@ def voice_features(
     collector = SpeechCollector(vad) if vad is not None else None
     stream = LogMelStream(features)
     samples = speech_samples = 0
-    for block in stream_audio(source, rate):
-        samples += len(block)
-        speech = collector.feed(block) if collector else block
-        speech_samples += len(speech)
-        stream.feed(speech)
+    with closing(stream_audio(source, rate, track=track, start=start, end=end)) as blocks:
+        for block in blocks:
+            samples += len(block)
+            speech = collector.feed(block) if collector else block
+            speech_samples += len(speech)
+            stream.feed(speech)
     if speech_samples < max(1, min_speech_seconds * rate):
-        raise NoSpeechError(speech_samples / rate, min_speech_seconds, source_name(source))
+        audio, name = blocks.info, source_name(source)
+        if audio.tracks > 1:
+            name += f", sound track {audio.track} of {audio.tracks}"
+        raise NoSpeechError(speech_samples / rate, min_speech_seconds, name)
     mel = stream.finish()
     # A few thousand frames tell as much as an hour of them.
     variation = float(mel[:, :: 1 + mel.shape[1] // 5000].std(dim=1, correction=0).mean())
     mel = prepared(mel, features, levels)
-    return VoiceFeatures(mel, samples / rate, speech_samples / rate, variation)
+    return VoiceFeatures(mel, samples / rate, speech_samples / rate, variation, blocks.info)

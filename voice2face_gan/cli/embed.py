@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from voice2face_gan.cli.clip_options import audio_entry, clip_options
 from voice2face_gan.cli.clips import IMAGES, Arguments, ClipsCommand, refuse_address
 from voice2face_gan.cli.console import console, json_option, print_json, progress_bar, say
 from voice2face_gan.cli.embedding_file import FORMATS, EmbeddingFile, format_of
@@ -33,6 +34,7 @@ _BATCH = 16  # images read together
     show_default=True,
     help="Voices: 'default', a checkpoint or a run folder, or OWNER/NAME on the Hugging Face hub.",
 )
+@clip_options
 @click.option("--device", default="cpu", show_default=True, help="Voices: cpu, cuda, ...")
 @click.option(
     "--judge",
@@ -42,7 +44,7 @@ _BATCH = 16  # images read together
 )
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 @json_option
-def embed(clips, output, kind, faces, checkpoint, device, judge, force, as_json):
+def embed(clips, output, kind, faces, checkpoint, audio_track, start, end, device, judge, force, as_json):
     """Embeddings of voices (64 numbers a recording) or faces (dlib: 128 a face).
 
     \b
@@ -50,8 +52,6 @@ def embed(clips, output, kind, faces, checkpoint, device, judge, force, as_json)
       v2f-gan embed a.wav b.mp3 -o e.csv                 file,e0,e1,...
       v2f-gan embed - < clip.wav                         a JSON line
       v2f-gan embed --faces photos -o faces.npy          faces are found and aligned (extra `faces`)
-      v2f-gan embed --faces utk.store vox.store          kept in the stores, for training on faces
-                                                         without voices (--set modern.silent=0.5)
 
     A voice's embedding is what the encoder predicts from all the speech in the recording, before the
     strength; of an image the largest face is taken. Folders are read as `generate` reads them. What fails is
@@ -85,7 +85,8 @@ def embed(clips, output, kind, faces, checkpoint, device, judge, force, as_json)
         if faces:
             rows = _faces(arguments, judge, tally, tick, result)
         else:
-            rows = _voices(arguments, checkpoint, device, tally, tick, result)
+            part = {"track": audio_track, "start": start, "end": end}
+            rows = _voices(arguments, checkpoint, device, part, tally, tick, result)
         for key, name, embedding, more in rows:
             file.add(key, name, embedding, **more)
             tally.made += 1
@@ -102,7 +103,7 @@ def embed(clips, output, kind, faces, checkpoint, device, judge, force, as_json)
         raise SystemExit(2)
 
 
-def _voices(arguments, checkpoint, device, tally, tick, result) -> Iterator[tuple]:
+def _voices(arguments, checkpoint, device, part, tally, tick, result) -> Iterator[tuple]:
     """("clip", name, embedding, what JSON says besides) of each recording."""
     from voice2face_gan.device import choose_device
     from voice2face_gan.pipeline import VoiceToFace
@@ -112,7 +113,7 @@ def _voices(arguments, checkpoint, device, tally, tick, result) -> Iterator[tupl
     for clip in arguments.clips(None, tally.fail):
         tick()
         try:
-            (item,) = model.embeddings([clip.source()])
+            (item,) = model.embeddings([clip.source()], **part)
         except VoiceToFaceError as error:
             item = error
         if isinstance(item, VoiceToFaceError):
@@ -120,7 +121,10 @@ def _voices(arguments, checkpoint, device, tally, tick, result) -> Iterator[tupl
             continue
         if item.warning:
             say(f"Warning: {clip.name}: {item.warning}.")
+        if item.voice.audio.note:
+            say(f"{clip.name}: {item.voice.audio.note}.")
         more = {"speech_seconds": round(item.speech_seconds, 3), "warning": item.warning}
+        more |= audio_entry(item.voice.audio)
         yield "clip", clip.name, item.embedding.numpy(), more
 
 

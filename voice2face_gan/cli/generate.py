@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from voice2face_gan.cli.clip_options import audio_entry, clip_options
 from voice2face_gan.cli.clips import Arguments, Clip, ClipsCommand
 from voice2face_gan.cli.console import SEED, STRENGTH, console, json_option, print_json, progress_bar, say
 from voice2face_gan.cli.naming import (
@@ -69,6 +70,7 @@ _NOTICE = "Synthetic pictures: what the training data associate with a voice, no
     is_flag=True,
     help="One face from all clips, of one speaker: the mean embedding, weighted by seconds of speech.",
 )
+@clip_options
 @click.option("--force", is_flag=True, help="Replace images that exist.")
 @click.option(
     "--skip-existing", is_flag=True, help="Pass over clips whose image exists, to go on with a folder."
@@ -87,6 +89,9 @@ def generate(
     size,
     grid,
     together,
+    audio_track,
+    start,
+    end,
     force,
     skip_existing,
     device,
@@ -101,6 +106,7 @@ def generate(
       v2f-gan generate *.mp3 -o faces --variants 4       faces/NAME-1.png ... faces/NAME-4.png
       v2f-gan generate recordings -o faces               a whole folder; subfolders are kept
       v2f-gan generate a.wav b.wav --together            one face from both, together.png
+      v2f-gan generate film.mp4 --start 1:20 --end 1:50  of half a minute of its sound
       ffmpeg ... -f wav - | v2f-gan generate - -o face.png
 
     In a folder, a file with the ending of a recording is a clip, and so is any other file that opens as one
@@ -133,6 +139,7 @@ def generate(
         model = VoiceToFace.from_pretrained(checkpoint, choose_device(device), strength)
         result["checkpoint"] = model.name
         options = {"variants": variants, "seed": seed, "gender": gender, "size": size}
+        part = {"track": audio_track, "start": start, "end": end}
         many = bool(arguments.folders) or len(arguments.given) > 8
         with progress_bar() as bar:
             total = arguments.count(names.folder) if many and console().is_terminal else len(arguments.given)
@@ -141,9 +148,9 @@ def generate(
                 [first], _ticking(found, tally, lambda done: bar.update(task, completed=done))
             )
             if together:
-                made = _together(model, found, sheet, grid, tally, options)
+                made = _together(model, found, sheet, grid, tally, part, options)
             else:
-                made = _each(model, found, rows if grid else None, tally, json_lines, options)
+                made = _each(model, found, rows if grid else None, tally, json_lines, options | part)
             for entry in made:
                 tally.line(entry)
                 if as_json:
@@ -267,11 +274,11 @@ def _each(model, found, rows, tally, at_once, options) -> Iterator[dict]:
         yield {"clip": clip.name, **_entry(heard, paths)}
 
 
-def _together(model, found, paths, grid, tally, options) -> Iterator[dict]:
+def _together(model, found, paths, grid, tally, part, options) -> Iterator[dict]:
     """Write one face from all clips that can be used: what JSON says of it."""
     voices, used = [], []
     for clip, _, source in found:
-        (item,) = model.embeddings([source])
+        (item,) = model.embeddings([source], **part)
         if isinstance(item, VoiceToFaceError):
             tally.failed(clip, item)
             continue
@@ -304,6 +311,8 @@ def _say_made(name: str, heard, paths: list[Path]) -> None:
     shown = ["standard output" if path == STANDARD_OUTPUT else str(path) for path in paths[:3]]
     shown += ["..."] * (len(paths) > 3)
     say(f"{name}: {heard.speech_seconds:.1f} s of speech in {heard.seconds:.1f} s -> {', '.join(shown)}")
+    if heard.audio.note:
+        say(f"{name}: {heard.audio.note}.")
     if heard.warning:
         say(f"Warning: {name}: {heard.warning}.")
 
@@ -317,6 +326,7 @@ def _entry(heard, files: list[Path]) -> dict:
         "speech_probability": _rounded(heard.speech),
         "child_probability": _rounded(heard.child),
         "several_voices_probability": _rounded(heard.several),
+        **audio_entry(heard.audio),
         "warning": heard.warning,
     }
 
