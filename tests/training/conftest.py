@@ -82,6 +82,46 @@ def read_store(_space):
 
 
 @pytest.fixture(scope="session")
+def taught_store(tmp_path_factory, space_folder):
+    """21 people of one clip each, with their speech, and faces read into the space. Do not write there."""
+    import numpy as np
+    import torch
+
+    from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise, take_away
+    from voice2face_gan.data.face_embedding import write_face_embedding
+    from voice2face_gan.data.records import Record
+    from voice2face_gan.data.store import Store, to_int16
+    from voice2face_gan.data.store_writer import StoreWriter
+    from voice2face_gan.models.face_space import SIZE, FaceSpace
+
+    def buzz(person: int, seconds: float = 2.0) -> np.ndarray:
+        """Sixteen tones that swell and fade five times a second; which of them do so together is the
+        person's."""
+        time = np.arange(round(16_000 * seconds)) / 16_000
+        signs = np.random.default_rng(person).choice([-1, 1], 16)
+        tones = [
+            (1 + 0.9 * sign * np.sin(2 * np.pi * 5 * time)) * np.sin(2 * np.pi * hertz * time)
+            for sign, hertz in zip(signs, np.geomspace(150, 6000, 16), strict=True)
+        ]
+        noise = 0.01 * np.random.default_rng(person).standard_normal(len(time))
+        return (0.03 * sum(tones) + noise).astype(np.float32)
+
+    people, features = 21, FeatureSettings()
+    folder, random = tmp_path_factory.mktemp("taught") / "taught.store", np.random.default_rng(0)
+    with StoreWriter(folder, features.to_dict(), source={"layout": "test"}, keep_speech=True) as writer:
+        for i in range(people):
+            wave = buzz(i)
+            mel = log_mel(torch.from_numpy(wave), features)
+            face = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            record = Record(f"{i}", f"p{i:02d}", gender=("female", "male")[i % 2], split="train")
+            writer.add(record, normalise(mel).numpy(), face, to_int16(wave), take_away(mel)[1].numpy())
+        writer.finish()
+    store = Store(folder)
+    write_face_embedding(store, random.standard_normal((people, SIZE)), FaceSpace.load(space_folder).name)
+    return store
+
+
+@pytest.fixture(scope="session")
 def teacher_file(tmp_path_factory):
     """Weights of the teacher's shapes, drawn by chance, in a file such as Resemblyzer's."""
     import torch

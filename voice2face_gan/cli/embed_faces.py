@@ -17,13 +17,10 @@ _PIECE = 256  # faces between two ticks of the progress bar
 )
 @json_option
 def embed_faces(stores, judge, as_json):
-    """Keep face embeddings in a store, for training on faces without voices.
+    """Keep face embeddings in a store, as a face embedder gives them.
 
     \b
       v2f-gan embed-faces utk.store vox.store
-      v2f-gan train --recipe modern --data vox.store,utk.store --set modern.silent=0.5
-
-    A model trained so has seen this embedder: judge it with another.
     """
     import numpy as np
     import torch

@@ -105,6 +105,7 @@ def _new_run(data, recipe, overrides, root, embedder, init, settings, here):
     from voice2face_gan.training.loop import check_shares
     from voice2face_gan.training.material import given_embedder, given_nets, training_records
     from voice2face_gan.training.recipe import load_recipe
+    from voice2face_gan.training.recipe_keys import check_command
     from voice2face_gan.training.run import Run
 
     if init is not None and embedder is not None:
@@ -116,6 +117,7 @@ def _new_run(data, recipe, overrides, root, embedder, init, settings, here):
     else:
         small = is_builtin(data) and here.device.type == "cpu"
         resolved = load_recipe(recipe or (SMALL if small else DEFAULT), override)
+    check_command(resolved, "train", embedder=bool(embedder or init))
     given = {"embedder": embedder, "init": init}
     settings = {
         "data": ",".join(
