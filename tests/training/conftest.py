@@ -134,3 +134,101 @@ def teacher_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("teacher") / "pretrained.pt"
     torch.save({"step": 1, "model_state": {**state, "similarity_weight": torch.ones(1)}}, path)
     return path
+
+
+_TINY = {
+    "wen2019": (
+        "model.generator_channels=[8,8,8,8,8]",
+        "model.trunk_channels=[4,4,4,4,4]",
+    ),
+    "modern": ("model.width=2", "model.z_dim=4"),
+}
+
+
+@pytest.fixture(scope="session")
+def other_teacher_file(teacher_file, tmp_path_factory):
+    """The same teacher with slightly larger weights."""
+    import torch
+
+    content = torch.load(teacher_file, weights_only=True)
+    content["model_state"] = {k: 1.1 * v for k, v in content["model_state"].items()}
+    path = tmp_path_factory.mktemp("other") / "pretrained.pt"
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def space_embedder(read_store, space_folder, tmp_path_factory):
+    """The folder of an embedder of e with random weights, which says what it predicts of e."""
+    import numpy as np
+    import torch
+
+    from voice2face_gan.models.checkpoint import Checkpoint
+    from voice2face_gan.models.face_space import SIZE, FaceSpace
+    from voice2face_gan.models.registry import build_embedder, model_config
+
+    torch.manual_seed(0)
+    residual = np.linspace(0.3, 0.9, SIZE).round(4).tolist()
+    config = model_config("modern", {"normalise": False, "voice_channels": [4, 4, 4], "residual": residual})
+    info = {"hearing": {"space": FaceSpace.load(space_folder).name}}
+    features = read_store.about["features"]
+    checkpoint = Checkpoint("modern", config, build_embedder(config), features=features, info=info)
+    return checkpoint.save(tmp_path_factory.mktemp("space_embedder") / "embedder")
+
+
+@pytest.fixture(scope="session")
+def two_iterations(store, taught_store, read_store, space_folder, space_embedder, teacher_file):
+    """Function (recipe's name, overrides, root, evaluate) -> the run of two iterations of each of its stages,
+    with small nets and batches, on a small world that suits it; and how it ended."""
+    import functools
+    import json
+
+    import torch
+
+    from voice2face_gan.data.builtin import builtin_store
+    from voice2face_gan.training import hints
+    from voice2face_gan.training.embedder import new_settings, train_embedder
+    from voice2face_gan.training.loop import train
+    from voice2face_gan.training.recipe import load_recipe
+    from voice2face_gan.training.run import Run
+
+    spoken = functools.cache(lambda: builtin_store("builtin:10", keep_speech=True))
+
+    def base(name: str) -> list[str]:
+        shipped = load_recipe(name)
+        small = [
+            "run.precision='fp32'",
+            "run.tensorboard=false",
+            "run.evaluate_every=0",
+            "data.crop_frames=[20,40]",
+            "embedder.batch=4",
+            "embedder.iterations=2",
+            "embedder.crop_frames=[20,40]",
+            "model.voice_channels=[4,4,4,4]",
+            "gan.batch=4",
+            "gan.iterations=2",
+            *_TINY[shipped.architecture],
+        ]
+        for key, value in (("embedder.space", space_folder), ("modern.space", space_folder)):
+            section, _, last = key.partition(".")
+            if getattr(getattr(shipped, section), last):
+                small.append(f"{key}={json.dumps(str(value))}")
+        if shipped.embedder.space:
+            small.append(f"embedder.teacher={json.dumps(str(teacher_file))}")
+        return [text for text in small if text.partition("=")[0] not in shipped.idle]
+
+    def make(name: str, overrides, root, evaluate=None):
+        recipe = load_recipe(name, (*base(name), *overrides))
+        if recipe.embedder.space:
+            run = Run.create(root, recipe, new_settings("", recipe.data.gender, 0, None))
+            with pytest.MonkeyPatch.context() as patch:  # few batches of speech
+                patch.setattr(hints, "_KEPT", 1)
+                patch.setattr(hints, "_LOOKED", 1)
+                return run, train_embedder(run, taught_store, torch.device("cpu"), evaluate=evaluate)
+        given = space_embedder if load_recipe(name).modern.space else None
+        settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}
+        run = Run.create(root, recipe, {**settings, "embedder": given and str(given)})
+        data = read_store if given else spoken() if recipe.embedder.augment else store
+        return run, train(run, data, torch.device("cpu"), evaluate=evaluate)
+
+    return make

@@ -352,9 +352,9 @@ def test_what_it_cannot_learn_from_is_said(make_hearing, taught_store, store, sp
 
 
 def test_a_stage_is_of_its_own_kind_of_recipe(taught_store, recipe, tiny_settings):
-    with pytest.raises(RecipeError, match="has no voice embedder that tells speakers apart"):
+    with pytest.raises(RecipeError, match="trains no voice embedder that tells speakers apart"):
         EmbedderStage(taught_store, recipe(), 0, CPU)
-    with pytest.raises(RecipeError, match="has no voice embedder that tells speakers apart"):
+    with pytest.raises(RecipeError, match="trains no voice embedder that tells speakers apart"):
         EmbedderStage(taught_store, load_recipe("faces"), 0, CPU)
 
 

@@ -138,7 +138,7 @@ def test_what_is_wrong_is_said(override, words):
         (
             "wen2019",
             "model.generator_channels=[8,8,8,8,0]",
-            "model.mel_bins, embedding and all channels must",
+            "model.mel_bins, embedding and all channels",
         ),
         ("wen2019", "model.noise=-1", "model.noise must not be negative"),
         ("wen2019", "model.voice_channels=[]", "model.voice_channels must not be empty"),

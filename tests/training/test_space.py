@@ -190,7 +190,7 @@ def test_the_pixel_loss_of_two_processes_is_that_of_one(make_space_stage):
     """Also where more faces with their own e are in one process's part than in the other's."""
 
     def loss(here: Alone) -> tuple[float, int]:
-        stage = make_space_stage("gan.batch=8", "modern.heard=0.4", processes=here)
+        stage = make_space_stage("gan.batch=8", "modern.heard=0.6", processes=here)
         _, _, real, _ = stage._batch(0)
         return float(stage._pixel_loss(100, torch.zeros_like(real), real)), int(stage._own.sum())
 

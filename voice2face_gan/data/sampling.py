@@ -13,8 +13,8 @@ from voice2face_gan.device import resident, send
 from voice2face_gan.errors import DataError
 from voice2face_gan.faces.pixels import to_unit
 
-# Independent streams of random numbers: a name has one purpose, so that one more draw for a purpose leaves the
-# others alone. The names of orders count passes over the data as steps, the others iterations or batches.
+# Independent streams of random numbers: a name has one purpose, so that one more draw for a purpose leaves
+# the others alone. The names of orders count passes over the data as steps, the others iterations or batches.
 # A number, once given, stays: what a seed gives depends on it.
 STREAMS = {
     # The GAN stages

@@ -190,8 +190,8 @@ def check_command(recipe: Recipe, command: str, keys=(), embedder: bool = True) 
             )
         if recipe.modern.space and not embedder:
             raise RecipeError(
-                f"Recipe {name} needs a voice embedder of its face space (modern.space): train one by v2f-gan "
-                "train-embedder --recipe hearing, and give it with --embedder."
+                f"Recipe {name} needs a voice embedder of its face space (modern.space): train one by "
+                "v2f-gan train-embedder --recipe hearing, and give it with --embedder."
             )
         return
     if recipe.modern.space:

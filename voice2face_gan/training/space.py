@@ -13,9 +13,9 @@ The space reads e back from the picture through dlib's own network, zoomed and m
 network has seen faces alone and says of some patterns of colour that they are anybody: asked from the
 beginning, a generator paints these (after 200 iterations 88 % of the pictures' embeddings were nearer to
 their own person's than to another's, and not one was a face). So it is asked once there are faces, and then
-more and more (`read_from`). The pixel loss is there to make faces soon; it counts for faces with their own e alone,
-and less as the reading sets in. What e leaves open is z's; a share of the batch has z = 0, the plain answer,
-which a generator that only saw noise paints pale.
+more and more (`read_from`). The pixel loss is there to make faces soon; it counts for faces with their own e
+alone, and less as the reading sets in. What e leaves open is z's; a share of the batch has z = 0, the plain
+answer, which a generator that only saw noise paints pale.
 
 R2 is how much of each element's variance a voice embedder predicts of people it never met; it comes with the
 embedder, as `residual` = sqrt(1 - R2) in its configuration.

@@ -46,9 +46,7 @@ class EmbedderStage:
         processes: Alone | None = None,
     ):
         if bool(recipe.embedder.space) != self.distils or recipe.modern.space:
-            raise RecipeError(
-                f"Recipe {recipe.name} has no voice embedder that tells speakers apart to train."
-            )
+            raise RecipeError(f"Recipe {recipe.name} trains no voice embedder that tells speakers apart.")
         self.processes = processes or Alone(device)
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.embedder, seed, device
         self.iterations = self.settings.iterations
