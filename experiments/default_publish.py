@@ -68,12 +68,9 @@ def publish(composed: Path, report: dict, out: Path) -> None:
         **recordings(report["recordings"]),
         **ages(report["known_ages"]),
         "embedder_about": {
-            ("mean", False): "Wen et al.'s five 1-d convolutions",
-            ("statistics", False): "four 1-d convolutions and attentive statistics",
-            ("statistics", True): "four 1-d convolutions of the log-mel, normalised and as loud as its bins "
-            "are, and attentive statistics",
-            ("recurrent", True): "three LSTM layers on the power of 40 bands, pieces of 1.6 s",
-        }[checkpoint.model.voice_pool, checkpoint.model.voice_levels],
+            "mean": "Wen et al.'s five 1-d convolutions",
+            "recurrent": "three LSTM layers on the power of 40 bands, pieces of 1.6 s",
+        }[checkpoint.model.voice_pool],
         "embedder_size": f"{parameters(checkpoint.embedder) / 1e6:.2f} M",
         "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",
         "width": str(checkpoint.model.width),

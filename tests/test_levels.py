@@ -22,7 +22,7 @@ from voice2face_gan.training.tracking import clip_sound
 CPU = torch.device("cpu")
 SETTINGS = ("embedder.batch=8", "gan.batch=4", "embedder.crop_frames=[60,80]", "run.precision='fp32'")
 SETTINGS += ("model.voice_channels=[8,8,8,8]", "model.width=4", "model.z_dim=4", "data.crop_frames=[60,80]")
-SMALL = {"width": 4, "voice_channels": (8, 8, 8, 8), "voice_pool": "statistics", "z_dim": 4}
+SMALL = {"width": 4, "voice_channels": (8, 8, 8, 8), "z_dim": 4}
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,14 @@ def model(store):
 
     def make(levels: bool) -> VoiceToFace:
         torch.manual_seed(0)
-        config = ModernConfig(**SMALL, voice_levels=levels)
+        config = ModernConfig(**SMALL, voice_pool="recurrent" if levels else "mean")
         embedder, generator = build_embedder(config), build_generator(config).eval()
+        if levels:  # each band is of eight bins' power; speech counts as soft, and is made louder
+            bands = torch.eye(8).repeat_interleave(8, dim=1)
+            embedder.bands.weight.data.copy_(torch.cat([bands * 1e-4, torch.full((1, 64), 1e-7)]))
+            for weight in embedder.layers.parameters():
+                weight.data *= 4  # so that clips differ
+            embedder.last.bias.data.zero_()
         for layer in embedder.modules():
             if isinstance(layer, torch.nn.BatchNorm1d):
                 layer.momentum = 1.0
@@ -78,8 +84,8 @@ def test_a_softer_recording_gives_the_same_face_a_brighter_one_does_not(model, s
         e, softer, brighter = (
             net.predict(prepared(x, net.features, levels)) for x in (mel[0].clone(), mel[1], mel[0] + rising)
         )
-        assert (softer - e).norm() < 1e-2 * e.norm()
-        assert ((brighter - e).norm() > 0.1 * e.norm()) == levels
+        assert (softer - e).norm() < 1e-3 * e.norm()
+        assert ((brighter - e).norm() > 0.01 * e.norm()) == levels
         assert levels or (brighter - e).norm() < 1e-3 * e.norm()
 
 
@@ -90,7 +96,7 @@ def test_a_store_gives_what_the_recording_gives(model, store):
     for row, record in zip(e, range(len(some)), strict=True):
         mel = prepared(log_mel(clip_sound(some, record), features), features, levels=True)
         torch.testing.assert_close(row, listener.embed(mel), atol=2e-2, rtol=2e-2)
-    assert (e[0] - e[1]).norm() > 0.2 * e[0].norm()
+    assert (e[0] - e[1]).norm() > 0.1 * e[0].norm()
 
 
 def test_a_generator_trains_on_it(model, store):
@@ -99,19 +105,19 @@ def test_a_generator_trains_on_it(model, store):
     parts = store.of_split("train"), store.of_split("val")
     stage = ModernStage(*parts, checkpoint, recipe, 0, CPU)
     e, *_ = stage._batch(0)
-    assert torch.isfinite(e).all() and stage.checkpoint(0).model.voice_levels
+    assert torch.isfinite(e).all() and stage.checkpoint(0).model.voice_pool == "recurrent"
     assert all(torch.isfinite(loss) for loss in stage.step(0).values())
 
 
 def test_it_is_distorted_by_its_speech_alone(model, store):
     """What distorts log-mels normalises them; the built-in store keeps no speech."""
-    settings = ("model.voice_pool='statistics'", "model.voice_levels=true", "embedder.augment=0.5")
-    recipe = load_recipe("modern", (*SETTINGS, *settings))
+    recurrent = "model.voice_pool='recurrent'"
+    recipe = load_recipe("modern", (*SETTINGS, recurrent, "embedder.augment=0.5"))
     with pytest.raises(DataError, match="hears the levels of log-mels .* --keep-speech"):
         EmbedderStage(store.of_split("train"), recipe, 0, CPU)
     with pytest.raises(DataError, match="--keep-speech"):
         verify(model(True).embedder, store.of_split("train"), CPU)
-    undistorted = load_recipe("modern", (*SETTINGS, *settings[:2]))
+    undistorted = load_recipe("modern", (*SETTINGS, recurrent))
     stage = EmbedderStage(store.of_split("train"), undistorted, 0, CPU)
     assert stage.bank.levels and torch.isfinite(stage.step(0)["cross_entropy"])
 

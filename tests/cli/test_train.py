@@ -123,11 +123,25 @@ def test_what_is_wrong_is_said_before_a_run_folder_is_made(cli, tiny, trained, t
         assert list(cli.here.iterdir()) == [], arguments
 
 
-def test_an_embedder_that_the_architecture_has_not_is_refused(cli, tiny):
-    """The default's is recurrent: a checkpoint of Wen's nets could not hold it."""
-    said = error(cli("train", *tiny(), "--recipe", "wen2019", "--embedder", "default", "--iterations", 1))
-    assert "is a RecurrentEmbedder, where the recipe wen2019 (wen2019) has a VoiceEmbedder" in said
-    assert list(cli.here.iterdir()) == []
+def test_wens_nets_train_on_the_defaults_embedder_too(cli, tiny, clips):
+    """It is recurrent, and their checkpoints hold it."""
+    result = cli("train", *tiny(), "--embedder", "default", "--iterations", 1, "--json")
+    assert result.code == 0, result.stderr
+    folder = json.loads(result.stdout)["run"]
+    assert cli("generate", clips[0], "--checkpoint", folder, "-o", "face.png").code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "recipe", "words"),
+    [
+        ("train", "hearing", "is for a voice embedder alone (embedder.space): v2f-gan train-embedder"),
+        ("train", "faces", "needs a voice embedder of its face space"),
+        ("train-embedder", "faces", "trains no voice embedder, it is given one"),
+    ],
+)
+def test_a_recipe_that_is_for_another_command_is_refused(cli, command, recipe, words):
+    said = error(cli(command, "--data", "builtin:20", "--recipe", recipe, "--iterations", 1))
+    assert words in said and list(cli.here.iterdir()) == []
 
 
 def test_a_store_without_levels_is_refused_before_a_run_folder_is_made(cli, store, tmp_path):

@@ -9,12 +9,27 @@ from voice2face_gan.models.checkpoint import load_checkpoint
 
 
 @pytest.fixture
-def arguments(tiny_settings):
+def settings_of_voices(tiny_settings):
+    """Function: --set of small nets, without what the command refuses for being the generator's; it measures
+    as often as it saves, unless said."""
+
+    def make(**more) -> list[str]:
+        own = [
+            text for text in tiny_settings(**more) if text.startswith(("embedder.", "model.voice", "run."))
+        ]
+        if "run__evaluate_every" not in more:
+            own.remove("run.evaluate_every=0")
+        return [x for text in own for x in ("--set", text)]
+
+    return make
+
+
+@pytest.fixture
+def arguments(settings_of_voices):
     """Function: --data and --set of small nets; the world has two speakers to validate on."""
 
     def make(**more) -> list[str]:
-        more = {"run__evaluate_every": 3} | more
-        return ["--data", "builtin:20", *(x for text in tiny_settings(**more) for x in ("--set", text))]
+        return ["--data", "builtin:20", *settings_of_voices(**{"run__evaluate_every": 3, **more})]
 
     return make
 
@@ -51,8 +66,8 @@ def test_from_a_world_to_a_measured_embedder_that_a_gan_takes(cli, arguments, ti
     assert gan.code == 0, gan.stderr
 
 
-def test_log_mels_alone_do_too(cli, store, tiny_settings):
-    settings = [x for text in tiny_settings() for x in ("--set", text)]
+def test_log_mels_alone_do_too(cli, store, settings_of_voices):
+    settings = settings_of_voices()
     result = cli(
         "train-embedder", "--data", store.folder, *settings, "--iterations", 2, "--recipe", "embedder"
     )
@@ -61,8 +76,8 @@ def test_log_mels_alone_do_too(cli, store, tiny_settings):
     assert "Equal error rate, noisy" in result.stderr
 
 
-def test_other_recipes_are_measured_too(cli, store, tiny_settings):
-    settings = [x for text in tiny_settings(run__checkpoint_every=2) for x in ("--set", text)]
+def test_other_recipes_are_measured_too(cli, store, settings_of_voices):
+    settings = settings_of_voices(run__checkpoint_every=2)
     result = cli(
         "train-embedder", "--data", store.folder, *settings, "--iterations", 2, "--recipe", "wen2019"
     )
@@ -79,10 +94,14 @@ def test_what_it_refuses(cli, arguments, trained):
     assert "is no run of train-embedder" in error(cli("train-embedder", "--resume", trained))
     assert "--seed cannot be changed" in error(cli("train-embedder", "--resume", trained, "--seed", 1))
     assert "unknown key" in error(cli("train-embedder", *arguments(), "--set", "embedder.augmen=1"))
+    for key in ("gan.batch=4", "model.generator_channels=[8,8,8,8,8]", "data.flip=false"):
+        said = error(cli("train-embedder", *arguments(), "--set", key))
+        assert f"--set {key.partition('=')[0]} has no effect: train-embedder trains a voice embedder" in said
+    assert "no figure of a voice embedder" in error(cli("train-embedder", *arguments(run__best="fid")))
     assert not (cli.here / "runs").exists()
 
 
-def test_it_goes_on_from_a_trained_one(cli, arguments, tiny_settings):
+def test_it_goes_on_from_a_trained_one(cli, arguments):
     """The net is the same, other ones are refused before anything is written; --resume keeps the start."""
     assert cli("train-embedder", *arguments(), "--iterations", 2).code == 0
     init = ("--init", "runs/00000-embedder-all-b16")
@@ -102,13 +121,14 @@ def test_it_goes_on_from_a_trained_one(cli, arguments, tiny_settings):
 
 def test_it_goes_on_from_one_that_ships(cli):
     """How strongly a model's e is used, and its limits, are no part of its voice embedder."""
-    small = ("model.voice_channels=[8,8,8,8]", "model.normalise=false", "embedder.batch=4")
+    small = ("model.voice_channels=[8,8,8,8]", "embedder.batch=4")
     small = [x for text in small for x in ("--set", text)]
     modern = ("train-embedder", "--recipe", "modern", "--data", "builtin:20", *small, "--iterations", 1)
     first = cli(*modern)
     assert first.code == 0, first.stderr
     shipped = load_checkpoint(cli.here / "runs" / "00000-modern-all-b4", need_generator=False)
-    shipped.model = replace(shipped.model, strength=4.0, limit=(2.0,) * shipped.model.embedding)
+    limit = (2.0,) * shipped.model.embedding
+    shipped.model = replace(shipped.model, normalise=False, strength=4.0, limit=limit)
     shipped.save(cli.here / "shipped")
     result = cli(*modern, "--init", "shipped")
     assert result.code == 0 and "Starts from " in result.stderr, result.stderr
@@ -122,9 +142,9 @@ def test_train_does_not_go_on_with_it(cli, arguments):
     assert "no run to resume" in error(cli("train", "--resume"))
 
 
-def test_without_pairs_of_validation_speakers_there_is_no_rate(cli, tiny_settings):
+def test_without_pairs_of_validation_speakers_there_is_no_rate(cli, settings_of_voices):
     """Of ten speakers one validates."""
-    settings = [x for text in tiny_settings() for x in ("--set", text)]
+    settings = settings_of_voices()
     result = cli("train-embedder", "--data", "builtin:10", *settings, "--iterations", 1, "--json")
     assert result.code == 0 and "No equal error rate" in result.stderr
     assert json.loads(result.stdout)["equal_error_rate"] == {}

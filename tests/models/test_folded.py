@@ -13,8 +13,7 @@ SIZES = {"voice_channels": (16, 24, 16, 8), "embedding": 12}
 CONFIGS = [
     Wen2019Config(**SIZES),
     Wen2019Config(**SIZES, embedder_norm_last=True),
-    ModernConfig(**SIZES, voice_pool="statistics"),
-    ModernConfig(**SIZES, voice_pool="statistics", voice_levels=True),
+    ModernConfig(**SIZES),
 ]
 
 

@@ -5,7 +5,7 @@ import torch
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.modern import FaceTrunk, Generator, Heads, ModernConfig, Residual, soften
+from voice2face_gan.models.modern import FaceTrunk, Generator, Heads, ModernConfig, Residual
 from voice2face_gan.models.registry import build_embedder, build_generator, model_config, parameters
 from voice2face_gan.models.wen2019 import condition
 
@@ -29,10 +29,9 @@ def test_sizes():
 
 
 @pytest.mark.parametrize("side", [64, 128])
-@pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("fine", [False, True])
-def test_shapes(side, depth, fine):
-    config = ModernConfig(**SMALL, side=side, depth=depth, fine=fine)
+def test_shapes(side, fine):
+    config = ModernConfig(**SMALL, side=side, fine=fine)
     face = Generator(config)(torch.randn(3, 64), torch.randn(3, 6))
     assert face.shape == (3, 3, side, side) and face.dtype == torch.float32
     h = FaceTrunk(config)(face)
@@ -91,20 +90,6 @@ def test_the_rim_repeats_what_is_next_to_it():
         ModernConfig(**SMALL, rim=9)
 
 
-def test_a_soft_generator_smooths_what_it_painted():
-    torch.manual_seed(0)
-    sharp, soft = (Generator(ModernConfig(**SMALL, soft=share)) for share in (0.0, 0.75))
-    soft.load_state_dict(sharp.state_dict())
-    e = torch.randn(2, 64)
-    painted = sharp(e)
-    torch.testing.assert_close(soft(e), soften(painted, 0.75))
-    torch.testing.assert_close(soften(painted, 0.75), soften(painted, torch.tensor([0.75, 0.75])))
-    wave = torch.tensor([1.0, -1.0]).repeat(32).expand(1, 3, 64, 64)
-    torch.testing.assert_close(soften(wave, 0.75)[..., 1:-1], wave[..., 1:-1] / 4)  # a quarter of it is left
-    with pytest.raises(CheckpointError, match="soft must be from 0 to 1"):
-        ModernConfig(soft=1.5)
-
-
 def test_a_new_block_changes_nothing():
     """Its second convolution is zero, so the net starts as if it were shallow; its gradient is not zero."""
     block, x, latent = Residual(4, 3), torch.randn(2, 4, 5, 5), torch.randn(2, 3)
@@ -128,7 +113,7 @@ def test_the_score_depends_on_the_voice_only_with_projection():
         {"width": 3},
         {"width": 0},
         {"z_dim": -1},
-        {"depth": 0},
+        {"voice_pool": "statistics"},
         {"voice_channels": ()},
         {"normalise": False, "strength": -1.0},
         {"normalise": True, "strength": 2.0},

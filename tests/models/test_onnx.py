@@ -28,12 +28,11 @@ MODELS = {
     "poster": Wen2019Config(**WEN, generator_norm="batch", generator_output="tanh"),
     "modern": ModernConfig(**VOICE, z_dim=5, width=4),
     "modern-128": ModernConfig(**VOICE, z_dim=0, width=4, side=128, modulate=False),
-    "modern-levels": ModernConfig(**VOICE, width=4, z_dim=0, voice_pool="statistics", voice_levels=True),
     "modern-recurrent": ModernConfig(
-        voice_channels=(6, 8, 8, 7), embedding=12, width=4, z_dim=0, voice_pool="recurrent", voice_levels=True
+        voice_channels=(6, 8, 8, 7), embedding=12, width=4, z_dim=0, voice_pool="recurrent"
     ),
 }
-PROBED = ("paper", "modern", "modern-levels", "modern-recurrent")
+PROBED = ("paper", "modern", "modern-recurrent")
 
 
 def checkpoint_of(name: str) -> Checkpoint:
@@ -122,7 +121,7 @@ def test_what_the_pipeline_warns_by_is_told_too(exported, name):
             assert probability.shape == (batch,)
             assert probability.tolist() == pytest.approx([x[told] for x in wanted], abs=1e-5)
     assert ("not normalised" in config["graphs"]["embedder.onnx"]["inputs"]["log_mel"]["is"]) is (
-        name in ("modern-levels", "modern-recurrent")
+        name == "modern-recurrent"
     )
 
 

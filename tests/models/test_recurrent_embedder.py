@@ -15,7 +15,6 @@ from voice2face_gan.models.registry import build_embedder, model_config, paramet
 
 SMALL = {
     "voice_pool": "recurrent",
-    "voice_levels": True,
     "voice_channels": (5, 8, 8, 6),
     "width": 4,
     "z_dim": 6,
@@ -168,7 +167,5 @@ def test_a_checkpoint_brings_it_back_with_its_probes(tmp_path):
 
 
 def test_settings_that_make_none_are_refused():
-    with pytest.raises(CheckpointError, match="needs voice_levels = true"):
-        model_config("modern", {**SMALL, "voice_levels": False})
     with pytest.raises(CheckpointError, match="needs three voice_channels or more"):
         model_config("modern", {**SMALL, "voice_channels": (5, 8)})

@@ -83,6 +83,46 @@ def read_store(_space):
 
 
 @pytest.fixture(scope="session")
+def taught_store(tmp_path_factory, space_folder):
+    """21 people of one clip each, with their speech, and faces read into the space. Do not write there."""
+    import numpy as np
+    import torch
+
+    from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise, take_away
+    from voice2face_gan.data.face_embedding import write_face_embedding
+    from voice2face_gan.data.records import Record
+    from voice2face_gan.data.store import Store, to_int16
+    from voice2face_gan.data.store_writer import StoreWriter
+    from voice2face_gan.models.face_space import SIZE, FaceSpace
+
+    def buzz(person: int, seconds: float = 2.0) -> np.ndarray:
+        """Sixteen tones that swell and fade five times a second; which of them do so together is the
+        person's."""
+        time = np.arange(round(16_000 * seconds)) / 16_000
+        signs = np.random.default_rng(person).choice([-1, 1], 16)
+        tones = [
+            (1 + 0.9 * sign * np.sin(2 * np.pi * 5 * time)) * np.sin(2 * np.pi * hertz * time)
+            for sign, hertz in zip(signs, np.geomspace(150, 6000, 16), strict=True)
+        ]
+        noise = 0.01 * np.random.default_rng(person).standard_normal(len(time))
+        return (0.03 * sum(tones) + noise).astype(np.float32)
+
+    people, features = 21, FeatureSettings()
+    folder, random = tmp_path_factory.mktemp("taught") / "taught.store", np.random.default_rng(0)
+    with StoreWriter(folder, features.to_dict(), source={"layout": "test"}, keep_speech=True) as writer:
+        for i in range(people):
+            wave = buzz(i)
+            mel = log_mel(torch.from_numpy(wave), features)
+            face = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            record = Record(f"{i}", f"p{i:02d}", gender=("female", "male")[i % 2], split="train")
+            writer.add(record, normalise(mel).numpy(), face, to_int16(wave), take_away(mel)[1].numpy())
+        writer.finish()
+    store = Store(folder)
+    write_face_embedding(store, random.standard_normal((people, SIZE)), FaceSpace.load(space_folder).name)
+    return store
+
+
+@pytest.fixture(scope="session")
 def teacher_file(tmp_path_factory):
     """Weights of the teacher's shapes, drawn by chance, in a file such as Resemblyzer's."""
     import torch
@@ -95,3 +135,101 @@ def teacher_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("teacher") / "pretrained.pt"
     torch.save({"step": 1, "model_state": {**state, "similarity_weight": torch.ones(1)}}, path)
     return path
+
+
+_TINY = {
+    "wen2019": (
+        "model.generator_channels=[8,8,8,8,8]",
+        "model.trunk_channels=[4,4,4,4,4]",
+    ),
+    "modern": ("model.width=2", "model.z_dim=4"),
+}
+
+
+@pytest.fixture(scope="session")
+def other_teacher_file(teacher_file, tmp_path_factory):
+    """The same teacher with slightly larger weights."""
+    import torch
+
+    content = torch.load(teacher_file, weights_only=True)
+    content["model_state"] = {k: 1.1 * v for k, v in content["model_state"].items()}
+    path = tmp_path_factory.mktemp("other") / "pretrained.pt"
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def space_embedder(read_store, space_folder, tmp_path_factory):
+    """The folder of an embedder of e with random weights, which says what it predicts of e."""
+    import numpy as np
+    import torch
+
+    from voice2face_gan.models.checkpoint import Checkpoint
+    from voice2face_gan.models.face_space import SIZE, FaceSpace
+    from voice2face_gan.models.registry import build_embedder, model_config
+
+    torch.manual_seed(0)
+    residual = np.linspace(0.3, 0.9, SIZE).round(4).tolist()
+    config = model_config("modern", {"normalise": False, "voice_channels": [4, 4, 4], "residual": residual})
+    info = {"hearing": {"space": FaceSpace.load(space_folder).name}}
+    features = read_store.about["features"]
+    checkpoint = Checkpoint("modern", config, build_embedder(config), features=features, info=info)
+    return checkpoint.save(tmp_path_factory.mktemp("space_embedder") / "embedder")
+
+
+@pytest.fixture(scope="session")
+def two_iterations(store, taught_store, read_store, space_folder, space_embedder, teacher_file):
+    """Function (recipe's name, overrides, root, evaluate) -> the run of two iterations of each of its stages,
+    with small nets and batches, on a small world that suits it; and how it ended."""
+    import functools
+    import json
+
+    import torch
+
+    from voice2face_gan.data.builtin import builtin_store
+    from voice2face_gan.training import hints
+    from voice2face_gan.training.embedder import new_settings, train_embedder
+    from voice2face_gan.training.loop import train
+    from voice2face_gan.training.recipe import load_recipe
+    from voice2face_gan.training.run import Run
+
+    spoken = functools.cache(lambda: builtin_store("builtin:10", keep_speech=True))
+
+    def base(name: str) -> list[str]:
+        shipped = load_recipe(name)
+        small = [
+            "run.precision='fp32'",
+            "run.tensorboard=false",
+            "run.evaluate_every=0",
+            "data.crop_frames=[20,40]",
+            "embedder.batch=4",
+            "embedder.iterations=2",
+            "embedder.crop_frames=[20,40]",
+            "model.voice_channels=[4,4,4,4]",
+            "gan.batch=4",
+            "gan.iterations=2",
+            *_TINY[shipped.architecture],
+        ]
+        for key, value in (("embedder.space", space_folder), ("modern.space", space_folder)):
+            section, _, last = key.partition(".")
+            if getattr(getattr(shipped, section), last):
+                small.append(f"{key}={json.dumps(str(value))}")
+        if shipped.embedder.space:
+            small.append(f"embedder.teacher={json.dumps(str(teacher_file))}")
+        return [text for text in small if text.partition("=")[0] not in shipped.idle]
+
+    def make(name: str, overrides, root, evaluate=None):
+        recipe = load_recipe(name, (*base(name), *overrides))
+        if recipe.embedder.space:
+            run = Run.create(root, recipe, new_settings("", recipe.data.gender, 0, None))
+            with pytest.MonkeyPatch.context() as patch:  # few batches of speech
+                patch.setattr(hints, "_KEPT", 1)
+                patch.setattr(hints, "_LOOKED", 1)
+                return run, train_embedder(run, taught_store, torch.device("cpu"), evaluate=evaluate)
+        given = space_embedder if load_recipe(name).modern.space else None
+        settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}
+        run = Run.create(root, recipe, {**settings, "embedder": given and str(given)})
+        data = read_store if given else spoken() if recipe.embedder.augment else store
+        return run, train(run, data, torch.device("cpu"), evaluate=evaluate)
+
+    return make

@@ -51,28 +51,18 @@ def test_a_resumed_run_draws_the_same():
     assert min(making.made) == 25 // 3  # what has gone is not made again
 
 
-def test_a_cut_is_a_piece_of_its_example_normalised():
+def test_a_cut_is_a_piece_of_its_example():
     echo = Echo(making := Making(), batches=2, times=2)
     starts = set()
     for iteration in range(12):
         mel, labels = echo.draw(iteration, 20, rng(iteration))
         assert mel.shape == (BATCH, 3, 20) and mel.dtype == torch.float32
-        torch.testing.assert_close(mel.mean(2), torch.zeros(BATCH, 3), atol=1e-5, rtol=0)
-        torch.testing.assert_close(mel.std(2, correction=0), torch.ones(BATCH, 3), atol=1e-3, rtol=0)
         found = set()
         for row, label in zip(mel, labels.tolist(), strict=True):
             whole = making(label // BATCH)[0][label % BATCH]
-            alike = [torch.corrcoef(torch.stack([row[0], whole[0, s : s + 20]]))[0, 1] for s in range(11)]
-            found.add(int(np.argmax(alike)))
-            assert max(alike) > 0.999
+            away = [float((row - whole[:, s : s + 20]).abs().max()) for s in range(11)]
+            found.add(int(np.argmin(away)))
+            assert min(away) < 4e-3, "kept in half precision"
         assert len(found) == 1  # one place a batch
         starts |= found
     assert len(starts) > 3
-
-
-def test_what_is_not_to_be_normalised_is_drawn_as_it_was_made():
-    echo = Echo(Making(), batches=2, times=2, normalised=False)
-    mel, labels = echo.draw(0, FRAMES, rng(0))
-    made = torch.cat([Making()(number)[0] for number in (0, 1)])
-    torch.testing.assert_close(mel, made[labels], atol=2e-3, rtol=1e-3)  # kept in half precision
-    assert mel.mean(dim=2).abs().max() > 0.1

@@ -8,10 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.training.gan import GanStage
 from voice2face_gan.training.modern import ModernStage
 from voice2face_gan.training.parallel import Alone
-from voice2face_gan.training.recipe import load_recipe
 
 
 def weights(stage) -> torch.Tensor:
@@ -170,34 +168,6 @@ def test_the_first_variant_is_the_plain_answer(make_stage, clips, tmp_path):
     one, three = model.generate(clips[0]), model.generate(clips[0], variants=3, seed=5)
     assert one[0].tobytes() == three[0].tobytes() != three[1].tobytes() != three[2].tobytes()
     assert model.generate(clips[0], variants=3, seed=6)[1].tobytes() != three[1].tobytes()
-
-
-@pytest.mark.parametrize("architecture", ["modern", "wen2019"])
-def test_the_voice_embedder_is_frozen_or_tuned(architecture, make_stage, trained, store, tiny_settings):
-    def stage(rate: float):
-        if architecture == "modern":
-            return make_stage(f"gan.embedder_lr={rate}")
-        recipe = load_recipe(architecture, (*tiny_settings(), f"gan.embedder_lr={rate}"))
-        nets = load_checkpoint(trained / "embedder", need_generator=False)
-        people = store.of_split("train"), store.of_split("val")
-        return GanStage(*people, nets, recipe, 0, torch.device("cpu"))
-
-    def ears(of) -> torch.Tensor:
-        return torch.cat([p.detach().flatten() for p in of.embedder.parameters()])
-
-    frozen, tuned = stage(0.0), stage(1e-3)
-    before, probe = ears(frozen), tuned.probe.clone()
-    for one in (frozen, tuned):
-        one.step(0)
-    assert torch.equal(ears(frozen), before) and "embedder" not in frozen.state()
-    assert not torch.equal(ears(tuned), before)
-    kept = tuned.checkpoint(1)
-    assert not torch.equal(kept.gender_probe, probe)
-    again = stage(1e-3)
-    again.load(copy.deepcopy(tuned.state()))  # optimisers would share what they remember
-    for one in (tuned, again):
-        one.step(1)
-    assert torch.equal(ears(tuned), ears(again))
 
 
 def test_two_processes_share_what_one_draws(make_stage):

@@ -35,7 +35,7 @@ def test_the_loss_is_the_cross_entropy_of_the_batch(make_stage):
     loss = stage.step(0)["cross_entropy"]
     from voice2face_gan.data.sampling import generator
 
-    crops = generator(0, "crops", 0)
+    crops = generator(0, "cuts", 0)
     frames = int(crops.integers(100, 201))
     mel, labels = other.bank.crops(other.sampler.draw(0, 16), frames, crops)
     other.embedder.train()

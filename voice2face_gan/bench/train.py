@@ -103,8 +103,8 @@ def measure(
 def check(recipe: Recipe) -> None:
     """Raises RecipeError where the plain loop would not be the recipe's stage."""
     weights = recipe.gan
-    one = (weights.adversarial, weights.identity, weights.fool, weights.likeness)
-    if recipe.architecture != "wen2019" or one != (1, 1, 1, 1) or weights.pixel or weights.decay:
+    one = (weights.identity, weights.fool, weights.likeness)
+    if recipe.architecture != "wen2019" or one != (1, 1, 1) or weights.pixel or weights.decay:
         raise RecipeError(
             f"Recipe {recipe.name} does not train by Algorithm 1 of Wen et al. with the paper's losses, "
             "which is what it would be timed against; use wen2019 or wen2019-paper."

@@ -105,6 +105,7 @@ def _new_run(data, recipe, overrides, root, embedder, init, settings, here):
     from voice2face_gan.training.loop import check_shares
     from voice2face_gan.training.material import given_embedder, given_nets, training_records
     from voice2face_gan.training.recipe import load_recipe
+    from voice2face_gan.training.recipe_keys import check_command
     from voice2face_gan.training.run import Run
 
     if init is not None and embedder is not None:
@@ -116,6 +117,7 @@ def _new_run(data, recipe, overrides, root, embedder, init, settings, here):
     else:
         small = is_builtin(data) and here.device.type == "cpu"
         resolved = load_recipe(recipe or (SMALL if small else DEFAULT), override)
+    check_command(resolved, "train", embedder=bool(embedder or init))
     given = {"embedder": embedder, "init": init}
     settings = {
         "data": ",".join(
@@ -145,7 +147,8 @@ def _recipe_of(name: str, overrides):
     if not isinstance(about, dict):
         raise TrainingError(f"{checkpoint.folder} does not say its recipe; give one with --recipe.")
     # Its networks are what they are, whatever became of them since that recipe was read.
-    about = {**about, "model": checkpoint.model.to_dict()}
+    now = checkpoint.model.to_dict()
+    about = {**about, "model": {k: now.get(k, v) for k, v in about.get("model", {}).items()}}
     if checkpoint.face_space and about.get("modern", {}).get("space"):
         about["modern"] = {**about["modern"], "space": KEPT}
     return kept_recipe(about, overrides)

@@ -97,17 +97,21 @@ def _new_run(data, gender, recipe, overrides, iterations, init, root, seed, here
     from voice2face_gan.training.embedder import embedder_records, new_settings
     from voice2face_gan.training.loop import check_shares
     from voice2face_gan.training.material import given_start
-    from voice2face_gan.training.recipe import load_recipe
-    from voice2face_gan.training.run import Run
+    from voice2face_gan.training.recipe import load_recipe, override_keys
+    from voice2face_gan.training.recipe_keys import check_command
+    from voice2face_gan.training.run import EMBEDDER_RUN, Run
 
     override = (*overrides, *([f'data.gender="{gender}"'] if gender else ()))
-    resolved = load_recipe(recipe, override)
+    keys = override_keys(override)
     # Other recipes do not say how often an embedder is measured, nor by which figure.
-    if not resolved.run.evaluate_every:
-        override = (*override, f"run.evaluate_every={resolved.run.checkpoint_every}")
-    if not resolved.run.best.startswith("eer"):
-        override = (*override, 'run.best="eer_noisy"')
-    resolved = load_recipe(recipe, override)
+    first = load_recipe(recipe, [text for text in override if override_keys([text]) != ["run.best"]]).run
+    more = []
+    if not first.evaluate_every and "run.evaluate_every" not in keys:
+        more.append(f"run.evaluate_every={first.checkpoint_every}")
+    if (first.evaluate_every or more) and not first.best.startswith("eer"):
+        more.append('run.best="eer_noisy"')
+    resolved = load_recipe(recipe, (*more, *override))
+    check_command(resolved, EMBEDDER_RUN, keys)
     names = [n if is_builtin(n) else str(Path(n).expanduser().resolve()) for n in source_names(data)]
     init = str(find_checkpoint(init).resolve()) if init is not None else None
     settings = new_settings(",".join(names), resolved.data.gender, seed, iterations, init)

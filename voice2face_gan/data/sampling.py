@@ -13,17 +13,46 @@ from voice2face_gan.device import resident, send
 from voice2face_gan.errors import DataError
 from voice2face_gan.faces.pixels import to_unit
 
-# Independent streams of random numbers, so that one more draw in one of them leaves the others alone.
+# Independent streams of random numbers: a name has one purpose, so that one more draw for a purpose leaves
+# the others alone. The names of orders count passes over the data as steps, the others iterations or batches.
+# A number, once given, stays: what a seed gives depends on it.
 STREAMS = {
-    name: i
-    for i, name in enumerate(
-        ("voices", "faces", "crops", "flips", "noise", "weights", "latent", "augment", "z", "silent", "whole")
-    )
+    # The GAN stages
+    "voices": 0,  # order of the voices
+    "faces": 1,  # order of the faces
+    "crops": 2,  # how long a batch's voices are, and where they are cut
+    "pairs": 11,  # which face of a voice's identity
+    "flips": 3,  # which real faces are mirrored
+    "noise": 4,  # on e; on a face space of simulated voices
+    "z": 8,
+    "disturbance": 7,  # of what the discriminator sees
+    "grid": 6,  # z of the picture grids
+    # The GAN stages on a face space
+    "whole": 10,  # order of the faces that lie wholly within their pictures
+    "heard": 9,  # which e are as a voice would have given them
+    "strength": 12,  # of simulated voices
+    "plain": 5,  # which z are 0
+    "zooms": 13,  # zooms and shifts of the pictures that the space reads
+    # The voice embedder's stages
+    "clips": 14,  # order of the voices
+    "cuts": 15,  # how long a batch's voices are, and where they are cut
+    "distortion": 16,  # which of them are distorted, and how
+    "guises": 17,  # as which other speaker each is heard
+    "echo": 18,  # which kept examples serve again, and where they are cut
+    "hints": 19,  # first weights of what learns from a teacher's layers
+    # Judges
+    "judge faces": 20,  # order of the faces
+    "judge flips": 21,  # which are mirrored
+    "judge disturbance": 22,  # what else is done to them
 }
 
 
 def generator(seed: int, stream: str, step: int) -> np.random.Generator:
-    """The random numbers of one stream at one step."""
+    """The random numbers of one stream at one step.
+
+    Raises:
+        KeyError: STREAMS has no such name.
+    """
     return np.random.default_rng([seed, STREAMS[stream], step])
 
 

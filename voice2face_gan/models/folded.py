@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from voice2face_gan.models.recurrent_embedder import RecurrentEmbedder
-from voice2face_gan.models.statistics_embedder import StatisticsEmbedder
 from voice2face_gan.models.wen2019 import VoiceEmbedder
 
 
@@ -45,13 +44,8 @@ class FoldedEmbedder(nn.Module):
     forward: (B, mel_bins, T), any T >= 1 -> (B, embedding) float32, as the embedder gives it.
     """
 
-    def __init__(self, embedder: VoiceEmbedder | StatisticsEmbedder, dtype: torch.dtype):
+    def __init__(self, embedder: VoiceEmbedder, dtype: torch.dtype):
         super().__init__()
-        self.ending = None  # from (B, C, T / 16) on, where that is more than a mean over time
-        self.heard = None  # what the first convolution takes of a log-mel, where that is not the log-mel
-        if isinstance(embedder, StatisticsEmbedder):
-            self.heard = embedder.heard
-            self.ending = copy.deepcopy(nn.Sequential(embedder.pool, embedder.norm, embedder.last)).eval()
         self.layers: list[
             tuple[Tensor, Tensor, bool]
         ] = []  # weight (O, C, 1, 3), bias, whether a ReLU follows
@@ -67,10 +61,8 @@ class FoldedEmbedder(nn.Module):
 
     @torch.no_grad()
     def forward(self, log_mel: Tensor) -> Tensor:
-        heard = log_mel if self.heard is None else self.heard(log_mel)
-        x = heard[:, :, None].to(self.layers[0][0].dtype, memory_format=torch.channels_last)
+        x = log_mel[:, :, None].to(self.layers[0][0].dtype, memory_format=torch.channels_last)
         for weight, bias, rectified in self.layers:
             x = F.conv2d(x, weight, bias, (1, 2), (0, 1))  # (B, C, 1, T) -> (B, O, 1, T / 2)
             x = x.relu_() if rectified else x
-        x = x[:, :, 0].float()
-        return x.mean(dim=2) if self.ending is None else self.ending(x)
+        return x[:, :, 0].float().mean(dim=2)

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models.wen2019 import voice_checks
 
 _SLOPE = 0.2  # of the leaky rectifiers
 
@@ -31,18 +32,14 @@ class ModernConfig:
     Args:
         mel_bins, embedding, voice_channels, embedder_norm_last: the voice embedder's, as in Wen2019Config.
         voice_pool: how the voice embedder hears time: "mean", Wen's five convolutions and the mean over time;
-            "statistics" (models/statistics_embedder.py); or "recurrent", where voice_channels are bands, LSTM
-            layers and speaker embedding (models/recurrent_embedder.py).
-        voice_levels: it takes log-mels that are not normalised, and hears each bin's level too.
+            or "recurrent", which takes log-mels that are not normalised, and where voice_channels are bands,
+            LSTM layers and speaker embedding (models/recurrent_embedder.py).
         z_dim: size of the noise z; 0 for a generator that answers a voice with one face.
         width: channels at 32 x 32; there are twice as many at 16 x 16, four times at 8 x 8 and 4 x 4. 32 is
             1.0 M parameters in the generator, 64 is 3.4 M, 126 as many as in Wen's (12.2 M).
-        depth: residual blocks a resolution.
         side: of the faces, 64 or 128 pixels.
         fine: the generator ends with blocks at the face's own side, of half as many channels as before;
             else with pixel shuffle from half of it.
-        soft: how far, of 0 to 1, faces are smoothed by (1, 2, 1) / 4 at the end: what is made of every other
-            pixel leaves a grid.
         rim: pixels at each edge that repeat the next ones. Faces that lie wholly within their pictures are
             few, so that a generator hardly learns the outermost pixel, and what is laid on the template goes
             on from there.
@@ -65,13 +62,10 @@ class ModernConfig:
     voice_channels: tuple[int, ...] = (256, 384, 576, 864)
     embedder_norm_last: bool = False
     voice_pool: str = "mean"
-    voice_levels: bool = False
     z_dim: int = 64
     width: int = 64
-    depth: int = 1
     side: int = 64
     fine: bool = False
-    soft: float = 0.0
     rim: int = 0
     modulate: bool = True
     projection: bool = True
@@ -91,20 +85,9 @@ class ModernConfig:
             "width must be 2 or more, and even": self.width >= 2 and self.width % 2 == 0,
             "fine needs a width of which each resolution has a channel": not self.fine
             or self.stages()[-1] >= 2,
-            "soft must be from 0 to 1": 0 <= self.soft <= 1,
             "rim must be 0 to 8": 0 <= self.rim <= 8,
             "z_dim and noise must not be negative": self.z_dim >= 0 and self.noise >= 0,
-            'voice_pool must be "mean", "statistics" or "recurrent"': self.voice_pool
-            in ("mean", "statistics", "recurrent"),
-            'embedder_norm_last needs voice_pool = "mean"': not self.embedder_norm_last
-            or self.voice_pool == "mean",
-            'voice_levels needs voice_pool = "statistics" or "recurrent"': not self.voice_levels
-            or self.voice_pool != "mean",
-            'voice_pool = "recurrent" needs voice_levels = true': self.voice_levels
-            or self.voice_pool != "recurrent",
-            "voice_channels must not be empty": len(self.voice_channels) > 0,
-            'voice_pool = "recurrent" needs three voice_channels or more': len(self.voice_channels) > 2
-            or self.voice_pool != "recurrent",
+            **voice_checks(self),
             "zoom must be above 0": self.zoom > 0,
             "strength must not be negative": self.strength >= 0,
             "strength other than 1 needs normalise = false": self.strength == 1 or not self.normalise,
@@ -113,7 +96,9 @@ class ModernConfig:
             "limit needs normalise = false": not self.limit or not self.normalise,
             "residual must be empty or as long as the embedding, each from 0 to 1": not self.residual
             or (len(self.residual) == self.embedding and all(0 <= r <= 1 for r in self.residual)),
-            "sizes must be 1 or more": min(self.mel_bins, self.embedding, self.depth, *self.voice_channels)
+            "mel_bins, embedding and voice_channels must be 1 or more": min(
+                self.mel_bins, self.embedding, *self.voice_channels
+            )
             >= 1,
         }
         for sentence, holds in checks.items():
@@ -123,9 +108,7 @@ class ModernConfig:
     @property
     def voice_features(self) -> int:
         """How many numbers the voice embedder's `features` are."""
-        if self.voice_pool == "recurrent":
-            return sum(self.voice_channels[1:])
-        return self.voice_channels[-1] * (2 if self.voice_pool == "statistics" else 1)
+        return sum(self.voice_channels[1:]) if self.voice_pool == "recurrent" else self.voice_channels[-1]
 
     def stages(self) -> list[int]:
         """Channels of each resolution, from 4 x 4 to half the face's side."""
@@ -173,7 +156,7 @@ class Generator(nn.Module):
 
     def __init__(self, config: ModernConfig):
         super().__init__()
-        self.z_dim, self.soft, self.rim = config.z_dim, config.soft, config.rim
+        self.z_dim, self.rim = config.z_dim, config.rim
         latent = config.embedding + config.z_dim
         channels = config.stages()
         if config.fine:
@@ -183,7 +166,8 @@ class Generator(nn.Module):
         self.widen = nn.ModuleList()  # 1 x 1 before each doubling of the side
         for before, after in zip(channels, [*channels[1:], 0], strict=True):
             gain = latent if config.modulate else 0
-            self.blocks.append(nn.ModuleList(Residual(before, gain) for _ in range(config.depth)))
+            # A list of one, as the names of weights in checkpoints have it.
+            self.blocks.append(nn.ModuleList([Residual(before, gain)]))
             if after:
                 self.widen.append(_one_by_one(before, after))
         self.fold = 1 if config.fine else 2  # a position becomes a square of so many pixels
@@ -201,9 +185,8 @@ class Generator(nn.Module):
             # e as Wen's nets take it is of length 1; here each of its elements counts like one of z.
             e = torch.cat([e, z], dim=1)
         x = self.basis(e).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
-        for i, blocks in enumerate(self.blocks):
-            for block in blocks:
-                x = block(x, e)
+        for i, (block,) in enumerate(self.blocks):
+            x = block(x, e)
             if i < len(self.widen):
                 x = F.interpolate(self.widen[i](x), scale_factor=2, mode="bilinear", align_corners=False)
         face = self.to_rgb(F.leaky_relu(x, _SLOPE))
@@ -212,7 +195,7 @@ class Generator(nn.Module):
         if self.rim:
             inner = face[..., self.rim : -self.rim, self.rim : -self.rim]
             face = F.pad(inner, (self.rim,) * 4, mode="replicate")
-        return soften(face, self.soft) if self.soft else face
+        return face
 
 
 class FaceTrunk(nn.Module):
@@ -228,7 +211,7 @@ class FaceTrunk(nn.Module):
         self.blocks = nn.ModuleList()
         self.widen = nn.ModuleList()
         for before, after in zip(channels, [*channels[1:], 0], strict=True):
-            self.blocks.append(nn.ModuleList(Residual(before) for _ in range(config.depth)))
+            self.blocks.append(nn.ModuleList([Residual(before)]))
             if after:
                 self.widen.append(_one_by_one(before, after))
         # Each channel's 4 x 4 map against a learned pattern of its own, the mirror of the 4 x 4 start.
@@ -236,9 +219,8 @@ class FaceTrunk(nn.Module):
 
     def forward(self, face: Tensor) -> Tensor:
         x = self.from_rgb(F.pixel_unshuffle(face, 2))
-        for i, blocks in enumerate(self.blocks):
-            for block in blocks:
-                x = block(x)
+        for i, (block,) in enumerate(self.blocks):
+            x = block(x)
             if i < len(self.widen):
                 x = self.widen[i](F.avg_pool2d(x, 2))
         return (F.leaky_relu(x, _SLOPE) * self.pattern.to(x.dtype)).sum(dim=(2, 3))
@@ -265,17 +247,6 @@ class Heads(nn.Module):
         if self._condition is not None:
             score = score + (h * self._condition(e)).sum(dim=1) / h.shape[1] ** 0.5
         return score
-
-
-def soften(x: Tensor, share: Tensor | float) -> Tensor:
-    """Pictures (B, C, height, width) so far, share of 0 to 1, one for all or (B,), towards being smoothed by
-    (1, 2, 1) / 4 in rows and columns; the borders are continued."""
-    across = F.pad(x, (1, 1, 0, 0), mode="replicate")
-    smooth = (across[..., :-2] + 2 * across[..., 1:-1] + across[..., 2:]) / 4
-    along = F.pad(smooth, (0, 0, 1, 1), mode="replicate")
-    smooth = (along[..., :-2, :] + 2 * along[..., 1:-1, :] + along[..., 2:, :]) / 4
-    share = share.view(-1, 1, 1, 1) if isinstance(share, Tensor) else share
-    return x + share * (smooth - x)
 
 
 def _one_by_one(before: int, after: int) -> nn.Module:

@@ -7,7 +7,6 @@ from torch import nn
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models import modern, wen2019
 from voice2face_gan.models.recurrent_embedder import RecurrentEmbedder
-from voice2face_gan.models.statistics_embedder import StatisticsEmbedder
 
 ARCHITECTURES = {"wen2019": wen2019.Wen2019Config, "modern": modern.ModernConfig}
 ModelConfig = wen2019.Wen2019Config | modern.ModernConfig
@@ -30,12 +29,8 @@ def model_config(architecture: str, settings: dict) -> ModelConfig:
 
 
 def build_embedder(config: ModelConfig) -> nn.Module:
-    pool = getattr(config, "voice_pool", "mean")
-    if pool != "mean":
-        sizes = config.mel_bins, config.voice_channels, config.embedding
-        if pool == "recurrent":
-            return RecurrentEmbedder(*sizes)
-        return StatisticsEmbedder(*sizes, levels=config.voice_levels)
+    if config.voice_pool == "recurrent":
+        return RecurrentEmbedder(config.mel_bins, config.voice_channels, config.embedding)
     return wen2019.VoiceEmbedder(config)
 
 

@@ -30,6 +30,7 @@ class Wen2019Config:
         embedding: size of the voice embedding e, and of the face trunk's output.
         voice_channels: output channels of the voice embedder's first four convolutions (Table 1).
         embedder_norm_last: BatchNorm and ReLU after the fifth voice convolution too (the paper's table).
+        voice_pool: "mean", or "recurrent" for the embedder of models/recurrent_embedder.py (ModernConfig).
         generator_channels: output channels of the generator's five up-convolutions.
         trunk_channels: output channels of the face trunk's first five convolutions.
         kernel: side of the stride-2 kernels of generator and trunk: 4 (released) or 3 (paper).
@@ -45,6 +46,7 @@ class Wen2019Config:
     embedding: int = 64
     voice_channels: tuple[int, ...] = (256, 384, 576, 864)
     embedder_norm_last: bool = False
+    voice_pool: str = "mean"
     generator_channels: tuple[int, ...] = (1024, 512, 256, 128, 64)
     trunk_channels: tuple[int, ...] = (32, 64, 128, 256, 512)
     kernel: int = 4
@@ -64,9 +66,9 @@ class Wen2019Config:
             "generator_channels must be five numbers (64 x 64 faces)": len(self.generator_channels) == 5,
             "trunk_channels must be five numbers (64 x 64 faces)": len(self.trunk_channels) == 5,
             "noise must not be negative": self.noise >= 0,
+            **voice_checks(self),
             "zoom must be above 0": self.zoom > 0,
-            "voice_channels must not be empty": len(self.voice_channels) > 0,
-            "sizes must be 1 or more": min(
+            "mel_bins, embedding and all channels must be 1 or more": min(
                 (
                     self.mel_bins,
                     self.embedding,
@@ -89,10 +91,22 @@ class Wen2019Config:
     @property
     def voice_features(self) -> int:
         """How many numbers the voice embedder's `features` are."""
-        return self.voice_channels[-1]
+        return sum(self.voice_channels[1:]) if self.voice_pool == "recurrent" else self.voice_channels[-1]
 
     def to_dict(self) -> dict:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def voice_checks(config) -> dict[str, bool]:
+    """Sentences about a configuration's voice embedder, and whether they hold."""
+    return {
+        'voice_pool must be "mean" or "recurrent"': config.voice_pool in ("mean", "recurrent"),
+        'embedder_norm_last needs voice_pool = "mean"': not config.embedder_norm_last
+        or config.voice_pool == "mean",
+        "voice_channels must not be empty": len(config.voice_channels) > 0,
+        'voice_pool = "recurrent" needs three voice_channels or more': len(config.voice_channels) > 2
+        or config.voice_pool != "recurrent",
+    }
 
 
 def voice_convolutions(mel_bins: int, channels: Sequence[int]) -> list[nn.Module]:
@@ -115,7 +129,7 @@ class VoiceEmbedder(nn.Module):
     forward: (B, mel_bins, T), any T >= 1 -> (B, embedding), not normalised.
     """
 
-    levels = False  # it takes normalised log-mels; see models/statistics_embedder.py
+    levels = False  # it takes normalised log-mels
 
     def __init__(self, config: Wen2019Config):
         super().__init__()

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from voice2face_gan.audio.features import normalise
-
 
 class Echo:
     """Log-mels, cut anew at every use.
@@ -23,7 +21,6 @@ class Echo:
             same shapes, decided by the number.
         batches: kept at a time.
         times: each example serves on average.
-        normalised: what is drawn is normalised over the cut.
     """
 
     def __init__(
@@ -31,9 +28,8 @@ class Echo:
         make: Callable[[int], tuple[Tensor, Tensor]],
         batches: int,
         times: int,
-        normalised: bool = True,
     ):
-        self.make, self.batches, self.times, self.normalised = make, batches, times, normalised
+        self.make, self.batches, self.times = make, batches, times
         self._mel = self._labels = None
         self._made = range(0)  # the numbers of the batches that are there
 
@@ -44,8 +40,7 @@ class Echo:
             frames: wanted, at most as many as are made.
             rng: chooses the examples, and the place where they are cut.
         Returns:
-            float32 (B, bins, frames), if wanted normalised over the cut as over a clip of its length, and
-            labels (B, ...).
+            float32 (B, bins, frames) and labels (B, ...).
         """
         wanted = range(iteration // self.times, iteration // self.times + self.batches)
         for number in wanted:
@@ -55,10 +50,7 @@ class Echo:
         batch, there = len(self._mel) // self.batches, len(self._mel)
         chosen = torch.from_numpy(rng.integers(there, size=batch))
         start = int(rng.integers(self._mel.shape[2] - frames + 1))
-        mel = self._mel[chosen, :, start : start + frames].float()
-        if self.normalised:
-            mel = normalise(mel.flatten(0, 1)).view(mel.shape)
-        return mel, self._labels[chosen]
+        return self._mel[chosen, :, start : start + frames].float(), self._labels[chosen]
 
     def _keep(self, number: int, mel: Tensor, labels: Tensor) -> None:
         if self._mel is None:

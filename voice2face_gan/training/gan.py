@@ -45,7 +45,6 @@ _OF_EMBEDDER = (
     "voice_channels",
     "embedder_norm_last",
     "voice_pool",
-    "voice_levels",
     "strength",
     "limit",
     "residual",
@@ -120,13 +119,7 @@ class GanStage:
             keep_freed_memory()
         self.embedder = embedder.embedder.to(device).eval().requires_grad_(False)
         self._listen = self.embedder
-        self.tuned = self.settings.embedder_lr > 0
-        if self.tuned:
-            self.embedder.requires_grad_(True)
-            self.embedder_optimiser = adam(self.embedder.parameters(), self.settings)
-            self.parts = (*self.parts, "embedder", "embedder_optimiser")
-            self._voiced = store
-        elif uses_bf16(recipe.run.precision, device):
+        if uses_bf16(recipe.run.precision, device):
             self._listen = frozen(self.embedder, torch.bfloat16)
         torch.manual_seed(seed + 1)
         self._build(len(names))
@@ -178,7 +171,7 @@ class GanStage:
         real_loss, fake_loss = _says(score[:batch], True), _says(score[batch:], False)
         identity_loss = classify(real_identity, face_identity, self.processes)
         self.judge_optimiser.zero_grad(set_to_none=True)
-        (weight.adversarial * (real_loss + fake_loss) + weight.identity * identity_loss).backward()
+        (real_loss + fake_loss + weight.identity * identity_loss).backward()
         self.processes.average(self.judges)
         self.judge_optimiser.step()
 
@@ -214,13 +207,8 @@ class GanStage:
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Conditions e (B, embedding), their identities, real faces (B, 3, 64, 64), their identities."""
         mel, voice_identity, real, face_identity, noise = self.draw(iteration)
-        if self.tuned:
-            with autocast(self.recipe.run.precision, self.device):
-                e = self._listen(mel)
-            e = condition(e.float(), self.config, noise)
-        else:
-            with torch.no_grad():
-                e = condition(self._listen(mel), self.config, noise)
+        with torch.no_grad():
+            e = condition(self._listen(mel), self.config, noise)
         return e, voice_identity, real.contiguous(memory_format=torch.channels_last), face_identity
 
     def draw(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -240,7 +228,7 @@ class GanStage:
         if self.paired:
             # A real face of each voice's own identity, so that there is something to be near to.
             chosen = self.faces.of_identities(
-                self.voices.labels[torch.from_numpy(heard)], generator(self.seed, "faces", iteration)
+                self.voices.labels[torch.from_numpy(heard)], generator(self.seed, "pairs", iteration)
             )
         else:
             chosen = self.face_sampler.draw(iteration, batch)
@@ -250,16 +238,11 @@ class GanStage:
         return tuple(send(tensor, self.device) for tensor in drawn)
 
     def _step_generator(self, loss: Tensor) -> None:
-        """One step of the generator down a loss, and of the voice embedder where it is tuned."""
+        """One step of the generator down a loss."""
         self.generator_optimiser.zero_grad(set_to_none=True)
-        if self.tuned:
-            self.embedder_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.processes.average(self.generator.parameters())
         self.generator_optimiser.step()
-        if self.tuned:
-            self.processes.average(self.embedder.parameters())
-            self.embedder_optimiser.step()
 
     def _set_rate(self, iteration: int) -> None:
         falling = self.settings.decay * self.iterations
@@ -267,9 +250,6 @@ class GanStage:
         for optimiser in (self.judge_optimiser, self.generator_optimiser):
             for group in optimiser.param_groups:
                 group["lr"] = self.settings.lr * max(left, 0.0)
-        if self.tuned:
-            for group in self.embedder_optimiser.param_groups:
-                group["lr"] = self.settings.embedder_lr * max(left, 0.0)
 
     def _freeze_judges(self, frozen: bool) -> None:
         for parameter in self.judges:
@@ -314,8 +294,6 @@ class GanStage:
         if "face_space" in self.kept.info:
             info["face_space"] = self.kept.info["face_space"]
         best = self.generator if self.average is None else self.average
-        if self.tuned:  # the old reading is of embeddings that are no more
-            self.probe = gender_probe(self._voiced, self.embedder, self.config, self.device)
         return Checkpoint(
             self.recipe.architecture,
             self.config,

@@ -5,8 +5,6 @@ any speed between the outermost, with resonances and a balance of lows and highs
 (audio/revoice.py). Every guise is a speaker of its own, of whom a teacher has to be asked anew.
 """
 
-import hashlib
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,15 +21,14 @@ class Guises:
     """
     Args:
         clips: how many there are.
-        speeds: at which each is heard, in order, the middle one 1.
+        speeds: at which each is heard, in order.
         more: further guises of each.
 
     Attributes:
         speed, resonances: float32 (clips, guises). tilt: float32 (clips, guises, TILTS).
-        plain: the place of a clip's own voice among its guises.
     """
 
-    def __init__(self, clips: int, speeds: tuple[float, ...], more: int = 0):
+    def __init__(self, clips: int, speeds: tuple[float, ...], more: int):
         random = np.random.default_rng(0)
         low, high = (np.log(end) for end in (speeds[0], speeds[-1]))
         shape = clips, more
@@ -43,7 +40,6 @@ class Guises:
         self.speed = np.concatenate([fixed, drawn], axis=1).astype(np.float32)
         self.resonances = np.concatenate([np.ones_like(fixed), resonances], axis=1).astype(np.float32)
         self.tilt = np.concatenate([np.zeros((*fixed.shape, TILTS)), tilt], axis=1).astype(np.float32)
-        self.plain = len(speeds) // 2
 
     @property
     def count(self) -> int:
@@ -52,11 +48,6 @@ class Guises:
     @property
     def fastest(self) -> float:
         return float(self.speed.max())
-
-    @property
-    def digest(self) -> str:
-        content = b"".join(x.tobytes() for x in (self.speed, self.resonances, self.tilt))
-        return hashlib.sha256(content).hexdigest()
 
     def heard(self, speech: Tensor, clips: np.ndarray, which: np.ndarray, samples: int) -> Tensor:
         """Speech (B, samples x speed at least) of clips (B,), in the guises `which` (B,): (B, samples)."""

@@ -1,4 +1,4 @@
-"""What a teacher's layers do, told to the same layers of a pupil: the first part of a distillation.
+"""What a teacher's layers do, told to the same layers of a pupil.
 
 A clip's embedding is one target of some hundred frames, and a pupil that has only that learns the speakers it
 hears by heart. Its layers' states are as many targets as there are frames, of any speech whatever, and who
@@ -31,20 +31,21 @@ from torch.func import functional_call
 from voice2face_gan.audio.features import FeatureSettings, log_mels
 from voice2face_gan.data.sampling import generator
 from voice2face_gan.device import autocast
-from voice2face_gan.errors import DataError, RecipeError
+from voice2face_gan.errors import DataError
 from voice2face_gan.models.recurrent_embedder import PIECE, RecurrentEmbedder, without_noise
 from voice2face_gan.training.echo import Echo
 from voice2face_gan.training.parallel import Alone
+from voice2face_gan.training.recipe import EmbedderRecipe
 from voice2face_gan.training.teacher import HOP, WINDOW, Teacher
 
 RUNS = (1, 4, 16, 40, 80, PIECE)  # frames that a layer by itself runs for, one after the other
 _ALONE = 0.6  # share of the iterations
+_TOGETHER = 0.35  # learning rate of the second part, as a part of the first one's
 _KEPT, _TIMES = 48, 4  # batches of speech that are kept, and how often each serves: distorting takes long
 _LOOKED = 6  # batches, from which bands and whitening are found
 _LEAST = 1e-4  # of the mean variance of an input's directions: what is added to each
 _FAINT = 0.1  # power of a band, below which errors count less
 _FAINTEST = 1e-8  # mean square of a signal
-_BETAS = 0.9, 0.98
 _LONGEST_STEP = 1.0  # norm of a layer's gradient
 
 
@@ -56,8 +57,8 @@ class Hints(nn.Module):
         speech: number -> the part of a batch that this process hears, float32 (B, samples of PIECE frames)
             twice: as the pupil hears it, and as the teacher does.
         features: of log-mels.
-        iterations: all in all.
-        lr: learning rates of the two parts; each falls evenly to zero.
+        settings: iterations, all in all; lr, of the first part, in each of which it falls evenly to zero;
+            betas of Adam.
         seed: of weights and batches.
         precision: as in `device.autocast`.
         processes: those that train together.
@@ -69,19 +70,18 @@ class Hints(nn.Module):
         teacher: Teacher,
         speech: Callable[[int], tuple[Tensor, Tensor]],
         features: FeatureSettings,
-        iterations: int,
-        lr: tuple[float, float],
+        settings: EmbedderRecipe,
         seed: int = 0,
         precision: str = "fp32",
         processes: Alone | None = None,
     ):
         super().__init__()
         self._outside = embedder, teacher, teacher.layers()  # not this module's own
-        self.speech, self.features, self.iterations, self.lr = speech, features, iterations, lr
-        self.seed, self.echo = seed, Echo(self._made, _KEPT, _TIMES, normalised=False)
+        self.speech, self.features, self.settings = speech, features, settings
+        self.seed, self.echo = seed, Echo(self._made, _KEPT, _TIMES)
         self.precision, self.processes = precision, processes or Alone("cpu")
-        self.alone, self.begun = int(_ALONE * iterations), False
-        torch.manual_seed(seed)
+        self.alone, self.begun = int(_ALONE * settings.iterations), False
+        torch.manual_seed(int(generator(seed, "hints", 0).integers(2**62)))
         sizes = [layer.hidden_size for layer in embedder.layers]
         below = [embedder.bands.out_features - 1, *sizes]
         self.weights = nn.ModuleList(
@@ -94,7 +94,7 @@ class Hints(nn.Module):
         self.register_buffer("answer_size", torch.ones(()))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
         self.to(next(embedder.parameters()).device)
-        self.optimiser = torch.optim.Adam(self.parameters(), betas=_BETAS)
+        self.optimiser = torch.optim.Adam(self.parameters(), lr=settings.lr, betas=settings.betas)
 
     def go_on(self) -> None:
         """Start from what the embedder's layers do, on top of each other from the first iteration on."""
@@ -105,11 +105,11 @@ class Hints(nn.Module):
         embedder = self._outside[0]
         if not self.ready:
             self._prepare()
-        alone, together = self.alone, max(self.iterations - self.alone, 1)
+        alone, together = self.alone, max(self.settings.iterations - self.alone, 1)
         if iteration < alone:
-            frames, done, lr = RUNS[len(RUNS) * iteration // alone], iteration / alone, self.lr[0]
+            frames, done, lr = RUNS[len(RUNS) * iteration // alone], iteration / alone, self.settings.lr
         else:
-            frames, done, lr = PIECE, (iteration - alone) / together, self.lr[1]
+            frames, done, lr = PIECE, (iteration - alone) / together, _TOGETHER * self.settings.lr
         for group in self.optimiser.param_groups:
             group["lr"] = lr * (1 - done) * min(1.0, (iteration + 1) / 30)
         heard, said = self._heard(iteration)
@@ -197,7 +197,7 @@ class Hints(nn.Module):
     @torch.no_grad()
     def _heard(self, iteration: int) -> tuple[Tensor, Tensor]:
         """What pupil and teacher hear in an iteration: bands (B, PIECE, K) each."""
-        mels = self.echo.draw(iteration, PIECE, generator(self.seed, "crops", iteration))
+        mels = self.echo.draw(iteration, PIECE, generator(self.seed, "echo", iteration))
         heard, said = (self._outside[0].heard(mel.to(self.ready.device)) for mel in mels)
         return without_noise(heard), said
 
@@ -233,7 +233,8 @@ class Hints(nn.Module):
     def _prepare(self) -> None:
         """Bands, whitening and sizes; weights, where the embedder has learned before."""
         embedder, teacher, _ = self._outside
-        batches = [self.speech(self.iterations + number) for number in range(_LOOKED)]
+        unused = self.settings.iterations + _KEPT  # batches before this number are learned from
+        batches = [self.speech(unused + number) for number in range(_LOOKED)]
         heard, said = (torch.cat(speech) for speech in zip(*batches, strict=True))
         if not self.begun:
             fit_bands(embedder, teacher, heard, self.features)
@@ -257,24 +258,16 @@ class Hints(nn.Module):
         self.ready.fill_(True)
 
 
-def check_layers(embedder: RecurrentEmbedder, teacher: Teacher, features: FeatureSettings) -> None:
+def check_frames(features: FeatureSettings) -> None:
     """
     Raises:
-        RecipeError: the embedder's layers are not as large as the teacher's.
         DataError: the frames of log-mels lie elsewhere than the teacher's.
     """
-    lstm = teacher.lstm
-    wanted = [lstm.input_size, *[lstm.hidden_size] * lstm.num_layers, teacher.linear.out_features]
-    given = [embedder.bands.out_features - 1, *(layer.hidden_size for layer in embedder.layers)]
-    given.append(embedder.told.out_features)
-    if given != wanted:
-        raise RecipeError(
-            f"embedder.hints needs the teacher's layers, model.voice_channels = {wanted}, not {given}."
-        )
     if (features.window, features.hop) != (WINDOW, HOP):
         raise DataError(
-            f"embedder.hints needs log-mels of {WINDOW} samples every {HOP}, as the teacher's frames are; "
-            f"these are of {features.window} every {features.hop}: prepare the store again."
+            f"The teacher's frames are of {WINDOW} samples every {HOP}, those of the log-mels of "
+            f"{features.window} every {features.hop}: prepare the store again with features.window_ms=25 and "
+            "features.hop_ms=10."
         )
 
 

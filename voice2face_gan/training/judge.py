@@ -66,7 +66,7 @@ def train_judge(
         if len(set(part.gender.tolist()) & set(GENDERS)) < 2:
             raise DataError(f"{part.folder}: a judge needs both genders among its training and test faces.")
     names, labels = classes(train)
-    bank, sampler = FaceBank(train, labels), EpochSampler(len(train), seed, "faces")
+    bank, sampler = FaceBank(train, labels), EpochSampler(len(train), seed, "judge faces")
     gender, age = _targets(train)
     torch.manual_seed(seed)
     net = JudgeTrunk().to(device, memory_format=torch.channels_last)
@@ -77,10 +77,10 @@ def train_judge(
     started = time.monotonic()
     net.train()
     for step in range(iterations):
-        random = generator(seed, "flips", step)
         items = sampler.draw(step, _BATCH)
-        x, identity = bank.batch(items, random.random(_BATCH) < 0.5)
-        x, chosen = disturb(at_side(x).to(device), random), torch.from_numpy(items)
+        x, identity = bank.batch(items, generator(seed, "judge flips", step).random(_BATCH) < 0.5)
+        x = disturb(at_side(x).to(device), generator(seed, "judge disturbance", step))
+        chosen = torch.from_numpy(items)
         with autocast("auto", device):
             h, sex, years = net(x.contiguous(memory_format=torch.channels_last))
         cosine = F.normalize(h.float(), dim=1) @ F.normalize(people, dim=1).t()

@@ -77,10 +77,6 @@ class Line:
         residual = (1 - told).clamp(min=0).sqrt()
         return cls(*(number.float() for number in (mean, weights, offset, residual)), about)
 
-    def of_units(self, middle: Tensor, unit: Tensor) -> "Line":
-        """The same line from (t - middle) / unit, as the embedder gives it."""
-        return Line((self.mean - middle) / unit, self.weights * unit, self.offset, self.residual, self.about)
-
 
 def folded(embedder: nn.Module, line: Line) -> dict[str, Tensor]:
     """The weights of an embedder of t with the line multiplied into its last layer."""

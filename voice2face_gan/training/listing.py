@@ -49,7 +49,7 @@ def describe(folder: Path) -> dict:
         found |= {"recipe": recipe["name"], **{k: about[k] for k in ("data", "gender", "seed")}}
         # A run of a voice embedder alone ends with its first stage.
         last = "embedder" if about.get("command") == "train-embedder" else "gan"
-        totals = {s: int(recipe[s]["iterations"]) for s in _STAGES}
+        totals = {s: int(recipe[s]["iterations"]) for s in _STAGES if s in recipe}
         if about.get("iterations"):
             totals = {s: min(total, int(about["iterations"])) for s, total in totals.items()}
     except FileNotFoundError:

@@ -109,7 +109,7 @@ def check_shares(recipe: Recipe, processes: Alone) -> None:
     """
     size = processes.size
     for key, batch in (("embedder.batch", recipe.embedder.batch), ("gan.batch", recipe.gan.batch)):
-        if batch % size or batch // size < 2:
+        if key not in recipe.idle and (batch % size or batch // size < 2):
             raise TrainingError(
                 f"{key} is {batch}, which {size} processes cannot share evenly, two samples or more to each; "
                 f"choose a multiple of {size}, for example --set {key}={max(2, -(-batch // size)) * size}."

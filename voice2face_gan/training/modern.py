@@ -25,9 +25,7 @@ from voice2face_gan.device import autocast
 from voice2face_gan.models.modern import FaceTrunk, Heads
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.augment import NUMBERS, augment
-from voice2face_gan.training.gan import NOBODY, GanStage, adam, classify
-from voice2face_gan.training.probe import embed_store
-from voice2face_gan.training.silent import SilentFaces
+from voice2face_gan.training.gan import GanStage, adam, classify
 
 
 class ModernStage(GanStage):
@@ -36,16 +34,6 @@ class ModernStage(GanStage):
     parts = ("generator", "trunk", "heads", "generator_optimiser", "judge_optimiser")
     leaves_out = True
     compiled = ("generator",)  # the penalties need second derivatives, which compiled nets do not give
-
-    def __init__(self, store, held_out, embedder, recipe, seed, device, processes=None):
-        super().__init__(store, held_out, embedder, recipe, seed, device, processes)
-        self.silent = None
-        if recipe.modern.silent:
-            heard = store.select(store.has_voice)
-            e = embed_store(heard, self.embedder, self.config, device)
-            by_person = {name: e[heard.identity == name] for name in np.unique(heard.identity).tolist()}
-            spoken = np.isin(store.identity, list(by_person))
-            self.silent = SilentFaces(store, spoken, by_person, self.config.normalise, seed)
 
     def _build(self, identities: int) -> None:
         layout = {"device": self.device, "memory_format": torch.channels_last}
@@ -61,27 +49,6 @@ class ModernStage(GanStage):
     def paired(self) -> bool:
         return self.recipe.modern.paired
 
-    def _batch(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As GanStage's; the last faces of the whole batch are of people without a voice, whose identity is
-        NOBODY, as a loss leaves out."""
-        e, voice_identity, real, face_identity = super()._batch(iteration)
-        if self.silent is None:
-            return e, voice_identity, real, face_identity
-        batch = self.settings.batch
-        count = round(self.recipe.modern.silent * batch)
-        flips = (
-            generator(self.seed, "silent", iteration).random(count) < 0.5 if self.recipe.data.flip else None
-        )
-        silent_e, faces = self.silent.draw(iteration, count, flips)
-        place = np.arange(batch)[self.processes.mine(batch)] - (batch - count)
-        here = torch.from_numpy(place >= 0)
-        chosen = torch.from_numpy(place[place >= 0])
-        e = e.clone()  # it may be wanted as it was, for the embedder's gradient
-        e[here] = silent_e[chosen].to(e)
-        real[here] = faces[chosen].to(real)
-        voice_identity[here] = face_identity[here] = NOBODY
-        return e, voice_identity, real, face_identity
-
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update of the judges and one of the generator; returns losses as tensors."""
         self._set_rate(iteration)
@@ -94,7 +61,7 @@ class ModernStage(GanStage):
         with autocast(self.recipe.run.precision, self.device):
             fake = self.generator(e, z)
         seen = fake.float() * known
-        losses, real_score = self._judge_step(iteration, e.detach(), face_identity, real, seen.detach())
+        losses, real_score = self._judge_step(iteration, e, face_identity, real, seen.detach())
         if iteration < self.judges_first:
             return losses
         losses |= self._generator_step(iteration, e, identity, real, fake, seen, real_score)
@@ -111,7 +78,7 @@ class ModernStage(GanStage):
             whose, read = self.heads.identity(h[:batch]), self.heads.read(h[:batch])
         real_score, fake_score = score[:batch], score[batch:]
         losses["D"] = self._adversary(real_score, fake_score)
-        loss = weight.adversarial * losses["D"]
+        loss = losses["D"]
         if weight.identity:
             losses["C_real"] = classify(whose, face_identity, self.processes)
             loss = loss + weight.identity * losses["C_real"]
@@ -120,7 +87,7 @@ class ModernStage(GanStage):
             loss = loss + losses["R_real"]
         self.judge_optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        if modern.gamma:
+        if modern.gamma or modern.gamma_end:
             losses["D_penalty"] = self._penalise(iteration, e, shown.detach())
         self.processes.average(self.judges)
         self.judge_optimiser.step()
@@ -141,9 +108,9 @@ class ModernStage(GanStage):
             losses["G_identity"] = classify(whose, identity, self.processes)
             loss = loss + weight.likeness * losses["G_identity"]
         if modern.read and self.paired:
-            losses["G_read"] = _apart(read, e.detach())
+            losses["G_read"] = _apart(read, e)
             loss = loss + modern.read * losses["G_read"]
-        extra = self._extra_losses(iteration, e.detach(), fake)
+        extra = self._extra_losses(iteration, e, fake)
         losses |= extra
         loss = loss + sum(extra.values())
         if weight.pixel:
@@ -190,13 +157,13 @@ class ModernStage(GanStage):
         size = size * (count * self.processes.size / chosen)
         progress = iteration / max(self.iterations, 1)
         gamma = modern.gamma_end + (modern.gamma - modern.gamma_end) * (1 + math.cos(math.pi * progress)) / 2
-        (self.settings.adversarial * gamma / 2 * size).backward()
+        (gamma / 2 * size).backward()
         return size.detach()
 
     def _show(self, faces: Tensor, iteration: int, kinds: tuple[int, ...]) -> Tensor:
         """What the discriminator sees of real faces (kind 0), generated ones (1), and generated ones in the
         generator's step (2): each is disturbed in a way of its own."""
-        drawn = generator(self.seed, "augment", iteration).random(
+        drawn = generator(self.seed, "disturbance", iteration).random(
             (3, self.settings.batch, NUMBERS), np.float32
         )
         mine = drawn[list(kinds), self.processes.mine(self.settings.batch)].reshape(-1, NUMBERS)
@@ -206,7 +173,7 @@ class ModernStage(GanStage):
     def _paint(self, net: torch.nn.Module, e: Tensor) -> Tensor:
         if not self.config.z_dim:
             return net(e)
-        return net(e, gaussian((len(e), self.config.z_dim), self.seed, "latent", 0).to(self.device))
+        return net(e, gaussian((len(e), self.config.z_dim), self.seed, "grid", 0).to(self.device))
 
     def _noise(self, iteration: int) -> Tensor | None:
         """z (B, z_dim), standard normal; None for a generator without noise."""

@@ -5,7 +5,8 @@
     [model]                   # dimensions, see the architecture's configuration (models/wen2019.py)
     [data]  [embedder]  [gan]  [run]
 
-`--set gan.batch=64` overrides one key for one run. Unknown keys are refused with the nearest known one.
+`--set gan.batch=64` overrides one key for one run. Unknown keys are refused with the nearest known one, keys
+that have no effect beside the others (recipe_keys.py) with the reason.
 """
 
 import difflib
@@ -14,10 +15,11 @@ import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from voice2face_gan.errors import RecipeError
+from voice2face_gan.errors import CheckpointError, RecipeError
 from voice2face_gan.models.registry import ARCHITECTURES, model_config
 from voice2face_gan.resources import resource, resources
 from voice2face_gan.training.recipe_checks import check_keys, check_values, typed
+from voice2face_gan.training.recipe_keys import check_effect, settle
 
 
 @dataclass(frozen=True)
@@ -45,30 +47,25 @@ class DataRecipe:
 @dataclass(frozen=True)
 class EmbedderRecipe:
     """The voice embedder's pretraining: speaker classification with cross-entropy (Wen et al., issue 9 of
-    their repository says so; the paper does not).
+    their repository says so; the paper does not), or with a space distillation of a teacher
+    (training/hearing.py).
 
     Args:
         iterations, batch: length of the stage.
-        lr, betas, weight_decay: of AdamW; the rate falls to zero along half a cosine.
-        crop_frames: shortest and longest random crop of a voice, in frames of 10 ms; one length a batch.
-        scale, margin: of an additive angular margin (training/margin.py), in radians; with scale 0 plain
-            cross-entropy, and no margin.
+        lr, betas, weight_decay: of AdamW; the rate falls to zero along half a cosine. With a space lr and
+            betas are Adam's (training/hints.py).
+        crop_frames: shortest and longest random crop of a voice, in frames of 10 ms; one length a batch. With
+            a space crops are of 1.6 s.
         augment: share of a batch's clips that are distorted: noise, babble, rooms, bands, codecs, gain, speed
             (audio/augment.py), or what can be done to a log-mel where the store keeps no speech.
         augment_snr: lowest and highest signal-to-noise ratio of the noise, in dB.
         augment_speed: a distorted clip is at most so much faster or slower, as a part of 1.
         space: folder of a face space (`v2f-gan face-space`): the embedder learns to give its e, from a
-            teacher and from the people who have both voices and faces (training/hearing.py). Empty for
-            speaker classification.
-        teacher: file of the teacher's weights; empty for those of the installed package resemblyzer.
-        speeds: at which every clip is heard, and the teacher asked, in order; the middle one must be 1.
-        guises: further speakers made of each clip, at any of these speeds and with other resonances
-            (training/guises.py); with a space.
-        echo: how often each distorted crop serves, cut anew every time (training/echo.py); with a space.
-        echo_kept: crops kept for that.
-        hints: of the iterations, the first ones, in which the teacher's layers teach the same layers of a
-            recurrent embedder (training/hints.py); with a space.
-        hints_lr: learning rates of each layer by itself, and of the layers together.
+            teacher and from the people who have both voices and faces. Empty for speaker classification.
+        teacher: file of the teacher's weights; empty for those of the installed package resemblyzer; with a
+            space.
+        speeds: at which every clip is heard, in order; between the outermost it is heard as further speakers
+            too (training/guises.py); with a space.
     """
 
     iterations: int = 20_000
@@ -77,19 +74,12 @@ class EmbedderRecipe:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4
     crop_frames: tuple[int, int] = (300, 800)
-    scale: float = 0.0
-    margin: float = 0.0
     augment: float = 0.0
     augment_snr: tuple[float, float] = (0.0, 20.0)
     augment_speed: float = 0.03
     space: str = ""
     teacher: str = ""
     speeds: tuple[float, ...] = (0.8, 0.9, 1.0, 1.11, 1.25)
-    guises: int = 0
-    echo: int = 1
-    echo_kept: int = 8192
-    hints: int = 0
-    hints_lr: tuple[float, float] = (2e-3, 7e-4)
 
 
 @dataclass(frozen=True)
@@ -99,14 +89,12 @@ class GanRecipe:
     Args:
         iterations, batch: length of the stage.
         lr, betas: of Adam, for generator, trunk, discriminator and classifier alike.
-        adversarial, identity: weights of the two losses in the judges' step.
+        identity: weight of the identity loss in the judges' step, beside the adversarial one.
         fool, likeness: weights of the two losses in the generator's step.
         pixel: weight of the mean absolute difference (of values in [-1, 1]) between the generated face and a
             real face of the voice's identity (SF2F, Bai et al. 2022, takes 10). Above 0 the real faces of a
             batch are of its voices' identities; Wen et al. draw them independently.
         decay: share of the iterations, the last ones, over which the learning rate falls evenly to zero.
-        embedder_lr: learning rate of the voice embedder in the generator's step; 0 keeps it frozen, as Wen et
-            al. do. Its batch normalisation keeps the statistics it has.
         ema: decay of the average of the generator's weights per iteration; 0 keeps the last weights.
     """
 
@@ -114,19 +102,18 @@ class GanRecipe:
     batch: int = 128
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
-    adversarial: float = 1.0
     identity: float = 1.0
     fool: float = 1.0
     likeness: float = 1.0
     pixel: float = 0.0
     decay: float = 0.0
-    embedder_lr: float = 0.0
     ema: float = 0.0
 
 
 @dataclass(frozen=True)
 class ModernRecipe:
-    """What the modern adversarial stage adds to [gan] (training/modern.py).
+    """What the modern adversarial stage adds to [gan] (training/modern.py); space, heard, strength and whole
+    also serve Wen et al.'s nets.
 
     Args:
         loss: "relativistic" (a generated face against the real one of the same pair) or "softplus" (each
@@ -137,19 +124,13 @@ class ModernRecipe:
         augment: probability of each kind of augmentation of what the discriminator sees.
         read: weight of the loss that a generated face give back its embedding, 0 for none.
         paired: the real faces of a batch are of its voices' identities; projection needs it.
-        silent: share of each batch that are faces of people without a voice, each with an e as voices would
-            give it (training/silent.py); their store needs `v2f-gan embed --faces`.
-        space: folder of a face space (`v2f-gan face-space`): all faces teach, each with its own e, and the
-            space reads e back from what is generated (training/space.py). Empty for none.
+        space: folder of a face space (`v2f-gan face-space`), or "checkpoint" for the one that the checkpoint of
+            the voice embedder keeps: all faces teach, each with its own e, and the space reads e back from what
+            is generated (training/space.py). Empty for none.
         read_space: weight of that reading.
         read_from: share of the iterations without that reading; it sets in evenly over as many again.
         heard: share of a batch whose e is what a voice would have given; with a space.
         strength: lowest and highest factor of that e; with a space.
-        soften: least and most that pictures are smoothed before the space reads them, of 0 to 1
-            (models/modern.py, soften).
-        limit: share of the faces' own e that lie below what each element of that e is bent to (ModernConfig's
-            limit); 0 for no bending; with a space.
-        plain: share of a batch with z = 0; with a space.
         whole: least share of a batch that are faces wholly within their pictures; with a space. Of the others
             what lies beyond the pictures' edges teaches nothing.
     """
@@ -161,15 +142,11 @@ class ModernRecipe:
     augment: float = 0.3
     read: float = 1.0
     paired: bool = True
-    silent: float = 0.0
     space: str = ""
     read_space: float = 2.0
     read_from: float = 0.1
     heard: float = 0.5
     strength: tuple[float, float] = (0.5, 3.0)
-    soften: tuple[float, float] = (0.0, 0.0)
-    limit: float = 0.0
-    plain: float = 0.25
     whole: float = 0.0
 
 
@@ -201,7 +178,12 @@ class RunRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A resolved recipe. `model` holds the architecture's settings, checked."""
+    """A resolved recipe.
+
+    Attributes:
+        model: the architecture's settings, checked.
+        idle: keys without an effect in this recipe, and why; they have the values that the stages expect.
+    """
 
     name: str
     architecture: str
@@ -211,9 +193,15 @@ class Recipe:
     gan: GanRecipe = field(default_factory=GanRecipe)
     modern: ModernRecipe = field(default_factory=ModernRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
+    idle: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """Name, architecture and every key that has an effect, in nested plain settings."""
+        about = asdict(self)
+        for key in about.pop("idle"):
+            section, _, name = key.partition(".")
+            about[section].pop(name, None)
+        return {k: v for k, v in about.items() if v != {}}
 
 
 _SECTIONS = {
@@ -235,47 +223,75 @@ def load_recipe(name: str, overrides: tuple[str, ...] = ()) -> Recipe:
     """A recipe by name or by path of a TOML file, with overrides like "gan.batch=64".
 
     Raises:
-        RecipeError: no such recipe, a file that is not TOML, an unknown key, a value of the wrong type.
+        RecipeError: no such recipe, a file that is not TOML, an unknown key, a value of the wrong type or out
+            of its range, a key that is set by the file itself or by an override and has no effect.
     """
-    tree = _read(name, ())
-    for override in overrides:
-        _override(tree, override)
-    return build_recipe(Path(name).stem, tree)
+    own, tree = _read(name, ())
+    stem = Path(name).stem
+    keys = [f"{section}.{key}" for section, part in own.items() if isinstance(part, dict) for key in part]
+    recipe = build_recipe(stem, tree, keys)
+    return _overridden(stem, tree, overrides) if overrides else recipe
 
 
 def kept_recipe(about: dict, overrides: tuple[str, ...] = ()) -> Recipe:
     """The recipe that a checkpoint or a run keeps, with overrides as `load_recipe` takes them."""
-    tree = {k: dict(v) if isinstance(v, dict) else v for k, v in about.items()}
+    return _overridden(str(about.get("name", "")), {k: v for k, v in about.items() if k != "name"}, overrides)
+
+
+def override_keys(overrides: tuple[str, ...]) -> list[str]:
+    """The keys of overrides such as "gan.batch=64"."""
+    return [text.partition("=")[0].strip() for text in overrides]
+
+
+def _overridden(name: str, tree: dict, overrides: tuple[str, ...]) -> Recipe:
+    tree = {k: dict(v) if isinstance(v, dict) else v for k, v in tree.items()}
     for override in overrides:
         _override(tree, override)
-    return build_recipe(str(tree.get("name", "")), tree)
+    return build_recipe(name, tree, override_keys(overrides))
 
 
-def build_recipe(name: str, tree: dict) -> Recipe:
-    """A recipe from nested settings, as read from TOML or from a run folder."""
-    tree = {k: v for k, v in tree.items() if k != "name"}
+def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
+    """A recipe from nested settings, as read from TOML or from a run folder.
+
+    Args:
+        name: of the recipe.
+        tree: the settings.
+        keys: "section.key" of those that must have an effect.
+    Raises:
+        RecipeError: as `load_recipe`.
+    """
     check_keys(name, tree, _TOP, "")
     architecture = tree.get("architecture", "wen2019")
-    if architecture not in ARCHITECTURES:
-        raise RecipeError(f"Recipe {name}: unknown architecture '{architecture}'.")
-    known = [f.name for f in fields(ARCHITECTURES[architecture])]
-    model = tree.get("model", {})
-    check_keys(name, model, known, "model.")
-    sections = {}
-    for section, kind in _SECTIONS.items():
-        values = tree.get(section, {})
-        check_keys(name, values, [f.name for f in fields(kind)], f"{section}.")
-        sections[section] = kind(
-            **{k: typed(name, f"{section}.{k}", v, getattr(kind(), k)) for k, v in values.items()}
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
+        raise RecipeError(
+            f"Recipe {name}: unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}."
         )
-    default = ARCHITECTURES[architecture]()
-    model = {k: typed(name, f"model.{k}", v, getattr(default, k)) for k, v in model.items()}
-    recipe = Recipe(name, architecture, model_config(architecture, model).to_dict(), **sections)
+    if not isinstance(tree.get("description", ""), str):
+        raise RecipeError(f"Recipe {name}: 'description' must be text, not {tree['description']!r}.")
+    kinds = {"model": ARCHITECTURES[architecture], **_SECTIONS}
+    defaults = {f"{s}.{f.name}": f.default for s, kind in kinds.items() for f in fields(kind)}
+    values = {"architecture": architecture, **defaults}
+    for section, kind in kinds.items():
+        part = tree.get(section, {})
+        check_keys(name, part, [f.name for f in fields(kind)], f"{section}.")
+        for key, value in part.items():
+            key = f"{section}.{key}"
+            values[key] = typed(name, key, value, defaults[key])
+    idle = settle(name, values, defaults)
+    check_effect(name, idle, keys)
+    parts = {s: {f.name: values[f"{s}.{f.name}"] for f in fields(kind)} for s, kind in kinds.items()}
+    try:
+        model = model_config(architecture, parts.pop("model")).to_dict()
+    except CheckpointError as error:
+        raise RecipeError(f"Recipe {name}: model.{str(error).removeprefix('Model settings: ')}") from error
+    sections = {s: _SECTIONS[s](**part) for s, part in parts.items()}
+    recipe = Recipe(name, architecture, model, **sections, idle=idle)
     check_values(recipe)
     return recipe
 
 
-def _read(name: str, seen: tuple[str, ...]) -> dict:
+def _read(name: str, seen: tuple[str, ...]) -> tuple[dict, dict]:
+    """What a recipe's file says, and the same with what its base says besides."""
     path = Path(name) if name.endswith(".toml") else resource("recipes", f"{name}.toml")
     if not path.is_file():
         near = difflib.get_close_matches(name, recipe_names(), 1)
@@ -287,7 +303,7 @@ def _read(name: str, seen: tuple[str, ...]) -> dict:
         raise RecipeError(f"{path} is not valid TOML: {error}.") from error
     base = tree.get("base")
     if base is None:
-        return tree
+        return tree, tree
     if not isinstance(base, str):
         raise RecipeError(f"Recipe {name}: 'base' must be a recipe's name or file, not {base!r}.")
     if base.endswith(".toml"):
@@ -295,7 +311,7 @@ def _read(name: str, seen: tuple[str, ...]) -> dict:
     chain = (*seen, name)
     if base in chain:
         raise RecipeError(f"Recipe {name}: its bases go round in a circle ({' -> '.join((*chain, base))}).")
-    return _merge(_read(base, chain), tree)
+    return tree, _merge(_read(base, chain)[1], tree)
 
 
 def _merge(below: dict, above: dict) -> dict:
@@ -309,6 +325,8 @@ def _merge(below: dict, above: dict) -> dict:
 def _override(tree: dict, text: str) -> None:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
+    if parts[0] in ("base", "description") and len(parts) == 1:
+        raise RecipeError(f"--set {text}: '{parts[0]}' is said in a recipe's file alone.")
     if not equals or len(parts) > 2 or not all(parts):
         raise RecipeError(f"--set {text}: write --set section.key=value, for example --set gan.batch=64.")
     try:

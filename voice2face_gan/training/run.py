@@ -21,7 +21,7 @@ from voice2face_gan.errors import TrainingError, first_line
 from voice2face_gan.files import temporary_beside, write_bytes
 from voice2face_gan.models.checkpoint import BEST, Checkpoint
 from voice2face_gan.training.figures import figures_of, is_better
-from voice2face_gan.training.recipe import Recipe, build_recipe
+from voice2face_gan.training.recipe import Recipe, kept_recipe
 
 STATE = "training.pt"
 EMBEDDER_RUN = "train-embedder"  # "command" in run.json of a run that trains a voice embedder alone
@@ -81,7 +81,7 @@ class Run:
             about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             # Runs of versions that did not know of it left no clip out; they go on as they began.
             data = {"hold_out_clip": False, **about["recipe"].get("data", {})}
-            recipe = build_recipe(about["recipe"]["name"], {**about["recipe"], "data": data})
+            recipe = kept_recipe({**about["recipe"], "data": data})
         except FileNotFoundError:
             raise TrainingError(f"{folder} is not a run folder (it has no run.json).") from None
         except (OSError, ValueError, KeyError, TypeError) as error:

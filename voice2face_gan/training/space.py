@@ -4,19 +4,18 @@ Faces are many and voices few; here every face teaches, voice or not, for it has
 iteration draws real faces r_i with their e_i, turns a share of these into what a voice would have given, and
 learns
 
-    e'_i = s (R2 * e_i + sqrt(R2 (1 - R2)) n)   per element, bent to its limit; s the strength, n noise
+    e'_i = s (R2 * e_i + sqrt(R2 (1 - R2)) n)   per element; s the strength, n noise
     g_i  = G(e_i or e'_i, z_i)
     L_D  = softplus(D(g_i, e) - D(r_i, e)) + gamma / 2 (R1 + R2)
     L_G  = softplus(D(r_i, e) - D(g_i, e)) + pixel x |g_i - r_i| + read_space x |space(g_i) - target(e)|^2
 
-The space reads e back from the picture through dlib's own network, zoomed and moved a little each time, and
-softened if the recipe says so: grids of single pixels, which it reads, mean nothing to people. That network
-has seen faces alone and says of some patterns of colour that they are anybody: asked from the beginning, a
-generator paints these (after 200 iterations 88 % of the pictures' embeddings were nearer to their own
-person's than to another's, and not one was a face). So it is asked once there are faces, and then more and
-more (`read_from`). The pixel loss is there to make faces soon; it counts for faces with their own e alone,
-and less as the reading sets in. What e leaves open is z's; a share of the batch has z = 0, the plain answer,
-which a generator that only saw noise paints pale.
+The space reads e back from the picture through dlib's own network, zoomed and moved a little each time. That
+network has seen faces alone and says of some patterns of colour that they are anybody: asked from the
+beginning, a generator paints these (after 200 iterations 88 % of the pictures' embeddings were nearer to
+their own person's than to another's, and not one was a face). So it is asked once there are faces, and then
+more and more (`read_from`). The pixel loss is there to make faces soon; it counts for faces with their own e
+alone, and less as the reading sets in. What e leaves open is z's; a share of the batch has z = 0, the plain
+answer, which a generator that only saw noise paints pale.
 
 R2 is how much of each element's variance a voice embedder predicts of people it never met; it comes with the
 embedder, as `residual` = sqrt(1 - R2) in its configuration.
@@ -34,13 +33,12 @@ from voice2face_gan.device import autocast, send
 from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.face_space import SIZE, FaceSpace
-from voice2face_gan.models.modern import soften
-from voice2face_gan.models.wen2019 import bent
 from voice2face_gan.training.gan import NOBODY, GanStage, identities_with_both
 from voice2face_gan.training.modern import ModernStage
 
 _DISTURBED = (0.06, 0.04, 0.04)  # zoom, right, down, at most; shifts are of half the side
 _PIXEL_LEFT = 0.25  # of the pixel loss, once the reading counts in full
+_PLAIN = 0.25  # share of a batch with z = 0
 _ATTRIBUTES = 0.25  # what sex and age count for, each, beside the whole embedding
 
 
@@ -122,27 +120,24 @@ class OnSpace:
         self.whole_sampler = EpochSampler(max(1, len(self.whole)), seed, "whole")
         self.told = 1 - torch.tensor(residual, dtype=torch.float32, device=device).square()  # R2
         self.unsure = (self.told * (1 - self.told)).clamp(min=0).sqrt()
-        share = recipe.modern.limit
-        own = np.abs(embedding[faces.face_index])
-        self.limit = torch.from_numpy(np.quantile(own, share, axis=0)).to(self.e) if share else ()
 
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         batch, modern = self.settings.batch, self.recipe.modern
         mine = self.processes.mine(batch)
-        random = generator(self.seed, "silent", iteration)
-        flips = random.random(batch) < 0.5 if self.recipe.data.flip else None
+        flips = generator(self.seed, "flips", iteration).random(batch) < 0.5
         items = self.face_sampler.draw(iteration, batch)
         whole = round(modern.whole * batch) if len(self.whole) else 0  # none lies wholly within its picture
         if whole:
             items[-whole:] = self.whole[self.whole_sampler.draw(iteration, whole)]
-        drawn = self.faces.batch(items[mine], None if flips is None else flips[mine])
+        drawn = self.faces.batch(items[mine], flips[mine] if self.recipe.data.flip else None)
         real, identity = (send(tensor, self.device) for tensor in drawn)
         e = self.e[torch.from_numpy(items[mine])]
-        as_heard = torch.from_numpy(random.random(batch) < modern.heard).to(e.device)
-        low, high = modern.strength
-        strength = torch.from_numpy(random.uniform(low, high, (batch, 1)).astype(np.float32)).to(e.device)
+        chance = generator(self.seed, "heard", iteration).random(batch)
+        as_heard = torch.from_numpy(chance < modern.heard).to(e.device)
+        strength = generator(self.seed, "strength", iteration).uniform(*modern.strength, (batch, 1))
+        strength = torch.from_numpy(strength.astype(np.float32)).to(e.device)
         noise = gaussian((batch, e.shape[1]), self.seed, "noise", iteration).to(e.device)
-        heard = bent(strength[mine] * (self.told * e + self.unsure * noise[mine]), self.limit)
+        heard = strength[mine] * (self.told * e + self.unsure * noise[mine])
         e = torch.where(as_heard[mine][:, None], heard, e)
         self._own = ~as_heard[mine]
         return e, identity, real.contiguous(memory_format=torch.channels_last), identity
@@ -154,8 +149,8 @@ class SpaceStage(OnSpace, ModernStage):
     def _noise(self, iteration: int) -> Tensor | None:
         z = super()._noise(iteration)
         if z is not None:
-            batch, share = self.settings.batch, self.recipe.modern.plain
-            plain = generator(self.seed, "weights", iteration).random(batch) < share
+            batch = self.settings.batch
+            plain = generator(self.seed, "plain", iteration).random(batch) < _PLAIN
             z[torch.from_numpy(plain[self.processes.mine(batch)])] = 0
         return z
 
@@ -171,10 +166,7 @@ class SpaceStage(OnSpace, ModernStage):
         if not share:
             return {}
         with autocast(self.recipe.run.precision, self.device):
-            seen = fake.float()
-            if self.recipe.modern.soften[1]:
-                seen = soften(seen, self._softened(iteration))
-            embedding, attributes = self.space.read(seen, self._disturbed(iteration))
+            embedding, attributes = self.space.read(fake.float(), self._disturbed(iteration))
         wanted, wanted_attributes = self.space.target(e)
         people = self.space.scale.square().sum()
         apart = (embedding - wanted).square().sum(dim=1).mean() / people
@@ -191,15 +183,8 @@ class SpaceStage(OnSpace, ModernStage):
         """(B, 3) small zooms and shifts: a network that sees each picture in one place alone is fooled by
         patterns that only work there."""
         mine = self.processes.mine(self.settings.batch)
-        drawn = generator(self.seed, "latent", iteration).uniform(-1, 1, (self.settings.batch, 3))[mine]
+        drawn = generator(self.seed, "zooms", iteration).uniform(-1, 1, (self.settings.batch, 3))[mine]
         drawn = drawn * np.array(_DISTURBED) + np.array([1, 0, 0])
-        return torch.from_numpy(drawn.astype(np.float32)).to(self.device)
-
-    def _softened(self, iteration: int) -> Tensor:
-        """(B,) how soft each picture is when it is read."""
-        mine = self.processes.mine(self.settings.batch)
-        share = self.recipe.modern.soften
-        drawn = generator(self.seed, "flips", iteration).uniform(*share, self.settings.batch)[mine]
         return torch.from_numpy(drawn.astype(np.float32)).to(self.device)
 
 

@@ -14,9 +14,9 @@ from voice2face_gan.data.sampling import EpochSampler, VoiceBank, classes, gener
 from voice2face_gan.data.speech import SpeechBank, check_speech
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast
+from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.registry import build_embedder, model_config
-from voice2face_gan.training.margin import MarginHead
 from voice2face_gan.training.parallel import Alone
 from voice2face_gan.training.recipe import EmbedderRecipe, Recipe
 
@@ -30,9 +30,12 @@ class EmbedderStage:
         seed: of weights and batches.
         device: where it computes.
         processes: those that train together; default: this one alone.
+    Raises:
+        RecipeError: the recipe is for another stage.
     """
 
     name = "embedder"
+    distils = False  # a teacher, into an embedder of a face space
 
     def __init__(
         self,
@@ -42,6 +45,8 @@ class EmbedderStage:
         device: torch.device,
         processes: Alone | None = None,
     ):
+        if bool(recipe.embedder.space) != self.distils or recipe.modern.space:
+            raise RecipeError(f"Recipe {recipe.name} trains no voice embedder that tells speakers apart.")
         self.processes = processes or Alone(device)
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.embedder, seed, device
         self.iterations = self.settings.iterations
@@ -51,11 +56,18 @@ class EmbedderStage:
         self._build(len(speakers))
         levels = self.embedder.levels
         self.bank = VoiceBank(voices, labels, store.about["features"]["min_frames"], levels=levels)
-        self.sampler = EpochSampler(len(self.bank), seed, "voices")
+        self.sampler = EpochSampler(len(self.bank), seed, "clips")
         self.features, self.vad = store.about["features"], store.vad
         self.distortion = Distortion(voices, self.settings, levels) if self.settings.augment else None
         self.data = voices.summary()
 
+    def _build(self, speakers: int) -> None:
+        """The nets, on the device, and their optimiser."""
+        torch.manual_seed(self.seed)
+        self.embedder = self.processes.synchronous(build_embedder(self.config).to(self.device))
+        # The head is thrown away afterwards.
+        self.head = self.processes.synchronous(self._head(speakers).to(self.device))
+        self.weights = [*self.embedder.parameters(), *self.head.parameters()]
         self.optimiser = torch.optim.AdamW(
             self.weights,
             lr=self.settings.lr,
@@ -63,21 +75,11 @@ class EmbedderStage:
             weight_decay=self.settings.weight_decay,
         )
 
-    def _build(self, speakers: int) -> None:
-        """The nets, on the device, and `weights`, all that is trained."""
-        torch.manual_seed(self.seed)
-        self.embedder = self.processes.synchronous(build_embedder(self.config).to(self.device))
-        # The head is thrown away afterwards.
-        self.head = self.processes.synchronous(self._head(speakers).to(self.device))
-        self.weights = [*self.embedder.parameters(), *self.head.parameters()]
-
     def start_from(self, embedder: nn.Module) -> None:
         """Go on from a trained embedder of the same net; who spoke to it is forgotten."""
         self.embedder.load_state_dict(embedder.state_dict())
 
     def _head(self, speakers: int) -> nn.Module:
-        if self.settings.scale:
-            return MarginHead(self.config.embedding, speakers, self.settings.margin, self.settings.scale)
         # Raw embeddings start near zero and a linear layer on them learns for hundreds of iterations next to
         # nothing: normalised per batch they do (built-in world, 500 iterations: equal error rate 0.19).
         return nn.Sequential(
@@ -86,41 +88,32 @@ class EmbedderStage:
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update; returns losses as tensors, so that the device is not waited for."""
-        crops, frames = self._crops(iteration)
+        crops = generator(self.seed, "cuts", iteration)
+        frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
         items = self.sampler.draw(iteration, self.settings.batch)
         mine = self.processes.mine(self.settings.batch)
         mel, labels = self.bank.crops(items, frames, crops, mine)
         mel = mel.to(self.device)
         if self.distortion is not None:
-            mel = self.distortion(mel, items[mine], labels.numpy(), self._distorting(iteration))
+            mel = self.distortion(mel, items[mine], labels.numpy(), self._mine("distortion", iteration))
         labels = labels.to(self.device)
         self._set_rate(iteration)
         self.embedder.train()
         with autocast(self.recipe.run.precision, self.device):
             e = self.embedder(mel)
         logits = self.head(e.float())
-        judged = self.head.with_margin(logits, labels) if self.settings.scale else logits
-        loss = F.cross_entropy(judged, labels)
-        self._update(loss)
-        accuracy = (logits.detach().argmax(1) == labels).float().mean()
-        return {"cross_entropy": loss.detach(), "accuracy": accuracy}
-
-    def _crops(self, iteration: int) -> tuple[np.random.Generator, int]:
-        """The numbers that cut an iteration's clips, and the frames of each."""
-        crops = generator(self.seed, "crops", iteration)
-        return crops, int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
-
-    def _distorting(self, iteration: int) -> np.random.Generator:
-        """The numbers that distort this process's clips."""
-        rng = generator(self.seed, "augment", iteration)
-        return rng.spawn(self.processes.size)[self.processes.rank] if self.processes.size > 1 else rng
-
-    def _update(self, loss: Tensor) -> None:
-        """One step of all that is trained down a loss."""
+        loss = F.cross_entropy(logits, labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.processes.average(self.weights)
         self.optimiser.step()
+        accuracy = (logits.detach().argmax(1) == labels).float().mean()
+        return {"cross_entropy": loss.detach(), "accuracy": accuracy}
+
+    def _mine(self, stream: str, step: int) -> np.random.Generator:
+        """The numbers of a stream for this process's clips alone."""
+        rng = generator(self.seed, stream, step)
+        return rng.spawn(self.processes.size)[self.processes.rank] if self.processes.size > 1 else rng
 
     def _set_rate(self, iteration: int) -> None:
         done = min(iteration / self.iterations, 1.0)

@@ -18,6 +18,7 @@ from voice2face_gan.errors import CheckpointError
 
 SAMPLE_RATE = 16_000
 DIMENSIONS = 256
+CHANNELS = (40, 256, 256, 256, DIMENSIONS)  # bands, LSTM layers and answer
 WINDOW, HOP = 400, 160  # samples
 _FRAMES, _STEP = 160, 77  # of 10 ms: a piece, and from one piece to the next
 _LEVEL = -30.0  # dB of full scale: softer speech is made so loud
