@@ -22,10 +22,10 @@ TINY = "--set gan.batch=4 --set data.crop_frames=[100,200] --set run.precision=f
 SHORT = {
     "--resume": "--iterations 3",
     "torchrun": f"--iterations 1 {TINY}",
-    "--recipe hearing": "--iterations 1 --set embedder.batch=4 --set embedder.teacher=teacher.pt",
+    "--recipe hearing": "--iterations 1 --set embedder.teacher=teacher.pt",
     "--recipe faces": "--iterations 1 --set gan.batch=4",
     "--init default": "--iterations 2 --set gan.batch=4",
-    "train-embedder": "--iterations 2 --set embedder.batch=4",
+    "train-embedder": "--iterations 2",
     "--embedder": f"--iterations 1 --set model.width=8 {TINY}",
     "v2f-gan train": f"--iterations 2 --set embedder.batch=8 {TINY}",
     "v2f-gan report": "--metric l1",

@@ -132,7 +132,7 @@ def test_nothing_is_half_written(embed, clips, full_disk, name, monkeypatch):
 
     plain, calls = VoiceToFace.embeddings, []
 
-    def interrupted(self, clips):
+    def interrupted(self, clips, **part):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt

@@ -72,7 +72,7 @@ def test_a_broken_recording_fails_and_other_files_are_skipped(generate, recordin
     (recordings / "sub" / "empty.wav").write_bytes(b"")
     result = generate("rec", "-o", "faces")
     assert result.code == 2 and "3 made, 2 skipped (no recordings), 2 failed" in result.stderr
-    assert "Error: rec/broken.mp3: is not a recording" in result.stderr
+    assert "Error: rec/broken.mp3: is text, not a recording" in result.stderr
     assert "Error: rec/sub/empty.wav: " in result.stderr and "spk0.txt" not in result.stderr
 
 

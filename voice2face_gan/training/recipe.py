@@ -124,9 +124,9 @@ class ModernRecipe:
         augment: probability of each kind of augmentation of what the discriminator sees.
         read: weight of the loss that a generated face give back its embedding, 0 for none.
         paired: the real faces of a batch are of its voices' identities; projection needs it.
-        space: folder of a face space (`v2f-gan face-space`), or "checkpoint" for the one that the checkpoint of
-            the voice embedder keeps: all faces teach, each with its own e, and the space reads e back from what
-            is generated (training/space.py). Empty for none.
+        space: folder of a face space (`v2f-gan face-space`), or "checkpoint" for the one that the voice
+            embedder's checkpoint keeps: all faces teach, each with its own e, and the space reads e back from
+            what is generated (training/space.py). Empty for none.
         read_space: weight of that reading.
         read_from: share of the iterations without that reading; it sets in evenly over as many again.
         heard: share of a batch whose e is what a voice would have given; with a space.
