@@ -179,8 +179,9 @@ def space_embedder(read_store, space_folder, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def two_iterations(store, taught_store, read_store, space_folder, space_embedder, teacher_file):
-    """Function (recipe's name, overrides, root, evaluate) -> the run of two iterations of each of its stages,
-    with small nets and batches, on a small world that suits it; and how it ended."""
+    """Function (recipe's name, overrides, root, evaluate, many) -> the run of two iterations of each of its
+    stages, with small nets and batches, on a small world that suits it, with `many` one of several clips a
+    person and of held-out people; and how it ended."""
     import functools
     import json
 
@@ -218,7 +219,7 @@ def two_iterations(store, taught_store, read_store, space_folder, space_embedder
             small.append(f"embedder.teacher={json.dumps(str(teacher_file))}")
         return [text for text in small if text.partition("=")[0] not in shipped.idle]
 
-    def make(name: str, overrides, root, evaluate=None):
+    def make(name: str, overrides, root, evaluate=None, many=False):
         recipe = load_recipe(name, (*base(name), *overrides))
         if recipe.embedder.space:
             run = Run.create(root, recipe, new_settings("", recipe.data.gender, 0, None))
@@ -229,7 +230,9 @@ def two_iterations(store, taught_store, read_store, space_folder, space_embedder
         given = space_embedder if load_recipe(name).modern.space else None
         settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}
         run = Run.create(root, recipe, {**settings, "embedder": given and str(given)})
-        data = read_store if given else spoken() if recipe.embedder.augment else store
+        data = read_store if given else store
+        if recipe.embedder.augment:
+            data = spoken() if many else taught_store
         return run, train(run, data, torch.device("cpu"), evaluate=evaluate)
 
     return make

@@ -91,7 +91,7 @@ QUICK = {  # the others, whose effect is the same code's, are slow
     "modern": ("modern.", "model.z_dim", "model.width", "model.side", "model.fine", "model.rim")
     + ("model.modulate", "model.projection", "model.noise"),
     "faces": ("modern.space", "modern.read_", "modern.heard", "modern.strength", "modern.whole"),
-    "hearing": ("embedder.",),
+    "hearing": ("embedder.iterations", "embedder.lr", "embedder.betas"),
     "embedder": ("embedder.augment",),
 }
 
@@ -139,22 +139,22 @@ def digest(folder) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def outcome(two_iterations, tmp_path_factory):
-    """Function (recipe's name, overrides) -> what its two iterations left, or the sentence that refuses them;
-    remembered."""
+    """Function (recipe, overrides, many clips a person) -> what its two iterations left, or the sentence
+    that refuses them; remembered."""
     known = {}
 
-    def make(name: str, overrides: tuple[str, ...]):
-        if (name, overrides) in known:
-            return known[name, overrides]
+    def make(name: str, overrides: tuple[str, ...], many: bool = False):
+        if (name, overrides, many) in known:
+            return known[name, overrides, many]
         compiled = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.nn.Module, "compile", lambda net: compiled.append(type(net).__name__))
             try:
-                run, _ = two_iterations(name, overrides, tmp_path_factory.mktemp("effect"), figures)
+                run, _ = two_iterations(name, overrides, tmp_path_factory.mktemp("effect"), figures, many)
                 result = {**digest(run.folder), "compiled": compiled}
             except VoiceToFaceError as error:
                 result = f"{type(error).__name__}: {error}"
-        known[name, overrides] = result
+        known[name, overrides, many] = result
         return result
 
     return make
@@ -175,13 +175,14 @@ def folders(space_folder, other_teacher_file, tmp_path_factory):
     from voice2face_gan.models.face_space import FaceSpace
 
     other = FaceSpace.load(shutil.copytree(space_folder, tmp_path_factory.mktemp("folders") / "space"))
+    place = tmp_path_factory.mktemp("other")
     other.centre += 0.1
-    next(other.net.parameters()).data.mul_(1.01)
-    place = tmp_path_factory.mktemp("other") / "space"
-    other.save(place)
+    other.save(place / "moved")
+    other.basis[:] = other.basis.flip(1)
+    other.save(place / "foreign")
     return {
-        "embedder.space": str(place),
-        "modern.space": str(place),
+        "embedder.space": str(place / "foreign"),
+        "modern.space": str(place / "moved"),
         "embedder.teacher": str(other_teacher_file),
     }
 
@@ -194,9 +195,9 @@ def test_each_key_of_each_recipe_has_an_effect(outcome, folders, name, key):
     other = {**OTHER, **folders}.get(key, (lambda now: not now) if isinstance(now, bool) else None)
     if other is None:
         pytest.fail(f"{key}: add another value of it to OTHER, for this test to show its effect")
-    base = WITH.get(key, ())
+    base, many = WITH.get(key, ()), key.startswith("data.")
     value = other(now) if callable(other) else other
-    before, after = outcome(name, base), outcome(name, (*base, f"{key}={json.dumps(value)}"))
+    before, after = (outcome(name, x, many) for x in (base, (*base, f"{key}={json.dumps(value)}")))
     assert isinstance(before, dict), before
     if isinstance(after, str):
         assert key in REFUSED, f"{key}: {after}"
@@ -224,7 +225,13 @@ def spoil(error):
     return step
 
 
-@pytest.mark.parametrize("error", [None, torch.OutOfMemoryError("none left")], ids=["nan", "memory"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(None, id="nan"),
+        pytest.param(torch.OutOfMemoryError("none left"), id="memory", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     ("name", "stage"),
     [pytest.param(n, s, id=f"{n}-{s.__name__}") for n, kinds in STAGES.items() for s in kinds],
