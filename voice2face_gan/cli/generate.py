@@ -134,7 +134,8 @@ def _generate(
             shown = ", ".join(str(path) for path in names[clip][:3]) + (
                 ", ..." if len(names[clip]) > 3 else ""
             )
-            say(f"{clip}: {heard.speech_seconds:.1f} s of speech in {heard.seconds:.1f} s -> {shown}")
+            level = "" if heard.speech_level_db is None else f", at {heard.speech_level_db:.0f} dB"
+            say(f"{clip}: {heard.speech_seconds:.1f} s of speech in {heard.seconds:.1f} s{level} -> {shown}")
             if heard.warning:
                 say(f"Warning: {clip}: {heard.warning}.")
     return rows
@@ -146,6 +147,7 @@ def _entry(clip: str, heard, files: list[Path]) -> dict:
         "files": [str(path) for path in files],
         "seconds": round(heard.seconds, 3),
         "speech_seconds": round(heard.speech_seconds, 3),
+        "speech_level_db": None if heard.speech_level_db is None else round(heard.speech_level_db, 1),
         "female_probability": _rounded(heard.female),
         "speech_probability": _rounded(heard.speech),
         "child_probability": _rounded(heard.child),
