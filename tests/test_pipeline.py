@@ -10,6 +10,7 @@ from PIL import Image
 
 import voice2face_gan
 from voice2face_gan import VoiceToFace, VoiceToFaceError, load_audio
+from voice2face_gan.audio.level import TARGET_LEVEL_DB
 from voice2face_gan.audio.voice import VoiceFeatures, voice_features
 from voice2face_gan.errors import AudioError, CheckpointError, NoSpeechError
 from voice2face_gan.models.checkpoint import load_checkpoint
@@ -149,11 +150,45 @@ def test_several_people_are_warned_of(model, clips):
     assert other.listen(clips[0]).warning == ""
 
 
-def test_a_probe_of_speech_replaces_the_guess_of_steady_noise(model, alarmed):
+def test_steady_noise_is_warned_of_whatever_a_probe_says(model, alarmed):
     noise = 0.1 * np.random.default_rng(0).standard_normal(80_000).astype(np.float32)
-    assert "steady noise" in model.listen((noise, 16_000)).warning
-    assert alarmed(speech=0.9).listen((noise, 16_000)).warning == ""
-    assert "steady noise" in alarmed(child=0.1).listen((noise, 16_000)).warning
+    for listener in (model, alarmed(speech=0.9), alarmed(child=0.1), alarmed(speech=0.1)):
+        assert "steady noise" in listener.listen((noise, 16_000)).warning
+
+
+def test_what_varies_little_is_steady_only_where_no_probe_tells():
+    voice = VoiceFeatures(torch.zeros(64, 1), 3.0, 3.0, 0.9, variety=0.6)
+    assert "steady noise" in _warning(voice) and _warning(voice, speech=0.9) == ""
+    short = VoiceFeatures(torch.zeros(64, 1), 3.0, 0.4, 2.0, variety=0.2, bands=2)
+    assert _warning(short).startswith("only 0.4 s")
+
+
+def test_the_level_of_the_speech_is_told(model, voices):
+    loud, soft = (model.listen((voices[0] * np.float32(k), 16_000)) for k in (1, 0.5))
+    assert -60 < loud.speech_level_db < 0
+    assert soft.speech_level_db == pytest.approx(loud.speech_level_db - 6, abs=0.5)
+
+
+def test_very_soft_speech_is_warned_of():
+    told = [_warning(VoiceFeatures(torch.zeros(64, 1), 3.0, 3.0, 2.0, level)) for level in (-61, -59, None)]
+    assert told == ["the speech is very soft (-61 dB); a louder recording gives a steadier face", "", ""]
+
+
+def test_the_shipped_model_raises_soft_speech():
+    """The default does; the built-in world's, which knows synthetic voices alone, does as it ever did."""
+    assert load_checkpoint("default").vad["target_level_db"] == TARGET_LEVEL_DB
+    assert "target_level_db" not in load_checkpoint("builtin").vad
+
+
+def test_a_checkpoint_says_whether_soft_speech_is_raised(model_folder, voices):
+    checkpoint = load_checkpoint(model_folder)
+    soft = (voices[0] * np.float32(0.004), 16_000)
+    checkpoint.vad = dict.fromkeys(("target_level_db",), -20.0)
+    raised = VoiceToFace(checkpoint, "raised")
+    checkpoint.vad = {}
+    plain = VoiceToFace(checkpoint, "plain")
+    assert raised.vad.target_level_db == -20 and plain.vad.target_level_db is None
+    assert raised.listen(soft).speech_seconds > plain.listen(soft).speech_seconds + 0.2
 
 
 def test_little_speech_of_a_child_is_two_warnings(alarmed, voices):

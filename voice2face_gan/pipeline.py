@@ -35,6 +35,11 @@ CHILD_VOICE = (
 # more to 1 of 100 validation people's recordings, and to 74 of 100 of two people, half of each.
 SEVERAL_VOICES = 0.95
 STEADY = 1.2  # nats; a log-mel that varies less is no speech (audio/voice.py); where no speech probe tells
+# What the speech found must reach, else it is none; of 2,351 real clips all of half a second or more do.
+LEAST_VARIETY = 0.45  # nats (audio/steady.py): noise, hum, knocks, machines
+LEAST_BANDS = 3.4  # mel bins (audio/steady.py): tones, sirens, dialling
+SOFT_SPEECH = -60.0  # dB (Heard.speech_level_db); below it much lies below the last steps of 16 bits
+STEADY_SECONDS = 0.5  # less speech than this is too short to judge so: a single vowel hardly changes
 _BATCH = 16  # faces generated together
 _BATCH_SECONDS = 160.0  # of recordings, after which faces do not wait for more clips
 
@@ -55,6 +60,8 @@ class Heard:
         several: probability that more than one person speaks, in turn; these three are None if the model
             cannot tell.
         audio: which sound track and channels were decoded, and how loud they are.
+        speech_level_db: mean level of the speech found, dB relative to a mean square of 1; None for digital
+            silence.
     """
 
     name: str
@@ -67,6 +74,7 @@ class Heard:
     child: float | None = None
     several: float | None = None
     audio: AudioInfo = field(default_factory=AudioInfo)
+    speech_level_db: float | None = None
 
 
 class VoiceToFace:
@@ -470,10 +478,17 @@ class VoiceToFace:
             pictures = [to_picture(face, size) for face in next(faces)]
             for number, picture in enumerate(pictures, 1):
                 picture.info = self._metadata(seed, number)
-            female, seconds = self.female(item.embedding), (item.seconds, item.speech_seconds)
-            heard = Heard(item.name, *seconds, female, pictures, item.warning, **item.told)
-            heard.audio = item.voice.audio
-            yield heard
+            found = {"audio": item.voice.audio, "speech_level_db": item.voice.speech_level_db}
+            yield Heard(
+                item.name,
+                item.seconds,
+                item.speech_seconds,
+                self.female(item.embedding),
+                pictures,
+                item.warning,
+                **item.told,
+                **found,
+            )
 
     def _variants(self, e: Tensor, variants: int, seed: int) -> Tensor:
         """(variants, embedding): the plain embedding, then noisy ones that depend on the seed alone."""
@@ -516,7 +531,10 @@ def _warning(
     child: float | None = None,
     several: float | None = None,
 ) -> str:
-    if speech is None and voice.variation < STEADY:
+    judged = voice.speech_seconds >= STEADY_SECONDS
+    if judged and voice.bands < LEAST_BANDS:
+        return "it does not sound like speech but like tones; the face means little"
+    if (judged and voice.variety < LEAST_VARIETY) or (speech is None and voice.variation < STEADY):
         return "it sounds like steady noise rather than speech; the face means little"
     if speech is not None and speech < NO_SPEECH:
         return "it does not sound like speech; the face means little"
@@ -525,6 +543,10 @@ def _warning(
         tenths = int(10 * voice.speech_seconds + 1e-6)  # rounded down: "only 2.0 s" would be enough
         warnings.append(
             f"only {tenths / 10:.1f} s of speech; {SHORT_SPEECH:.0f} s or more give a steadier face"
+        )
+    if voice.speech_level_db is not None and voice.speech_level_db < SOFT_SPEECH:
+        warnings.append(
+            f"the speech is very soft ({voice.speech_level_db:.0f} dB); a louder recording gives a steadier face"
         )
     if child is not None and child > CHILD_VOICE:
         warnings.append("this may be a child's voice; the face shown is a young adult's")

@@ -1,5 +1,6 @@
 """A recording's voice embedding with what was found in the recording, and the mean of several recordings."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -73,11 +74,19 @@ def mean_embedding(voices: Sequence[VoiceEmbedding], unit_norm: bool) -> VoiceEm
     told = {
         key: float(weights @ torch.tensor([voice.told[key] for voice in voices])) for key in voices[0].told
     }
+
+    def mean(name: str) -> float:
+        return float(weights @ torch.tensor([getattr(voice.voice, name) for voice in voices]))
+
+    found = [voice.voice.speech_level_db for voice in voices]
+    levels = torch.tensor([-math.inf if level is None else level for level in found])
+    power = float(weights @ 10 ** (levels / 10))
     features = replace(
         voices[0].voice,
         seconds=sum(voice.seconds for voice in voices),
         speech_seconds=float(seconds.sum()),
-        variation=float(weights @ torch.tensor([voice.voice.variation for voice in voices])),
+        speech_level_db=10 * math.log10(power) if power else None,
+        **{name: mean(name) for name in ("variation", "variety", "bands")},
     )
     more = f" and {len(voices) - 1} more" if len(voices) > 1 else ""
     return VoiceEmbedding(voices[0].name + more, e, features, told)

@@ -136,7 +136,7 @@ def test_nothing_is_half_written(embed, clips, full_disk, name, monkeypatch):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return plain(self, clips)
+        return plain(self, clips, **part)
 
     monkeypatch.setattr(VoiceToFace, "embeddings", interrupted)
     assert embed(*clips, "-o", name).code == 130 and files(embed.here) == []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -45,7 +46,8 @@ def test_one_clip(generate, clips):
     assert result.code == 0 and result.stdout == ""
     assert files(generate.here) == ["spk0.png"]
     assert pixels(generate.here / "spk0.png").shape == (64, 64, 3)
-    assert "s of speech in 3.0 s -> spk0.png" in result.stderr and "Synthetic" in result.stderr
+    assert re.search(r"s of speech in 3\.0 s, at -\d+ dB -> spk0\.png", result.stderr)
+    assert "Synthetic" in result.stderr
 
 
 def test_the_picture_says_what_it_is(generate, clips):
@@ -64,6 +66,7 @@ def test_names_size_and_json(generate, clips):
     (face,) = told["faces"]
     assert face["files"] == ["new/face.png"] and face["clip"] == str(clips[0])
     assert face["seconds"] == pytest.approx(3) and 1 < face["speech_seconds"] <= 3
+    assert -60 < face["speech_level_db"] < 0
     assert 0 <= face["female_probability"] <= 1
     told = [face[f"{name}_probability"] for name in ("speech", "child", "several_voices")]
     assert told == [None] * 3  # no probes

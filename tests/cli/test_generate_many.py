@@ -224,7 +224,10 @@ def test_standard_input_of_mp4(generate, voices):
 
 
 def test_standard_input_that_holds_nothing(generate):
-    for content, words in ((b"", "is empty (0 bytes)"), (b"no sound at all" * 20, "is not a recording")):
+    for content, words in (
+        (b"", "is empty (0 bytes)"),
+        (b"no sound at all" * 20, "is text, not a recording"),
+    ):
         result = generate("-", input=content)
         assert result.code == 2 and f"Error: standard input: {words}" in result.stderr
     assert files(generate.here) == []

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from PIL import Image
 from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise
 from voice2face_gan.audio.vad import keep_speech
 from voice2face_gan.bench.prepare import make_world
+from voice2face_gan.data.items import Clock, prepare_item
 from voice2face_gan.data.join import join_stores
+from voice2face_gan.data.layouts.base import RawRecord
 from voice2face_gan.data.prepare import SplitChoice, prepare
 from voice2face_gan.data.sampling import VoiceBank
 from voice2face_gan.data.settings import PrepareSettings
@@ -194,13 +197,60 @@ def test_a_store_of_an_older_version_is_to_be_prepared_again(world, tmp_path, la
 
 def test_a_store_from_before_there_was_speech_is_known_again(made, world):
     """The keys that it lacks are at their defaults: its fingerprint is that of settings without the key."""
-    tree = PLAIN.to_dict()
+    plain = PrepareSettings.of(["faces.detector=none", "vad.target_level_db=none"])
+    tree = plain.to_dict()
     assert tree["voice"].pop("keep_speech") is False and tree["faces"].pop("zoom") == 1
-    assert PLAIN.fingerprinted() == tree
-    assert PrepareSettings.from_dict(tree) == PLAIN
+    assert tree["vad"].pop("target_level_db") is None
+    assert plain.fingerprinted() == tree
+    assert PrepareSettings.from_dict(tree) == plain
+    assert PLAIN.fingerprinted()["vad"]["target_level_db"] == PLAIN.vad.target_level_db == -20
     spoken = PrepareSettings.of(["voice.keep_speech=true"])
     assert spoken.fingerprinted()["voice"]["keep_speech"] is True
     assert PrepareSettings.of(["faces.zoom=1.4"]).fingerprinted()["faces"]["zoom"] == 1.4
+
+
+def test_a_store_from_before_soft_speech_was_raised(world, tmp_path):
+    """It opens as ever, is known again with the setting off, and is refused, by name, with it on."""
+    folder, off = tmp_path / "old", PrepareSettings.of(["faces.detector=none", "vad.target_level_db=none"])
+    made = prepare("folders", [world], folder, off, workers=1, limit=32)
+    assert made.store.vad == {"aggressiveness": 2, "frame_ms": 20, "padding_ms": 60, "ratio": 0.9}
+    about = json.loads((folder / "store.json").read_text())
+    del about["source"]["settings"]["vad"]["target_level_db"]
+    (folder / "store.json").write_text(json.dumps(about))
+    assert open_source(folder).vad == made.store.vad
+    assert prepare("folders", [world], folder, off, workers=1, limit=32).already
+    with pytest.raises(StoreError, match="vad.target_level_db is -20.0 now, was None"):
+        prepare("folders", [world], folder, PLAIN, workers=1, limit=32)
+    new = prepare("folders", [world], tmp_path / "new", PLAIN, workers=1, limit=32).store
+    assert new.vad == {**made.store.vad, "target_level_db": -20}
+    assert join_stores([open_source(folder), new]).vad == {}  # found in two ways: unknown
+
+
+def test_soft_recordings_are_prepared(tmp_path):
+    """What `keep_speech` finds, though the recording is longer than what is judged at once."""
+    people = speakers.sample_speakers(2, seed=0)
+    for k, name in enumerate(people.name):
+        soft = np.tile(voice.synthesise(people, 6.0, clip=0)[k], 4) * 0.004
+        pcm = (soft * 32767).round().astype("<i2")
+        (tmp_path / "raw" / name / "voices").mkdir(parents=True)
+        with wave.open(str(tmp_path / "raw" / name / "voices/0.wav"), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(16_000)
+            file.writeframes(pcm.tobytes())
+    seconds = {}
+    for target in ("none", "-20"):
+        settings = PrepareSettings.of(["faces.detector=none", f"vad.target_level_db={target}"])
+        item = prepare_item(
+            RawRecord("a", name, voice=str(tmp_path / "raw" / name / "voices/0.wav")),
+            settings,
+            "raw",
+            Clock(),
+        )
+        wanted = len(keep_speech((pcm / 32768).astype(np.float32), settings.vad)) / 16_000
+        assert item.speech_seconds == pytest.approx(wanted, abs=0.03)
+        seconds[target] = item.speech_seconds
+    assert seconds["-20"] > 1.2 * seconds["none"] > 0
 
 
 def test_splits(world, tmp_path):
@@ -232,6 +282,8 @@ def test_settings_are_checked():
         ("vad.aggressiveness=7", "0, 1, 2 or 3"),
         ("faces.side=65", "64, 128"),
         ("voice.vad=7", "a value like True"),
+        ("vad.target_level_db=3", "-60 to 0"),
+        ("vad.target_level_db=off", "a value like -20.0"),
         ("faces.crop=[0.9,0,0.1,1]", "rising fractions"),
         ("faces.zoom=0.9", "give 1 to 3"),
         ("features.sample_rate=8000", "f_max|16000"),

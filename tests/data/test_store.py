@@ -125,6 +125,11 @@ def test_a_store_says_how_its_speech_was_found(tmp_path):
     assert unknown.vad == store("whole", 50, looked=False).vad == {}
     assert Store.join([ours, theirs]).vad == {}
     assert Store.join([unknown, theirs]).vad == Store.join([theirs, store("again", 50)]).vad == theirs.vad
+    named = {"vad": {"padding_ms": 50, "target_level_db": None}, "voice": {"vad": True}}
+    younger = write(tmp_path / "younger", {"a": "female"}, {"layout": "younger", "settings": named})
+    assert (
+        younger.vad == Store.join([younger, theirs]).vad == theirs.vad
+    )  # off is what it was without the key
     faces = store("faces", 60)
     faces.voice_offset = np.full_like(faces.voice_offset, -1)
     assert faces.vad == {} and Store.join([faces, theirs]).vad == theirs.vad

@@ -177,7 +177,8 @@ def test_it_says_where_it_came_from(pair):
         "generator": "16 -> 16 -> 14 -> 12 -> 10 -> 8 -> 3, kernels 4 x 4, no norm, linear output, "
         "takes e / |e|",
     }
-    assert checkpoint.vad["padding_ms"] == 50 and checkpoint.features["n_mels"] == 64
+    assert checkpoint.vad["padding_ms"] == 50 and checkpoint.vad["target_level_db"] is None
+    assert checkpoint.features["n_mels"] == 64
 
 
 # Refused

@@ -8,6 +8,10 @@ lost) and stops when nearly all of the last few are not.
 So what follows a word, 0.1 to 0.2 s, is kept with it. Where that is digital silence (edited films, calls with
 a noise gate, lossy codecs) it is dropped frame by frame: its log-mel lies so far below all else that a few
 frames of it, normalised with the rest, would change what an embedder hears.
+
+Where a target level is set, the detector hears a copy of soft recordings that is raised to it (level.py).
+The samples are kept as recorded. A gain is decided for each stretch of ten seconds: so much is held back, and
+`flush` gives what is left at the end.
 """
 
 from __future__ import annotations
@@ -19,8 +23,11 @@ import numpy as np
 
 from ..errors import AudioError, DataError
 from .decode import SAMPLE_RATE
+from .level import STRETCH_SECONDS, SpeechGain
 
 _SILENT = 1.5 / 32768  # digital silence, also where it was dithered by one step of 16 bits
+
+_LEARNT_SECONDS = 5.0  # of a recording, from which a new detector learns its background
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,9 @@ class VadSettings:
             code of Wen et al. has 50 ms, which is two frames (models/convert.py); here it is three.
         ratio: share of that stretch that must be voiced to start, or unvoiced to stop; in [0, 1). More
             than this share is needed.
+        target_level_db: level to which soft recordings are raised for the detector, in dB relative to full
+            scale, from -60 to 0; None leaves them as they are, as the release of Wen et al. and every store
+            and checkpoint that does not name this setting.
 
     Raises:
         DataError: a value out of its range.
@@ -43,6 +53,7 @@ class VadSettings:
     frame_ms: int = 20
     padding_ms: int = 60
     ratio: float = 0.9
+    target_level_db: float | None = None
 
     def __post_init__(self) -> None:
         if self.aggressiveness not in (0, 1, 2, 3):
@@ -56,6 +67,10 @@ class VadSettings:
             )
         if not isinstance(self.ratio, (int, float)) or not 0 <= self.ratio < 1:
             raise DataError(f"ratio is {self.ratio!r}; give a share from 0 up to, but not including, 1.")
+        level = self.target_level_db
+        numeric = isinstance(level, (int, float)) and not isinstance(level, bool)
+        if level is not None and not (numeric and -60 <= level <= 0):
+            raise DataError(f"target_level_db is {level!r}; give -60 to 0 (dB), or none to raise nothing.")
 
     @property
     def frame_samples(self) -> int:
@@ -76,8 +91,9 @@ class VadSettings:
 class SpeechCollector:
     """Collects the speech of one recording, block by block.
 
-    Feeding a recording in blocks of any size gives exactly what feeding it whole gives. The detector learns
-    the background as it goes, so use a new collector for every recording.
+    Feeding a recording in blocks of any size, then flushing, gives exactly what feeding it whole and flushing
+    gives. The detector learns the background as it goes, so use a new collector for every recording. With a
+    target level up to ten seconds are held back, and five remembered (1 MB).
 
     Args:
         settings: the thresholds.
@@ -99,6 +115,14 @@ class SpeechCollector:
         self._flags = np.zeros(0, dtype=bool)
         self._waiting = np.zeros(0, dtype=np.float32)
         self._rest = np.zeros(0, dtype=np.float32)
+        size, target = self.settings.frame_samples, self.settings.target_level_db
+        self._stretch = int(STRETCH_SECONDS * SAMPLE_RATE) // size * size
+        self._gain = None if target is None else SpeechGain(target, size)
+        self._held: list[np.ndarray] = []
+        self._held_samples = 0
+        self._past = np.zeros(0, dtype=np.float32)  # the samples before what is held
+        self._factor = 1.0
+        self._own = is_speech is None
 
     def feed(self, block: np.ndarray) -> np.ndarray:
         """Take the next samples, give the speech decided upon so far.
@@ -109,17 +133,45 @@ class SpeechCollector:
         Returns:
             float32 (samples kept,), whole frames, none of them digital silence; maybe empty.
         """
-        size = self.settings.frame_samples
         block = np.asarray(block, dtype=np.float32)
         if block.ndim != 1:
             raise AudioError(f"speech is looked for in (samples,), not in the shape {block.shape}.")
+        if self._gain is None:
+            return self._collect(block, 1.0)
+        self._held_samples += len(block)
+        if self._held_samples < self._stretch:
+            self._held.append(block.copy())  # the caller may use his memory again
+            return np.zeros(0, dtype=np.float32)
+        samples = np.concatenate([*self._held, block])
+        whole = len(samples) - len(samples) % self._stretch
+        self._held, self._held_samples = [samples[whole:].copy()], len(samples) - whole
+        stretches = np.split(samples[:whole], range(self._stretch, whole, self._stretch))
+        return np.concatenate([self._raised(part) for part in stretches])
+
+    def _raised(self, stretch: np.ndarray) -> np.ndarray:
+        """`feed` of a stretch that has a gain of its own."""
+        factor = self._gain.next(stretch)
+        if factor != self._factor and self._own and len(self._past):
+            # To a detector that knows the background as it was, the same one, louder, is speech: another one
+            # learns it from what went before.
+            self._is_speech = _detector(self.settings.aggressiveness)
+            self._judge(self._past, factor)
+        self._factor = factor
+        size = self.settings.frame_samples
+        learnt = int(_LEARNT_SECONDS * SAMPLE_RATE) // size * size
+        self._past = stretch[-learnt:].copy()
+        return self._collect(stretch, factor)
+
+    def _collect(self, block: np.ndarray, gain: float) -> np.ndarray:
+        """`feed`, of samples that the detector hears `gain` times as loud."""
+        size = self.settings.frame_samples
         samples = np.concatenate([self._rest, block]) if len(self._rest) else block
         whole = len(samples) - len(samples) % size
         self._rest = samples[whole:].copy()
         samples = samples[:whole]
         if not whole:
             return samples
-        flags = np.concatenate([self._flags, self._judge(samples)])
+        flags = np.concatenate([self._flags, self._judge(samples, gain)])
         samples = np.concatenate([self._waiting, samples]) if len(self._waiting) else samples
         # Frame i of `flags` lies at i - offset in `samples`: what is kept already is not held any more.
         offset = len(flags) - len(samples) // size
@@ -135,20 +187,23 @@ class SpeechCollector:
         return (frames if sounding.all() else frames[sounding]).reshape(-1)
 
     def flush(self) -> np.ndarray:
-        """End the recording: nothing more is kept of it, and the collector must not be used again.
+        """End the recording; the collector must not be used again.
 
         Returns:
-            float32 (0,): speech is given out as soon as it is decided upon; a last piece shorter than a frame
-            and frames that did not trigger are dropped.
+            float32 (samples kept,): the speech in what was held back to learn its level; empty without a
+            target level. A last piece shorter than a frame and frames that did not trigger are dropped.
         """
+        left = np.concatenate(self._held) if self._held else np.zeros(0, dtype=np.float32)
+        speech = self._raised(left) if len(left) else left
+        self._held, self._held_samples = [], 0
         self._flags = self._flags[:0]
         self._waiting = self._waiting[:0]
         self._rest = self._rest[:0]
-        return np.zeros(0, dtype=np.float32)
+        return speech
 
-    def _judge(self, samples: np.ndarray) -> np.ndarray:
+    def _judge(self, samples: np.ndarray, gain: float) -> np.ndarray:
         """(frames * frame_samples,) -> bool (frames,). The only loop over frames in this package."""
-        scaled = samples * np.float32(32768)
+        scaled = samples * np.float32(32768 * gain)
         np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled)
         pcm = scaled.astype("<i2").tobytes()
         step, is_speech = 2 * self.settings.frame_samples, self._is_speech
@@ -202,7 +257,9 @@ def keep_speech(
     """
     if np.ndim(waveform) != 1:
         raise AudioError(f"{name}: has the shape {np.shape(waveform)}; speech is looked for in (samples,).")
-    return SpeechCollector(settings).feed(waveform)
+    collector = SpeechCollector(settings)
+    speech, rest = collector.feed(waveform), collector.flush()
+    return np.concatenate([speech, rest]) if len(rest) else speech
 
 
 def _windows(wanted: np.ndarray, look: int, needed: int) -> tuple[np.ndarray, np.ndarray]:

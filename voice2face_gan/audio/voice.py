@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import AudioError, NoSpeechError
 from .decode import SAMPLE_RATE, AudioInfo, source_name, stream_audio
 from .features import FeatureSettings, LogMelStream, prepared
+from .steady import bands, variety
 from .vad import SpeechCollector, VadSettings
 
 DEFAULT_VAD = VadSettings()
@@ -30,6 +34,10 @@ class VoiceFeatures:
             the bins. Steady noise and hum, which the detector may take for speech, have 0.7 to 0.9; of
             60 real recordings none has less than 1.5.
         audio: which sound track and channels were decoded, and how loud they are.
+        speech_level_db: mean level of the speech found, in dB relative to a mean square of 1 (a full-scale
+            sine has -3); None for digital silence.
+        variety: nats, `steady.variety`; infinite, as speech, where it was not measured.
+        bands: mel bins, `steady.bands`; likewise.
     """
 
     log_mel: torch.Tensor
@@ -37,6 +45,9 @@ class VoiceFeatures:
     speech_seconds: float
     variation: float
     audio: AudioInfo = field(default_factory=AudioInfo)
+    speech_level_db: float | None = None
+    variety: float = math.inf
+    bands: float = math.inf
 
 
 def voice_features(
@@ -70,11 +81,16 @@ def voice_features(
     collector = SpeechCollector(vad) if vad is not None else None
     stream = LogMelStream(features)
     samples = speech_samples = 0
+    energy = 0.0
     with closing(stream_audio(source, rate, track=track, start=start, end=end)) as blocks:
-        for block in blocks:
-            samples += len(block)
-            speech = collector.feed(block) if collector else block
+        for block in itertools.chain(blocks, [None]):  # None: the recording has ended
+            if block is None:
+                speech = collector.flush() if collector else np.zeros(0, dtype=np.float32)
+            else:
+                samples += len(block)
+                speech = collector.feed(block) if collector else block
             speech_samples += len(speech)
+            energy += float(np.dot(speech, speech))
             stream.feed(speech)
     if speech_samples < max(1, min_speech_seconds * rate):
         audio, name = blocks.info, source_name(source)
@@ -84,5 +100,8 @@ def voice_features(
     mel = stream.finish()
     # A few thousand frames tell as much as an hour of them.
     variation = float(mel[:, :: 1 + mel.shape[1] // 5000].std(dim=1, correction=0).mean())
+    measures = {"variety": variety(mel), "bands": bands(mel)}
     mel = prepared(mel, features, levels)
-    return VoiceFeatures(mel, samples / rate, speech_samples / rate, variation, blocks.info)
+    level = 10 * math.log10(energy / speech_samples) if energy > 0 else None
+    seconds = samples / rate, speech_samples / rate
+    return VoiceFeatures(mel, *seconds, variation, blocks.info, level, **measures)

@@ -127,6 +127,7 @@ def _audio(voices: list[RawRecord], settings: PrepareSettings) -> dict:
                 collector = SpeechCollector(settings.vad)
                 for block in stream_audio(open_media(record.voice), settings.features.sample_rate, 10.0):
                     collector.feed(block)
+                collector.flush()
                 middle = time.process_time()
                 item = RawRecord(record.source, record.identity, voice=record.voice)
                 prepare_item(item, settings, "raw", Clock())

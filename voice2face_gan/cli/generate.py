@@ -310,7 +310,9 @@ def _write(paths: list[Path], faces: list, tally: Tally) -> None:
 def _say_made(name: str, heard, paths: list[Path]) -> None:
     shown = ["standard output" if path == STANDARD_OUTPUT else str(path) for path in paths[:3]]
     shown += ["..."] * (len(paths) > 3)
-    say(f"{name}: {heard.speech_seconds:.1f} s of speech in {heard.seconds:.1f} s -> {', '.join(shown)}")
+    level = "" if heard.speech_level_db is None else f", at {heard.speech_level_db:.0f} dB"
+    found = f"{heard.speech_seconds:.1f} s of speech in {heard.seconds:.1f} s{level}"
+    say(f"{name}: {found} -> {', '.join(shown)}")
     if heard.audio.note:
         say(f"{name}: {heard.audio.note}.")
     if heard.warning:
@@ -322,6 +324,7 @@ def _entry(heard, files: list[Path]) -> dict:
         "files": [str(path) for path in files],
         "seconds": round(heard.seconds, 3),
         "speech_seconds": round(heard.speech_seconds, 3),
+        "speech_level_db": None if heard.speech_level_db is None else round(heard.speech_level_db, 1),
         "female_probability": _rounded(heard.female),
         "speech_probability": _rounded(heard.speech),
         "child_probability": _rounded(heard.child),

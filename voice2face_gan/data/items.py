@@ -116,16 +116,18 @@ def _voice(path: str, settings: PrepareSettings, clock: Clock) -> tuple[np.ndarr
     stream = LogMelStream(features)
     pieces: list[np.ndarray] = []
     kept = 0
-    source = open_media(path)
-    with closing(stream_audio(source, rate, _BLOCK_SECONDS)) as blocks:
-        while kept < most:
+    ended = False
+    with closing(stream_audio(open_media(path), rate, _BLOCK_SECONDS)) as blocks:
+        while kept < most and not ended:
             with clock("decode"):
                 block = next(blocks, None)
-            if block is None:
-                break
+            ended = block is None
+            block = np.zeros(0, dtype=np.float32) if ended else block
             clock.audio_seconds += len(block) / rate
             with clock("vad"):
-                speech = collector.feed(block) if collector else block
+                speech = block if collector is None else collector.feed(block)
+                if ended and collector is not None:
+                    speech = np.concatenate([speech, collector.flush()])
             speech = speech[: most - kept]
             kept += len(speech)
             if limits.keep_speech:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.data.assemble import AUTO, UNDECIDED, assemble, assign
 from voice2face_gan.data.layouts import find_layout
 from voice2face_gan.data.layouts.base import OFFICIAL, SEEDED, SF2F
@@ -92,7 +93,8 @@ def prepare(
         layout: name of a layout.
         sources: what it asks for.
         folder: of the store.
-        settings: of features and faces; default: those of the 2019 recipe.
+        settings: of features, speech and faces; default: those of the 2019 recipe, but soft speech is raised
+            for the detector (vad.target_level_db).
         options: of the layout.
         split: how people are split.
         limit: take only the first so many records.
@@ -191,7 +193,7 @@ def _finished(folder: Path, plan: Plan, about: dict) -> Store | None:
 def _change(store: Store, plan: Plan, about: dict) -> str:
     """What is known of how a store differs from what is asked for."""
     then = {"features": store.about["features"], **store.about["source"].get("settings", {})}
-    usual = PrepareSettings().to_dict()  # of settings that are younger than the store
+    usual = PrepareSettings(vad=VadSettings()).to_dict()  # of settings that are younger than the store
     for group, keys in plan.settings.to_dict().items():
         for key, value in keys.items():
             was = then.get(group, {}).get(key, usual[group][key])

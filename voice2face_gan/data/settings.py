@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voice2face_gan.audio.features import FeatureSettings
+from voice2face_gan.audio.level import TARGET_LEVEL_DB
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.errors import DataError
 
@@ -71,12 +72,15 @@ _CHOICES = {
 class PrepareSettings:
     """All of them, in groups.
 
+    Soft speech is raised for the detector by default; vad.target_level_db=none leaves it, as the 2019 release
+    does, and as in stores made before there was this setting.
+
     Raises:
         DataError: a value out of its range.
     """
 
     features: FeatureSettings = field(default_factory=FeatureSettings)
-    vad: VadSettings = field(default_factory=VadSettings)
+    vad: VadSettings = field(default_factory=lambda: VadSettings(target_level_db=TARGET_LEVEL_DB))
     voice: VoiceSettings = field(default_factory=VoiceSettings)
     faces: FaceSettings = field(default_factory=FaceSettings)
 
@@ -107,13 +111,15 @@ class PrepareSettings:
         return tree
 
     def fingerprinted(self) -> dict[str, dict[str, Any]]:
-        """For a store's fingerprint. A setting that came later is left out at its default, so that a store
-        prepared before it is still known to be of these settings."""
+        """For a store's fingerprint. A setting that came later is left out where it says what was done before
+        it came, so that a store prepared before is still known to be of these settings."""
         tree = self.to_dict()
         if not self.voice.keep_speech:
             del tree["voice"]["keep_speech"]
         if self.faces.zoom == 1:
             del tree["faces"]["zoom"]
+        if self.vad.target_level_db is None:
+            del tree["vad"]["target_level_db"]
         return tree
 
     @classmethod
@@ -154,6 +160,8 @@ class PrepareSettings:
 
 def _typed(name: str, text: str, default: Any) -> Any:
     """A value's text in the type of its default; whole numbers pass as floats, bare words as strings."""
+    if name == "vad.target_level_db" and text.lower() == "none":
+        return None
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

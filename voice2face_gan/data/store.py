@@ -116,7 +116,12 @@ class Store:
         voices that were taken whole, or not the same for all stores that were joined."""
         stores = [store for store in getattr(self, "stores", (self,)) if store.has_voice.any()]
         heard = [store.about["source"].get("settings", {}) for store in stores]
-        found = [one["vad"] for one in heard if one.get("voice", {}).get("vad")]
+        # A setting at None is as one that an older store does not name.
+        found = [
+            {key: value for key, value in one["vad"].items() if value is not None}
+            for one in heard
+            if one.get("voice", {}).get("vad")
+        ]
         return found[0] if found and all(one == found[0] for one in found) else {}
 
     def select(self, keep: np.ndarray | Callable[["Store"], np.ndarray]) -> "Store":
