@@ -170,7 +170,10 @@ def test_the_level_of_the_speech_is_told(model, voices):
 
 
 def test_very_soft_speech_is_warned_of():
-    told = [_warning(VoiceFeatures(torch.zeros(64, 1), 3.0, 3.0, 2.0, level)) for level in (-61, -59, None)]
+    told = [
+        _warning(VoiceFeatures(torch.zeros(64, 1), 3.0, 3.0, 2.0, speech_level_db=level))
+        for level in (-61, -59, None)
+    ]
     assert told == ["the speech is very soft (-61 dB); a louder recording gives a steadier face", "", ""]
 
 
