@@ -117,7 +117,8 @@ def _voice(path: str, settings: PrepareSettings, clock: Clock) -> tuple[np.ndarr
     pieces: list[np.ndarray] = []
     kept = 0
     ended = False
-    with closing(stream_audio(open_media(path), rate, _BLOCK_SECONDS)) as blocks:
+    source = open_media(path)
+    with closing(stream_audio(source, rate, _BLOCK_SECONDS)) as blocks:
         while kept < most and not ended:
             with clock("decode"):
                 block = next(blocks, None)
