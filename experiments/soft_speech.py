@@ -3,10 +3,10 @@
     python experiments/soft_speech.py --data ../shared/data
 
 Real clips are turned down by 0 to 50 dB, which turns down their own room noise as well; then comes a floor
-that does not depend on the speech: two-step dither of 16 bits, or pink noise at -70 dB. For each: the share of
-the seconds found at 0 dB by the detector as it was, and how far e lies from e of the clip as it is, in mean
-distances of two clips' e. Once with soft speech left as it is, once raised (audio/level.py), and once with the
-very stretches found at 0 dB: what the features make of softness, whatever the detector does.
+that does not depend on the speech: two-step dither of 16 bits, or pink noise at -70 dB. For each: the share
+of the seconds found at 0 dB by the detector as it was, and how far e lies from e of the clip as it is, in
+mean distances of two clips' e. Once with soft speech left as it is, once raised (audio/level.py), and once
+with the very stretches found at 0 dB: what the features make of softness, whatever the detector does.
 """
 
 import argparse

@@ -388,9 +388,8 @@ def _warning(
             f"only {tenths / 10:.1f} s of speech; {SHORT_SPEECH:.0f} s or more give a steadier face"
         )
     if voice.speech_level_db is not None and voice.speech_level_db < SOFT_SPEECH:
-        warnings.append(
-            f"the speech is very soft ({voice.speech_level_db:.0f} dB); a louder recording gives a steadier face"
-        )
+        level = f"{voice.speech_level_db:.0f} dB"
+        warnings.append(f"the speech is very soft ({level}); a louder recording gives a steadier face")
     if child is not None and child > CHILD_VOICE:
         warnings.append("this may be a child's voice; the face shown is a young adult's")
     if several is not None and several > SEVERAL_VOICES:
