@@ -29,7 +29,7 @@ from voice2face_gan.training.speaker import EmbedderStage
 from voice2face_gan.training.teacher import DIMENSIONS, Teacher
 
 CPU = torch.device("cpu")
-PEOPLE = 21
+PEOPLE = 22
 
 
 @pytest.fixture(scope="module")
