@@ -182,7 +182,7 @@ def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:
     """
     weights = checkpoint.generator.state_dict()
     stage.generator.load_state_dict(weights)
-    given = ["generator"]
+    given, stage.fine_tunes = ["generator"], True
     if stage.average is not None:
         stage.average.load_state_dict(weights)
     if checkpoint.gender_probe is not None:  # of the same voice embedder, and of more speakers as a rule

@@ -175,7 +175,10 @@ class SpaceStage(OnSpace, ModernStage):
         return {"G_space": weight * apart, "G_attributes": weight * _ATTRIBUTES * unlike}
 
     def _asked(self, iteration: int) -> float:
-        """How much of the reading counts: none, then evenly more for as long again, then all."""
+        """How much of the reading counts: none, then evenly more for as long again, then all. A generator that
+        was given makes faces already: with it all, from the beginning."""
+        if self.fine_tunes:
+            return 1.0
         begin = self.recipe.modern.read_from * self.iterations
         return min(1.0, max(0.0, iteration / begin - 1)) if begin else 1.0
 
