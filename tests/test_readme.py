@@ -153,7 +153,7 @@ def test_console_examples(desk, cli, monkeypatch, everything):
     pytest.importorskip("face_recognition_models")
     monkeypatch.chdir(desk)
     lines = [line for line in commands() if everything or not any(words in line for words in LONG)]
-    assert len(lines) > (33 if everything else 25)
+    assert len(lines) > (28 if everything else 22)
     for line in lines:
         more = next((extra for words, extra in SHORT.items() if words in line), "")
         front, redirect, back = line.partition(" < ")
