@@ -39,7 +39,7 @@ def reaches(names: set[str], parts: tuple[str, ...]) -> set[str]:
 
 
 def test_the_imports_are_read_right():
-    assert "data.store" in GRAPH["data/builtin.py"]
+    assert "data.store" in GRAPH["data/synthetic.py"]
     assert "audio.decode" in GRAPH["audio/voice.py"]  # relative
     assert "cli.main" in GRAPH["__main__.py"]
     assert len(GRAPH) > 40
@@ -138,9 +138,10 @@ import sys
 sys.modules.update(dict.fromkeys({blocked!r}))
 import torch
 from voice2face_gan.data.store import Store
-from voice2face_gan.training import judge, probe
-from voice2face_gan.training.loop import train
-from voice2face_gan.training.run import Run
+from voice2face_gan.training import face_classifier
+from voice2face_gan.training.probes import gender
+from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.run.folder import Run
 torch.set_num_threads(1)
 run = Run.open({str(trained)!r})
 run = Run.create({str(tmp_path)!r}, run.recipe, run.settings)

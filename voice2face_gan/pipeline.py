@@ -11,7 +11,7 @@ from torch import Tensor
 
 from voice2face_gan import __version__
 from voice2face_gan.audio.decode import AudioInfo, source_name
-from voice2face_gan.audio.features import FeatureSettings
+from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.audio.voice import VoiceFeatures, voice_features
 from voice2face_gan.data.records import FEMALE, GENDERS
@@ -28,9 +28,8 @@ VARIANT_RESIDUAL = 0.5  # of what the voice leaves open in its embedding: all of
 MAX_STRENGTH = 10.0  # beyond, every face is a caricature of noise
 SHORT_SPEECH = 2.0  # seconds; below this a warning is due
 NO_SPEECH = 0.5  # probability of speech below which a warning is due: something else is then more likely
-CHILD_VOICE = (
-    0.8  # probability of a child above which one is due: hardly any adult is above (training/alarms.py)
-)
+# Probability of a child above which one is due: hardly any adult is above (training/probes/input_quality.py).
+CHILD_VOICE = 0.8
 # Probability of several speakers above which one is due; most recordings are of one. The default probe gives
 # more to 1 of 100 validation people's recordings, and to 74 of 100 of two people, half of each.
 SEVERAL_VOICES = 0.95
@@ -371,7 +370,7 @@ class VoiceToFace:
 
     @torch.inference_mode()
     def embed(self, log_mel: Tensor) -> Tensor:
-        """What the generator takes, of a log-mel (64, frames) as `audio.features.prepared` gives it for
+        """What the generator takes, of a log-mel (64, frames) as `audio.log_mel.prepared` gives it for
         `embedder.levels`: (embedding,)."""
         return self.exaggerate(self.predict(log_mel))
 

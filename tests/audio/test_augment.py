@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio import augment_mel
-from voice2face_gan.audio.augment import SignalAugmentation
-from voice2face_gan.audio.augment_mel import MelAugmentation
-from voice2face_gan.audio.features import FeatureSettings, log_mel, log_mels, mel_centres, normalise
+from voice2face_gan.audio.augment import log_mel as augment_mel
+from voice2face_gan.audio.augment.log_mel import MelAugmentation
+from voice2face_gan.audio.augment.policy import SignalAugmentation
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, log_mels, mel_centres, normalise
 
 RATE, SAMPLES = 16_000, 24_000
 SHARES = ("room", "noise", "band", "telephone", "codec", "overdrive")

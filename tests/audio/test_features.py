@@ -10,7 +10,7 @@ import torch
 from scipy.signal import chirp, lfilter, resample_poly
 
 from voice2face_gan.audio.decode import load_audio
-from voice2face_gan.audio.features import (
+from voice2face_gan.audio.log_mel import (
     FLOOR,
     FeatureSettings,
     LogMelStream,
@@ -162,7 +162,7 @@ def test_threads_do_not_show():
 def test_long_input_is_paged(monkeypatch):
     waveform = (0.1 * np.random.default_rng(3).standard_normal(100_000)).astype(np.float32)
     whole = log_mel(waveform)
-    monkeypatch.setattr("voice2face_gan.audio.features._PAGE", 2)
+    monkeypatch.setattr("voice2face_gan.audio.log_mel._PAGE", 2)
     assert torch.equal(log_mel(waveform), whole)
 
 
@@ -216,7 +216,7 @@ def test_what_normalisation_takes_away_brings_the_log_mel_back(rows, monkeypatch
     mel = 2 * torch.randn(7, 90) + torch.arange(7.0)[:, None] - 9
     mel[4] = -3.0
     if rows:
-        monkeypatch.setattr("voice2face_gan.audio.features.NUMBERS_AT_ONCE", 90 * rows)
+        monkeypatch.setattr("voice2face_gan.audio.log_mel.NUMBERS_AT_ONCE", 90 * rows)
     mean, std = take_away(mel)[1]
     assert mean.shape == std.shape == (7,) and mean.dtype == torch.float32
     torch.testing.assert_close(mean, mel.mean(1))
@@ -272,6 +272,6 @@ def test_only_waveforms():
 def test_training_machines_need_neither_pyav_nor_webrtcvad():
     code = (
         "import sys; sys.modules.update(av=None, webrtcvad=None); import voice2face_gan.audio; "
-        "assert 'torch' not in sys.modules; import voice2face_gan.audio.features"
+        "assert 'torch' not in sys.modules; import voice2face_gan.audio.log_mel"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=__file__.rsplit("/tests/", 1)[0])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.revoice import revoice
+from voice2face_gan.audio.augment.formants import revoice
 
 RATE = 16_000
 

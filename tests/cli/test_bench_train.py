@@ -7,7 +7,7 @@ import torch
 
 from voice2face_gan.bench.train import memory_of
 from voice2face_gan.device import has_bf16
-from voice2face_gan.training.recipe import load_recipe
+from voice2face_gan.training.recipe.recipe import load_recipe
 
 
 @pytest.fixture

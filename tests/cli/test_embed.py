@@ -230,7 +230,7 @@ def test_faces_are_as_dlib_reads_them_itself(cli, faces):
 
 
 def test_faces_without_the_extra(cli, tmp_path, monkeypatch):
-    from voice2face_gan.evaluation.judges import hog
+    from voice2face_gan.evaluation.readers import hog
     from voice2face_gan.faces.detect import detector
 
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from voice2face_gan.evaluation import judges
+from voice2face_gan.evaluation import readers
 
 FIGURE = {"value", "low", "high", "n", "chance", "protocol", "unit", "counted"}
 
@@ -14,7 +14,7 @@ FIGURE = {"value", "low", "high", "n", "chance", "protocol", "unit", "counted"}
 @pytest.fixture(autouse=True)
 def judged_by(judge_folder, monkeypatch):
     """A judge made here instead of the shipped one."""
-    monkeypatch.setattr(judges, "resource", lambda kind, name: judge_folder)
+    monkeypatch.setattr(readers, "resource", lambda kind, name: judge_folder)
 
 
 def evaluate(cli, *arguments):
@@ -29,7 +29,7 @@ def names(*metrics) -> list[str]:
 
 
 def test_the_commands_metrics_are_those_there_are():
-    from voice2face_gan.cli.evaluate import METRICS
+    from voice2face_gan.cli.commands.evaluate import METRICS
     from voice2face_gan.evaluation import METRICS as REGISTERED
 
     assert sorted(METRICS) == sorted(REGISTERED) and len(set(METRICS)) == len(METRICS)
@@ -271,16 +271,16 @@ def test_what_cannot_be_evaluated(cli, model_folder, trained, tmp_path, monkeypa
     ):
         result = evaluate(cli, *arguments)
         assert result.code == 2 and words in result.stderr, arguments
-    monkeypatch.setattr(judges, "resource", lambda kind, name: tmp_path / "no judge")
+    monkeypatch.setattr(readers, "resource", lambda kind, name: tmp_path / "no judge")
     result = evaluate(cli, "--metric", "l1", "--checkpoint", model_folder)
     assert result.code == 2 and "train-judge" in result.stderr
 
 
 def test_a_judge_from_the_command_line(cli, monkeypatch):
-    from voice2face_gan.models.judge import load_judge
-    from voice2face_gan.training import judge
+    from voice2face_gan.models.face_readers.classifier import load_judge
+    from voice2face_gan.training import face_classifier
 
-    monkeypatch.setattr(judge, "_BATCH", 8)
+    monkeypatch.setattr(face_classifier, "_BATCH", 8)
     arguments = ["train-judge", "-o", "new/judge", "--data", "builtin:50", "--iterations", 10, "--json"]
     result = cli(*arguments)
     assert result.code == 0, result.stderr
@@ -307,7 +307,7 @@ def test_the_bench(cli, model_folder):
 
 def test_a_judge_out_of_its_field_is_named():
     """Real faces that the judge misreads bound what its figures can say."""
-    from voice2face_gan.cli.figures import misread
+    from voice2face_gan.cli._tables import misread
     from voice2face_gan.evaluation.registry import Figure, Options
 
     case = SimpleNamespace(was_read=False)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from voice2face_gan.evaluation import features, judges
+from voice2face_gan.evaluation import features, readers
 from voice2face_gan.models import inception_weights
 
 CONTENT = bytes(range(256)) * 100
@@ -28,7 +28,7 @@ class SmallInception(nn.Module):
 @pytest.fixture
 def loaded(monkeypatch, judge_folder):
     """The files that were read as Inception's weights."""
-    monkeypatch.setattr(judges, "resource", lambda kind, name: judge_folder)
+    monkeypatch.setattr(readers, "resource", lambda kind, name: judge_folder)
     read = []
     monkeypatch.setattr(features, "inception", lambda path: read.append(path) or SmallInception())
     return read
@@ -99,7 +99,7 @@ def test_who_downloads(evaluate, server, cache, arguments, downloads):
 
 def test_all_never_downloads(evaluate, server, cache, monkeypatch):
     """Nor does --metric all beside a name."""
-    from voice2face_gan.cli import evaluate as module
+    from voice2face_gan.cli.commands import evaluate as module
 
     monkeypatch.setattr(module, "METRICS", ("fid", "kid", "l1"))
     for arguments in ([], ["--metric", "all"], ["--metric", "fid", "--metric", "all"]):
@@ -194,16 +194,16 @@ def test_progress_is_drawn_on_a_terminal(monkeypatch):
 
     from rich.console import Console
 
-    from voice2face_gan.cli import console, judging
+    from voice2face_gan.cli import _console, _judge_options
 
     text = io.StringIO()
     terminal = Console(file=text, force_terminal=True, width=100)
-    monkeypatch.setattr(console, "console", lambda: terminal)
-    with judging._download_bar() as (begin, progress):
+    monkeypatch.setattr(_console, "console", lambda: terminal)
+    with _judge_options._download_bar() as (begin, progress):
         begin("a host", 95_600_000)
         progress(47_800_000)
     assert "47.8/95.6 MB" in text.getvalue()
-    with judging._download_bar() as (begin, progress):
+    with _judge_options._download_bar() as (begin, progress):
         begin("a host", None)
         progress(1000)
     assert "1.0/?" in text.getvalue()

@@ -50,7 +50,7 @@ def test_a_folder_of_two_graphs(cli, checkpoint):
 
 
 def test_a_file_is_replaced_when_asked(cli, checkpoint, monkeypatch):
-    from voice2face_gan.models import onnx as module
+    from voice2face_gan.models.exchange import onnx as module
 
     (cli.here / "v2f.onnx").write_bytes(b"mine")
     assert "add --force" in one_sentence(cli, checkpoint, "-o", "v2f.onnx")

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.cli.face_space import _gather
-from voice2face_gan.data.builtin import builtin_store
+from voice2face_gan.cli.commands.face_space import _gather
 from voice2face_gan.data.face_embedding import read_face_embedding
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
+from voice2face_gan.data.synthetic import builtin_store
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.faces.reframe import reframed
-from voice2face_gan.models.dlib_resnet import DIMENSIONS, FEATURES
-from voice2face_gan.models.face_space import SEX, SIZE, FaceSpace
+from voice2face_gan.models.face_embedding_space import SEX, SIZE, FaceSpace
+from voice2face_gan.models.face_readers.dlib_resnet import DIMENSIONS, FEATURES
 
 needs_dlib = pytest.mark.skipif(
     not all(importlib.util.find_spec(n) for n in ("dlib", "face_recognition_models")),

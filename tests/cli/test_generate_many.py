@@ -155,11 +155,11 @@ def test_nothing_in_a_folder_is_a_sentence(generate):
 def test_the_progress_bar_counts_all(generate, recordings, monkeypatch):
     from rich.console import Console
 
-    from voice2face_gan.cli import console
+    from voice2face_gan.cli import _console
 
     shown = Console(stderr=True, force_terminal=True, width=80)
-    monkeypatch.setattr(console, "console", lambda: shown)
-    monkeypatch.setattr("voice2face_gan.cli.generate.console", lambda: shown)
+    monkeypatch.setattr(_console, "console", lambda: shown)
+    monkeypatch.setattr("voice2face_gan.cli.commands.generate.console", lambda: shown)
     result = generate("rec", "-o", "faces")
     assert result.code == 0 and "3 made, 2 skipped" in result.stderr
     assert "5/5" in result.stderr

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from voice2face_gan.cli.naming import grid_name, picture_names
+from voice2face_gan.cli._output_paths import grid_name, picture_names
 from voice2face_gan.errors import OutputError
 
 

@@ -8,10 +8,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from voice2face_gan.bench.prepare import make_world
-from voice2face_gan.cli.bench_prepare import bench_prepare
-from voice2face_gan.cli.console import Group
-from voice2face_gan.cli.data import data
-from voice2face_gan.cli.prepare import prepare
+from voice2face_gan.cli._console import Group
+from voice2face_gan.cli.commands.bench_prepare import bench_prepare
+from voice2face_gan.cli.commands.data import data
+from voice2face_gan.cli.commands.prepare import prepare
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from voice2face_gan.evaluation import judges
+from voice2face_gan.evaluation import readers
 from voice2face_gan.evaluation.report import plots
 
 FAST = ("--metric", "gender,l1,cosine")
@@ -22,7 +22,7 @@ def run_copy(run_copy):
 @pytest.fixture(autouse=True)
 def judged_by(judge_folder, monkeypatch):
     """A judge made here instead of the shipped one."""
-    monkeypatch.setattr(judges, "resource", lambda kind, name: judge_folder)
+    monkeypatch.setattr(readers, "resource", lambda kind, name: judge_folder)
 
 
 @pytest.fixture(autouse=True)

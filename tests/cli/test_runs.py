@@ -77,6 +77,6 @@ def test_nothing_to_list(cli):
 
 def test_it_does_not_open_nets(python, root):
     """A list of files needs no torch, which takes seconds to import."""
-    code = "import sys; from voice2face_gan.training.listing import list_runs; list_runs(sys.argv[1]); "
+    code = "import sys; from voice2face_gan.training.run.index import list_runs; list_runs(sys.argv[1]); "
     result = python("-c", code + "print('torch' in sys.modules)", root)
     assert result.stdout == "False\n", result.stderr

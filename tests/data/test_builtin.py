@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from voice2face_gan.data import builtin
-from voice2face_gan.data.builtin import builtin_size, builtin_speakers, builtin_store, is_builtin
+from voice2face_gan.data import synthetic
 from voice2face_gan.data.cache import cache_folder
 from voice2face_gan.data.store import Store
+from voice2face_gan.data.synthetic import builtin_size, builtin_speakers, builtin_store, is_builtin
 from voice2face_gan.errors import DataError
 from voice2face_gan.synthetic.speakers import sample_speakers
 
@@ -37,7 +37,7 @@ def test_what_the_store_holds(store):
     assert store.voices.shape[1] == 64 and store.voices.dtype == np.float16
     people = builtin_speakers(store)
     assert sorted(set(people.tolist())) == list(range(20))
-    known = sample_speakers(20, seed=builtin.WORLD_SEED)
+    known = sample_speakers(20, seed=synthetic.WORLD_SEED)
     assert (store.gender == np.where(known.female[people], "female", "male")).all()
     assert np.allclose(store.age, known.age[people], atol=0.05)
 
@@ -69,7 +69,7 @@ def test_the_second_call_opens_what_the_first_made(store, monkeypatch):
     def make(*_):
         raise AssertionError("made again")
 
-    monkeypatch.setattr(builtin, "_make", make)
+    monkeypatch.setattr(synthetic, "_make", make)
     again = builtin_store("builtin:20")
     assert again.folder == store.folder and np.array_equal(again.faces, store.faces)
 
@@ -83,7 +83,7 @@ def test_made_again_it_is_the_same(store, tmp_path, monkeypatch):
 
 
 def test_other_worlds_have_other_people_and_their_own_folder(store):
-    other = builtin_store("builtin:20", seed=builtin.JUDGE_SEED, clips=0)
+    other = builtin_store("builtin:20", seed=synthetic.JUDGE_SEED, clips=0)
     assert other.folder != store.folder
     assert not other.has_voice.any() and other.has_face.sum() == 120
     assert not np.array_equal(other.faces, store.faces)

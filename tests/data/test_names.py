@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from voice2face_gan.data.names import first_letter, near_names, normalise_name
+from voice2face_gan.data.prepare.names import first_letter, near_names, normalise_name
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,16 @@ import pytest
 import torch
 from PIL import Image
 
-from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, normalise
 from voice2face_gan.audio.vad import keep_speech
 from voice2face_gan.bench.prepare import make_world
-from voice2face_gan.data.items import Clock, prepare_item
+from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.data.join import join_stores
 from voice2face_gan.data.layouts.base import RawRecord
-from voice2face_gan.data.prepare import SplitChoice, prepare
-from voice2face_gan.data.sampling import VoiceBank
-from voice2face_gan.data.settings import PrepareSettings
-from voice2face_gan.data.sources import open_source
+from voice2face_gan.data.open import open_source
+from voice2face_gan.data.prepare.prepare import SplitChoice, prepare
+from voice2face_gan.data.prepare.record import Clock, prepare_item
+from voice2face_gan.data.prepare.settings import PrepareSettings
 from voice2face_gan.errors import DataError, StoreError
 from voice2face_gan.synthetic import face, speakers, voice
 
@@ -113,8 +113,8 @@ def test_killed_it_goes_on_and_makes_the_same_bytes(made, world, tmp_path):
     folder, work = tmp_path / "store", tmp_path / ".store.preparing"
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from voice2face_gan.data.prepare import prepare\n"
-        "from voice2face_gan.data.settings import PrepareSettings\n"
+        "from voice2face_gan.data.prepare.prepare import prepare\n"
+        "from voice2face_gan.data.prepare.settings import PrepareSettings\n"
         "settings = PrepareSettings.of(['faces.detector=none'])\n"
         "slow = lambda done, total: time.sleep(0.2)\n"
         "prepare('folders', [sys.argv[1]], sys.argv[2], settings, workers=1, progress=slow)\n"
@@ -308,7 +308,7 @@ def test_open_source(world, made, tmp_path, monkeypatch):
 def test_training_reads_a_store_without_what_prepares_it():
     code = (
         "import sys; sys.modules |= dict.fromkeys(('av', 'webrtcvad', 'dlib'))\n"
-        "import voice2face_gan.data.store, voice2face_gan.data.join, voice2face_gan.data.sampling\n"
-        "import voice2face_gan.data.sources, voice2face_gan.data.sheet\n"
+        "import voice2face_gan.data.store, voice2face_gan.data.join, voice2face_gan.data.batches.sampling\n"
+        "import voice2face_gan.data.open, voice2face_gan.data.preview\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

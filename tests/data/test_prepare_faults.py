@@ -16,14 +16,14 @@ from PIL import Image, ImageOps
 
 from voice2face_gan.bench.generate import encode
 from voice2face_gan.bench.prepare import make_world
-from voice2face_gan.data.frames import video_frames
-from voice2face_gan.data.items import Clock, prepare_item
 from voice2face_gan.data.layouts import RawRecord
-from voice2face_gan.data.pool import run
-from voice2face_gan.data.prepare import prepare
-from voice2face_gan.data.settings import PrepareSettings
-from voice2face_gan.data.shards import load_shard, make_plan, start
+from voice2face_gan.data.prepare.prepare import prepare
+from voice2face_gan.data.prepare.process_pool import run
+from voice2face_gan.data.prepare.record import Clock, prepare_item
+from voice2face_gan.data.prepare.settings import PrepareSettings
+from voice2face_gan.data.prepare.shards import load_shard, make_plan, start
 from voice2face_gan.data.store import Store
+from voice2face_gan.data.video import video_frames
 from voice2face_gan.errors import DataError, PictureError
 from voice2face_gan.synthetic import speakers, voice
 
@@ -130,7 +130,7 @@ def test_ordinary_pictures_are_what_pillow_makes_of_them(tmp_path, monkeypatch):
             picture.convert(mode).save(folder / f"{mode}.png", exif=exif)
             picture.convert(mode).resize((700, 900)).save(folder / f"{mode}-large.jpg", progressive=True)
     ours = prepare("folders", [tmp_path / "world"], tmp_path / "ours" / "store", PLAIN, workers=1).store
-    monkeypatch.setattr("voice2face_gan.data.items.open_picture", plainly_opened)
+    monkeypatch.setattr("voice2face_gan.data.prepare.record.open_picture", plainly_opened)
     theirs = prepare("folders", [tmp_path / "world"], tmp_path / "theirs" / "store", PLAIN, workers=1).store
     assert ours.has_face.sum() == 18 and ours.noted() == 0
     files = sorted(path.name for path in ours.folder.iterdir())
@@ -275,9 +275,9 @@ def test_a_file_that_ends_processes_is_found(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import os, sys\n"
-        "import voice2face_gan.data.items as items\n"
-        "from voice2face_gan.data.prepare import prepare\n"
-        "from voice2face_gan.data.settings import PrepareSettings\n"
+        "import voice2face_gan.data.prepare.record as items\n"
+        "from voice2face_gan.data.prepare.prepare import prepare\n"
+        "from voice2face_gan.data.prepare.settings import PrepareSettings\n"
         "whole = items.prepare_item\n"
         "def fatal(record, *more):\n"
         "    if (record.voice or '').endswith('spk000002/voices/2.wav'.replace('spk000002', sys.argv[3])):\n"

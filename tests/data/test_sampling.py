@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.features import normalise, take_away
-from voice2face_gan.data.records import Record
-from voice2face_gan.data.sampling import (
+from voice2face_gan.audio.log_mel import normalise, take_away
+from voice2face_gan.data.batches.sampling import (
     STREAMS,
     EpochSampler,
     FaceBank,
@@ -15,6 +14,7 @@ from voice2face_gan.data.sampling import (
     gaussian,
     generator,
 )
+from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError

@@ -7,7 +7,7 @@ import torch
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute
 from voice2face_gan.evaluation.correlation import pearson, per_identity, resampled_r
-from voice2face_gan.evaluation.judges import Reading
+from voice2face_gan.evaluation.readers import Reading
 
 READ = [20, 30, 40, 50, 60, 70]
 

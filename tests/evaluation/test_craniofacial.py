@@ -9,7 +9,7 @@ import torch
 
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute
-from voice2face_gan.evaluation.craniofacial import landmarks, measures, upright
+from voice2face_gan.evaluation.metrics.craniofacial import landmarks, measures, upright
 
 needs_dlib = pytest.mark.skipif(
     not all(importlib.util.find_spec(n) for n in ("dlib", "face_recognition_models")),
@@ -122,7 +122,7 @@ def test_landmarks_of_real_faces_lie_on_the_template():
 
     from voice2face_gan.faces.align import EYE_DISTANCE, EYES_Y, align
     from voice2face_gan.faces.detect import detector
-    from voice2face_gan.faces.picture import open_picture
+    from voice2face_gan.faces.image_io import open_picture
 
     folder = SHARED / "faces" / "utkface"
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:

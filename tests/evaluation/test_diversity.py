@@ -6,7 +6,7 @@ import torch
 
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute
-from voice2face_gan.evaluation.diversity import VARIANTS, pairwise_distances, variants_apart
+from voice2face_gan.evaluation.metrics.diversity import VARIANTS, pairwise_distances, variants_apart
 from voice2face_gan.evaluation.protocol import generate_case
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.features import FeatureSettings
+from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
@@ -103,8 +103,8 @@ def test_without_a_model_nothing_can_be_heard(late):
 
 def test_of_our_model(model, store, judge_folder):
     """The first seconds through the pipeline: what cutting the store's voices by hand gives."""
-    from voice2face_gan.evaluation.judges import open_judge
     from voice2face_gan.evaluation.protocol import generate_case
+    from voice2face_gan.evaluation.readers import open_judge
 
     given = generate_case(model, store, judge=open_judge(str(judge_folder)))
     figures = compute("duration", given, Options(seconds=(1.0, 4.0), inner=("gender",)))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation import compute, features, fid
+from voice2face_gan.evaluation import compute, features
+from voice2face_gan.evaluation.metrics import fid
 from voice2face_gan.evaluation.registry import Options
 from voice2face_gan.models import inception_weights
 
@@ -184,9 +185,9 @@ def test_the_network_is_downloaded_and_gives_the_distance(
     loads them into pytorch-fid's network and prints a distance."""
     import json
 
-    from voice2face_gan.evaluation import judges
+    from voice2face_gan.evaluation import readers
 
-    monkeypatch.setattr(judges, "resource", lambda kind, name: judge_folder)
+    monkeypatch.setattr(readers, "resource", lambda kind, name: judge_folder)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     state = torch.load(weights, weights_only=True)
     for (

@@ -10,8 +10,9 @@ from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation import compute, identity
-from voice2face_gan.evaluation.identity import centroids, some_faces
+from voice2face_gan.evaluation import compute
+from voice2face_gan.evaluation.metrics import identity
+from voice2face_gan.evaluation.metrics.identity import centroids, some_faces
 from voice2face_gan.evaluation.protocol import generate_case
 from voice2face_gan.evaluation.registry import Options
 
@@ -150,7 +151,7 @@ def test_what_cannot_be_asked(heard, small, case, faces):
 
 
 def test_a_trained_model(model, store, judge_folder):
-    from voice2face_gan.evaluation.judges import open_judge
+    from voice2face_gan.evaluation.readers import open_judge
 
     figures = compute("identity", generate_case(model, store, judge=open_judge(str(judge_folder))))
     assert figures["top-1"].n == 14 and figures["top-5"].chance == pytest.approx(500 / 14)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from voice2face_gan.errors import CheckpointError, MetricError
-from voice2face_gan.evaluation.judges import describe, hog, open_judge
-from voice2face_gan.evaluation.judges.user import CheckedJudge
+from voice2face_gan.evaluation.readers import describe, hog, open_judge
+from voice2face_gan.evaluation.readers.user import CheckedJudge
 
 needs_dlib = pytest.mark.skipif(
     not all(importlib.util.find_spec(n) for n in ("dlib", "face_recognition_models")),

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from voice2face_gan.evaluation import compute, kid
-from voice2face_gan.evaluation.kid import kernel_distance
-from voice2face_gan.evaluation.sets import Set
+from voice2face_gan.evaluation import compute
+from voice2face_gan.evaluation.feature_sets import Set
+from voice2face_gan.evaluation.metrics import kid
+from voice2face_gan.evaluation.metrics.kid import kernel_distance
 
 
 def some(count: int, seed: int, shift: float = 0, size: int = 5, people: int = 0) -> Set:

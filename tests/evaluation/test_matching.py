@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation import compute, matching
-from voice2face_gan.evaluation.judges import Reading
-from voice2face_gan.evaluation.matching import centre, percent_won
+from voice2face_gan.evaluation import compute
+from voice2face_gan.evaluation.metrics import matching
+from voice2face_gan.evaluation.metrics.matching import centre, percent_won
+from voice2face_gan.evaluation.readers import Reading
 
 
 @pytest.fixture

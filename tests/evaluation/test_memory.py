@@ -8,8 +8,15 @@ from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation import compute, memory
-from voice2face_gan.evaluation.memory import averaged, closest, closest_sheet, nearest_angle, nearest_picture
+from voice2face_gan.evaluation import compute
+from voice2face_gan.evaluation.metrics import memory
+from voice2face_gan.evaluation.metrics.memory import (
+    averaged,
+    closest,
+    closest_sheet,
+    nearest_angle,
+    nearest_picture,
+)
 from voice2face_gan.evaluation.registry import Options
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.features import FeatureSettings
+from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute
-from voice2face_gan.evaluation.noise import (
+from voice2face_gan.evaluation.metrics.noise import (
     CLIPS,
     STATE,
     kept_discriminator,
@@ -94,14 +94,14 @@ def test_what_is_needed(people, case):
 
 
 def test_the_name_of_the_training_state():
-    from voice2face_gan.training import run
+    from voice2face_gan.training.run import folder as run
 
     assert run.STATE == STATE
 
 
 def test_the_runs_discriminator_is_asked(trained, store, judge_folder):
-    from voice2face_gan.evaluation.judges import open_judge
     from voice2face_gan.evaluation.protocol import generate_case
+    from voice2face_gan.evaluation.readers import open_judge
     from voice2face_gan.models.wen2019 import Discriminator, FaceTrunk
 
     model = VoiceToFace.from_pretrained(trained)
@@ -124,8 +124,8 @@ def test_the_runs_discriminator_is_asked(trained, store, judge_folder):
 def modern_folder(tmp_path_factory, trained, store):
     """The checkpoint of a modern run of an iteration, whose judges are far from where they began."""
     from voice2face_gan.models.checkpoint import load_checkpoint
-    from voice2face_gan.training.modern import ModernStage
-    from voice2face_gan.training.recipe import load_recipe
+    from voice2face_gan.training.recipe.recipe import load_recipe
+    from voice2face_gan.training.stages.r3gan import ModernStage
 
     small = ("model.width=4", "model.z_dim=6", "gan.batch=8", "data.crop_frames=[100,200]")
     recipe = load_recipe("modern", (*small, "run.precision='fp32'"))
@@ -142,8 +142,8 @@ def modern_folder(tmp_path_factory, trained, store):
 
 
 def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(modern_folder, store, judge_folder):
-    from voice2face_gan.evaluation.judges import open_judge
     from voice2face_gan.evaluation.protocol import embed_all, generate_case
+    from voice2face_gan.evaluation.readers import open_judge
     from voice2face_gan.models.modern import FaceTrunk, Heads
 
     model, options = VoiceToFace.from_pretrained(modern_folder), Options(seed=5)
@@ -184,8 +184,8 @@ def test_what_a_score_adds_at_one_e_counts_for_nothing(modern_folder, people):
 
 
 def test_a_state_that_cannot_be_read(run_copy, model, store, judge_folder):
-    from voice2face_gan.evaluation.judges import open_judge
     from voice2face_gan.evaluation.protocol import generate_case
+    from voice2face_gan.evaluation.readers import open_judge
 
     assert kept_discriminator(model) is None  # a packaged checkpoint
     spoilt = VoiceToFace.from_pretrained(run_copy)

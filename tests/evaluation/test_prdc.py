@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation import compute, prdc
-from voice2face_gan.evaluation.prdc import manifolds, nearest
+from voice2face_gan.evaluation import compute
+from voice2face_gan.evaluation.metrics import prdc
+from voice2face_gan.evaluation.metrics.prdc import manifolds, nearest
 
 
 @pytest.fixture(params=[1024, 7], autouse=True)

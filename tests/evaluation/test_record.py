@@ -14,7 +14,7 @@ from voice2face_gan.evaluation.registry import METRICS, Figure, Options
 
 @pytest.fixture
 def judged(model, store, judge_folder):
-    from voice2face_gan.evaluation.judges import open_judge
+    from voice2face_gan.evaluation.readers import open_judge
 
     return generate_case(model, store, judge=open_judge(str(judge_folder)))
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation import compute, recovery
-from voice2face_gan.evaluation.recovery import ATTRIBUTES, Reader, attributes_of, heard, r2
+from voice2face_gan.evaluation import compute
+from voice2face_gan.evaluation.metrics import recovery
+from voice2face_gan.evaluation.metrics.recovery import ATTRIBUTES, Reader, attributes_of, heard, r2
 from voice2face_gan.synthetic import VOICE_DETERMINED, VOICE_FREE, render, sample_speakers
 
 SEED, PEOPLE = 0, 40

@@ -6,9 +6,9 @@ import torch
 
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute
-from voice2face_gan.evaluation.judges import Reading
+from voice2face_gan.evaluation.metrics.retrieval import others_nearer
+from voice2face_gan.evaluation.readers import Reading
 from voice2face_gan.evaluation.registry import Options
-from voice2face_gan.evaluation.retrieval import others_nearer
 
 WAYS = ("cosine", "L2", "L1")
 

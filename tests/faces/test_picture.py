@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from voice2face_gan.errors import PictureError
-from voice2face_gan.faces.picture import open_picture
+from voice2face_gan.faces.image_io import open_picture
 
 RAMP = np.linspace(0, 255, 40).astype(np.uint8)[None].repeat(30, axis=0)  # dark on the left
 
@@ -139,7 +139,7 @@ def test_floats_that_are_no_numbers_are_black_or_white():
 
 def test_large_greys_are_scaled_piece_by_piece(monkeypatch):
     sixteen = encoded(Image.fromarray(RAMP.astype(np.uint16) * 257), "PNG")
-    monkeypatch.setattr("voice2face_gan.faces.picture._BLOCK", 70)  # not even two rows
+    monkeypatch.setattr("voice2face_gan.faces.image_io._BLOCK", 70)  # not even two rows
     np.testing.assert_array_equal(np.asarray(open_picture(sixteen))[:, :, 1], RAMP)
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from voice2face_gan.errors import PictureError
-from voice2face_gan.faces.picture import open_picture
+from voice2face_gan.faces.image_io import open_picture
 
 QUICK, MANY = 12, 250  # damaged copies of each file
 

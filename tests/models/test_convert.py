@@ -12,7 +12,7 @@ from torch import nn
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.convert import convert_wen
+from voice2face_gan.models.exchange.wen2019_weights import convert_wen
 
 VOICE, FACES, SIZE = (6, 8, 10, 12), (16, 14, 12, 10, 8), 16
 

@@ -6,7 +6,15 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models.dlib_resnet import BLOCKS, DIMENSIONS, FEATURES, POOLED, SIDE, DlibResnet, _Block
+from voice2face_gan.models.face_readers.dlib_resnet import (
+    BLOCKS,
+    DIMENSIONS,
+    FEATURES,
+    POOLED,
+    SIDE,
+    DlibResnet,
+    _Block,
+)
 from voice2face_gan.synthetic.face import render
 from voice2face_gan.synthetic.speakers import sample_speakers
 

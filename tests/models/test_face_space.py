@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.errors import CheckpointError, DataError
-from voice2face_gan.models.dlib_resnet import DIMENSIONS, FEATURES, SIDE
-from voice2face_gan.models.face_space import (
+from voice2face_gan.models.face_embedding_space import (
     AGE,
     CHIP_POINTS,
     COMPONENTS,
@@ -18,7 +17,8 @@ from voice2face_gan.models.face_space import (
     FaceSpace,
     chip_place,
 )
-from voice2face_gan.models.face_space_fit import Faces, fit_space
+from voice2face_gan.models.face_embedding_space_fit import Faces, fit_space
+from voice2face_gan.models.face_readers.dlib_resnet import DIMENSIONS, FEATURES, SIDE
 
 WHOLE = torch.tensor([2 / SIDE, 1 / SIDE - 1, 1 / SIDE - 1])  # the chip is the whole face
 

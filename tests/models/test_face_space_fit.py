@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from voice2face_gan.models.dlib_resnet import DIMENSIONS
-from voice2face_gan.models.face_space import COMPONENTS, SEX, SIZE, FaceSpace
-from voice2face_gan.models.face_space_fit import (
+from voice2face_gan.models.face_embedding_space import COMPONENTS, SEX, SIZE, FaceSpace
+from voice2face_gan.models.face_embedding_space_fit import (
     drawn_e,
     fit_to_generator,
     share_given_back,
     turn_to_generator,
 )
+from voice2face_gan.models.face_readers.dlib_resnet import DIMENSIONS
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_what_faces_give_back_is_measured_on_others(spaces, monkeypatch):
         return shown[:, None, None, :].permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
 
     monkeypatch.setattr(
-        "voice2face_gan.models.face_space_fit.to_unit", lambda x: x[..., 0][:, None] / 127.5 - 1
+        "voice2face_gan.models.face_embedding_space_fit.to_unit", lambda x: x[..., 0][:, None] / 127.5 - 1
     )
     faces = real_faces(theirs)
     told = fit_to_generator(ours, decode, 6, faces[:2000], (faces[2000:], torch.zeros(2000, 2)), count=3000)

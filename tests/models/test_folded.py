@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from voice2face_gan.models.folded import FoldedEmbedder
+from voice2face_gan.models.inference import FoldedEmbedder
 from voice2face_gan.models.modern import ModernConfig
 from voice2face_gan.models.registry import build_embedder
 from voice2face_gan.models.wen2019 import Wen2019Config

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models.judge import AGE_MEAN, EMBEDDING, JudgeTrunk, load_judge, save_judge
+from voice2face_gan.models.face_readers.classifier import (
+    AGE_MEAN,
+    EMBEDDING,
+    JudgeTrunk,
+    load_judge,
+    save_judge,
+)
 
 
 def test_what_is_saved_is_read(judge_folder):

@@ -8,12 +8,19 @@ import torch
 
 from voice2face_gan.device import full_precision
 from voice2face_gan.errors import OutputError
-from voice2face_gan.models import onnx as module
 from voice2face_gan.models import registry
 from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.encoders.lstm import RecurrentEmbedder
+from voice2face_gan.models.exchange import onnx as module
+from voice2face_gan.models.exchange.onnx import (
+    LIMIT,
+    METADATA,
+    export_onnx,
+    graphs_of,
+    largest_difference,
+    to_onnx,
+)
 from voice2face_gan.models.modern import ModernConfig
-from voice2face_gan.models.onnx import LIMIT, METADATA, export_onnx, graphs_of, largest_difference, to_onnx
-from voice2face_gan.models.recurrent_embedder import RecurrentEmbedder
 from voice2face_gan.models.wen2019 import Wen2019Config, condition
 from voice2face_gan.pipeline import VoiceToFace
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from voice2face_gan.audio.features import log_mels
+from voice2face_gan.audio.log_mel import log_mels
 from voice2face_gan.device import full_precision
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models import recurrent_embedder
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.folded import frozen
-from voice2face_gan.models.recurrent_embedder import LEVEL, PIECE, STEP, RecurrentEmbedder, cut, without_noise
+from voice2face_gan.models.encoders import lstm as recurrent_embedder
+from voice2face_gan.models.encoders.lstm import LEVEL, PIECE, STEP, RecurrentEmbedder, cut, without_noise
+from voice2face_gan.models.inference import frozen
 from voice2face_gan.models.registry import build_embedder, model_config, parameters
 
 SMALL = {

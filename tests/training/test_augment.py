@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from voice2face_gan.training.augment import NUMBERS, augment
+from voice2face_gan.training.augmentation.diff_augment import NUMBERS, augment
 
 ON, OFF, HALF = 0.0, 0.999, 0.5
 

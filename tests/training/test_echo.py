@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from voice2face_gan.training.echo import Echo
+from voice2face_gan.training.augmentation.data_echoing import Echo
 
 BATCH, FRAMES = 4, 30
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from voice2face_gan.errors import TrainingError, VoiceToFaceError
-from voice2face_gan.training.gan import GanStage
-from voice2face_gan.training.hearing import HearingStage
-from voice2face_gan.training.modern import ModernStage
-from voice2face_gan.training.recipe import load_recipe, recipe_names
-from voice2face_gan.training.speaker import EmbedderStage
-from voice2face_gan.training.tracking import installed
+from voice2face_gan.training.recipe.recipe import load_recipe, recipe_names
+from voice2face_gan.training.run.tensorboard import installed
+from voice2face_gan.training.stages.distillation import HearingStage
+from voice2face_gan.training.stages.r3gan import ModernStage
+from voice2face_gan.training.stages.speaker_classification import EmbedderStage
+from voice2face_gan.training.stages.wen2019 import GanStage
 
 # A key -> another value than that of the small recipes, or a function of that value.
 OTHER = {
@@ -172,7 +172,7 @@ def folders(space_folder, other_teacher_file, tmp_path_factory):
     """Other values of keys that are folders and files."""
     import shutil
 
-    from voice2face_gan.models.face_space import FaceSpace
+    from voice2face_gan.models.face_embedding_space import FaceSpace
 
     other = FaceSpace.load(shutil.copytree(space_folder, tmp_path_factory.mktemp("folders") / "space"))
     place = tmp_path_factory.mktemp("other")

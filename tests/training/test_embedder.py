@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.features import FeatureSettings, log_mels
-from voice2face_gan.data.builtin import builtin_store
-from voice2face_gan.data.sampling import VoiceBank, classes
-from voice2face_gan.data.speech import SpeechBank
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mels
+from voice2face_gan.data.batches.sampling import VoiceBank, classes
+from voice2face_gan.data.batches.speech import SpeechBank
+from voice2face_gan.data.synthetic import builtin_store
 from voice2face_gan.errors import DataError, RecipeError, TrainingError
 from voice2face_gan.models.checkpoint import find_checkpoint, load_checkpoint
-from voice2face_gan.training.embedder import embedder_records, new_settings, train_embedder
-from voice2face_gan.training.loop import train
-from voice2face_gan.training.material import refuse_embedder_run
-from voice2face_gan.training.recipe import load_recipe
-from voice2face_gan.training.run import EMBEDDER_RUN, Run
-from voice2face_gan.training.speaker import Distortion, EmbedderStage
+from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.engine.train_encoder import embedder_records, new_settings, train_embedder
+from voice2face_gan.training.engine.warm_start import refuse_embedder_run
+from voice2face_gan.training.recipe.recipe import load_recipe
+from voice2face_gan.training.run.folder import EMBEDDER_RUN, Run
+from voice2face_gan.training.stages.speaker_classification import Distortion, EmbedderStage
 
 CPU = torch.device("cpu")
 

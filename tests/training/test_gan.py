@@ -13,8 +13,8 @@ from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.wen2019 import condition
-from voice2face_gan.training.gan import GanStage
-from voice2face_gan.training.recipe import load_recipe
+from voice2face_gan.training.recipe.recipe import load_recipe
+from voice2face_gan.training.stages.wen2019 import GanStage
 
 
 @pytest.fixture

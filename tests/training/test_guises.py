@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.training.guises import Guises
+from voice2face_gan.training.augmentation.speaker_perturbation import Guises
 
 SPEEDS = (0.8, 1.0, 1.25)
 

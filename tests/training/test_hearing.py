@@ -7,26 +7,26 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.features import log_mels
+from voice2face_gan.audio.log_mel import log_mels
+from voice2face_gan.data.batches.sampling import generator
+from voice2face_gan.data.batches.speech import SpeechBank
 from voice2face_gan.data.face_embedding import write_face_embedding
 from voice2face_gan.data.records import Record
-from voice2face_gan.data.sampling import generator
-from voice2face_gan.data.speech import SpeechBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import CheckpointError, DataError, RecipeError
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.face_space import AGE, COMPONENTS, SEX, SIZE, FaceSpace
-from voice2face_gan.models.recurrent_embedder import PIECE
+from voice2face_gan.models.encoders.ge2e import DIMENSIONS, Teacher
+from voice2face_gan.models.encoders.lstm import PIECE
+from voice2face_gan.models.face_embedding_space import AGE, COMPONENTS, SEX, SIZE, FaceSpace
 from voice2face_gan.models.registry import build_embedder, model_config
-from voice2face_gan.training import hints
-from voice2face_gan.training.embedder import new_settings, train_embedder
-from voice2face_gan.training.hearing import HearingStage, remembered, teach
-from voice2face_gan.training.line import Line, _ridge, folded
-from voice2face_gan.training.recipe import load_recipe
-from voice2face_gan.training.run import Run
-from voice2face_gan.training.speaker import EmbedderStage
-from voice2face_gan.training.teacher import DIMENSIONS, Teacher
+from voice2face_gan.training.engine.train_encoder import new_settings, train_embedder
+from voice2face_gan.training.recipe.recipe import load_recipe
+from voice2face_gan.training.ridge import Line, _ridge, folded
+from voice2face_gan.training.run.folder import Run
+from voice2face_gan.training.stages import layerwise_distillation
+from voice2face_gan.training.stages.distillation import HearingStage, remembered, teach
+from voice2face_gan.training.stages.speaker_classification import EmbedderStage
 
 CPU = torch.device("cpu")
 PEOPLE = 21
@@ -180,8 +180,8 @@ def recipe(space_folder, teacher_file):
 @pytest.fixture
 def make_hearing(taught_store, recipe, monkeypatch):
     """Function (*overrides, store) -> a stage that keeps and looks at few batches of speech."""
-    monkeypatch.setattr(hints, "_KEPT", 1)
-    monkeypatch.setattr(hints, "_LOOKED", 1)
+    monkeypatch.setattr(layerwise_distillation, "_KEPT", 1)
+    monkeypatch.setattr(layerwise_distillation, "_LOOKED", 1)
 
     def make(*overrides: str, store: Store = taught_store) -> HearingStage:
         return HearingStage(store, recipe(*overrides), 0, CPU)

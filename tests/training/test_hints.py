@@ -7,15 +7,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from voice2face_gan.audio.features import FeatureSettings, log_mels
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mels
 from voice2face_gan.errors import DataError
-from voice2face_gan.models import recurrent_embedder
-from voice2face_gan.models.recurrent_embedder import PIECE, RecurrentEmbedder, without_noise
-from voice2face_gan.training import hints as module
-from voice2face_gan.training.hints import RUNS, Hints, Whitened, check_frames, fit_bands
-from voice2face_gan.training.parallel import Alone
-from voice2face_gan.training.recipe import EmbedderRecipe
-from voice2face_gan.training.teacher import HOP, WINDOW, Teacher
+from voice2face_gan.models.encoders import lstm
+from voice2face_gan.models.encoders.ge2e import HOP, WINDOW, Teacher
+from voice2face_gan.models.encoders.lstm import PIECE, RecurrentEmbedder, without_noise
+from voice2face_gan.training.engine.distributed import Alone
+from voice2face_gan.training.recipe.recipe import EmbedderRecipe
+from voice2face_gan.training.stages import layerwise_distillation as module
+from voice2face_gan.training.stages.layerwise_distillation import (
+    RUNS,
+    Hints,
+    Whitened,
+    check_frames,
+    fit_bands,
+)
 
 SAMPLES = (PIECE - 1) * HOP + WINDOW
 SIZES = (40, 256, 256, 256, 256)
@@ -112,7 +118,7 @@ def test_one_piece_is_heard_by_its_layers_as_by_the_teacher(teacher, monkeypatch
         mine.load_state_dict(theirs.state_dict())
     embedder.told.load_state_dict(teacher.linear.state_dict())
     embedder.heard = lambda mel: bands
-    monkeypatch.setattr(recurrent_embedder, "_NOISE", 0.0)
+    monkeypatch.setattr(lstm, "_NOISE", 0.0)
     t = embedder.features(torch.zeros(3, 64, PIECE))[:, :256]
     wanted = F.normalize(teacher.linear(teacher.lstm(bands)[0][:, -1]).relu(), dim=1)
     torch.testing.assert_close(t, wanted, atol=1e-5, rtol=1e-4)

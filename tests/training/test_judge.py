@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.data.builtin import JUDGE_SEED, builtin_store
+from voice2face_gan.data.batches.sampling import FaceBank, classes
 from voice2face_gan.data.records import Record
-from voice2face_gan.data.sampling import FaceBank, classes
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
+from voice2face_gan.data.synthetic import JUDGE_SEED, builtin_store
 from voice2face_gan.errors import DataError
-from voice2face_gan.models.judge import Judge
-from voice2face_gan.training import judge
-from voice2face_gan.training.course import Reporter
-from voice2face_gan.training.disturb import disturb
-from voice2face_gan.training.judge import measure, nearer, train_judge, trained_on
+from voice2face_gan.models.face_readers.classifier import Judge
+from voice2face_gan.training import face_classifier
+from voice2face_gan.training.augmentation.face_augment import disturb
+from voice2face_gan.training.engine.trainer import Reporter
+from voice2face_gan.training.face_classifier import measure, nearer, train_judge, trained_on
 
 
 class Perfect:
@@ -79,7 +79,7 @@ def test_figures_have_the_values_they_must(store):
 
 
 def test_a_judge_learns(monkeypatch, world):
-    monkeypatch.setattr(judge, "_BATCH", 32)
+    monkeypatch.setattr(face_classifier, "_BATCH", 32)
     told = Told()
     net, figures = train_judge([world], 40, 0, torch.device("cpu"), told)
     assert not net.training and not any(p.requires_grad for p in net.parameters())
@@ -102,8 +102,8 @@ def test_faces_taken_nearer_are_refused(singles):
 
 def test_people_with_one_face_and_without_labels_are_learnt_from(monkeypatch, singles):
     """Each is told from the others through what disturbs its face; what is unknown costs nothing."""
-    monkeypatch.setattr(judge, "_BATCH", 16)
-    monkeypatch.setattr(judge, "_WEIGHTS", {"identity": 1.0, "gender": 1.0, "age": 1.0})
+    monkeypatch.setattr(face_classifier, "_BATCH", 16)
+    monkeypatch.setattr(face_classifier, "_WEIGHTS", {"identity": 1.0, "gender": 1.0, "age": 1.0})
     told = Told()
     net, figures = train_judge([singles], 60, 0, torch.device("cpu"), told)
     losses = [losses for _, losses in told.losses]
@@ -114,7 +114,7 @@ def test_people_with_one_face_and_without_labels_are_learnt_from(monkeypatch, si
     # Two disturbed forms of a training face are nearer to each other than to another's.
     train = singles.of_split("train")
     faces, _ = FaceBank(train, np.zeros(len(train), dtype=np.int64)).batch(np.arange(len(train)))
-    twice = torch.cat([disturb(judge.at_side(faces), np.random.default_rng(k)) for k in (5, 6)])
+    twice = torch.cat([disturb(face_classifier.at_side(faces), np.random.default_rng(k)) for k in (5, 6)])
     h = torch.nn.functional.normalize(net(twice)[0], dim=1).numpy()
     labels = np.tile(np.arange(len(train)), 2)
     assert nearer(h, labels, np.zeros(len(labels))) > 0.75
@@ -122,7 +122,7 @@ def test_people_with_one_face_and_without_labels_are_learnt_from(monkeypatch, si
 
 def test_data_sets_are_measured_one_by_one(monkeypatch, world, store, singles):
     """Nobody of an unseen store is trained on, and everybody of it is measured."""
-    monkeypatch.setattr(judge, "_BATCH", 8)
+    monkeypatch.setattr(face_classifier, "_BATCH", 8)
     _, figures = train_judge([world], 1, 0, torch.device("cpu"), unseen=[singles])
     assert {k: v["faces"] for k, v in figures.items()} == {"builtin": 60, "faces/singles": len(singles)}
     with pytest.raises(DataError, match="'builtin' is given twice"):

@@ -12,12 +12,12 @@ from voice2face_gan.data.reframe import reframed_store
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.faces.pixels import to_unit
-from voice2face_gan.models import face_space
+from voice2face_gan.models import face_embedding_space
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.dlib_resnet import weights_file
-from voice2face_gan.models.face_space import MAP_SHAPES, FaceSpace
-from voice2face_gan.training.material import start_from
-from voice2face_gan.training.space import KEPT, open_space
+from voice2face_gan.models.face_embedding_space import MAP_SHAPES, FaceSpace
+from voice2face_gan.models.face_readers.dlib_resnet import weights_file
+from voice2face_gan.training.engine.warm_start import start_from
+from voice2face_gan.training.stages.face_embedding import KEPT, open_space
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_it_is_opened_with_the_installed_network(kept, store):
     assert space.name == kept.info["face_space"]["name"]
     assert not any(p.requires_grad for p in space.parameters())
     faces = torch.from_numpy(np.array(store.faces[:5]))
-    net = face_space.DlibResnet().load_dat(weights_file()).eval()
+    net = face_embedding_space.DlibResnet().load_dat(weights_file()).eval()
     embedding, _ = net(space.chips(to_unit(faces)))
     wanted = (embedding - kept.face_space["centre"]) @ kept.face_space["basis"] / kept.face_space["scale"]
     torch.testing.assert_close(space.encode_faces(faces)[:, :62], wanted, atol=1e-3, rtol=1e-3)

@@ -14,10 +14,10 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import CheckpointError, DataError, TrainingError
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.training import gan, speaker
-from voice2face_gan.training.loop import Reporter, train
-from voice2face_gan.training.material import given_nets, training_records
-from voice2face_gan.training.run import Run, read_state
+from voice2face_gan.training.engine.train import Reporter, train
+from voice2face_gan.training.engine.warm_start import given_nets, training_records
+from voice2face_gan.training.run.folder import Run, read_state
+from voice2face_gan.training.stages import speaker_classification, wen2019
 
 CPU = torch.device("cpu")
 
@@ -206,13 +206,13 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
     """Also where the checkpoint is due before the next look at the losses (every 5 against every 20)."""
     settings = SETTINGS | {"run__checkpoint_every": 5, "run__log_every": 20, "iterations": 40}
     run = new_run(tmp_path, **settings)
-    step = gan.GanStage.step
+    step = wen2019.GanStage.step
 
     def spoilt(self, iteration):
         losses = step(self, iteration)
         return losses | {"D_real": losses["D_real"] * bad} if iteration == 6 else losses
 
-    monkeypatch.setattr(gan.GanStage, "step", spoilt)
+    monkeypatch.setattr(wen2019.GanStage, "step", spoilt)
     with pytest.raises(
         TrainingError, match=r"loss D_real is no longer a finite number.*gan stage.*--set gan.lr"
     ):
@@ -227,7 +227,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path, store, new_run, monkeypatch):
     """A step spoils the weights after its losses were computed: the next losses would tell, too late."""
     run = new_run(tmp_path, **SETTINGS)
-    step = gan.GanStage.step
+    step = wen2019.GanStage.step
 
     def spoilt(self, iteration):
         losses = step(self, iteration)
@@ -235,7 +235,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path, store, new_run, mon
             self.average.model[0].weight.data[0] = math.nan
         return losses
 
-    monkeypatch.setattr(gan.GanStage, "step", spoilt)
+    monkeypatch.setattr(wen2019.GanStage, "step", spoilt)
     with pytest.raises(TrainingError, match="weight generator.model.0.weight is no longer"):
         train(run, store, CPU)
     assert run.load_state()["iteration"] == 8
@@ -251,7 +251,7 @@ def test_a_rate_far_too_high_ends_in_a_sentence(tmp_path, store, new_run):
 
 
 def test_a_given_embedder_is_used_and_not_trained(trained, tmp_path, store, new_run, monkeypatch):
-    monkeypatch.setattr(speaker.EmbedderStage, "step", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(speaker_classification.EmbedderStage, "step", lambda *_: pytest.fail("trained"))
     run = new_run(tmp_path, 5, embedder=trained)
     assert train(run, store, CPU).finished
     given, used = load_checkpoint(trained), load_checkpoint(run.folder)
@@ -297,7 +297,9 @@ FINE = {"gan__pixel": 10.0, "run__log_every": 1, "gan__ema": 0.9}
 
 
 def test_fine_tuning_starts_from_the_nets_given(teacher, tmp_path, store, new_run, monkeypatch):
-    monkeypatch.setattr(speaker.EmbedderStage, "step", lambda *_: pytest.fail("the embedder was trained"))
+    monkeypatch.setattr(
+        speaker_classification.EmbedderStage, "step", lambda *_: pytest.fail("the embedder was trained")
+    )
     run = new_run(tmp_path, 5, init=teacher, data__gender="female", **FINE)
     assert train(run, store, CPU).finished
     given, first = load_checkpoint(teacher), load_checkpoint(run.folder / "checkpoints" / "gan-0000000")
@@ -411,7 +413,7 @@ def test_too_little_memory_ends_in_a_sentence(tmp_path, store, new_run, monkeypa
     def step(self, iteration):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
 
-    monkeypatch.setattr(gan.GanStage, "step", step)
+    monkeypatch.setattr(wen2019.GanStage, "step", step)
     with pytest.raises(
         TrainingError, match="too little memory for iteration 0 of the gan.*--set gan.batch=4"
     ):

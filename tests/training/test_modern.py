@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.training.modern import ModernStage
-from voice2face_gan.training.parallel import Alone
+from voice2face_gan.training.engine.distributed import Alone
+from voice2face_gan.training.stages.r3gan import ModernStage
 
 
 def weights(stage) -> torch.Tensor:

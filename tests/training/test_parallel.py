@@ -15,12 +15,12 @@ import torch
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DeviceError, TrainingError
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.training import parallel
-from voice2face_gan.training.loop import train
-from voice2face_gan.training.modern import ModernStage
-from voice2face_gan.training.parallel import Alone, started_processes
-from voice2face_gan.training.recipe import load_recipe
-from voice2face_gan.training.run import Run
+from voice2face_gan.training.engine import distributed
+from voice2face_gan.training.engine.distributed import Alone, started_processes
+from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.recipe.recipe import load_recipe
+from voice2face_gan.training.run.folder import Run
+from voice2face_gan.training.stages.r3gan import ModernStage
 
 CPU = torch.device("cpu")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
@@ -28,11 +28,11 @@ SETTINGS = {"run__log_every": 1, "run__checkpoint_every": 4, "gan__ema": 0.9, "g
 
 SCRIPT = """
 import hashlib, json, sys
-from voice2face_gan.data.builtin import builtin_store
+from voice2face_gan.data.synthetic import builtin_store
 from voice2face_gan.errors import TrainingError
 from voice2face_gan.training import loop
-from voice2face_gan.training.parallel import started_processes
-from voice2face_gan.training.run import Run
+from voice2face_gan.training.engine.distributed import started_processes
+from voice2face_gan.training.run.folder import Run
 import torch
 
 torch.set_num_threads(1)
@@ -210,8 +210,8 @@ def test_the_main_process_alone_speaks(monkeypatch):
     with pytest.raises(SystemExit) as end, here.ending():
         raise TrainingError("said by the main process already")
     assert end.value.code == 2
-    with pytest.raises(parallel.OwnError), here.ending():
-        raise parallel.OwnError("of this process alone")
+    with pytest.raises(distributed.OwnError), here.ending():
+        raise distributed.OwnError("of this process alone")
 
 
 def start(cwd, *arguments) -> subprocess.Popen:

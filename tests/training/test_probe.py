@@ -5,7 +5,7 @@ import torch
 
 from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.training.probe import embed_store, fit_logistic, gender_probe
+from voice2face_gan.training.probes.gender import embed_store, fit_logistic, gender_probe
 
 
 def accuracy(theta, x, y):
@@ -65,13 +65,13 @@ def test_one_gender_or_none_gives_no_probe(trained, store):
 
 
 def test_many_voices_are_thinned_not_cut(trained, store, monkeypatch):
-    from voice2face_gan.training import probe
+    from voice2face_gan.training.probes import gender
 
     checkpoint = load_checkpoint(trained)
     seen = []
-    monkeypatch.setattr(probe, "_VOICES", 20)
+    monkeypatch.setattr(gender, "_VOICES", 20)
     monkeypatch.setattr(
-        probe, "embed_store", lambda part, *_: seen.append(part) or torch.randn(len(part), 64)
+        gender, "embed_store", lambda part, *_: seen.append(part) or torch.randn(len(part), 64)
     )
     assert gender_probe(store, checkpoint.embedder, checkpoint.model, torch.device("cpu")).shape == (65,)
     people = np.unique(seen[0].identity)

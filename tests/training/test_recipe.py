@@ -9,7 +9,8 @@ import pytest
 
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.registry import ARCHITECTURES
-from voice2face_gan.training.recipe import (
+from voice2face_gan.training.recipe.keys import check_command
+from voice2face_gan.training.recipe.recipe import (
     DataRecipe,
     EmbedderRecipe,
     GanRecipe,
@@ -20,7 +21,6 @@ from voice2face_gan.training.recipe import (
     override_keys,
     recipe_names,
 )
-from voice2face_gan.training.recipe_keys import check_command
 
 
 def test_every_shipped_recipe_loads():

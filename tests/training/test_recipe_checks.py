@@ -3,7 +3,7 @@
 import pytest
 
 from voice2face_gan.errors import RecipeError
-from voice2face_gan.training.recipe import load_recipe
+from voice2face_gan.training.recipe.recipe import load_recipe
 
 
 def refused(name: str, *overrides: str) -> str:

@@ -9,8 +9,8 @@ import torch
 
 from voice2face_gan.errors import CheckpointError, TrainingError
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.training.loop import train
-from voice2face_gan.training.run import STATE, Run
+from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.run.folder import STATE, Run
 
 
 def test_runs_are_numbered_and_named(tmp_path, new_run):
@@ -228,7 +228,7 @@ KILLED_WHILE_SAVING = """
 import json, os, signal, sys, time
 import numpy as np, torch
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.training.run import Run, read_state
+from voice2face_gan.training.run.folder import Run, read_state
 
 torch.set_num_threads(1)
 run, random, results = Run.open(sys.argv[1]), np.random.default_rng(0), []

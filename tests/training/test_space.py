@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
+from voice2face_gan.data.batches.sampling import gaussian
 from voice2face_gan.data.face_embedding import read_face_embedding, write_face_embedding
-from voice2face_gan.data.sampling import gaussian
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.face_space import SIZE, FaceSpace
+from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
 from voice2face_gan.models.registry import build_embedder, model_config
-from voice2face_gan.training import space as module
-from voice2face_gan.training.gan import NOBODY
-from voice2face_gan.training.loop import train
-from voice2face_gan.training.parallel import Alone
-from voice2face_gan.training.recipe import load_recipe
-from voice2face_gan.training.run import Run
-from voice2face_gan.training.space import SpaceStage, WenSpaceStage
+from voice2face_gan.training.engine.distributed import Alone
+from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.recipe.recipe import load_recipe
+from voice2face_gan.training.run.folder import Run
+from voice2face_gan.training.stages import face_embedding as module
+from voice2face_gan.training.stages.face_embedding import SpaceStage, WenSpaceStage
+from voice2face_gan.training.stages.wen2019 import NOBODY
 
 CPU = torch.device("cpu")
 RESIDUAL = tuple(np.linspace(0.3, 1.0, SIZE).round(4).tolist())

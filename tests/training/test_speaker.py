@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from voice2face_gan.training.recipe import load_recipe
-from voice2face_gan.training.speaker import EmbedderStage
+from voice2face_gan.training.recipe.recipe import load_recipe
+from voice2face_gan.training.stages.speaker_classification import EmbedderStage
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_it_learns_who_speaks(make_stage):
 def test_the_loss_is_the_cross_entropy_of_the_batch(make_stage):
     stage, other = make_stage(), make_stage()
     loss = stage.step(0)["cross_entropy"]
-    from voice2face_gan.data.sampling import generator
+    from voice2face_gan.data.batches.sampling import generator
 
     crops = generator(0, "cuts", 0)
     frames = int(crops.integers(100, 201))

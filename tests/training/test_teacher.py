@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models.encoders.ge2e import DIMENSIONS, Teacher
 from voice2face_gan.synthetic.speakers import sample_speakers
 from voice2face_gan.synthetic.voice import synthesise
-from voice2face_gan.training.teacher import DIMENSIONS, Teacher
 
 FULL = 160 * 160  # samples of a piece
 

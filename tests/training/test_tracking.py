@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from voice2face_gan.errors import TrainingError
-from voice2face_gan.training import course
-from voice2face_gan.training.loop import train
-from voice2face_gan.training.run import Run
-from voice2face_gan.training.tracking import Tracker, clip_sound
+from voice2face_gan.training.engine import trainer
+from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.run.folder import Run
+from voice2face_gan.training.run.tensorboard import Tracker, clip_sound
 
 CPU = torch.device("cpu")
 SETTINGS = {
@@ -94,7 +94,7 @@ def test_large_weights_are_sampled(tmp_path):
 
 def test_the_sound_of_a_clip(store):
     """The built-in world is spoken again: the same log-mels come out as the store holds."""
-    from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise
+    from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, normalise
 
     for record in np.flatnonzero(store.has_voice)[[1, 6, -1]]:
         wave = clip_sound(store, int(record))
@@ -111,7 +111,7 @@ def test_the_sound_of_a_clip(store):
 
 
 def test_only_where_it_is_installed_unless_asked_for(tmp_path, store, new_run, monkeypatch):
-    monkeypatch.setattr(course, "installed", lambda: False)
+    monkeypatch.setattr(trainer, "installed", lambda: False)
     run = new_run(tmp_path, 2, run__tensorboard="auto")
     train(run, store, CPU)
     assert not (run.folder / "tensorboard").exists()

@@ -1,6 +1,6 @@
 """Every number with its protocol. One file a metric; importing this package registers them."""
 
-from voice2face_gan.evaluation import (  # noqa: F401  (each registers itself)
+from voice2face_gan.evaluation.metrics import (  # noqa: F401  (each registers itself)
     age,
     cosine,
     craniofacial,

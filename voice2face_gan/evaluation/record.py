@@ -23,7 +23,7 @@ from pathlib import Path
 
 from voice2face_gan.data.store import LABELS, PLACES, Store
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.case import Case
+from voice2face_gan.evaluation.eval_set import Case
 from voice2face_gan.evaluation.registry import Figure, Options, compute
 from voice2face_gan.models import inception_weights
 from voice2face_gan.models.checkpoint import WEIGHTS

@@ -10,7 +10,7 @@ import numpy as np
 from voice2face_gan.errors import MetricError
 
 if TYPE_CHECKING:
-    from voice2face_gan.evaluation.case import Case
+    from voice2face_gan.evaluation.eval_set import Case
 
 RESAMPLINGS = 1000
 

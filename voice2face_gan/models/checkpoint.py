@@ -8,7 +8,8 @@
                           probe.*, what else is told of a voice (models/probes.py); older checkpoints have
                           none or fewer;
                           face_space.*, the face space that the networks were trained on, without the face
-                          reader's weights (models/face_space.py), where there was one; always float32
+                          reader's weights (models/face_embedding_space.py), where there was one; always
+                          float32
 
 Half-precision weights are cast to float32 when loaded. No pickle is read.
 """
@@ -21,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan import __version__
-from voice2face_gan.audio.features import FeatureSettings
+from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.errors import CheckpointError, DataError, first_line
 from voice2face_gan.files import new_folder
 from voice2face_gan.models import hub, registry
-from voice2face_gan.models.face_space import MAP_SHAPES
+from voice2face_gan.models.face_embedding_space import MAP_SHAPES
 from voice2face_gan.models.probes import check_probe
 from voice2face_gan.models.wen2019 import Wen2019Config
 from voice2face_gan.resources import resource
@@ -51,8 +52,8 @@ class Checkpoint:
         info: everything else: recipe, data summary, gender, stage, iteration, package version.
         folder: where it was loaded from.
         probes: name in PROBES of models/probes.py -> float32, weights, then bias.
-        face_space: name in MAP_SHAPES of models/face_space.py -> float32; empty where the networks were
-            trained on none. `info["face_space"]` says how it was made.
+        face_space: name in MAP_SHAPES of models/face_embedding_space.py -> float32; empty where the networks
+            were trained on none. `info["face_space"]` says how it was made.
     """
 
     architecture: str

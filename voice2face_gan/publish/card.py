@@ -10,7 +10,7 @@ import json
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from voice2face_gan import __version__
-from voice2face_gan.data.builtin import is_builtin
+from voice2face_gan.data.synthetic import is_builtin
 from voice2face_gan.evaluation.record import results_of
 from voice2face_gan.evaluation.report.cards import ETHICS, INTENDED, LIMITS, NOT_FOR, toml
 from voice2face_gan.models.checkpoint import Checkpoint

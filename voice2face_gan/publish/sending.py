@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from voice2face_gan.data.builtin import is_builtin
-from voice2face_gan.data.sources import source_names
+from voice2face_gan.data.open import source_names
+from voice2face_gan.data.synthetic import is_builtin
 from voice2face_gan.errors import CheckpointError, first_line
 from voice2face_gan.evaluation.record import read_records, run_of, weights_hash
 from voice2face_gan.models.checkpoint import CONFIG, WEIGHTS, Checkpoint, find_checkpoint, load_checkpoint

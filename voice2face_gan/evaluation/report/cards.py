@@ -2,7 +2,7 @@
 
 import json
 
-from voice2face_gan.data.builtin import is_builtin
+from voice2face_gan.data.synthetic import is_builtin
 from voice2face_gan.evaluation.report.gather import DataCard, RunReport
 
 ETHICS = (

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from voice2face_gan import __version__
-from voice2face_gan.evaluation.judges.base import describe
+from voice2face_gan.evaluation.readers.base import describe
 from voice2face_gan.evaluation.report import cards, plots, tables
 from voice2face_gan.evaluation.report.gather import Picture, RunReport
 from voice2face_gan.evaluation.report.published import NO_PROTOCOL
