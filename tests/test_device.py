@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from voice2face_gan import device as module
-from voice2face_gan.device import full_precision, resident, send, trains_in_bf16, uses_bf16
+from voice2face_gan.device import (
+    check_recurrent,
+    full_precision,
+    resident,
+    send,
+    trains_in_bf16,
+    uses_bf16,
+)
+from voice2face_gan.errors import DeviceError
 
 STEPS = """
 import resource, sys, torch
@@ -72,3 +80,20 @@ def test_a_processor_has_bf16_where_it_has_amx(monkeypatch, tmp_path, flags, bf1
     (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu sse2 {flags}\n")
     monkeypatch.setattr(module, "Path", lambda _: tmp_path / "cpuinfo")
     assert module._processor_has_bf16.__wrapped__() is bf16
+
+
+def test_recurrent_layers_that_cannot_learn_in_bfloat16_are_refused_in_a_sentence(monkeypatch):
+    """As on processors for which PyTorch has no such layers."""
+    cpu = torch.device("cpu")
+
+    def forward(self, x):
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("could not create a primitive descriptor")
+        return x, None
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", forward)
+    check_recurrent("fp32", cpu)
+    with pytest.raises(
+        DeviceError, match="cannot learn in bfloat16 on this machine's cpu; set run.precision"
+    ):
+        check_recurrent("bf16", cpu)

@@ -66,6 +66,29 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     return precision == "bf16" or (precision == "auto" and not _exact.get() and has_bf16(device))
 
 
+def has_recurrent_bf16(device: torch.device) -> bool:
+    """Whether PyTorch has LSTM layers in bfloat16 there; of processors it has them for some alone."""
+    layer = torch.nn.LSTM(8, 8, batch_first=True, device=device)
+    try:
+        with torch.autocast(device.type, torch.bfloat16):
+            layer(torch.zeros(2, 4, 8, device=device))[0].float().sum().backward()
+    except RuntimeError:
+        return False
+    return True
+
+
+def check_recurrent(precision: str, device: torch.device) -> None:
+    """
+    Raises:
+        DeviceError: recurrent layers cannot learn in that precision there.
+    """
+    if uses_bf16(precision, device) and not has_recurrent_bf16(device):
+        raise DeviceError(
+            f"run.precision={precision}: recurrent layers cannot learn in bfloat16 on this machine's "
+            f"{device.type}; set run.precision=fp32."
+        )
+
+
 _exact: ContextVar[bool] = ContextVar("exact", default=False)
 
 

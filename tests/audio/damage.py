@@ -123,6 +123,7 @@ def _child(pipe, memory: int) -> None:
     from voice2face_gan.audio.decode import load_audio
     from voice2face_gan.errors import VoiceToFaceError
 
+    pipe.send("ready")
     while (data := pipe.recv()) is not None:
         try:
             load_audio(data)
@@ -152,6 +153,8 @@ class Child:
             self.process = multiprocessing.get_context("spawn").Process(**arguments)
             self.process.start()
             theirs.close()
+            # Importing takes as long as the machine is busy, and is no part of a file's time.
+            assert self.pipe.poll(300) and self.pipe.recv() == "ready"
         try:
             self.pipe.send(data)
             told = self.pipe.recv() if self.pipe.poll(SECONDS) else f"escaped: more than {SECONDS} s"

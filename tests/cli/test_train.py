@@ -336,4 +336,5 @@ def test_without_validation_people_no_figures(cli, tiny, store, tmp_path):
     ],
 )
 def test_keys_of_a_run_are_checked(cli, key, hint):
-    assert hint in error(cli("train", "--data", "builtin:20", "--set", key))
+    measured = ("train", "--data", "builtin:20", "--set", "run.evaluate_every=5")
+    assert hint in error(cli(*measured, "--set", key))

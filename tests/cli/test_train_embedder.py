@@ -78,9 +78,7 @@ def test_log_mels_alone_do_too(cli, store, settings_of_voices):
 
 def test_other_recipes_are_measured_too(cli, store, settings_of_voices):
     settings = settings_of_voices(run__checkpoint_every=2)
-    result = cli(
-        "train-embedder", "--data", store.folder, *settings, "--iterations", 2, "--recipe", "wen2019"
-    )
+    result = cli("train-embedder", "--data", store.folder, *settings, "--iterations", 2, "--recipe", "modern")
     assert result.code == 0, result.stderr
     (run,) = (cli.here / "runs").iterdir()
     about = json.loads((run / "run.json").read_text())

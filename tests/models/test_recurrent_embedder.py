@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.audio.log_mel import log_mels
-from voice2face_gan.device import full_precision
+from voice2face_gan.device import full_precision, has_recurrent_bf16
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.encoders import lstm as recurrent_embedder
@@ -127,6 +127,9 @@ def test_a_steady_hum_is_not_heard():
     assert left[quiet].abs().mean() < 0.2 * hum[quiet].mean()
 
 
+@pytest.mark.skipif(
+    not has_recurrent_bf16(torch.device("cpu")), reason="this processor has no bfloat16 LSTM layers"
+)
 def test_where_nothing_is_learned_it_may_be_fast():
     """In bfloat16, and nearly the same; with gradients in full precision."""
     net, mel = small(), torch.randn(3, 64, 400) - 4

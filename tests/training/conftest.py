@@ -84,7 +84,8 @@ def read_store(_space):
 
 @pytest.fixture(scope="session")
 def taught_store(tmp_path_factory, space_folder):
-    """21 people of one clip each, with their speech, and faces read into the space. Do not write there."""
+    """22 people of a clip each, the last to validate on, with speech, and faces read into the space. Do
+    not write there."""
     import numpy as np
     import torch
 
@@ -107,14 +108,15 @@ def taught_store(tmp_path_factory, space_folder):
         noise = 0.01 * np.random.default_rng(person).standard_normal(len(time))
         return (0.03 * sum(tones) + noise).astype(np.float32)
 
-    people, features = 21, FeatureSettings()
+    people, features = 22, FeatureSettings()
     folder, random = tmp_path_factory.mktemp("taught") / "taught.store", np.random.default_rng(0)
     with StoreWriter(folder, features.to_dict(), source={"layout": "test"}, keep_speech=True) as writer:
         for i in range(people):
             wave = buzz(i)
             mel = log_mel(torch.from_numpy(wave), features)
             face = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-            record = Record(f"{i}", f"p{i:02d}", gender=("female", "male")[i % 2], split="train")
+            split = "train" if i < people - 1 else "val"
+            record = Record(f"{i}", f"p{i:02d}", gender=("female", "male")[i % 2], split=split)
             writer.add(record, normalise(mel).numpy(), face, to_int16(wave), take_away(mel)[1].numpy())
         writer.finish()
     store = Store(folder)

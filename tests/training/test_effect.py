@@ -84,8 +84,9 @@ WITH = {
     "run.evaluate_every": ("run.evaluate_every=1",),
     "run.best": ("run.evaluate_every=1",),
 }
-# Keys whose effect is that other data are asked for.
+# Keys whose effect is that other data or another machine is asked for; with the recipe, if of it alone.
 REFUSED = ("model.mel_bins", "model.side", "modern.space", "embedder.space")
+REFUSED += ("hearing data.gender", "hearing run.precision")  # some processors have no bfloat16 LSTM layers
 QUICK = {  # the others, whose effect is the same code's, are slow
     "wen2019": ("",),
     "modern": ("modern.", "model.z_dim", "model.width", "model.side", "model.fine", "model.rim")
@@ -197,10 +198,12 @@ def test_each_key_of_each_recipe_has_an_effect(outcome, folders, name, key):
         pytest.fail(f"{key}: add another value of it to OTHER, for this test to show its effect")
     base, many = WITH.get(key, ()), key.startswith("data.")
     value = other(now) if callable(other) else other
+    if (name, key) == ("faces-wen", "modern.space"):  # Wen's losses ask the space for nothing
+        value = folders["embedder.space"]
     before, after = (outcome(name, x, many) for x in (base, (*base, f"{key}={json.dumps(value)}")))
     assert isinstance(before, dict), before
     if isinstance(after, str):
-        assert key in REFUSED, f"{key}: {after}"
+        assert key in REFUSED or f"{name} {key}" in REFUSED, f"{key}: {after}"
     assert before != after, f"{key} has no effect in the recipe {name}"
 
 

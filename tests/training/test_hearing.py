@@ -29,7 +29,7 @@ from voice2face_gan.training.stages.distillation import HearingStage, remembered
 from voice2face_gan.training.stages.speaker_classification import EmbedderStage
 
 CPU = torch.device("cpu")
-PEOPLE = 21
+PEOPLE = 22
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.modern import ModernConfig
 from voice2face_gan.training.engine.distributed import Alone
 from voice2face_gan.training.stages.r3gan import ModernStage
+from voice2face_gan.training.stages.wen2019 import with_embedder_of
 
 
 def weights(stage) -> torch.Tensor:
@@ -168,6 +170,15 @@ def test_the_first_variant_is_the_plain_answer(make_stage, clips, tmp_path):
     one, three = model.generate(clips[0]), model.generate(clips[0], variants=3, seed=5)
     assert one[0].tobytes() == three[0].tobytes() != three[1].tobytes() != three[2].tobytes()
     assert model.generate(clips[0], variants=3, seed=6)[1].tobytes() != three[1].tobytes()
+
+
+def test_what_an_embedder_brings_fits_nets_that_normalise_its_e():
+    """The default's strength and limits are for an e that is not normalised."""
+    heard = ModernConfig(normalise=False, strength=4.0, limit=(2.0,) * 64, residual=(0.5,) * 64)
+    own = with_embedder_of(ModernConfig(), heard)
+    assert own.strength == 1 and own.limit == () and own.residual == heard.residual
+    own = with_embedder_of(ModernConfig(normalise=False), heard)
+    assert own.strength == 4 and own.limit == heard.limit
 
 
 def test_two_processes_share_what_one_draws(make_stage):

@@ -7,14 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from voice2face_gan.device import has_recurrent_bf16
 from voice2face_gan.models.encoders.lstm import RecurrentEmbedder
 from voice2face_gan.models.wen2019 import VoiceEmbedder
 
 
 def frozen(embedder: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The embedder, in evaluation mode, as it is quickest in a precision."""
-    kind = Lowered if isinstance(embedder, RecurrentEmbedder) else FoldedEmbedder
-    return kind(embedder, dtype)
+    """The embedder, in evaluation mode, as it is quickest in a precision; itself where the device has no such
+    layers."""
+    if not isinstance(embedder, RecurrentEmbedder):
+        return FoldedEmbedder(embedder, dtype)
+    return Lowered(embedder, dtype) if has_recurrent_bf16(next(embedder.parameters()).device) else embedder
 
 
 class Lowered(nn.Module):

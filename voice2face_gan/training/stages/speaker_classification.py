@@ -13,7 +13,7 @@ from voice2face_gan.audio.log_mel import FeatureSettings, log_mels
 from voice2face_gan.data.batches.sampling import EpochSampler, VoiceBank, classes, generator
 from voice2face_gan.data.batches.speech import SpeechBank, check_speech
 from voice2face_gan.data.store import Store
-from voice2face_gan.device import autocast
+from voice2face_gan.device import autocast, check_recurrent
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.registry import build_embedder, model_config
@@ -32,6 +32,7 @@ class EmbedderStage:
         processes: those that train together; default: this one alone.
     Raises:
         RecipeError: the recipe is for another stage.
+        DeviceError: a recurrent embedder cannot learn in the recipe's precision there.
     """
 
     name = "embedder"
@@ -53,6 +54,8 @@ class EmbedderStage:
         voices = store.select(store.has_voice)
         speakers, labels = classes(voices)
         self.config = model_config(recipe.architecture, recipe.model)
+        if self.config.voice_pool == "recurrent":
+            check_recurrent(recipe.run.precision, device)
         self._build(len(speakers))
         levels = self.embedder.levels
         self.bank = VoiceBank(voices, labels, store.about["features"]["min_frames"], levels=levels)

@@ -349,8 +349,11 @@ def classify(logits: Tensor, identity: Tensor, processes: Alone) -> Tensor:
 
 
 def with_embedder_of(own: ModelConfig, heard: ModelConfig) -> ModelConfig:
-    """A configuration with another's settings of the voice embedder, where both have them."""
+    """A configuration with another's settings of the voice embedder, where both have them. How far an e leads
+    is no question where it is normalised."""
     both = [k for k in _OF_EMBEDDER if hasattr(heard, k) and hasattr(own, k)]
+    if own.normalise:
+        both = [k for k in both if k not in ("strength", "limit")]
     return replace(own, **{k: getattr(heard, k) for k in both})
 
 
