@@ -124,21 +124,6 @@ def taught_store(tmp_path_factory, space_folder):
     return store
 
 
-@pytest.fixture(scope="session")
-def teacher_file(tmp_path_factory):
-    """Weights of the teacher's shapes, drawn by chance, in a file such as Resemblyzer's."""
-    import torch
-    from torch import nn
-
-    torch.manual_seed(4)
-    nets = {"lstm": nn.LSTM(40, 256, 3, batch_first=True), "linear": nn.Linear(256, 256)}
-    nn.init.normal_(nets["linear"].weight)
-    state = {f"{name}.{k}": v for name, net in nets.items() for k, v in net.state_dict().items()}
-    path = tmp_path_factory.mktemp("teacher") / "pretrained.pt"
-    torch.save({"step": 1, "model_state": {**state, "similarity_weight": torch.ones(1)}}, path)
-    return path
-
-
 _TINY = {
     "wen2019": (
         "model.generator_channels=[8,8,8,8,8]",

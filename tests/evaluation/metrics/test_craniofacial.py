@@ -15,7 +15,7 @@ needs_dlib = pytest.mark.skipif(
     not all(importlib.util.find_spec(n) for n in ("dlib", "face_recognition_models")),
     reason="the extra faces is not installed",
 )
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 
 def drawn(**moved) -> np.ndarray:

@@ -16,6 +16,11 @@ from voice2face_gan.synthetic.voice import synthesise
 FULL = 160 * 160  # samples of a piece
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(one_thread):
+    pass
+
+
 @pytest.fixture(scope="module")
 def teacher(teacher_file):
     return Teacher(teacher_file)

@@ -30,7 +30,7 @@ SCRIPT = """
 import hashlib, json, sys
 from voice2face_gan.data.synthetic import builtin_store
 from voice2face_gan.errors import TrainingError
-from voice2face_gan.training import loop
+from voice2face_gan.training.engine import train as engine
 from voice2face_gan.training.engine.distributed import started_processes
 from voice2face_gan.training.run.folder import Run
 import torch
@@ -39,12 +39,12 @@ torch.set_num_threads(1)
 here = started_processes("cpu")
 kept = []
 
-class Watched(loop.STAGES["wen2019"]):
+class Watched(engine.STAGES["wen2019"]):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         kept.append(self)
 
-loop.STAGES["wen2019"] = Watched
+engine.STAGES["wen2019"] = Watched
 
 def fail():
     raise TrainingError("said by one")
@@ -69,12 +69,12 @@ result = {
     "other_fails": told(lambda: fail() if here.rank else 5, here.everywhere),
     "nobody_fails": here.everywhere(lambda: here.rank),
 }
-outcome = loop.train(Run.open(sys.argv[1]), builtin_store("builtin:20"), here.device, processes=here)
+outcome = engine.train(Run.open(sys.argv[1]), builtin_store("builtin:20"), here.device, processes=here)
 nets = [getattr(kept[0], n) for n in ("generator", "average", "trunk", "discriminator", "classifier")]
 weights = b"".join(v.numpy().tobytes() for net in nets for v in net.state_dict().values())
 result |= {"hash": hashlib.sha256(weights).hexdigest(), "iteration": outcome.iteration}
 sys.path.append(sys.argv[3])
-from test_parallel import modern_run
+from test_distributed import modern_run
 result["modern"] = modern_run(sys.argv[4], sys.argv[5], here)
 with open(f"{sys.argv[2]}/{here.rank}.json", "w") as file:
     json.dump(result, file)

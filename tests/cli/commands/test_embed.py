@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 needs_dlib = pytest.mark.skipif(
     not all(importlib.util.find_spec(n) for n in ("dlib", "face_recognition_models")),
     reason="the extra `faces` is not installed",
