@@ -147,7 +147,7 @@ def sound_row(kinds: dict[str, list]) -> dict:
 
 
 def separation(speech: list, kinds: dict[str, list]) -> dict:
-    """AUC of Heard.speech, P(speech > sound) with ties half, of what is not refused: all, and by kind."""
+    """AUC of Generation.speech, P(speech > sound) with ties half, of what is not refused: all, by kind."""
     from voice2face_gan.evaluation.metrics.noise import placements
 
     low = {kind: scores(heard) for kind, heard in kinds.items()}
@@ -237,8 +237,9 @@ def tables(result: dict) -> str:
             continue
         kind, least = min(told["by kind"].items(), key=lambda pair: pair[1])
         lines.append(
-            f"\nAUC of `Heard.speech`, {told['speech']} recordings of speech (all rows above the children's) "
-            f"against {told['sounds']} {title}sounds, of what was not refused: {told['AUC']:.4f}; "
+            f"\nAUC of `Generation.speech`, {told['speech']} recordings of speech (all rows above "
+            f"the children's) against {told['sounds']} {title}sounds, of what was not "
+            f"refused: {told['AUC']:.4f}; "
             f"the lowest of a kind: {least:.4f} ({kind})."
         )
     for name, pair in result["pairs"].items():

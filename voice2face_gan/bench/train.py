@@ -18,7 +18,7 @@ from voice2face_gan.device import uses_bf16
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.registry import build_embedder, model_config
-from voice2face_gan.training.recipe.recipe import Recipe
+from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.stages.wen2019 import GanStage
 
 OURS = "ours fp32"

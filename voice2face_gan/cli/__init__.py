@@ -2,7 +2,6 @@
 
 import click
 
-from voice2face_gan import __version__
 from voice2face_gan.cli._console import Group
 from voice2face_gan.cli.commands import (
     bench,
@@ -25,6 +24,7 @@ from voice2face_gan.cli.commands import (
     train_embedder,
     train_judge,
 )
+from voice2face_gan.version import __version__
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from voice2face_gan.data.cache import cache_folder
+from voice2face_gan.data.join import join_stores
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.synthetic import builtin_store, is_builtin
 from voice2face_gan.errors import StoreError
@@ -32,7 +33,7 @@ def open_source(
         StoreError: neither a store nor a data set that is recognised, or stores that do not fit together.
         DataError, PictureError: as `prepare.prepare`, of a raw folder.
     """
-    return Store.join([_open(name, progress, say, keep_speech) for name in source_names(data)])
+    return join_stores([_open(name, progress, say, keep_speech) for name in source_names(data)])
 
 
 def source_names(data: str | Path | Sequence[str | Path]) -> list[str]:

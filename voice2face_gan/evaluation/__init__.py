@@ -19,6 +19,7 @@ from voice2face_gan.evaluation.metrics import (  # noqa: F401  (each registers i
     recovery,
     retrieval,
 )
-from voice2face_gan.evaluation.registry import METRICS, Figure, compute
+from voice2face_gan.evaluation.registry import METRICS, compute
+from voice2face_gan.results import Figure
 
 __all__ = ["METRICS", "Figure", "compute"]

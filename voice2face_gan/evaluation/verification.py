@@ -13,7 +13,7 @@ from voice2face_gan.data.batches.speech import SpeechBank, check_speech
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.evaluation.equal_error_rate import MOST_TRIALS, verification_figure
-from voice2face_gan.evaluation.registry import Figure
+from voice2face_gan.results import Figure
 
 _GROUP = 16  # clips distorted together; they are each other's babble
 _LONGEST = 30.0  # seconds of a clip that are distorted: bounds memory

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voice2face_gan.data.batches.sampling import EpochSampler, FaceBank, classes, generator
+from voice2face_gan.data.join import join_stores
 from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast
@@ -63,7 +64,7 @@ def train_judge(
     """
     reporter = reporter or Reporter()
     tests = _tests(stores, unseen)
-    train = Store.join([_faces(store) for store in stores]).of_split("train")
+    train = join_stores([_faces(store) for store in stores]).of_split("train")
     for part in (train, *tests.values()):
         if part.zoom != 1:
             raise DataError(

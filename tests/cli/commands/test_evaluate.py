@@ -308,7 +308,8 @@ def test_the_bench(cli, model_folder):
 def test_a_judge_out_of_its_field_is_named():
     """Real faces that the judge misreads bound what its figures can say."""
     from voice2face_gan.cli._tables import misread
-    from voice2face_gan.evaluation.registry import Figure, Options
+    from voice2face_gan.evaluation.registry import Options
+    from voice2face_gan.results import Figure
 
     case = SimpleNamespace(was_read=False)
     for value, warned in ((52.8, True), (99.0, False)):

@@ -7,8 +7,7 @@ import shutil
 import pytest
 import torch
 
-from voice2face_gan.evaluation.record import weights_hash
-from voice2face_gan.models.checkpoint import CONFIG, WEIGHTS, load_checkpoint
+from voice2face_gan.models.checkpoint import CONFIG, WEIGHTS, load_checkpoint, weights_hash
 from voice2face_gan.pipeline import VoiceToFace
 
 SECTIONS = (

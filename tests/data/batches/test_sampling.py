@@ -14,6 +14,7 @@ from voice2face_gan.data.batches.sampling import (
     gaussian,
     generator,
 )
+from voice2face_gan.data.join import join_stores
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
@@ -210,7 +211,7 @@ def test_levels_that_were_not_kept_are_asked_for_in_a_sentence(small, levelled, 
         writer.finish()
     assert not Store(tmp_path / "foreign").has_levels
     store, mels = levelled
-    joined = Store.join([store, store])
-    assert joined.has_levels and not Store.join([store, small]).has_levels
+    joined = join_stores([store, store])
+    assert joined.has_levels and not join_stores([store, small]).has_levels
     bank = VoiceBank(joined, np.zeros(4, dtype=np.int64), 20, levels=True)
     torch.testing.assert_close(bank.whole(3), mels[1], atol=2e-2, rtol=2e-3)

@@ -5,7 +5,8 @@ import torch
 
 from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.training.probes.gender import embed_store, fit_logistic, gender_probe
+from voice2face_gan.training.probes.gender import embed_store, gender_probe
+from voice2face_gan.training.probes.logistic import fit_logistic
 
 
 def accuracy(theta, x, y):

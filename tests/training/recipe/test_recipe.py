@@ -10,16 +10,13 @@ import pytest
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.registry import ARCHITECTURES
 from voice2face_gan.training.recipe.keys import check_command
-from voice2face_gan.training.recipe.recipe import (
+from voice2face_gan.training.recipe.recipe import kept_recipe, load_recipe, override_keys, recipe_names
+from voice2face_gan.training.recipe.schema import (
     DataRecipe,
     EmbedderRecipe,
     GanRecipe,
     ModernRecipe,
     RunRecipe,
-    kept_recipe,
-    load_recipe,
-    override_keys,
-    recipe_names,
 )
 
 

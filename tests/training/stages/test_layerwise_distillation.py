@@ -13,7 +13,7 @@ from voice2face_gan.models.encoders import lstm
 from voice2face_gan.models.encoders.ge2e import HOP, WINDOW, Teacher
 from voice2face_gan.models.encoders.lstm import PIECE, RecurrentEmbedder, without_noise
 from voice2face_gan.training.engine.distributed import Alone
-from voice2face_gan.training.recipe.recipe import EmbedderRecipe
+from voice2face_gan.training.recipe.schema import EmbedderRecipe
 from voice2face_gan.training.stages import layerwise_distillation as module
 from voice2face_gan.training.stages.layerwise_distillation import (
     RUNS,

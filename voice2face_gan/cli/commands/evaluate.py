@@ -220,8 +220,8 @@ def _compute(names, case, options, every: bool) -> tuple[dict, dict, dict]:
 
 
 def _save(case, folder: str) -> None:
-    from voice2face_gan import __version__
     from voice2face_gan.evaluation.faces_folder import save_faces
+    from voice2face_gan.version import __version__
 
     info = {
         "Synthetic": "yes: generated from a voice; not a picture of a real person",
@@ -249,10 +249,11 @@ def _keep(case, results, skipped, options, took, output: str | None) -> None:
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from voice2face_gan import __version__
     from voice2face_gan.evaluation.readers import describe
-    from voice2face_gan.evaluation.record import append_record, build_record, run_of
+    from voice2face_gan.evaluation.record import append_record, build_record
     from voice2face_gan.files import write_bytes
+    from voice2face_gan.models.checkpoint import run_of
+    from voice2face_gan.version import __version__
 
     record = {
         **build_record(case, results, skipped, options),

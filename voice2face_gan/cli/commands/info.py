@@ -77,7 +77,7 @@ def _show(sections: dict[str, dict[str, str]]) -> None:
 
 
 def _machine(about: dict) -> dict:
-    from voice2face_gan import __version__
+    from voice2face_gan.version import __version__
 
     cores, memory, python = about["cores"], about["memory"], about["python"]
     quota = "" if cores["quota"] is None else f", a quota of {cores['quota']:g}"

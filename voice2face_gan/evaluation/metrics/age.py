@@ -12,7 +12,8 @@ import numpy as np
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.correlation import FEWEST, interval, per_identity, resampled_r
 from voice2face_gan.evaluation.eval_set import Case
-from voice2face_gan.evaluation.registry import Figure, Options, clip_figures, metric
+from voice2face_gan.evaluation.registry import Options, clip_figures, metric
+from voice2face_gan.results import Figure
 
 
 @metric("age")

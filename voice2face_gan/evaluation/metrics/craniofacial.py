@@ -29,7 +29,8 @@ from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.correlation import FEWEST, interval, per_identity, resampled_r
 from voice2face_gan.evaluation.eval_set import Case
 from voice2face_gan.evaluation.readers import hog
-from voice2face_gan.evaluation.registry import Figure, Options, metric
+from voice2face_gan.evaluation.registry import Options, metric
+from voice2face_gan.results import Figure
 
 _LEAST = 0.01  # of the eyes' distance: nothing is divided by less (a lip that the landmarks close)
 

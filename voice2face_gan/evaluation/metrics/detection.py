@@ -8,7 +8,8 @@ import numpy as np
 
 from voice2face_gan.evaluation.eval_set import Case
 from voice2face_gan.evaluation.readers import hog
-from voice2face_gan.evaluation.registry import Figure, Options, clip_figures, mean_over_identities, metric
+from voice2face_gan.evaluation.registry import Options, clip_figures, mean_over_identities, metric
+from voice2face_gan.results import Figure
 
 
 @metric("detection")

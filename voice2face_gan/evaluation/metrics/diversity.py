@@ -15,7 +15,8 @@ import torch
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.eval_set import Case, painted
 from voice2face_gan.evaluation.protocol import embed_all
-from voice2face_gan.evaluation.registry import Figure, Options, mean_over_identities, metric
+from voice2face_gan.evaluation.registry import Options, mean_over_identities, metric
+from voice2face_gan.results import Figure
 
 VARIANTS = 4  # of a clip
 _SPEAKERS = 100  # whose first clip is tried in variants

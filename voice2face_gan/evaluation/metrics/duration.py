@@ -14,7 +14,8 @@ from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.eval_set import Case, painted
 from voice2face_gan.evaluation.protocol import embed_all
-from voice2face_gan.evaluation.registry import Figure, Options, compute, metric
+from voice2face_gan.evaluation.registry import Options, compute, metric
+from voice2face_gan.results import Figure
 
 _OF_REAL = ("real", "floor", "ceiling", "chance")  # words in names of figures that no voice changes
 

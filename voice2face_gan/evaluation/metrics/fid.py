@@ -13,7 +13,8 @@ import numpy as np
 from voice2face_gan.evaluation.eval_set import Case
 from voice2face_gan.evaluation.feature_sets import compared, pairs
 from voice2face_gan.evaluation.features import figure_suffix, open_feature
-from voice2face_gan.evaluation.registry import Figure, Options, metric
+from voice2face_gan.evaluation.registry import Options, metric
+from voice2face_gan.results import Figure
 
 _CHUNK = 4096  # features made float64 together
 

@@ -12,7 +12,8 @@ from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.correlation import per_identity
 from voice2face_gan.evaluation.eval_set import Case
-from voice2face_gan.evaluation.registry import Figure, Options, clip_figures, mean_over_identities, metric
+from voice2face_gan.evaluation.registry import Options, clip_figures, mean_over_identities, metric
+from voice2face_gan.results import Figure
 
 
 @metric("gender")

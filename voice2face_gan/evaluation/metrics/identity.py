@@ -16,7 +16,8 @@ from voice2face_gan.errors import DataError, MetricError
 from voice2face_gan.evaluation.eval_set import Case, painted
 from voice2face_gan.evaluation.metrics.retrieval import others_nearer
 from voice2face_gan.evaluation.protocol import embed_all, make_case, people_with_both
-from voice2face_gan.evaluation.registry import Figure, Options, clip_figures, metric
+from voice2face_gan.evaluation.registry import Options, clip_figures, metric
+from voice2face_gan.results import Figure
 
 TOP = (1, 5)
 MOST_PEOPLE, MOST_FACES = 1000, 20  # identities; faces a centroid

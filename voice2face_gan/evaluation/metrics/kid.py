@@ -15,7 +15,8 @@ import numpy as np
 from voice2face_gan.evaluation.eval_set import Case
 from voice2face_gan.evaluation.feature_sets import Set, compared, pairwise
 from voice2face_gan.evaluation.features import figure_suffix, open_feature
-from voice2face_gan.evaluation.registry import Figure, Options, metric
+from voice2face_gan.evaluation.registry import Options, metric
+from voice2face_gan.results import Figure
 
 _CHUNK = 1024  # rows of the kernel's matrix held together
 _NORMAL = 1.959964  # the normal distribution's 97.5 % point

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from voice2face_gan.evaluation.eval_set import Case
-from voice2face_gan.evaluation.registry import Figure, Options, clip_figures, metric
+from voice2face_gan.evaluation.registry import Options, clip_figures, metric
+from voice2face_gan.results import Figure
 
 
 @metric("l1")

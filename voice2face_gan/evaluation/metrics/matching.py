@@ -23,7 +23,8 @@ import numpy as np
 from voice2face_gan.data.records import GENDERS
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.eval_set import Case
-from voice2face_gan.evaluation.registry import Figure, Options, clip_figures, metric
+from voice2face_gan.evaluation.registry import Options, clip_figures, metric
+from voice2face_gan.results import Figure
 
 ANY, SAME = "U", "G"
 _AT_ONCE = 1 << 23  # cosines held in memory together

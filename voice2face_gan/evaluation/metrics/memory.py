@@ -30,8 +30,9 @@ from voice2face_gan.evaluation.eval_set import Case, kept_faces
 from voice2face_gan.evaluation.readers import FaceJudge, Reading
 from voice2face_gan.evaluation.readers.classifier import TrunkJudge
 from voice2face_gan.evaluation.readers.dlib import DlibJudge
-from voice2face_gan.evaluation.registry import Figure, Options, metric, resampled
+from voice2face_gan.evaluation.registry import Options, metric, resampled
 from voice2face_gan.faces.pixels import to_grid
+from voice2face_gan.results import Figure
 
 NEAR = 5.0  # percent of held-out real faces that are nearer than "near"
 SIDE = 16  # pixels of a side that pictures are averaged to

@@ -28,10 +28,11 @@ from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, prepared
 from voice2face_gan.errors import MetricError, first_line
 from voice2face_gan.evaluation.eval_set import Case, painted
 from voice2face_gan.evaluation.protocol import embed_all
-from voice2face_gan.evaluation.registry import Figure, Options, mean_over_identities, metric
+from voice2face_gan.evaluation.registry import Options, mean_over_identities, metric
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.models import modern, wen2019
 from voice2face_gan.pipeline import VoiceToFace
+from voice2face_gan.results import Figure
 
 CLIPS, SECONDS = 32, 4.0  # of each colour of noise
 STATE = "training.pt"  # training state beside a run's checkpoint (training/run/folder.py)

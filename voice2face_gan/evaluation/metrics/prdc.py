@@ -16,7 +16,8 @@ import numpy as np
 from voice2face_gan.evaluation.eval_set import Case
 from voice2face_gan.evaluation.feature_sets import compared, pairwise
 from voice2face_gan.evaluation.features import figure_suffix, open_feature
-from voice2face_gan.evaluation.registry import Figure, Options, metric
+from voice2face_gan.evaluation.registry import Options, metric
+from voice2face_gan.results import Figure
 
 NEAREST_MANIFOLD, NEAREST_DENSITY = 3, 5
 _CHUNK = 1024  # rows of distances held together

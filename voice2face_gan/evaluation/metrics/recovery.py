@@ -32,8 +32,9 @@ from torch import Tensor
 from voice2face_gan.data.synthetic import JUDGE_SEED
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.eval_set import Case
-from voice2face_gan.evaluation.registry import Figure, Options, metric, resampled
+from voice2face_gan.evaluation.registry import Options, metric, resampled
 from voice2face_gan.faces.pixels import to_unit
+from voice2face_gan.results import Figure
 from voice2face_gan.synthetic import VOICE_DETERMINED, VOICE_FREE, Speakers, render, sample_speakers
 
 ATTRIBUTES = (*VOICE_DETERMINED, *VOICE_FREE)

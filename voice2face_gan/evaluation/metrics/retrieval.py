@@ -18,7 +18,8 @@ import torch
 
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.eval_set import Case
-from voice2face_gan.evaluation.registry import Figure, Options, clip_figures, metric
+from voice2face_gan.evaluation.registry import Options, clip_figures, metric
+from voice2face_gan.results import Figure
 
 RANKS = (1, 2, 5, 10)
 DRAWS = 20  # of the picture that stands for an identity

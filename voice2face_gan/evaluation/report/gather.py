@@ -18,22 +18,18 @@ from voice2face_gan.evaluation.eval_set import Case
 from voice2face_gan.evaluation.metrics.memory import closest_sheet
 from voice2face_gan.evaluation.readers import FaceJudge
 from voice2face_gan.evaluation.record import (
-    Results,
     append_record,
     build_record,
     compute_all,
     identity_of,
     kept_figures,
-    read_lines,
-    read_records,
-    run_of,
-    weights_hash,
 )
 from voice2face_gan.evaluation.registry import METRICS, Options
 from voice2face_gan.faces.pixels import to_picture
-from voice2face_gan.models.checkpoint import SHIPPED
+from voice2face_gan.models.checkpoint import SHIPPED, run_of, weights_hash
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.resources import resource
+from voice2face_gan.results import Results, read_lines, read_records
 
 _GAP, _WHITE = 2, 255  # pixels between faces
 

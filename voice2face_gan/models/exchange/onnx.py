@@ -24,7 +24,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan import __version__
 from voice2face_gan.device import full_precision
 from voice2face_gan.errors import OutputError, first_line
 from voice2face_gan.files import new_folder, write_bytes
@@ -32,6 +31,7 @@ from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.probes import PROBES, read_voice
 from voice2face_gan.models.registry import ModelConfig
 from voice2face_gan.models.wen2019 import condition
+from voice2face_gan.version import __version__
 
 CONFIG, EMBEDDER, FORMAT = "config.json", "embedder.onnx", 1
 METADATA = "voice2face_gan"  # the key of the config in a single file

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voice2face_gan import __version__
 from voice2face_gan.errors import CheckpointError, first_line
 from voice2face_gan.files import new_folder
+from voice2face_gan.version import __version__
 
 CHANNELS = (32, 64, 128, 256)
 BLOCKS = (1, 1, 1, 1)

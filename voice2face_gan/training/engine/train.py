@@ -19,7 +19,7 @@ from voice2face_gan.training.engine.warm_start import (
     start_from,
     training_records,
 )
-from voice2face_gan.training.recipe.recipe import Recipe
+from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.face_embedding import SpaceStage, WenSpaceStage
 from voice2face_gan.training.stages.r3gan import ModernStage

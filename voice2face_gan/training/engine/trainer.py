@@ -17,7 +17,7 @@ from voice2face_gan.errors import TrainingError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.training.engine.distributed import Alone, OwnError
 from voice2face_gan.training.probes.gender import with_warnings
-from voice2face_gan.training.recipe.recipe import EmbedderRecipe, GanRecipe
+from voice2face_gan.training.recipe.schema import EmbedderRecipe, GanRecipe
 from voice2face_gan.training.run.tensorboard import Tracker, installed
 
 Evaluate = Callable[[Path], dict]  # a checkpoint folder -> a record for evaluation.jsonl

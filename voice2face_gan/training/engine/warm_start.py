@@ -11,7 +11,7 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError, TrainingError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.registry import ModelConfig, build_embedder, model_config
-from voice2face_gan.training.recipe.recipe import Recipe
+from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import EMBEDDER_RUN, Run, read_state
 from voice2face_gan.training.stages.wen2019 import identities_with_both, with_embedder_of
 

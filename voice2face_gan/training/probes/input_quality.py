@@ -31,7 +31,7 @@ from voice2face_gan.errors import DataError, NoSpeechError
 from voice2face_gan.models.encoders.lstm import RecurrentEmbedder
 from voice2face_gan.models.probes import SEVERAL
 from voice2face_gan.synthetic.sounds import SOUNDS, make_sound
-from voice2face_gan.training.probes.gender import fit_logistic
+from voice2face_gan.training.probes.logistic import fit_logistic
 
 CHILD, ADULT = 13, 18  # years: younger is a child; from there on an adult; between them voices break
 CLIPS, SOUND_CLIPS = 960, 440  # examples of speech and of other sounds

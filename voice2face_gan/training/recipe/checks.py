@@ -5,14 +5,11 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from voice2face_gan.data.records import GENDERS
 from voice2face_gan.errors import RecipeError
+from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.tracked_metrics import MEASURES
-
-if TYPE_CHECKING:
-    from voice2face_gan.training.recipe.recipe import Recipe
 
 _ANY_LENGTH = ("model", "embedder.speeds")  # sections and keys whose lists may be longer or shorter
 _LARGEST = 2**31  # of whole numbers

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.encoders.ge2e import CHANNELS
-
-if TYPE_CHECKING:
-    from voice2face_gan.training.recipe.recipe import Recipe
+from voice2face_gan.training.recipe.schema import Recipe
 
 Values = dict[str, object]  # "section.key", and "architecture" -> value
 

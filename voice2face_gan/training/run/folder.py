@@ -16,12 +16,13 @@ from pathlib import Path
 
 import torch
 
-from voice2face_gan import __version__
 from voice2face_gan.errors import TrainingError, first_line
 from voice2face_gan.files import temporary_beside, write_bytes
 from voice2face_gan.models.checkpoint import BEST, Checkpoint
-from voice2face_gan.training.recipe.recipe import Recipe, kept_recipe
+from voice2face_gan.training.recipe.recipe import kept_recipe
+from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.tracked_metrics import figures_of, is_better
+from voice2face_gan.version import __version__
 
 STATE = "training.pt"
 EMBEDDER_RUN = "train-embedder"  # "command" in run.json of a run that trains a voice embedder alone

@@ -35,7 +35,7 @@ from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.registry import build_embedder
 from voice2face_gan.training.augmentation.speaker_perturbation import Guises
 from voice2face_gan.training.engine.distributed import Alone
-from voice2face_gan.training.recipe.recipe import Recipe
+from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.ridge import Line, folded
 from voice2face_gan.training.stages.layerwise_distillation import Hints, check_frames
 from voice2face_gan.training.stages.speaker_classification import Distortion, EmbedderStage

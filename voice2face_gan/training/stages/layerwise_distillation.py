@@ -36,7 +36,7 @@ from voice2face_gan.models.encoders.ge2e import HOP, WINDOW, Teacher
 from voice2face_gan.models.encoders.lstm import PIECE, RecurrentEmbedder, without_noise
 from voice2face_gan.training.augmentation.data_echoing import Echo
 from voice2face_gan.training.engine.distributed import Alone
-from voice2face_gan.training.recipe.recipe import EmbedderRecipe
+from voice2face_gan.training.recipe.schema import EmbedderRecipe
 
 RUNS = (1, 4, 16, 40, 80, PIECE)  # frames that a layer by itself runs for, one after the other
 _ALONE = 0.6  # share of the iterations

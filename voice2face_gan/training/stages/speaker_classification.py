@@ -18,7 +18,7 @@ from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.registry import build_embedder, model_config
 from voice2face_gan.training.engine.distributed import Alone
-from voice2face_gan.training.recipe.recipe import EmbedderRecipe, Recipe
+from voice2face_gan.training.recipe.schema import EmbedderRecipe, Recipe
 
 
 class EmbedderStage:

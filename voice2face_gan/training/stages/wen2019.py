@@ -39,7 +39,7 @@ from voice2face_gan.models.registry import ModelConfig, build_generator, model_c
 from voice2face_gan.models.wen2019 import Discriminator, FaceTrunk, IdentityClassifier, condition
 from voice2face_gan.training.engine.distributed import Alone
 from voice2face_gan.training.probes.gender import gender_probe
-from voice2face_gan.training.recipe.recipe import GanRecipe, Recipe
+from voice2face_gan.training.recipe.schema import GanRecipe, Recipe
 
 NOBODY = -100  # the identity of a face whose person has no voice
 # Iterations in which a discriminator that starts anew beside a trained generator learns alone: until it knows
