@@ -120,6 +120,28 @@ def test_a_discriminator_that_starts_anew_learns_alone_first(make_stage):
     assert any(not torch.equal(a, b) for a, b in zip(before, stage.generator.parameters(), strict=True))
 
 
+def test_a_generator_that_was_given_changes_slowly(make_stage):
+    """A tenth of the rate, while its judges learn at all of it; its average forgets nothing early."""
+    stage, given = make_stage("gan.ema=0.9"), make_stage("gan.ema=0.9")
+    start_from(given, replace(stage.checkpoint(0), generator=stage.generator), {})
+    assert given.fine_tunes and not stage.fine_tunes
+    rates = []
+    for one in (stage, given):
+        one._set_rate(0)
+        rates.append([o.param_groups[0]["lr"] for o in (one.generator_optimiser, one.judge_optimiser)])
+    assert rates[1][0] == pytest.approx(rates[0][0] / 10) and rates[1][1] == rates[0][1]
+    for one, decay in ((stage, 1 - 9 / 10), (given, 0.9)):
+        before = next(one.average.parameters()).detach().clone()
+        with torch.no_grad():
+            next(one.generator.parameters()).add_(1.0)
+        one._update_average(0)
+        moved = (next(one.average.parameters()) - before).mean()
+        assert float(moved) == pytest.approx(1 - decay, abs=1e-4)
+    again = make_stage("gan.ema=0.9")
+    again.load(given.state())
+    assert again.fine_tunes, "a resumed run goes on so"
+
+
 def test_fine_tuning_the_default_needs_nothing_set(cli, store):
     """At iteration 0 the images are the shipped model's; what the checkpoint brought is kept."""
     pytest.importorskip("face_recognition_models")
@@ -135,3 +157,14 @@ def test_fine_tuning_the_default_needs_nothing_set(cli, store):
     assert last.probes.keys() == shipped.probes.keys() and last.face_space.keys() == MAP_SHAPES.keys()
     assert last.model.zoom == shipped.model.zoom != Store(store.folder).zoom
     shutil.rmtree(told["run"])
+
+
+def test_faces_of_another_frame_are_not_read_into_it(cli, store, tmp_path):
+    """Enlarged they could be, made smaller they could not."""
+    pytest.importorskip("face_recognition_models")
+    shutil.copytree(store.folder, tmp_path / "near")
+    about = json.loads((tmp_path / "near" / "store.json").read_text())
+    (tmp_path / "near" / "store.json").write_text(json.dumps({**about, "zoom": 2.0}))
+    result = cli("train", "--data", tmp_path / "near", "--init", "default", "--iterations", 1)
+    assert result.code == 2 and "taken at zoom 2, face-space-" in result.stderr
+    assert "--set faces.zoom=1.4" in result.stderr

@@ -150,7 +150,7 @@ def names(run: Run) -> list[str]:
     [("fid_trunk", [9.0, 4.0, 6.0, 5.0], 2), ("gender", [60.0, 70.0, 90.0, 80.0], 3)],
 )
 def test_the_best_is_kept_beside_the_newest(trained, tmp_path, new_run, best, values, expected):
-    run, checkpoint = new_run(tmp_path, run__best=best), load_checkpoint(trained)
+    run, checkpoint = new_run(tmp_path, run__best=best, run__evaluate_every=1), load_checkpoint(trained)
     for i, value in enumerate(values, 1):
         run.save("gan", i, checkpoint, {})
         assert run.evaluated("gan", i, record(**{best: value})) == {best: value}

@@ -57,6 +57,7 @@ def face_space(stores, out, checkpoint, as_json):
         fitted |= _fit_to(space, model, opened, read)
     space.about = {
         "faces": used,
+        "zoom": opened[0].zoom,
         "fitted": {k: round(v, 4) for k, v in fitted.items()},
         "trained_on": {
             "network": "dlib_face_recognition_resnet_model_v1",

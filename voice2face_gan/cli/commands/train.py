@@ -183,9 +183,10 @@ def _describe(run, store, here) -> None:
         say(f"Starts from {run.settings['init']}.")
         painted = load_checkpoint(run.settings["init"]).model.zoom
         if painted != store.zoom:
+            becomes = "they are enlarged" if painted > store.zoom else "it will learn to make them so"
             say(
-                f"It makes faces at zoom {painted:g}, and these were taken at {store.zoom:g}: they are "
-                f"enlarged. Faces prepared with --set faces.zoom={painted:g} are sharper."
+                f"It makes faces at zoom {painted:g}, and these were taken at {store.zoom:g}: {becomes}. "
+                f"Faces prepared with --set faces.zoom={painted:g} would be as its own are."
             )
     say(
         f"Training data: {counts['identities']} identities ({people}), "

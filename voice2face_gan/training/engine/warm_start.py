@@ -68,11 +68,13 @@ def _without_voices(records: Store, which: np.ndarray) -> Store:
 
 
 def as_painted(store: Store, run: Run) -> Store:
-    """The store of a run, its faces framed as the checkpoint that it starts from makes them: fine-tuning is
-    not to teach another framing."""
+    """The store of a run, its faces enlarged to the frame in which the checkpoint that it starts from makes
+    them: fine-tuning is not to teach another framing. Faces that are nearer already stay as they are, for
+    nothing beyond them is known."""
     if run.settings.get("init") is None or not len(store.faces):
         return store
-    return reframed_store(store, load_checkpoint(run.settings["init"]).model.zoom)
+    zoom = load_checkpoint(run.settings["init"]).model.zoom
+    return reframed_store(store, zoom) if zoom > store.zoom else store
 
 
 def held_out_people(store: Store, records: Store, run: Run) -> Store:
@@ -182,7 +184,7 @@ def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:
     """
     weights = checkpoint.generator.state_dict()
     stage.generator.load_state_dict(weights)
-    given = ["generator"]
+    given, stage.fine_tunes = ["generator"], True
     if stage.average is not None:
         stage.average.load_state_dict(weights)
     if checkpoint.gender_probe is not None:  # of the same voice embedder, and of more speakers as a rule

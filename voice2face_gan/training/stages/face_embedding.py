@@ -78,6 +78,12 @@ def _embeddings(faces: Store, space: FaceSpace, named: str) -> np.ndarray:
     except DataError:
         if named != KEPT:
             raise
+    zoom = space.about.get("zoom", faces.zoom)
+    if zoom != faces.zoom:
+        raise DataError(
+            f"{faces.folder}: its faces were taken at zoom {faces.zoom:g}, {space.name} reads them at "
+            f"{zoom:g}; prepare them again with --set faces.zoom={zoom:g}."
+        )
     pixels = torch.from_numpy(np.asarray(faces.faces))
     return kept(f"{space.name} {space.network}", pixels, lambda x: space.encode_faces(x).numpy())
 
@@ -175,7 +181,10 @@ class SpaceStage(OnSpace, ModernStage):
         return {"G_space": weight * apart, "G_attributes": weight * _ATTRIBUTES * unlike}
 
     def _asked(self, iteration: int) -> float:
-        """How much of the reading counts: none, then evenly more for as long again, then all."""
+        """How much of the reading counts: none, then evenly more for as long again, then all. A generator
+        that was given makes faces already: with it all, from the beginning."""
+        if self.fine_tunes:
+            return 1.0
         begin = self.recipe.modern.read_from * self.iterations
         return min(1.0, max(0.0, iteration / begin - 1)) if begin else 1.0
 
