@@ -25,7 +25,7 @@ def open_source(
 
     Args:
         data: "builtin[:SPEAKERS]", a prepared store, a raw folder whose layout is recognised, or several of
-            them, as a sequence or with commas between; several become one, see `Store.join`.
+            them, as a sequence or with commas between; several become one, see `join_stores`.
         progress: called with (done, in all) while something has to be made first.
         say: called with a sentence for people when a raw folder is prepared first.
         keep_speech: of what has to be made first, keep the speech beside the log-mels.

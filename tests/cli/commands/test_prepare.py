@@ -8,10 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from voice2face_gan.bench.prepare import make_world
-from voice2face_gan.cli._console import Group
-from voice2face_gan.cli.commands.bench_prepare import bench_prepare
-from voice2face_gan.cli.commands.data import data
-from voice2face_gan.cli.commands.prepare import prepare
+from voice2face_gan.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +20,7 @@ def world(tmp_path_factory) -> Path:
 def call(tmp_path, monkeypatch):
     """Function (*arguments) -> result, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    group = Group(commands=[prepare, data, bench_prepare])
-    return lambda *arguments: CliRunner().invoke(group, [str(a) for a in arguments], catch_exceptions=False)
+    return lambda *arguments: CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
 
 
 COMMON = ("--workers", 1, "--detector", "none")
@@ -70,7 +66,7 @@ def test_bad_files_are_a_warning(call, world, tmp_path):
         (("prepare", "folders", "WORLD", "-o", "x", *COMMON, "--split", "wen-letters"), "empty"),
         (("prepare", "folders", "WORLD", "-o", "WORLD", *COMMON), "is no prepared store"),
         (("data", "nowhere"), "does not exist"),
-        (("bench-prepare", "folders"), "give the data set's folder"),
+        (("bench", "prepare", "folders"), "give the data set's folder"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(call, world, arguments, words):
@@ -86,7 +82,7 @@ def test_the_layouts_are_listed(call):
 
 
 def test_speed_is_measured(call):
-    result = call("bench-prepare", "--limit", 24, "--workers", 1, "--set", "faces.detector=none", "--json")
+    result = call("bench", "prepare", "--limit", 24, "--workers", 1, "--set", "faces.detector=none", "--json")
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     run = told["runs"]["1"]
