@@ -39,10 +39,10 @@ def iterations_in(
     """How many iterations of each recipe's adversarial stage fit into the processor time, on one thread."""
     import torch
 
-    from voice2face_gan.data.sources import open_source
+    from voice2face_gan.data.open import open_source
     from voice2face_gan.models.checkpoint import load_checkpoint
-    from voice2face_gan.training.loop import STAGES
-    from voice2face_gan.training.recipe import load_recipe
+    from voice2face_gan.training.engine.train import STAGES
+    from voice2face_gan.training.recipe.recipe import load_recipe
 
     torch.set_num_threads(1)
     store = open_source(_TIMING_DATA if data == "builtin" else data)

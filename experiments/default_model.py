@@ -136,10 +136,10 @@ def run(command: str, *arguments) -> str:
 
 def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
     """One checkpoint of both nets: half precision, with the strength that validation people choose."""
-    from voice2face_gan.data.sources import open_source
+    from voice2face_gan.data.open import open_source
     from voice2face_gan.models.checkpoint import load_checkpoint
-    from voice2face_gan.training.gan import with_embedder_of
-    from voice2face_gan.training.probe import gender_probe
+    from voice2face_gan.training.probes.gender import gender_probe
+    from voice2face_gan.training.stages.wen2019 import with_embedder_of
 
     ears, painter = load_checkpoint(hearing, need_generator=False), load_checkpoint(faces)
     limit = tuple(round(float(x), 3) for x in largest(stores))
@@ -177,7 +177,7 @@ def with_space(recipe: dict, section: str, space: str) -> dict:
 def largest(stores) -> np.ndarray:
     """How large each element of e is for all but one in twenty of the training faces."""
     from voice2face_gan.data.face_embedding import read_face_embedding
-    from voice2face_gan.data.sources import open_source
+    from voice2face_gan.data.open import open_source
 
     faces = open_source(",".join(str(stores[name]) for name in ("utkface", *PAIRED))).of_split("train")
     faces = faces.select(faces.has_face)
@@ -212,8 +212,8 @@ def judged(
 ):
     """The case of a checkpoint's plain answers to the voices of a store, and its figures."""
     from voice2face_gan.evaluation import compute
-    from voice2face_gan.evaluation.judges import open_judge
     from voice2face_gan.evaluation.protocol import generate_case
+    from voice2face_gan.evaluation.readers import open_judge
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.pipeline import VoiceToFace
 
@@ -226,8 +226,8 @@ def judged(
 
 def measure(folder: Path, stores, work: Path, real: Path | None = None) -> dict:
     """Everything on test people, told apart by data set; also by a judge that no training used."""
-    from voice2face_gan.data.sources import open_source
-    from voice2face_gan.evaluation.case import sheet
+    from voice2face_gan.data.open import open_source
+    from voice2face_gan.evaluation.eval_set import sheet
 
     recorded = Recorded(folder, stores, work, real)  # beside the rest
     report: dict = {"checkpoint": str(folder), "test": {}}
@@ -289,9 +289,9 @@ class Recorded:
 def known_ages(store, judges: list[str]) -> dict[str, dict]:
     """How well judges read the ages of test people's real faces, where these are known: Pearson's r with its
     interval, and of how many faces."""
-    from voice2face_gan.evaluation.case import kept_faces
     from voice2face_gan.evaluation.correlation import interval, resampled_r
-    from voice2face_gan.evaluation.judges import open_judge
+    from voice2face_gan.evaluation.eval_set import kept_faces
+    from voice2face_gan.evaluation.readers import open_judge
 
     held = store.of_split("test")
     held = held.select(held.has_face & np.isfinite(held.age))
@@ -307,8 +307,8 @@ def as_painted(folder: Path, store) -> dict:
     """What dlib's judge says of test people's pictures as they are painted, not laid on the template: beside
     real faces taken as near, for it finds and aligns faces by itself."""
     from voice2face_gan.evaluation import compute
-    from voice2face_gan.evaluation.judges import open_judge
     from voice2face_gan.evaluation.protocol import generate_case
+    from voice2face_gan.evaluation.readers import open_judge
     from voice2face_gan.pipeline import VoiceToFace
 
     model = VoiceToFace.from_pretrained(folder)
@@ -328,10 +328,10 @@ def as_painted(folder: Path, store) -> dict:
 def distances(folder: Path, stores, count: int = 1500) -> dict:
     """Stand-ins of FID: `count` faces of held-out voices, variants too, against as many held-out faces of
     UTKFace; the floor are these against the others of them, in equal numbers."""
-    from voice2face_gan.data.sources import open_source
-    from voice2face_gan.evaluation.case import kept_faces, painted
+    from voice2face_gan.data.open import open_source
+    from voice2face_gan.evaluation.eval_set import kept_faces, painted
     from voice2face_gan.evaluation.features import open_feature
-    from voice2face_gan.evaluation.fid import frechet_distance
+    from voice2face_gan.evaluation.metrics.fid import frechet_distance
     from voice2face_gan.evaluation.protocol import embed_all
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.pipeline import VoiceToFace

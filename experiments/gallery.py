@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from voice2face_gan.data.sources import open_source
+from voice2face_gan.data.open import open_source
 from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.faces.pixels import to_picture
 from voice2face_gan.pipeline import VoiceToFace

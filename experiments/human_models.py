@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.judges.base import Reading
+from voice2face_gan.evaluation.readers.base import Reading
 
 sys.path.append(str(Path(__file__).parent))  # a judge is loaded by its path, without its neighbours
 from graph_model import GraphModel
@@ -105,7 +105,7 @@ def mobileface() -> "HumanModel":
 
 
 class HumanModel:
-    """A network of the package as a judge (evaluation/judges/base.py).
+    """A network of the package as a judge (evaluation/readers/base.py).
 
     Raises:
         MetricError: V2F_HUMAN_MODELS does not name the unpacked package.

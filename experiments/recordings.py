@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.random import Generator
 
-from voice2face_gan.audio import distort
+from voice2face_gan.audio.augment import waveform
 from voice2face_gan.bench.generate import encode
-from voice2face_gan.data.speech import SpeechBank
+from voice2face_gan.data.batches.speech import SpeechBank
 from voice2face_gan.synthetic.sounds import FAMILIES, make_sound
-from voice2face_gan.training.alarms import ADULT, CHILD
+from voice2face_gan.training.probes.input_quality import ADULT, CHILD
 
 RATE = 16_000
 PAUSE = RATE // 2  # samples without speech before and after it, where noise is heard alone
@@ -51,7 +51,7 @@ def mixed(speech: np.ndarray, other: np.ndarray, snr: float) -> np.ndarray:
 def coloured(samples: int, slope: float, rng: Generator) -> np.ndarray:
     """Noise of power 1 / frequency^slope, (samples,)."""
     draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    return distort.coloured_noise(torch.tensor([slope]), samples, draws)[0].numpy()
+    return waveform.coloured_noise(torch.tensor([slope]), samples, draws)[0].numpy()
 
 
 def babble(clips: list[Clip], i: int, samples: int, rng: Generator) -> np.ndarray:
@@ -81,14 +81,14 @@ def noisy(kind: str, snr: float, seconds: float | None = None) -> Make:
 
 def banded(x: np.ndarray, low: float, high: float, order: int) -> np.ndarray:
     edges = (torch.tensor([float(f)]) for f in (low, high))
-    return distort.band_limit(torch.from_numpy(x)[None], *edges, RATE, order)[0].numpy()
+    return waveform.band_limit(torch.from_numpy(x)[None], *edges, RATE, order)[0].numpy()
 
 
 def memo(clips: list[Clip], i: int, rng: Generator) -> bytes:
     """A phone's memo: a room of 0.5 s reverberation, its noise at 20 dB, 100 to 7,000 Hz, a file of Opus."""
     draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    response = distort.room_response(torch.tensor([0.5]), torch.tensor([3.0]), RATE, draws)
-    heard = distort.convolve(torch.from_numpy(clips[i].speech)[None], response)[0].numpy()
+    response = waveform.room_response(torch.tensor([0.5]), torch.tensor([3.0]), RATE, draws)
+    heard = waveform.convolve(torch.from_numpy(clips[i].speech)[None], response)[0].numpy()
     x = banded(mixed(heard, coloured(len(heard) + 2 * PAUSE, 1.0, rng), 20.0), 100, 7000, 8)
     return encode(x / max(1.0, float(np.abs(x).max())), "opus", bit_rate=24_000)
 
@@ -96,7 +96,7 @@ def memo(clips: list[Clip], i: int, rng: Generator) -> bytes:
 def telephone(clips: list[Clip], i: int, rng: Generator) -> tuple[np.ndarray, int]:
     """A landline, as it comes out of it: 8,000 samples a second, 300 to 3,400 Hz, 8-bit mu-law."""
     x = banded(padded(clips[i].speech), 300, 3400, 24)[::2]  # 34 dB down where it would fold over
-    x = distort.mu_law(torch.from_numpy(x / max(np.abs(x).max(), 1e-10))[None])[0].numpy()
+    x = waveform.mu_law(torch.from_numpy(x / max(np.abs(x).max(), 1e-10))[None])[0].numpy()
     return recorded(x, RATE // 2)
 
 

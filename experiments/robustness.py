@@ -93,7 +93,7 @@ def judged(heard: list, clips: list[Clip], clean: list | None, judge, zoom: floa
         ]
         row["moved"] = float(np.mean(moved)) if moved else None
     if pairs:
-        from voice2face_gan.evaluation.judges import hog
+        from voice2face_gan.evaluation.readers import hog
         from voice2face_gan.faces.reframe import reframed
 
         faces = pixels(heard)
@@ -107,7 +107,8 @@ def judged(heard: list, clips: list[Clip], clean: list | None, judge, zoom: floa
 
 
 def sounds(model, each: int, seed: int) -> dict[str, list]:
-    """What is heard in new draws of each kind of sound, 4 s long; training/alarms.py has others."""
+    """What is heard in new draws of each kind of sound, 4 s long; other draws than those of
+    training/probes/input_quality.py."""
     return {
         kind: hear(model, [(make_sound(kind, 4.0, [seed, 7919, number, k]), RATE) for k in range(each)])
         for number, kind in enumerate(SOUNDS)
@@ -146,8 +147,8 @@ def sound_row(kinds: dict[str, list]) -> dict:
 
 
 def separation(speech: list, kinds: dict[str, list]) -> dict:
-    """AUC of Heard.speech, P(speech > sound) with ties half, of what is not refused: all, and by kind."""
-    from voice2face_gan.evaluation.noise import placements
+    """AUC of Generation.speech, P(speech > sound) with ties half, of what is not refused: all, by kind."""
+    from voice2face_gan.evaluation.metrics.noise import placements
 
     low = {kind: scores(heard) for kind, heard in kinds.items()}
     high, low = scores(speech), {kind: values for kind, values in low.items() if len(values)}
@@ -236,8 +237,9 @@ def tables(result: dict) -> str:
             continue
         kind, least = min(told["by kind"].items(), key=lambda pair: pair[1])
         lines.append(
-            f"\nAUC of `Heard.speech`, {told['speech']} recordings of speech (all rows above the children's) "
-            f"against {told['sounds']} {title}sounds, of what was not refused: {told['AUC']:.4f}; "
+            f"\nAUC of `Generation.speech`, {told['speech']} recordings of speech (all rows above "
+            f"the children's) against {told['sounds']} {title}sounds, of what was not "
+            f"refused: {told['AUC']:.4f}; "
             f"the lowest of a kind: {least:.4f} ({kind})."
         )
     for name, pair in result["pairs"].items():
@@ -268,8 +270,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="JSON of all figures")
     options = parser.parse_args(arguments)
 
-    from voice2face_gan.data.sources import open_source
-    from voice2face_gan.evaluation.judges import open_judge
+    from voice2face_gan.data.open import open_source
+    from voice2face_gan.evaluation.readers import open_judge
     from voice2face_gan.pipeline import VoiceToFace
 
     try:

@@ -44,7 +44,7 @@ def own_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def store(own_cache):
     """The built-in world of 20 speakers: 14 to train on, 2 to validate, 4 to test."""
-    from voice2face_gan.data.builtin import builtin_store
+    from voice2face_gan.data.synthetic import builtin_store
 
     return builtin_store("builtin:20")
 
@@ -74,8 +74,8 @@ def tiny(tiny_settings):
 @pytest.fixture(scope="session")
 def new_run(tiny_settings):
     """Function (root, iterations, more overrides) -> a run of small nets that is not trained yet."""
-    from voice2face_gan.training.recipe import load_recipe
-    from voice2face_gan.training.run import Run
+    from voice2face_gan.training.recipe.recipe import load_recipe
+    from voice2face_gan.training.run.folder import Run
 
     def make(root, iterations: int = 10, embedder=None, seed: int = 0, init=None, **more):
         more.setdefault("embedder__iterations", iterations)
@@ -94,7 +94,7 @@ def trained(tmp_path_factory, store, new_run):
     """The folder of a run that was trained for a moment. Do not write there: `run_copy` is yours."""
     import torch
 
-    from voice2face_gan.training.loop import train
+    from voice2face_gan.training.engine.train import train
 
     run = new_run(tmp_path_factory.mktemp("trained"), 30, run__checkpoint_every=10, embedder__lr=0.01)
     threads = torch.get_num_threads()
@@ -148,7 +148,7 @@ def judge_folder(tmp_path_factory):
     """A judge with random weights: what it says means nothing, but it always says the same."""
     import torch
 
-    from voice2face_gan.models.judge import JudgeTrunk, save_judge
+    from voice2face_gan.models.face_readers.classifier import JudgeTrunk, save_judge
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("judge") / "judge-random"
@@ -251,6 +251,21 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def teacher_file(tmp_path_factory):
+    """Weights of the teacher's shapes, drawn by chance, in a file such as Resemblyzer's."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(4)
+    nets = {"lstm": nn.LSTM(40, 256, 3, batch_first=True), "linear": nn.Linear(256, 256)}
+    nn.init.normal_(nets["linear"].weight)
+    state = {f"{name}.{k}": v for name, net in nets.items() for k, v in net.state_dict().items()}
+    path = tmp_path_factory.mktemp("teacher") / "pretrained.pt"
+    torch.save({"step": 1, "model_state": {**state, "similarity_weight": torch.ones(1)}}, path)
+    return path
 
 
 @pytest.fixture

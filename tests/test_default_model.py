@@ -10,7 +10,7 @@ import pytest
 from voice2face_gan import VoiceToFace
 from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.models.checkpoint import SHIPPED, load_checkpoint
-from voice2face_gan.models.face_space import SIZE
+from voice2face_gan.models.face_embedding_space import SIZE
 from voice2face_gan.models.probes import PROBES
 from voice2face_gan.resources import resource
 
@@ -70,7 +70,7 @@ def test_real_voices(default):
     says that it works from file to picture, not how well."""
     import csv
 
-    from voice2face_gan.evaluation.judges import hog, open_judge
+    from voice2face_gan.evaluation.readers import hog, open_judge
 
     pytest.importorskip("dlib")
     folder = SHARED / "paired" / "voxceleb"

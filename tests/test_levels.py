@@ -5,19 +5,19 @@ import pytest
 import torch
 
 from voice2face_gan import VoiceToFace
-from voice2face_gan.audio.features import FeatureSettings, log_mel, prepared
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, prepared
 from voice2face_gan.audio.voice import voice_features
-from voice2face_gan.data.sampling import VoiceBank
+from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.errors import DataError
 from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.evaluation.verification import verify
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.modern import ModernConfig
 from voice2face_gan.models.registry import build_embedder, build_generator
-from voice2face_gan.training.modern import ModernStage
-from voice2face_gan.training.recipe import load_recipe
-from voice2face_gan.training.speaker import EmbedderStage
-from voice2face_gan.training.tracking import clip_sound
+from voice2face_gan.training.recipe.recipe import load_recipe
+from voice2face_gan.training.run.tensorboard import clip_sound
+from voice2face_gan.training.stages.r3gan import ModernStage
+from voice2face_gan.training.stages.speaker_classification import EmbedderStage
 
 CPU = torch.device("cpu")
 SETTINGS = ("embedder.batch=8", "gan.batch=4", "embedder.crop_frames=[60,80]", "run.precision='fp32'")

@@ -361,7 +361,7 @@ def test_the_default_model_makes_faces(clips):
 @pytest.mark.slow
 def test_the_built_in_model_gets_the_sex_of_people_it_never_heard():
     """At least nine of ten of 200 held-out built-in speakers, in the shipped judge's eyes."""
-    from voice2face_gan.data.builtin import builtin_store
+    from voice2face_gan.data.synthetic import builtin_store
     from voice2face_gan.evaluation import compute
     from voice2face_gan.evaluation.protocol import generate_case
 

@@ -95,7 +95,7 @@ def _people(folder: Path, trees) -> None:
 
 def _stores(folder: Path) -> None:
     """utk.store and vox.store: a built-in world that keeps its speech."""
-    from voice2face_gan.data.builtin import builtin_store
+    from voice2face_gan.data.synthetic import builtin_store
 
     made = builtin_store("builtin:50", keep_speech=True)
     for name in ("utk.store", "vox.store"):

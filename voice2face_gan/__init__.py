@@ -9,7 +9,8 @@ Importing the package does not import torch: the public names are loaded when fi
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from voice2face_gan.version import __version__
+
 __all__ = ["VoiceToFace", "VoiceToFaceError", "__version__", "load_audio"]
 
 _HOMES = {

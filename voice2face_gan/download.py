@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from voice2face_gan import __version__
 from voice2face_gan.errors import DownloadError, OutputError, first_line
+from voice2face_gan.version import __version__
 
 CONNECT = 6.0  # seconds until a server must have been reached
 STALL = 20.0  # seconds within which it must answer, and send LEAST bytes

@@ -1,7 +1,7 @@
 """A clip in, faces out: what the command line, the web studio and a notebook all call."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from voice2face_gan import __version__
-from voice2face_gan.audio.decode import AudioInfo, source_name
-from voice2face_gan.audio.features import FeatureSettings
+from voice2face_gan.audio.decode import source_name
+from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.audio.voice import VoiceFeatures, voice_features
 from voice2face_gan.data.records import FEMALE, GENDERS
@@ -21,6 +20,8 @@ from voice2face_gan.models.checkpoint import SHIPPED, Checkpoint, load_checkpoin
 from voice2face_gan.models.hub import hub_name
 from voice2face_gan.models.probes import read_voice
 from voice2face_gan.models.wen2019 import condition, predicted
+from voice2face_gan.results import Generation
+from voice2face_gan.version import __version__
 from voice2face_gan.voice_embedding import VoiceEmbedding, mean_embedding, without_log_mel
 
 VARIANT_NOISE = 0.05  # Wen's training noise: what variants differ by where a model has no noise of its own
@@ -28,9 +29,8 @@ VARIANT_RESIDUAL = 0.5  # of what the voice leaves open in its embedding: all of
 MAX_STRENGTH = 10.0  # beyond, every face is a caricature of noise
 SHORT_SPEECH = 2.0  # seconds; below this a warning is due
 NO_SPEECH = 0.5  # probability of speech below which a warning is due: something else is then more likely
-CHILD_VOICE = (
-    0.8  # probability of a child above which one is due: hardly any adult is above (training/alarms.py)
-)
+# Probability of a child above which one is due: hardly any adult is above (training/probes/input_quality.py).
+CHILD_VOICE = 0.8
 # Probability of several speakers above which one is due; most recordings are of one. The default probe gives
 # more to 1 of 100 validation people's recordings, and to 74 of 100 of two people, half of each.
 SEVERAL_VOICES = 0.95
@@ -38,43 +38,10 @@ STEADY = 1.2  # nats; a log-mel that varies less is no speech (audio/voice.py); 
 # What the speech found must reach, else it is none; of 2,351 real clips all of half a second or more do.
 LEAST_VARIETY = 0.45  # nats (audio/steady.py): noise, hum, knocks, machines
 LEAST_BANDS = 3.4  # mel bins (audio/steady.py): tones, sirens, dialling
-SOFT_SPEECH = -60.0  # dB (Heard.speech_level_db); below it much lies below the last steps of 16 bits
+SOFT_SPEECH = -60.0  # dB (Generation.speech_level_db); below it much lies below the last steps of 16 bits
 STEADY_SECONDS = 0.5  # less speech than this is too short to judge so: a single vowel hardly changes
 _BATCH = 16  # faces generated together
 _BATCH_SECONDS = 160.0  # of recordings, after which faces do not wait for more clips
-
-
-@dataclass
-class Heard:
-    """What was made of one clip.
-
-    Attributes:
-        name: the clip, as messages call it.
-        seconds: length of the recording.
-        speech_seconds: speech found in it.
-        female: probability that the data's gender label would be "female"; None if the model cannot tell.
-        faces: one PIL picture a variant, RGB, with text metadata for PNG in `.info`.
-        warning: a sentence about the clip, or "".
-        speech: probability that somebody speaks, rather than noise, machines, music or animals being heard.
-        child: probability that the voice is a child's.
-        several: probability that more than one person speaks, in turn; these three are None if the model
-            cannot tell.
-        audio: which sound track and channels were decoded, and how loud they are.
-        speech_level_db: mean level of the speech found, dB relative to a mean square of 1; None for digital
-            silence.
-    """
-
-    name: str
-    seconds: float
-    speech_seconds: float
-    female: float | None
-    faces: list[Image.Image]
-    warning: str = ""
-    speech: float | None = None
-    child: float | None = None
-    several: float | None = None
-    audio: AudioInfo = field(default_factory=AudioInfo)
-    speech_level_db: float | None = None
 
 
 class VoiceToFace:
@@ -217,7 +184,7 @@ class VoiceToFace:
         track: int | None = None,
         start: float | None = None,
         end: float | None = None,
-    ) -> Heard:
+    ) -> Generation:
         """Like `generate`, with what was heard."""
         (heard,) = self.listen_all([clip], variants, seed, gender, size, track=track, start=start, end=end)
         if isinstance(heard, VoiceToFaceError):
@@ -235,7 +202,7 @@ class VoiceToFace:
         track: int | None = None,
         start: float | None = None,
         end: float | None = None,
-    ) -> Iterator[Heard | VoiceToFaceError]:
+    ) -> Iterator[Generation | VoiceToFaceError]:
         """For each clip in order what `listen` gives, or the error it would raise.
 
         A clip's pictures do not depend on the other clips. Memory is bounded however many there are.
@@ -287,7 +254,7 @@ class VoiceToFace:
         seed: int = 0,
         gender: str = "auto",
         size: int | None = None,
-    ) -> Heard:
+    ) -> Generation:
         """Like `generate_together`, of what `embeddings` gave, with what was found in all of them: seconds
         are sums, probabilities are means weighted by seconds of speech.
 
@@ -371,7 +338,7 @@ class VoiceToFace:
 
     @torch.inference_mode()
     def embed(self, log_mel: Tensor) -> Tensor:
-        """What the generator takes, of a log-mel (64, frames) as `audio.features.prepared` gives it for
+        """What the generator takes, of a log-mel (64, frames) as `audio.log_mel.prepared` gives it for
         `embedder.levels`: (embedding,)."""
         return self.exaggerate(self.predict(log_mel))
 
@@ -460,7 +427,7 @@ class VoiceToFace:
             f"The checkpoint '{self.name}' cannot choose a gender: its training data had no gender labels."
         )
 
-    def _faces_of(self, group, variants, seed, gender, size) -> Iterator[Heard | VoiceToFaceError]:
+    def _faces_of(self, group, variants, seed, gender, size) -> Iterator[Generation | VoiceToFaceError]:
         good = [item for item in group if not isinstance(item, VoiceToFaceError)]
         faces = iter(())
         if good:
@@ -479,7 +446,7 @@ class VoiceToFace:
             for number, picture in enumerate(pictures, 1):
                 picture.info = self._metadata(seed, number)
             found = {"audio": item.voice.audio, "speech_level_db": item.voice.speech_level_db}
-            yield Heard(
+            yield Generation(
                 item.name,
                 item.seconds,
                 item.speech_seconds,

@@ -9,8 +9,8 @@ import pytest
 from encoding import Pipe, encoded, id3, pcm, similarity, tracks, wav, wav_head
 from odd_recordings import CASES, SILENCE, flac, gsm, m4a, mono, mp3, noise, opus, speech
 
-from voice2face_gan.audio import source
 from voice2face_gan.audio.decode import SAMPLE_RATE, load_audio, stream_audio
+from voice2face_gan.audio.decoding import source
 from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.errors import AudioError, NoSpeechError
 

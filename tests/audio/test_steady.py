@@ -8,8 +8,8 @@ import torch
 
 from voice2face_gan import VoiceToFace
 from voice2face_gan.audio.decode import load_audio
-from voice2face_gan.audio.features import log_mel
 from voice2face_gan.audio.level import TARGET_LEVEL_DB
+from voice2face_gan.audio.log_mel import log_mel
 from voice2face_gan.audio.steady import bands, variety
 from voice2face_gan.audio.vad import VadSettings, keep_speech
 from voice2face_gan.audio.voice import voice_features

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise, repeat_to
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, normalise, repeat_to
 from voice2face_gan.audio.vad import VadSettings, keep_speech
 from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.errors import AudioError, NoSpeechError

@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from voice2face_gan.cli.clip_options import clip_options
+from voice2face_gan.cli._clip_options import clip_options
 
 sys.path.append(str(Path(__file__).parents[1] / "audio"))
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from voice2face_gan.cli.clips import IMAGES, RECORDINGS, Arguments, refuse_address
-from voice2face_gan.cli.naming import folder_names, tree_paths
+from voice2face_gan.cli._clips import IMAGES, RECORDINGS, Arguments, refuse_address
+from voice2face_gan.cli._output_paths import folder_names, tree_paths
 from voice2face_gan.errors import AudioError
 
 

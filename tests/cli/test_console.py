@@ -5,7 +5,7 @@ import pytest
 
 from voice2face_gan import __version__
 from voice2face_gan.cli import main
-from voice2face_gan.cli.console import Group, print_json
+from voice2face_gan.cli._console import Group, print_json
 from voice2face_gan.errors import VoiceToFaceError
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from voice2face_gan.data.face_embedding import read_face_embedding, write_face_embedding
+from voice2face_gan.data.join import join_stores
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
@@ -29,7 +30,7 @@ def test_stores_without_faces_are_passed_over(make):
     first, voices, second = make("first", 3), make("voices", 0), make("second", 2)
     write_face_embedding(first, np.arange(6).reshape(3, 2), "e")
     write_face_embedding(second, np.arange(6, 10).reshape(2, 2), "e")
-    joined = Store.join([first, voices, second])
+    joined = join_stores([first, voices, second])
     embedding, name = read_face_embedding(joined)
     assert name == "e" and embedding.dtype == np.float32
     seen = joined.select(joined.has_face)
@@ -37,7 +38,7 @@ def test_stores_without_faces_are_passed_over(make):
 
 
 def test_where_nobody_has_a_face_it_is_said(make):
-    for store in (make("one", 0), Store.join([make("two", 0), make("three", 0)])):
+    for store in (make("one", 0), join_stores([make("two", 0), make("three", 0)])):
         with pytest.raises(DataError, match="there are no faces in it"):
             read_face_embedding(store)
 
@@ -47,4 +48,4 @@ def test_two_embedders_are_not_mixed(make):
     write_face_embedding(first, np.zeros((2, 2)), "one")
     write_face_embedding(second, np.zeros((2, 2)), "other")
     with pytest.raises(DataError, match="different embedders .one, other."):
-        read_face_embedding(Store.join([first, second]))
+        read_face_embedding(join_stores([first, second]))

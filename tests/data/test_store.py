@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from voice2face_gan.data.join import join_stores
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
@@ -78,10 +79,10 @@ def test_joined_faces_keep_what_they_show_and_must_be_as_near(tmp_path):
     with StoreWriter(tmp_path / "voices", FEATURES, 8, {"layout": "voices"}) as writer:
         writer.add(Record("v", "v"), RNG.standard_normal((4, 30)))
         writer.finish()
-    joined = Store.join([Store(tmp_path / "voices"), stores["near"], stores["also"]])
+    joined = join_stores([Store(tmp_path / "voices"), stores["near"], stores["also"]])
     assert joined.inside[joined.face_index[1:], 3].tolist() == [4, 4] and joined.zoom == 1.4
     with pytest.raises(StoreError, match=r"zoom of faces other than .*prepare both"):
-        Store.join([stores["near"], stores["nearer"]])
+        join_stores([stores["near"], stores["nearer"]])
 
 
 def test_the_breakdown_adds_up(tmp_path):
@@ -99,7 +100,7 @@ def test_the_breakdown_adds_up(tmp_path):
 def test_joined_stores_hold_what_each_holds(tmp_path):
     first = write(tmp_path / "one", {"a": "female", "b": "male"})
     second = write(tmp_path / "two", {"b": "male", "c": "female"})
-    joined = Store.join([first, second])
+    joined = join_stores([first, second])
     assert len(joined) == len(first) + len(second)
     assert joined.summary()["identities"] == 3, "b is one person: the same family"
     parts = [(store, i) for store in (first, second) for i in range(len(store))]
@@ -111,7 +112,7 @@ def test_joined_stores_hold_what_each_holds(tmp_path):
             ours, theirs = joined.faces[joined.face_index[place]], part.faces[part.face_index[i]]
             np.testing.assert_array_equal(ours, theirs)
     assert joined.about["records"] == 6 and len(joined.of_split("test")) == 2
-    assert Store.join([first]) is first
+    assert join_stores([first]) is first
 
 
 def test_a_store_says_how_its_speech_was_found(tmp_path):
@@ -123,16 +124,16 @@ def test_a_store_says_how_its_speech_was_found(tmp_path):
     ours, theirs, unknown = store("ours", 60), store("theirs", 50), store("unknown", None)
     assert theirs.vad == {"padding_ms": 50} and theirs.of_split("train").vad == theirs.vad
     assert unknown.vad == store("whole", 50, looked=False).vad == {}
-    assert Store.join([ours, theirs]).vad == {}
-    assert Store.join([unknown, theirs]).vad == Store.join([theirs, store("again", 50)]).vad == theirs.vad
+    assert join_stores([ours, theirs]).vad == {}
+    assert join_stores([unknown, theirs]).vad == join_stores([theirs, store("again", 50)]).vad == theirs.vad
     named = {"vad": {"padding_ms": 50, "target_level_db": None}, "voice": {"vad": True}}
     younger = write(tmp_path / "younger", {"a": "female"}, {"layout": "younger", "settings": named})
     assert (
-        younger.vad == Store.join([younger, theirs]).vad == theirs.vad
+        younger.vad == join_stores([younger, theirs]).vad == theirs.vad
     )  # off is what it was without the key
     faces = store("faces", 60)
     faces.voice_offset = np.full_like(faces.voice_offset, -1)
-    assert faces.vad == {} and Store.join([faces, theirs]).vad == theirs.vad
+    assert faces.vad == {} and join_stores([faces, theirs]).vad == theirs.vad
 
 
 def test_one_name_in_two_families_is_two_people(tmp_path):
@@ -140,22 +141,22 @@ def test_one_name_in_two_families_is_two_people(tmp_path):
         write(tmp_path / name, {"anna": "female", name: "male"}, {"layout": "paired", "family": name})
         for name in ("one", "two", "three")
     ]
-    assert sorted(set(Store.join(stores).identity)) == [
+    assert sorted(set(join_stores(stores).identity)) == [
         "anna", "one", "three", "three:anna", "two", "two:anna",
     ]  # fmt: skip
     worlds = [
         write(tmp_path / f"w{seed}", {"spk0": "male"}, {"layout": "builtin", "seed": seed}) for seed in (0, 1)
     ]
-    assert sorted(set(Store.join(worlds).identity)) == ["builtin-1:spk0", "spk0"]
+    assert sorted(set(join_stores(worlds).identity)) == ["builtin-1:spk0", "spk0"]
 
 
 def test_stores_of_other_settings_are_not_joined(tmp_path):
     first = write(tmp_path / "one", {"a": "male"})
     other = write(tmp_path / "two", {"a": "male"}, features={**FEATURES, "hop_ms": 12})
     with pytest.raises(StoreError, match="hop_ms is 12 instead of 10"):
-        Store.join([first, other])
+        join_stores([first, other])
     with pytest.raises(StoreError, match=r"side of faces .*\(16 instead of 8\)"):
-        Store.join([first, write(tmp_path / "three", {"a": "male"}, side=16)])
+        join_stores([first, write(tmp_path / "three", {"a": "male"}, side=16)])
 
 
 def test_a_damaged_store_is_refused(tmp_path):
@@ -227,7 +228,7 @@ def test_joined_with_a_store_of_log_mels_alone_speech_stays_whose_it_is(tmp_path
             writer.finish()
         stores.append(Store(tmp_path / name))
     for order in (stores, stores[::-1]):
-        joined = Store.join(order)
+        joined = join_stores(order)
         assert joined.has_speech.sum() == 3 and not joined.has_speech[joined.identity == "a"].any()
         for name, k in (("one", 0), ("one", 1), ("two", 0)):
             (place,) = np.flatnonzero(joined.source == f"{name}/{k}")

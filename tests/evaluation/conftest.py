@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.evaluation.case import Case
-from voice2face_gan.evaluation.judges import Reading
+from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.readers import Reading
 
 
 @pytest.fixture(autouse=True)

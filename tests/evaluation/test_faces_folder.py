@@ -214,8 +214,8 @@ def test_clips_that_differ_in_their_ending_alone(tmp_path):
 
 
 def test_a_case_without_a_checkpoint(store, tmp_path, judge_folder):
-    from voice2face_gan.evaluation.judges import open_judge
     from voice2face_gan.evaluation.protocol import people_with_both
+    from voice2face_gan.evaluation.readers import open_judge
 
     voices, _ = people_with_both(store)
     save_faces(tmp_path / "made", noise(len(voices)), voices.source.tolist(), {})

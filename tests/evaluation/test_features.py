@@ -8,11 +8,11 @@ from PIL import Image
 
 from voice2face_gan.data.cache import cache_folder
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation import features, sets
-from voice2face_gan.evaluation.fid import frechet_distance
+from voice2face_gan.evaluation import feature_sets, features
+from voice2face_gan.evaluation.metrics.fid import frechet_distance
 from voice2face_gan.evaluation.registry import Options
 from voice2face_gan.models import inception_weights
-from voice2face_gan.models.judge import Residual
+from voice2face_gan.models.face_readers.classifier import Residual
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_auto_takes_inception_where_it_is_and_says_why_it_does_not(
 
 def test_trunk_features_are_means_of_what_the_layers_give(rendered):
     """By hooks on the shipped trunk, at another batch size."""
-    from voice2face_gan.evaluation.judges import open_judge
+    from voice2face_gan.evaluation.readers import open_judge
 
     feature, judge, seen = features.TrunkFeature(), open_judge("trunk").judge, []
     stages = [judge.net.features[2], *(x for x in judge.net.features if isinstance(x, Residual))]
@@ -172,7 +172,7 @@ def test_trunk_sees_texture(rendered, spoil, steps):
 def test_dlib_is_the_dlib_judges_embedding(rendered):
     pytest.importorskip("dlib")
     pytest.importorskip("face_recognition_models")
-    from voice2face_gan.evaluation.judges import open_judge
+    from voice2face_gan.evaluation.readers import open_judge
 
     feature = features.open_feature("dlib", Options())
     found = feature.extract(rendered[:2])
@@ -203,26 +203,26 @@ def test_features_of_real_faces_are_kept(cache, case, people):
     faces = people(4, ["female"] * 4)
     made = case(faces, faces)
     feature = Counted()
-    first = sets.features_of(made, "real", feature)
+    first = feature_sets.features_of(made, "real", feature)
     assert feature.calls == 1 and len(list(cache.iterdir())) == 1
-    assert sets.features_of(made, "real", feature) is first  # of the same case
+    assert feature_sets.features_of(made, "real", feature) is first  # of the same case
     again = case(people(4, ["male"] * 4, seed=1), faces)
-    assert np.array_equal(sets.features_of(again, "real", feature), first) and feature.calls == 1
+    assert np.array_equal(feature_sets.features_of(again, "real", feature), first) and feature.calls == 1
     assert np.array_equal(first, feature.extract(faces))
-    sets.features_of(again, "generated", feature)
+    feature_sets.features_of(again, "generated", feature)
     assert feature.calls == 3 and len(list(cache.iterdir())) == 1  # generated faces are not kept
     other = faces.clone()
     other[0, 63, 63, 2] += 1
-    sets.features_of(case(faces, other), "real", feature)
+    feature_sets.features_of(case(faces, other), "real", feature)
     feature.hash = "counted-2"
-    sets.features_of(case(faces, faces), "real", feature)
+    feature_sets.features_of(case(faces, faces), "real", feature)
     assert feature.calls == 5 and len(list(cache.iterdir())) == 3  # other faces, another feature
 
 
 def test_a_damaged_file_is_made_again(cache, people):
     faces = people(4, ["female"] * 4)
     feature = Counted()
-    expected = sets.kept("x", faces, feature.extract)
+    expected = feature_sets.kept("x", faces, feature.extract)
     (path,) = cache.iterdir()
     whole = path.read_bytes()
     changed = bytearray(whole)
@@ -246,10 +246,10 @@ def test_a_damaged_file_is_made_again(cache, people):
     ):
         damage()
         calls = feature.calls
-        assert np.array_equal(sets.kept("x", faces, feature.extract), expected)
+        assert np.array_equal(feature_sets.kept("x", faces, feature.extract), expected)
         assert feature.calls == calls + 1
         assert path.read_bytes() == whole
-        assert np.array_equal(sets.kept("x", faces, feature.extract), expected)
+        assert np.array_equal(feature_sets.kept("x", faces, feature.extract), expected)
         assert feature.calls == calls + 1  # it is whole again
     assert list(cache.iterdir()) == [path]  # no temporary file is left
 
@@ -258,7 +258,7 @@ def test_a_full_disk_costs_only_time(cache, people, full_disk):
     faces = people(400, ["female"] * 400)
     feature = Counted()
     with full_disk(100):
-        assert len(sets.kept("x", faces, feature.extract)) == 400
+        assert len(feature_sets.kept("x", faces, feature.extract)) == 400
     assert not list(cache.iterdir())
 
 
@@ -270,7 +270,7 @@ def test_pairs_are_of_equal_counts_and_of_each_gender(case, people):
         whose=list("aabcccccd"),
         gender=["female"] * 4 + ["male"] * 2,
     )
-    found = {p.suffix: p for p in sets.pairs(made, Counted(), Options())}
+    found = {p.suffix: p for p in feature_sets.pairs(made, Counted(), Options())}
     assert {k: (len(p), len(p.generated), len(p.real)) for k, p in found.items()} == {
         "": (6, 6, 6),
         ", female": (3, 3, 3),
@@ -281,8 +281,8 @@ def test_pairs_are_of_equal_counts_and_of_each_gender(case, people):
     a, b = ({tuple(x) for x in half.features.tolist()} for half in found[""].halves)
     assert len(a | b) == 8 and a | b < real  # no picture is in both halves
     assert set(found[", female"].real.identity) == {"a", "b"}
-    few = sets.pairs(made, Counted(), Options(), least=3)
+    few = feature_sets.pairs(made, Counted(), Options(), least=3)
     assert [p.suffix for p in few] == ["", ", female"]  # too few of the men
-    assert [len(p) for p in sets.pairs(made, Counted(), Options(), most=2)] == [2, 2, 2]
+    assert [len(p) for p in feature_sets.pairs(made, Counted(), Options(), most=2)] == [2, 2, 2]
     with pytest.raises(MetricError, match="7 pictures or more of each kind are needed, and there are 6"):
-        list(sets.pairs(made, Counted(), Options(), least=7))
+        list(feature_sets.pairs(made, Counted(), Options(), least=7))

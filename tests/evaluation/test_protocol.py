@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from voice2face_gan.errors import CheckpointError, DataError
-from voice2face_gan.evaluation import judges
+from voice2face_gan.evaluation import readers
 from voice2face_gan.evaluation.protocol import generate_case
 from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.pipeline import VoiceToFace
@@ -16,7 +16,7 @@ from voice2face_gan.pipeline import VoiceToFace
 
 @pytest.fixture(autouse=True)
 def judged_by(judge_folder, monkeypatch):
-    monkeypatch.setattr(judges, "resource", lambda kind, name: judge_folder)
+    monkeypatch.setattr(readers, "resource", lambda kind, name: judge_folder)
 
 
 def test_the_people_are_those_of_the_split(model, store):
@@ -103,7 +103,7 @@ def test_other_log_mel_settings_are_refused(model, store):
 
 
 def test_a_missing_judge_is_a_sentence(model, store, tmp_path, monkeypatch):
-    monkeypatch.setattr(judges, "resource", lambda kind, name: tmp_path / "none")
+    monkeypatch.setattr(readers, "resource", lambda kind, name: tmp_path / "none")
     with pytest.raises(CheckpointError, match="train-judge"):
         generate_case(model, store)
 

@@ -9,12 +9,14 @@ import torch
 from voice2face_gan.data.store import Store
 from voice2face_gan.evaluation import record
 from voice2face_gan.evaluation.protocol import generate_case
-from voice2face_gan.evaluation.registry import METRICS, Figure, Options
+from voice2face_gan.evaluation.registry import METRICS, Options
+from voice2face_gan.models.checkpoint import WEIGHTS, run_of, weights_hash
+from voice2face_gan.results import FILE, Figure, read_records, results_of
 
 
 @pytest.fixture
 def judged(model, store, judge_folder):
-    from voice2face_gan.evaluation.judges import open_judge
+    from voice2face_gan.evaluation.readers import open_judge
 
     return generate_case(model, store, judge=open_judge(str(judge_folder)))
 
@@ -35,7 +37,7 @@ def test_a_record_comes_back_as_it_was(judged, like, tmp_path):
     assert set(results) == {"l1", "gender"} and "no such metric" in skipped["no such metric"]
     options.note("a note")
     record.append_record(tmp_path, record.build_record(judged, results, skipped, options))
-    kept, notes = record.kept_figures(record.read_records(tmp_path), like(Options(seed=3)), METRICS)
+    kept, notes = record.kept_figures(read_records(tmp_path), like(Options(seed=3)), METRICS)
     assert notes == ["a note"]
     assert {m: list(f) for m, f in kept.items()} == {m: list(f) for m, f in results.items()}
     for metric, figures in results.items():
@@ -80,10 +82,10 @@ def test_the_hash_of_a_store_is_of_its_records(store, tmp_path):
 
 
 def test_the_hash_of_weights_is_of_the_file(model_folder, tmp_path):
-    assert record.weights_hash(tmp_path) is None
-    name = record.weights_hash(model_folder)
-    (tmp_path / record.WEIGHTS).write_bytes((model_folder / record.WEIGHTS).read_bytes() + b"\0")
-    assert len(name) == 16 and record.weights_hash(tmp_path) != name
+    assert weights_hash(tmp_path) is None
+    name = weights_hash(model_folder)
+    (tmp_path / WEIGHTS).write_bytes((model_folder / WEIGHTS).read_bytes() + b"\0")
+    assert len(name) == 16 and weights_hash(tmp_path) != name
 
 
 def test_lines_that_are_no_records_are_passed_over(tmp_path):
@@ -97,11 +99,11 @@ def test_lines_that_are_no_records_are_passed_over(tmp_path):
         "",
         json.dumps(good),
     ]
-    (tmp_path / record.FILE).write_bytes("\n".join(lines).encode() + b"\n\xff\xfe")
-    (found,) = record.read_records(tmp_path)
-    figure = record.results_of(found)["l1"]["l1"]
+    (tmp_path / FILE).write_bytes("\n".join(lines).encode() + b"\n\xff\xfe")
+    (found,) = read_records(tmp_path)
+    figure = results_of(found)["l1"]["l1"]
     assert math.isnan(figure.value) and figure.n == 3 and figure.low is None
-    assert record.read_records(tmp_path / "none") == record.read_records(None) == []
+    assert read_records(tmp_path / "none") == read_records(None) == []
 
 
 @pytest.mark.parametrize(
@@ -111,16 +113,14 @@ def test_lines_that_are_no_records_are_passed_over(tmp_path):
 )  # fmt: skip
 def test_what_is_no_figure_is_passed_over(entry):
     fine = {"value": 1, "n": 1, "counted": "clips", "protocol": "p"}
-    found = record.results_of(
-        {"metrics": {"m": {"bad": entry, "good": fine}, "other": {"bad": entry}, "x": 7}}
-    )
+    found = results_of({"metrics": {"m": {"bad": entry, "good": fine}, "other": {"bad": entry}, "x": 7}})
     assert {m: list(f) for m, f in found.items()} == {"m": ["good"]}
 
 
 def test_whose_run_a_checkpoint_is(run_copy, model_folder):
-    assert record.run_of(run_copy / "checkpoints" / "gan-0000030") == run_copy.resolve()
-    assert record.run_of(run_copy / "embedder") == run_copy.resolve()
-    assert record.run_of(model_folder) is None and record.run_of(None) is None
+    assert run_of(run_copy / "checkpoints" / "gan-0000030") == run_copy.resolve()
+    assert run_of(run_copy / "embedder") == run_copy.resolve()
+    assert run_of(model_folder) is None and run_of(None) is None
 
 
 def test_faces_without_a_model_have_no_weights(judged):

@@ -18,7 +18,7 @@ import human_models
 from graph_model import GraphModel
 
 from voice2face_gan.errors import CheckpointError, MetricError
-from voice2face_gan.evaluation.judges import describe, open_judge
+from voice2face_gan.evaluation.readers import describe, open_judge
 
 FILE = Path(human_models.__file__)
 needs_package = pytest.mark.skipif(

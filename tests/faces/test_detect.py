@@ -11,7 +11,7 @@ from PIL import Image
 from voice2face_gan.errors import PictureError
 from voice2face_gan.faces.align import TEMPLATE, align
 from voice2face_gan.faces.detect import Face, FaceDetector, NoFaceError, choose
-from voice2face_gan.faces.picture import open_picture
+from voice2face_gan.faces.image_io import open_picture
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_dlib = pytest.mark.skipif(

@@ -106,7 +106,7 @@ def test_when_saving_fails_the_old_one_is_still_whole(saved, folder, monkeypatch
         raise OSError(28, "No space left on device")
 
     saved.info["iteration"] = 8
-    monkeypatch.setattr(module, "replace_folder", full)
+    monkeypatch.setattr("voice2face_gan.files.replace_folder", full)
     with pytest.raises(OSError, match="No space"):
         saved.save(folder)
     assert load_checkpoint(folder).info["iteration"] == 7

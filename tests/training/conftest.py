@@ -23,8 +23,8 @@ def make_stage(trained, store):
     import torch
 
     from voice2face_gan.models.checkpoint import load_checkpoint
-    from voice2face_gan.training.modern import ModernStage
-    from voice2face_gan.training.recipe import load_recipe
+    from voice2face_gan.training.recipe.recipe import load_recipe
+    from voice2face_gan.training.stages.r3gan import ModernStage
 
     def make(*overrides: str, data=store, processes=None) -> ModernStage:
         embedder = load_checkpoint(trained / "embedder", need_generator=False)
@@ -47,9 +47,9 @@ def _space(store, tmp_path_factory):
     from voice2face_gan.data.face_embedding import write_face_embedding
     from voice2face_gan.data.store import Store
     from voice2face_gan.faces.pixels import to_unit
-    from voice2face_gan.models.dlib_resnet import SIDE
-    from voice2face_gan.models.face_space import FaceSpace
-    from voice2face_gan.models.face_space_fit import Faces, fit_space
+    from voice2face_gan.models.face_embedding_space import FaceSpace
+    from voice2face_gan.models.face_embedding_space_fit import Faces, fit_space
+    from voice2face_gan.models.face_readers.dlib_resnet import SIDE
 
     folder = tmp_path_factory.mktemp("space")
     torch.manual_seed(0)
@@ -89,12 +89,12 @@ def taught_store(tmp_path_factory, space_folder):
     import numpy as np
     import torch
 
-    from voice2face_gan.audio.features import FeatureSettings, log_mel, normalise, take_away
+    from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, normalise, take_away
     from voice2face_gan.data.face_embedding import write_face_embedding
     from voice2face_gan.data.records import Record
     from voice2face_gan.data.store import Store, to_int16
     from voice2face_gan.data.store_writer import StoreWriter
-    from voice2face_gan.models.face_space import SIZE, FaceSpace
+    from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
 
     def buzz(person: int, seconds: float = 2.0) -> np.ndarray:
         """Sixteen tones that swell and fade five times a second; which of them do so together is the
@@ -122,21 +122,6 @@ def taught_store(tmp_path_factory, space_folder):
     store = Store(folder)
     write_face_embedding(store, random.standard_normal((people, SIZE)), FaceSpace.load(space_folder).name)
     return store
-
-
-@pytest.fixture(scope="session")
-def teacher_file(tmp_path_factory):
-    """Weights of the teacher's shapes, drawn by chance, in a file such as Resemblyzer's."""
-    import torch
-    from torch import nn
-
-    torch.manual_seed(4)
-    nets = {"lstm": nn.LSTM(40, 256, 3, batch_first=True), "linear": nn.Linear(256, 256)}
-    nn.init.normal_(nets["linear"].weight)
-    state = {f"{name}.{k}": v for name, net in nets.items() for k, v in net.state_dict().items()}
-    path = tmp_path_factory.mktemp("teacher") / "pretrained.pt"
-    torch.save({"step": 1, "model_state": {**state, "similarity_weight": torch.ones(1)}}, path)
-    return path
 
 
 _TINY = {
@@ -167,7 +152,7 @@ def space_embedder(read_store, space_folder, tmp_path_factory):
     import torch
 
     from voice2face_gan.models.checkpoint import Checkpoint
-    from voice2face_gan.models.face_space import SIZE, FaceSpace
+    from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
     from voice2face_gan.models.registry import build_embedder, model_config
 
     torch.manual_seed(0)
@@ -189,12 +174,12 @@ def two_iterations(store, taught_store, read_store, space_folder, space_embedder
 
     import torch
 
-    from voice2face_gan.data.builtin import builtin_store
-    from voice2face_gan.training import hints
-    from voice2face_gan.training.embedder import new_settings, train_embedder
-    from voice2face_gan.training.loop import train
-    from voice2face_gan.training.recipe import load_recipe
-    from voice2face_gan.training.run import Run
+    from voice2face_gan.data.synthetic import builtin_store
+    from voice2face_gan.training.engine.train import train
+    from voice2face_gan.training.engine.train_encoder import new_settings, train_embedder
+    from voice2face_gan.training.recipe.recipe import load_recipe
+    from voice2face_gan.training.run.folder import Run
+    from voice2face_gan.training.stages import layerwise_distillation
 
     spoken = functools.cache(lambda: builtin_store("builtin:10", keep_speech=True))
 
@@ -226,8 +211,8 @@ def two_iterations(store, taught_store, read_store, space_folder, space_embedder
         if recipe.embedder.space:
             run = Run.create(root, recipe, new_settings("", recipe.data.gender, 0, None))
             with pytest.MonkeyPatch.context() as patch:  # few batches of speech
-                patch.setattr(hints, "_KEPT", 1)
-                patch.setattr(hints, "_LOOKED", 1)
+                patch.setattr(layerwise_distillation, "_KEPT", 1)
+                patch.setattr(layerwise_distillation, "_LOOKED", 1)
                 return run, train_embedder(run, taught_store, torch.device("cpu"), evaluate=evaluate)
         given = space_embedder if load_recipe(name).modern.space else None
         settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}

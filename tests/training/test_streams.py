@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from voice2face_gan.data import sampling
-from voice2face_gan.data.sampling import STREAMS, EpochSampler, generator
-from voice2face_gan.training import judge
+from voice2face_gan.data.batches import sampling
+from voice2face_gan.data.batches.sampling import STREAMS, EpochSampler, generator
+from voice2face_gan.training import face_classifier
 
 RUNS = {
     "wen2019": ("gan.pixel=1",),
@@ -65,7 +65,7 @@ def test_no_two_purposes_share_a_stream(two_iterations, asked, name, tmp_path):
 
 
 def test_nor_do_they_in_a_judge(store, asked):
-    judge.train_judge([store], 2, 0, torch.device("cpu"))
+    face_classifier.train_judge([store], 2, 0, torch.device("cpu"))
     assert {stream for stream, _ in asked} == {"judge faces", "judge flips", "judge disturbance"}
     assert not clashes(asked)
 
@@ -84,7 +84,7 @@ def test_a_clash_is_found(asked):
 
 def test_the_register_holds_the_streams_that_are_used():
     assert len(set(STREAMS.values())) == len(STREAMS)
-    package, used = Path(sampling.__file__).parents[1], []
+    package, used = Path(sampling.__file__).parents[2], []
     call = r"\b(?:generator|gaussian|EpochSampler|_mine)\([^\"=]*?\"([a-z ]+)\""
     for part in ("data", "training"):
         for path in (package / part).rglob("*.py"):

@@ -1,11 +1,13 @@
 """From a recording to what the networks hear.
 
     decode.py     any file, bytes or array -> waveform, float32 (samples,), 16 kHz mono in [-1, 1]; its parts
-                  are source, content, container, ogg, raw_formats, arrays, downmix and info
+                  are in decoding/
     vad.py        waveform -> speech, float32 (samples,), what the WebRTC detector kept
-    features.py   speech -> log-mel, float32 (64, frames), 100 frames a second
+    log_mel.py    speech -> log-mel, float32 (64, frames), 100 frames a second
     voice.py      the three in a row, streamed: a clip or a recording of hours -> VoiceFeatures
+    level.py      soft recordings, raised for the detector; steady.py: sound that varies too little for speech
+    augment/      random distortions of speech and of log-mels
 
-Importing this package imports none of them: training needs `features` alone, on machines that have
+Importing this package imports none of them: training needs `log_mel` alone, on machines that have
 neither PyAV nor webrtcvad.
 """

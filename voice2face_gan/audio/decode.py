@@ -1,11 +1,11 @@
 """Any recording -> one waveform: float32 (samples,), mono, 16 kHz, in [-1, 1].
 
-    source.py       a path, bytes, a pipe, a file object -> a file that winds back and has no name
-    content.py      what a file that is no recording is, for the refusal
-    container.py    FFmpeg through PyAV: which sound track, its samples
-    raw_formats.py  sound without a header
-    arrays.py       (array, rate)
-    downmix.py      several channels -> one
+    decoding/source.py       a path, bytes, a pipe, a file object -> a file that winds back and has no name
+    decoding/content.py      what a file that is no recording is, for the refusal
+    decoding/container.py    FFmpeg through PyAV: which sound track, its samples
+    decoding/raw_formats.py  sound without a header
+    decoding/arrays.py       (array, rate)
+    decoding/downmix.py      several channels -> one
     here            the rate, the part wanted, blocks
 
 Whatever the bytes are, nothing but a VoiceToFaceError comes out.
@@ -22,12 +22,12 @@ from typing import Any
 import av
 import numpy as np
 
-from ..errors import AudioError, VoiceToFaceError, first_line
-from .arrays import array_pieces, checked_rate
-from .container import file_pieces, no_sound
-from .downmix import mono
-from .info import AudioInfo
-from .source import opened, source_name
+from voice2face_gan.audio.decoding.arrays import array_pieces, checked_rate
+from voice2face_gan.audio.decoding.container import file_pieces, no_sound
+from voice2face_gan.audio.decoding.downmix import mono
+from voice2face_gan.audio.decoding.info import AudioInfo
+from voice2face_gan.audio.decoding.source import opened, source_name
+from voice2face_gan.errors import AudioError, VoiceToFaceError, first_line
 
 __all__ = ["SAMPLE_RATE", "AudioInfo", "AudioStream", "load_audio", "source_name", "stream_audio"]
 
@@ -58,7 +58,7 @@ def load_audio(
         start, end: the part wanted, in seconds from the beginning; None for the beginning and the end.
 
     Returns:
-        float32 (samples,), mono as `audio.downmix` describes it, clipped to [-1, 1]: samples
+        float32 (samples,), mono as `decoding.downmix` describes it, clipped to [-1, 1]: samples
         round(start * sample_rate) up to, not including, round(end * sample_rate) of the whole. What comes
         before the damage is returned of a recording that is cut short.
 

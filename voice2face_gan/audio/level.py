@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .decode import SAMPLE_RATE
+from voice2face_gan.audio.decode import SAMPLE_RATE
 
 STRETCH_SECONDS = 10.0
 """Length of the stretches that have one gain each; the first ten seconds decide on themselves."""

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import AudioError, DataError
-from .decode import SAMPLE_RATE
-from .level import STRETCH_SECONDS, SpeechGain
+from voice2face_gan.audio.decode import SAMPLE_RATE
+from voice2face_gan.audio.level import STRETCH_SECONDS, SpeechGain
+from voice2face_gan.errors import AudioError, DataError
 
 _SILENT = 1.5 / 32768  # digital silence, also where it was dithered by one step of 16 bits
 
@@ -38,7 +38,8 @@ class VadSettings:
         aggressiveness: 0 (keeps most) to 3 (drops most), the mode of the WebRTC detector.
         frame_ms: length of the piece judged at once: 10, 20 or 30 ms.
         padding_ms: length of the stretch looked back on, at least one frame, in whole frames. The released
-            code of Wen et al. has 50 ms, which is two frames (models/convert.py); here it is three.
+            code of Wen et al. has 50 ms, which is two frames (models/exchange/wen2019_weights.py); here it is
+            three.
         ratio: share of that stretch that must be voiced to start, or unvoiced to stop; in [0, 1). More
             than this share is needed.
         target_level_db: level to which soft recordings are raised for the detector, in dB relative to full

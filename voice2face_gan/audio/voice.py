@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import AudioError, NoSpeechError
-from .decode import SAMPLE_RATE, AudioInfo, source_name, stream_audio
-from .features import FeatureSettings, LogMelStream, prepared
-from .steady import bands, variety
-from .vad import SpeechCollector, VadSettings
+from voice2face_gan.audio.decode import SAMPLE_RATE, AudioInfo, source_name, stream_audio
+from voice2face_gan.audio.log_mel import FeatureSettings, LogMelStream, prepared
+from voice2face_gan.audio.steady import bands, variety
+from voice2face_gan.audio.vad import SpeechCollector, VadSettings
+from voice2face_gan.errors import AudioError, NoSpeechError
 
 DEFAULT_VAD = VadSettings()
 DEFAULT_FEATURES = FeatureSettings()

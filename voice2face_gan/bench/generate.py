@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from voice2face_gan.audio.decode import SAMPLE_RATE, load_audio
-from voice2face_gan.audio.features import FeatureSettings, log_mel, mel_filterbank, prepared
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, mel_filterbank, prepared
 from voice2face_gan.audio.vad import keep_speech
 from voice2face_gan.pipeline import VoiceToFace
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.models.wen2019 import condition
-from voice2face_gan.training.gan import GanStage
+from voice2face_gan.training.stages.wen2019 import GanStage
 
 
 class AlgorithmOne:

@@ -12,10 +12,10 @@ import torch
 
 from voice2face_gan.audio.decode import stream_audio
 from voice2face_gan.audio.vad import SpeechCollector
-from voice2face_gan.data.cells import open_media
 from voice2face_gan.data.layouts import RawRecord, find_layout
-from voice2face_gan.data.prepare import Outcome, prepare
-from voice2face_gan.data.settings import PrepareSettings
+from voice2face_gan.data.parquet_cells import open_media
+from voice2face_gan.data.prepare.prepare import Outcome, prepare
+from voice2face_gan.data.prepare.settings import PrepareSettings
 from voice2face_gan.errors import DataError
 
 STEPS = ("decode", "vad", "log-mel", "faces", "write")
@@ -117,7 +117,7 @@ def _peak(who: int) -> float:
 def _audio(voices: list[RawRecord], settings: PrepareSettings) -> dict:
     """Processor seconds of decode + VAD alone, and of all that is done to a voice, the least of each file;
     files in turn. So neither waiting nor most of what else the machine does is counted."""
-    from voice2face_gan.data.items import Clock, prepare_item
+    from voice2face_gan.data.prepare.record import Clock, prepare_item
 
     alone, whole = [float("inf")] * len(voices), [float("inf")] * len(voices)
     with _one_thread():

@@ -13,13 +13,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from voice2face_gan.bench.plain import AlgorithmOne
-from voice2face_gan.data.sources import open_source
+from voice2face_gan.data.open import open_source
 from voice2face_gan.device import uses_bf16
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.registry import build_embedder, model_config
-from voice2face_gan.training.gan import GanStage
-from voice2face_gan.training.recipe import Recipe
+from voice2face_gan.training.recipe.schema import Recipe
+from voice2face_gan.training.stages.wen2019 import GanStage
 
 OURS = "ours fp32"
 _WARM_UP = 2

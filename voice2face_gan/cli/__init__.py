@@ -2,8 +2,8 @@
 
 import click
 
-from voice2face_gan import __version__
-from voice2face_gan.cli import (
+from voice2face_gan.cli._console import Group
+from voice2face_gan.cli.commands import (
     bench,
     bench_prepare,
     bench_train,
@@ -16,15 +16,15 @@ from voice2face_gan.cli import (
     fetch,
     generate,
     info,
-    judge,
     prepare,
     push,
     report,
     runs,
     train,
     train_embedder,
+    train_judge,
 )
-from voice2face_gan.cli.console import Group
+from voice2face_gan.version import __version__
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -57,7 +57,7 @@ for command in (
     data.data,
     face_space.face_space,
     fetch.fetch,
-    judge.train_judge,
+    train_judge.train_judge,
     convert.convert,
     export.export,
     bench.bench,

@@ -19,7 +19,7 @@ import csv
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -89,13 +89,6 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.identity)
-
-    @classmethod
-    def join(cls, stores: Sequence["Store"]) -> "Store":
-        """Several stores as one; see `join.join_stores`."""
-        from voice2face_gan.data.join import join_stores
-
-        return join_stores(stores)
 
     @property
     def family(self) -> str:

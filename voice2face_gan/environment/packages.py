@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from voice2face_gan import __version__
 from voice2face_gan.environment.loading import PATIENCE, load
+from voice2face_gan.version import __version__
 
 NAME = "voice2face-gan"
 FOR_DEVELOPERS = ("test", "dev", "all")  # extras made of others, and of what the tests need

@@ -1,6 +1,6 @@
 """Every number with its protocol. One file a metric; importing this package registers them."""
 
-from voice2face_gan.evaluation import (  # noqa: F401  (each registers itself)
+from voice2face_gan.evaluation.metrics import (  # noqa: F401  (each registers itself)
     age,
     cosine,
     craniofacial,
@@ -19,6 +19,7 @@ from voice2face_gan.evaluation import (  # noqa: F401  (each registers itself)
     recovery,
     retrieval,
 )
-from voice2face_gan.evaluation.registry import METRICS, Figure, compute
+from voice2face_gan.evaluation.registry import METRICS, compute
+from voice2face_gan.results import Figure
 
 __all__ = ["METRICS", "Figure", "compute"]

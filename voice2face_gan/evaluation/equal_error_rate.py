@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.registry import Figure, resampled
+from voice2face_gan.evaluation.registry import resampled
+from voice2face_gan.results import Figure
 
 MOST_TRIALS = 200_000
 

@@ -8,7 +8,7 @@ picture belongs to the one clip of the data with its file name. So for the clip 
     00001.png, anywhere       if no other clip is called 00001
 
 Pictures are taken as they are: they should be cut as the data's own faces are (faces/align.py). They may be
-of any format that faces/picture.py reads; what is in a file decides, not its ending.
+of any format that faces/image_io.py reads; what is in a file decides, not its ending.
 """
 
 import os
@@ -28,10 +28,10 @@ from torch import Tensor
 from voice2face_gan.data.layouts import media
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, OutputError, PictureError
-from voice2face_gan.evaluation.case import Case
-from voice2face_gan.evaluation.judges import FaceJudge
+from voice2face_gan.evaluation.eval_set import Case
 from voice2face_gan.evaluation.protocol import make_case, people_with_both
-from voice2face_gan.faces.picture import open_picture
+from voice2face_gan.evaluation.readers import FaceJudge
+from voice2face_gan.faces.image_io import open_picture
 from voice2face_gan.faces.pixels import to_picture
 from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.files import new_folder

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan.errors import MetricError, first_line
-from voice2face_gan.evaluation.judges import open_judge
-from voice2face_gan.evaluation.judges.dlib import DIMENSIONS as DLIB_DIMENSIONS
-from voice2face_gan.evaluation.judges.trunk import at_side
+from voice2face_gan.evaluation.readers import open_judge
+from voice2face_gan.evaluation.readers.classifier import at_side
+from voice2face_gan.evaluation.readers.dlib import DIMENSIONS as DLIB_DIMENSIONS
 from voice2face_gan.evaluation.registry import Options
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.models import inception_weights
-from voice2face_gan.models.judge import Residual
+from voice2face_gan.models.face_readers.classifier import Residual
 
 FEATURES = ("inception", "dlib", "trunk")
 DIMENSIONS = 2048  # of pytorch-fid's last pooling

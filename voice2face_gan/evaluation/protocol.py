@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from voice2face_gan.data.sampling import VoiceBank
+from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
-from voice2face_gan.evaluation.case import Case, kept_faces, painted
-from voice2face_gan.evaluation.judges import FaceJudge, open_judge
+from voice2face_gan.evaluation.eval_set import Case, kept_faces, painted
+from voice2face_gan.evaluation.readers import FaceJudge, open_judge
 from voice2face_gan.pipeline import VoiceToFace
 
 

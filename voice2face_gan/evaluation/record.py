@@ -18,21 +18,19 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from voice2face_gan.data.store import LABELS, PLACES, Store
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.case import Case
-from voice2face_gan.evaluation.registry import Figure, Options, compute
+from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.registry import Options, compute
 from voice2face_gan.models import inception_weights
-from voice2face_gan.models.checkpoint import WEIGHTS
+from voice2face_gan.models.checkpoint import weights_hash
+from voice2face_gan.results import FILE, Results, results_of
 
-FILE = "evaluation.jsonl"
 _DIGITS = 16  # of SHA-256, in hexadecimal
 _SAME = ("weights", "records", "split", "gender", "options")  # what makes a kept record this one
-
-Results = dict[str, dict[str, Figure]]  # metric -> figure's name -> figure
 
 
 def compute_all(
@@ -76,15 +74,6 @@ def identity_of(case: Case, options: Options | None = None) -> dict:
     }
 
 
-def weights_hash(folder: Path) -> str | None:
-    """Of a checkpoint's weights file; None where there is none."""
-    path = Path(folder) / WEIGHTS
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
-
-
 def store_hash(store: Store) -> str:
     """Of a store's records, settings and place of every voice and face: the same on every machine."""
     digest = hashlib.sha256()
@@ -102,15 +91,6 @@ def _fingerprints(source: dict) -> list:
     return [[part.get(k) for k in ("layout", "fingerprint", "seed", "speakers", "clips")] for part in parts]
 
 
-def run_of(checkpoint: Path | None) -> Path | None:
-    """The run folder that a checkpoint folder (RUN/checkpoints/NAME or RUN/embedder) lies in, or None."""
-    if checkpoint is None:
-        return None
-    folder = Path(checkpoint).resolve()
-    run = folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent
-    return run if (run / "run.json").is_file() else None
-
-
 def append_record(run: Path, record: dict) -> None:
     """One line more in a run's evaluation.jsonl.
 
@@ -125,26 +105,6 @@ def append_record(run: Path, record: dict) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run / FILE))
     finally:
         os.close(file)
-
-
-def read_records(run: Path | None) -> list[dict]:
-    """The records of a run, oldest first; lines that are none (cut off, foreign) are passed over."""
-    return [line for line in read_lines(run, FILE) if isinstance(line.get("metrics"), dict)]
-
-
-def read_lines(run: Path | None, name: str) -> list[dict]:
-    """The JSON objects in a file of lines below a run folder; [] where there is none."""
-    try:
-        text = (run / name).read_text(encoding="utf-8", errors="replace") if run is not None else ""
-    except OSError:
-        return []
-    found = []
-    for line in text.splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return [line for line in found if isinstance(line, dict)]
 
 
 def kept_figures(records: list[dict], wanted: dict, metrics: Iterable[str]) -> tuple[Results, list[str]]:
@@ -166,32 +126,3 @@ def kept_figures(records: list[dict], wanted: dict, metrics: Iterable[str]) -> t
             notes = record.get("notes")
             said |= dict.fromkeys(found, notes if isinstance(notes, list) else [])
     return results, list(dict.fromkeys(str(note) for notes in said.values() for note in notes))
-
-
-def results_of(record: dict) -> Results:
-    """The figures of a record; what is no figure is passed over."""
-    results: Results = {}
-    for name, figures in record["metrics"].items():
-        entries = figures.items() if isinstance(figures, dict) else ()
-        read = {str(k): figure for k, entry in entries if (figure := _figure(entry)) is not None}
-        if read:
-            results[name] = read
-    return results
-
-
-def _figure(entry) -> Figure | None:
-    known = {f.name for f in fields(Figure)}
-    try:
-        given = {k: v for k, v in entry.items() if k in known}
-        value = float("nan") if given["value"] is None else float(given["value"])
-        figure = Figure(**{**given, "value": value, "n": int(given["n"])})
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
-    texts = (figure.counted, figure.protocol, figure.unit)
-    numbers = (figure.low, figure.high, figure.chance)
-    fine = all(isinstance(t, str) for t in texts) and all(x is None or _is_number(x) for x in numbers)
-    return figure if fine else None
-
-
-def _is_number(x) -> bool:
-    return isinstance(x, (int, float)) and not isinstance(x, bool)

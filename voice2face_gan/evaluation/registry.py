@@ -1,51 +1,19 @@
-"""Metrics by name, and what a figure is."""
+"""Metrics by name, their options, and figures of one value a clip."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from voice2face_gan.errors import MetricError
+from voice2face_gan.results import Figure
 
 if TYPE_CHECKING:
-    from voice2face_gan.evaluation.case import Case
+    from voice2face_gan.evaluation.eval_set import Case
 
 RESAMPLINGS = 1000
-
-
-@dataclass
-class Figure:
-    """One number.
-
-    Attributes:
-        value: the number.
-        unit: of value, low and high; "" where it has none.
-        low, high: 95 % interval, resampling identities; None where none is given.
-        n: how many things it was computed on, and of what kind `counted` says.
-        chance: what guessing gives, None where that means nothing.
-        protocol: one sentence: what was compared with what, and through which network.
-    """
-
-    value: float
-    n: int
-    counted: str
-    protocol: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    chance: float | None = None
-
-    def to_dict(self) -> dict:
-        """For JSON: a number that is not finite becomes None."""
-        return {k: _plain(v) for k, v in asdict(self).items()}
-
-
-def _plain(value):
-    if isinstance(value, (float, np.floating)):
-        return round(float(value), 6) if np.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
 
 
 @dataclass

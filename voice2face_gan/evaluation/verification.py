@@ -5,15 +5,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan.audio.augment import SignalAugmentation
-from voice2face_gan.audio.augment_mel import MelAugmentation
-from voice2face_gan.audio.features import FeatureSettings, log_mels, repeat_to
-from voice2face_gan.data.sampling import VoiceBank
-from voice2face_gan.data.speech import SpeechBank, check_speech
+from voice2face_gan.audio.augment.log_mel import MelAugmentation
+from voice2face_gan.audio.augment.policy import SignalAugmentation
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mels, repeat_to
+from voice2face_gan.data.batches.sampling import VoiceBank
+from voice2face_gan.data.batches.speech import SpeechBank, check_speech
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.evaluation.equal_error_rate import MOST_TRIALS, verification_figure
-from voice2face_gan.evaluation.registry import Figure
+from voice2face_gan.results import Figure
 
 _GROUP = 16  # clips distorted together; they are each other's babble
 _LONGEST = 30.0  # seconds of a clip that are distorted: bounds memory

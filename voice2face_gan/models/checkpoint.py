@@ -8,11 +8,13 @@
                           probe.*, what else is told of a voice (models/probes.py); older checkpoints have
                           none or fewer;
                           face_space.*, the face space that the networks were trained on, without the face
-                          reader's weights (models/face_space.py), where there was one; always float32
+                          reader's weights (models/face_embedding_space.py), where there was one; always
+                          float32
 
 Half-precision weights are cast to float32 when loaded. No pickle is read.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,20 +22,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan import __version__
-from voice2face_gan.audio.features import FeatureSettings
+from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.errors import CheckpointError, DataError, first_line
 from voice2face_gan.files import new_folder
 from voice2face_gan.models import hub, registry
-from voice2face_gan.models.face_space import MAP_SHAPES
+from voice2face_gan.models.face_embedding_space import MAP_SHAPES
 from voice2face_gan.models.probes import check_probe
 from voice2face_gan.models.wen2019 import Wen2019Config
 from voice2face_gan.resources import resource
+from voice2face_gan.version import __version__
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
 SHIPPED = ("default", "builtin")  # real people's; the built-in world's
 _PROBE, _SPACE = "probe.", "face_space."
 BEST = "best.json"  # in a run folder: names its best checkpoint
+HASH_DIGITS = 16  # of SHA-256, in hexadecimal, by which weights are known
 
 
 @dataclass
@@ -51,8 +54,8 @@ class Checkpoint:
         info: everything else: recipe, data summary, gender, stage, iteration, package version.
         folder: where it was loaded from.
         probes: name in PROBES of models/probes.py -> float32, weights, then bias.
-        face_space: name in MAP_SHAPES of models/face_space.py -> float32; empty where the networks were
-            trained on none. `info["face_space"]` says how it was made.
+        face_space: name in MAP_SHAPES of models/face_embedding_space.py -> float32; empty where the networks
+            were trained on none. `info["face_space"]` says how it was made.
     """
 
     architecture: str
@@ -148,6 +151,24 @@ def find_checkpoint(name: str | Path) -> Path:
             f"{folder}: no such checkpoint; give a checkpoint folder, a run folder, 'default' or 'builtin'."
         )
     raise CheckpointError(f"{folder} is not a checkpoint or a run with one: it has no {CONFIG}.")
+
+
+def weights_hash(folder: Path) -> str | None:
+    """SHA-256 of a checkpoint's weights file, its first HASH_DIGITS digits; None where there is none."""
+    path = Path(folder) / WEIGHTS
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:HASH_DIGITS]
+
+
+def run_of(checkpoint: Path | None) -> Path | None:
+    """The run folder that a checkpoint folder (RUN/checkpoints/NAME or RUN/embedder) lies in, or None."""
+    if checkpoint is None:
+        return None
+    folder = Path(checkpoint).resolve()
+    run = folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent
+    return run if (run / "run.json").is_file() else None
 
 
 def _from_hub(model: hub.HubName) -> Path:

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from voice2face_gan import __version__
 from voice2face_gan.errors import CheckpointError, first_line
+from voice2face_gan.version import __version__
 
 LIBRARY = "voice2face-gan"  # what the hub calls us, in cards and in its counts of downloads
 MARK = "<!-- written by v2f-gan push; a card without this line is kept -->"

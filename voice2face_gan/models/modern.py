@@ -33,7 +33,7 @@ class ModernConfig:
         mel_bins, embedding, voice_channels, embedder_norm_last: the voice embedder's, as in Wen2019Config.
         voice_pool: how the voice embedder hears time: "mean", Wen's five convolutions and the mean over time;
             or "recurrent", which takes log-mels that are not normalised, and where voice_channels are bands,
-            LSTM layers and speaker embedding (models/recurrent_embedder.py).
+            LSTM layers and speaker embedding (models/encoders/lstm.py).
         z_dim: size of the noise z; 0 for a generator that answers a voice with one face.
         width: channels at 32 x 32; there are twice as many at 16 x 16, four times at 8 x 8 and 4 x 4. 32 is
             1.0 M parameters in the generator, 64 is 3.4 M, 126 as many as in Wen's (12.2 M).

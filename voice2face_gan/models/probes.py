@@ -5,7 +5,8 @@
     several   more than one person is heard, one after the other
 
 The first two read what the embedder's last layer reads, (features + 1,); the last reads how far the pieces of
-a clip agree, (2,), which a recurrent embedder alone knows. Weights, then bias. training/alarms.py fits them.
+a clip agree, (2,), which a recurrent embedder alone knows. Weights, then bias.
+training/probes/input_quality.py fits them.
 """
 
 import torch

@@ -6,7 +6,7 @@ from torch import nn
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models import modern, wen2019
-from voice2face_gan.models.recurrent_embedder import RecurrentEmbedder
+from voice2face_gan.models.encoders.lstm import RecurrentEmbedder
 
 ARCHITECTURES = {"wen2019": wen2019.Wen2019Config, "modern": modern.ModernConfig}
 ModelConfig = wen2019.Wen2019Config | modern.ModernConfig

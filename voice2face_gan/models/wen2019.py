@@ -30,7 +30,7 @@ class Wen2019Config:
         embedding: size of the voice embedding e, and of the face trunk's output.
         voice_channels: output channels of the voice embedder's first four convolutions (Table 1).
         embedder_norm_last: BatchNorm and ReLU after the fifth voice convolution too (the paper's table).
-        voice_pool: "mean", or "recurrent" for the embedder of models/recurrent_embedder.py (ModernConfig).
+        voice_pool: "mean", or "recurrent" for the embedder of models/encoders/lstm.py (ModernConfig).
         generator_channels: output channels of the generator's five up-convolutions.
         trunk_channels: output channels of the face trunk's first five convolutions.
         kernel: side of the stride-2 kernels of generator and trunk: 4 (released) or 3 (paper).

@@ -9,12 +9,12 @@ import json
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from voice2face_gan import __version__
-from voice2face_gan.data.builtin import is_builtin
-from voice2face_gan.evaluation.record import results_of
-from voice2face_gan.evaluation.report.cards import ETHICS, INTENDED, LIMITS, NOT_FOR, toml
+from voice2face_gan.data.synthetic import is_builtin
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.hub import LIBRARY, MARK
+from voice2face_gan.publish.texts import ETHICS, INTENDED, LIMITS, NOT_FOR, toml
+from voice2face_gan.results import results_of
+from voice2face_gan.version import __version__
 
 TAGS = ("voice-to-face", "speech", "audio", "face-generation", "gan", "synthetic-media")
 EMBEDDER_TAGS = ("speech", "audio", "speaker-embedding")

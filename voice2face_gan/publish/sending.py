@@ -7,13 +7,21 @@ from pathlib import Path
 
 import torch
 
-from voice2face_gan.data.builtin import is_builtin
-from voice2face_gan.data.sources import source_names
+from voice2face_gan.data.open import source_names
+from voice2face_gan.data.synthetic import is_builtin
 from voice2face_gan.errors import CheckpointError, first_line
-from voice2face_gan.evaluation.record import read_records, run_of, weights_hash
-from voice2face_gan.models.checkpoint import CONFIG, WEIGHTS, Checkpoint, find_checkpoint, load_checkpoint
+from voice2face_gan.models.checkpoint import (
+    CONFIG,
+    WEIGHTS,
+    Checkpoint,
+    find_checkpoint,
+    load_checkpoint,
+    run_of,
+    weights_hash,
+)
 from voice2face_gan.models.hub import upload
 from voice2face_gan.publish.card import model_card
+from voice2face_gan.results import read_records
 
 CARD = "README.md"
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # as the hub spells them: mit, cc-by-nc-4.0, gpl-3.0 ...

@@ -15,7 +15,7 @@ import trees
 from click.testing import CliRunner
 from film_server import FPS, check, film_sound
 
-from voice2face_gan.cli.fetch import fetch
+from voice2face_gan.cli.commands.fetch import fetch
 from voice2face_gan.data.fetch import remote
 from voice2face_gan.data.fetch.avspeech import FetchSettings, fetch_avspeech
 from voice2face_gan.data.fetch.clip_list import read_clip_list
@@ -153,7 +153,7 @@ def test_kill_9_in_the_middle_then_the_same_command(server, tmp_path):
     videos = [*GOOD[:2], "good0000004", GOOD[2]]
     path = write_list(tmp_path / "list.csv", rows_of(*videos))
     out = tmp_path / "out"
-    code = "from voice2face_gan.cli.fetch import fetch; fetch()"
+    code = "from voice2face_gan.cli.commands.fetch import fetch; fetch()"
     words = ["avspeech", path, "-o", out, "--url", server.url, "--rate", "100", "--workers", "1"]
     run = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)], cwd=ROOT, stderr=subprocess.DEVNULL

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trees
 
-from voice2face_gan.data.cells import file_of
 from voice2face_gan.data.layouts import LAYOUTS, RawRecord, find_layout, recognise
+from voice2face_gan.data.parquet_cells import file_of
 from voice2face_gan.data.records import Record
 from voice2face_gan.errors import DataError
 
@@ -84,7 +84,7 @@ def test_a_raw_record_is_a_record():
 def test_listing_needs_no_codec_and_no_network():
     code = (
         "import sys; import voice2face_gan.data.layouts, voice2face_gan.data.splits;"
-        "import voice2face_gan.cli.fetch;"
+        "import voice2face_gan.cli.commands.fetch;"
         "print([m for m in ('torch', 'av', 'PIL', 'yt_dlp') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -14,13 +14,13 @@ import pytest
 import trees
 
 from voice2face_gan.audio.decode import load_audio
-from voice2face_gan.data import cells
-from voice2face_gan.data.cells import CellError, cell_path, file_of, is_cell, media_name, open_media
-from voice2face_gan.data.frames import video_frames
+from voice2face_gan.data import parquet_cells
 from voice2face_gan.data.layouts import find_layout, recognise
-from voice2face_gan.data.prepare import prepare
-from voice2face_gan.data.settings import PrepareSettings
-from voice2face_gan.data.sources import open_source
+from voice2face_gan.data.open import open_source
+from voice2face_gan.data.parquet_cells import CellError, cell_path, file_of, is_cell, media_name, open_media
+from voice2face_gan.data.prepare.prepare import prepare
+from voice2face_gan.data.prepare.settings import PrepareSettings
+from voice2face_gan.data.video import video_frames
 from voice2face_gan.errors import DataError
 
 pa = pytest.importorskip("pyarrow")
@@ -100,7 +100,7 @@ def test_a_cell_without_media_is_a_sentence(tmp_path, row, column, words):
 
 def test_a_cell_too_long_is_refused(tmp_path, monkeypatch):
     trees.write_parquet(tmp_path / "a.parquet", {"x": [bytes(3 << 20)]})
-    monkeypatch.setattr(cells, "MAX_BYTES", 2 << 20)
+    monkeypatch.setattr(parquet_cells, "MAX_BYTES", 2 << 20)
     with pytest.raises(CellError, match="longer than 2 MiB"):
         open_media(cell_path(tmp_path / "a.parquet", 0, "x"))
 
@@ -130,7 +130,7 @@ def test_a_reader_holds_a_page_not_the_file(tmp_path, python):
         writer.write_table(pa.table({"x": [rng.bytes(2 << 20) for _ in range(4)]}))
     writer.close()
     code = (
-        "import resource, sys; from voice2face_gan.data.cells import cell_path, open_media\n"
+        "import resource, sys; from voice2face_gan.data.parquet_cells import cell_path, open_media\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
         "read = lambda row: len(open_media(cell_path(sys.argv[1], row, 'x')).read())\n"
         "read(0); before = peak()\n"
@@ -300,8 +300,8 @@ def test_interrupted_it_goes_on_and_makes_the_same_bytes(hub, made, tmp_path):
 @pytest.mark.slow
 def test_killed_it_goes_on_and_makes_the_same_bytes(hub, made, tmp_path):
     code = (
-        "import sys, time; from voice2face_gan.data.prepare import prepare\n"
-        "from voice2face_gan.data.settings import PrepareSettings\n"
+        "import sys, time; from voice2face_gan.data.prepare.prepare import prepare\n"
+        "from voice2face_gan.data.prepare.settings import PrepareSettings\n"
         "settings = PrepareSettings.of(['faces.detector=none', 'voice.min_seconds=0.1'])\n"
         "slow = lambda done, total: time.sleep(30 if done else 0)\n"
         "prepare('avspeech-parquet', [sys.argv[1]], sys.argv[2], settings, workers=1, progress=slow)\n"
@@ -357,7 +357,8 @@ def test_damage_within_a_file_costs_the_rows_behind_it(tmp_path):
 
 def test_training_opens_the_folder_itself(hub, monkeypatch, tmp_path):
     monkeypatch.setenv("V2F_CACHE", str(tmp_path))
-    monkeypatch.setattr("voice2face_gan.data.prepare.MOST_WORKERS", 1)  # starting others takes seconds
+    # Starting other workers takes seconds.
+    monkeypatch.setattr("voice2face_gan.data.prepare.prepare.MOST_WORKERS", 1)
     told = []
     store = open_source(hub, say=told.append)
     assert "looks like the layout avspeech-parquet" in told[0] and "a person of its own" in told[1]

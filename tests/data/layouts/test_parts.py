@@ -11,7 +11,7 @@ import trees
 
 from voice2face_gan.data.layouts import LAYOUTS, find_layout
 from voice2face_gan.data.layouts.parts import refuse_parts
-from voice2face_gan.data.sources import open_source
+from voice2face_gan.data.open import open_source
 from voice2face_gan.errors import DataError
 
 

@@ -7,8 +7,8 @@ import trees
 
 from voice2face_gan.data.layouts import find_layout
 from voice2face_gan.data.layouts.voxceleb import read_metadata, sf2f_side
-from voice2face_gan.data.prepare import SplitChoice, prepare
-from voice2face_gan.data.settings import PrepareSettings
+from voice2face_gan.data.prepare.prepare import SplitChoice, prepare
+from voice2face_gan.data.prepare.settings import PrepareSettings
 from voice2face_gan.errors import DataError
 
 PLAIN = PrepareSettings.of(["faces.detector=none", "voice.min_seconds=0.1"])

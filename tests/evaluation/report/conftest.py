@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from voice2face_gan.evaluation.registry import Figure
 from voice2face_gan.evaluation.report import gather, plots
+from voice2face_gan.results import Figure
 
 
 @pytest.fixture(autouse=True)

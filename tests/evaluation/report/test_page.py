@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
-from voice2face_gan.evaluation.registry import Figure
 from voice2face_gan.evaluation.report import build, cards, gather, page, tables
 from voice2face_gan.evaluation.report.published import PUBLISHED
+from voice2face_gan.publish.texts import ETHICS, NOT_FOR, toml
+from voice2face_gan.results import Figure
 
 ODD = "<script>alert(1)</script>|*a* `b` [c](d) & $x_1$"
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -76,8 +77,8 @@ def test_every_figure_has_its_protocol(report):
         "a note",
         "judge-x",
         "drawings",
-        cards.ETHICS,
-        cards.NOT_FOR,
+        ETHICS,
+        NOT_FOR,
         "memory needs <training> faces",
     ):
         assert said in text and said in plain(markdown)
@@ -187,7 +188,7 @@ def test_recipes_are_toml():
         "none": None,
         "model": {"channels": [1, 2], "x": 1e-05, "on": True, "n": "é"},
     }
-    read_back = tomllib.loads(cards.toml(tree))
+    read_back = tomllib.loads(toml(tree))
     assert read_back == {"name": tree["name"], "model": tree["model"]}
 
 

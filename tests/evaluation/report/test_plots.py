@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from voice2face_gan.evaluation.registry import Figure
 from voice2face_gan.evaluation.report import plots
+from voice2face_gan.results import Figure
 
 
 def test_the_plots_there_are(report):

@@ -28,7 +28,7 @@ SF2F = "sf2f"
 @dataclass(frozen=True)
 class RawRecord(Record):
     """A record as a layout yields it: `voice` and `face` are absolute paths, or name a cell of a parquet file
-    (data/cells.py).
+    (data/parquet_cells.py).
 
     A clip with sound and pictures (a video) is named by both `voice` and `face`, the same path.
 

@@ -5,7 +5,8 @@ test/*.parquet of 128 rows (60 to 80 MB) each, with the columns `video` (a strea
 `audio` (its sound). `nguyenvulebinh/av-vox2` holds VoxCeleb2: spk_id, video_id, part_id, lip_video, audio,
 en_dataset, text, text_lang; its images show lips alone, so they are no faces.
 
-A layout reads the footers of the files and columns of names; the media are read by `data.cells`, row by row.
+A layout reads the footers of the files and columns of names; the media are read by `data.parquet_cells`,
+row by row.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from voice2face_gan.data.cells import cell_path, parquet
 from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import Layout
+from voice2face_gan.data.parquet_cells import cell_path, parquet
 from voice2face_gan.errors import DataError, first_line
 
 _PARQUET = frozenset((".parquet",))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import JoinReport, Layout, Option, RawRecord
-from voice2face_gan.data.names import near_names, normalise_name
+from voice2face_gan.data.prepare.names import near_names, normalise_name
 
 UNMATCHED = Option(False, "Keep identities that have only voices or only faces.")
 

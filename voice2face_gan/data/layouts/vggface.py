@@ -12,7 +12,7 @@ from voice2face_gan.data.layouts.base import CROP, OFFICIAL
 from voice2face_gan.data.layouts.people import PeopleLayout, Person, Plan, Tree, join_people, trees_by_name
 from voice2face_gan.data.layouts.tables import read_table
 from voice2face_gan.data.layouts.voxceleb import VGGFACE2_ID, read_metadata
-from voice2face_gan.data.names import normalise_name
+from voice2face_gan.data.prepare.names import normalise_name
 from voice2face_gan.data.records import read_gender
 from voice2face_gan.errors import DataError
 

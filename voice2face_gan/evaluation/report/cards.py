@@ -1,26 +1,10 @@
 """The data set's card and the model's card: what each was made of, and what it is for."""
 
-import json
-
-from voice2face_gan.data.builtin import is_builtin
+from voice2face_gan.data.synthetic import is_builtin
 from voice2face_gan.evaluation.report.gather import DataCard, RunReport
+from voice2face_gan.publish.texts import INTENDED, LIMITS, NOT_FOR, toml
 
-ETHICS = (
-    "Every generated face is synthetic: what the training data associate with a voice, not the speaker's "
-    "face. It identifies nobody, proves nothing, and must not be used to decide anything about a person."
-)
 REAL_PEOPLE = "This page holds photographs of real people: do not publish or commit it."
-INTENDED = "Research on what voices and faces share, teaching, and avatars of people who asked for one."
-NOT_FOR = (
-    "Identification, evidence, forensics, law enforcement, surveillance, hiring, credit, insurance or any "
-    "other decision about a person; guessing anybody's origin, health or character; a picture of somebody "
-    "who did not agree to it."
-)
-LIMITS = (
-    "Voices unlike those of the training data, children, noise, telephone sound and clips under two seconds "
-    "of speech give a face that means little. Hair, skin tone, glasses and background are not in a voice: "
-    "they are made up. The labels female and male are the data set's own, and the model repeats them."
-)
 
 
 def data_card(card: DataCard) -> dict:
@@ -113,18 +97,3 @@ def _licence(report: RunReport) -> str:
         "The code is MIT. Weights fall under the terms of the recordings and photographs they were trained "
         "on; most collections of faces allow research alone."
     )
-
-
-def toml(tree: dict) -> str:
-    """Nested settings as TOML: keys of the top first, then a table for each section."""
-    lines = [f"{key} = {_value(v)}" for key, v in tree.items() if not isinstance(v, dict) and v is not None]
-    for key, section in tree.items():
-        if isinstance(section, dict):
-            lines += ["", f"[{key}]"]
-            lines += [f"{k} = {_value(v)}" for k, v in section.items() if v is not None]
-    return "\n".join(lines).strip()
-
-
-def _value(value) -> str:
-    """JSON's text, strings, lists and true or false, is TOML's too."""
-    return json.dumps(value, ensure_ascii=False)

@@ -9,31 +9,27 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from voice2face_gan.data.builtin import is_builtin
-from voice2face_gan.data.sources import source_names
+from voice2face_gan.data.open import source_names
 from voice2face_gan.data.store import Store
+from voice2face_gan.data.synthetic import is_builtin
 from voice2face_gan.errors import CheckpointError, MetricError
 from voice2face_gan.evaluation import protocol
-from voice2face_gan.evaluation.case import Case
-from voice2face_gan.evaluation.judges import FaceJudge
-from voice2face_gan.evaluation.memory import closest_sheet
+from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.metrics.memory import closest_sheet
+from voice2face_gan.evaluation.readers import FaceJudge
 from voice2face_gan.evaluation.record import (
-    Results,
     append_record,
     build_record,
     compute_all,
     identity_of,
     kept_figures,
-    read_lines,
-    read_records,
-    run_of,
-    weights_hash,
 )
 from voice2face_gan.evaluation.registry import METRICS, Options
 from voice2face_gan.faces.pixels import to_picture
-from voice2face_gan.models.checkpoint import SHIPPED
+from voice2face_gan.models.checkpoint import SHIPPED, run_of, weights_hash
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.resources import resource
+from voice2face_gan.results import Results, read_lines, read_records
 
 _GAP, _WHITE = 2, 255  # pixels between faces
 

@@ -10,11 +10,12 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from voice2face_gan import __version__
-from voice2face_gan.evaluation.judges.base import describe
+from voice2face_gan.evaluation.readers.base import describe
 from voice2face_gan.evaluation.report import cards, plots, tables
 from voice2face_gan.evaluation.report.gather import Picture, RunReport
 from voice2face_gan.evaluation.report.published import NO_PROTOCOL
+from voice2face_gan.publish.texts import ETHICS
+from voice2face_gan.version import __version__
 
 NO_PLOTS = "The plots are left out: they need matplotlib (pip install 'voice2face-gan[report]')."
 JUDGE_READS = 90.0  # percent of real faces; a judge that reads fewer is out of its field
@@ -60,7 +61,7 @@ def build(
         "version": __version__,
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when)),
         "command": command,
-        "ethics": cards.ETHICS,
+        "ethics": ETHICS,
         "warning": cards.REAL_PEOPLE if any(r.data.real_people for r in reports) else "",
         "runs": reports,
         "judges": _judges(reports),

@@ -12,9 +12,9 @@ import warnings
 import numpy as np
 
 from voice2face_gan.data.records import GENDERS
-from voice2face_gan.evaluation.registry import Figure
 from voice2face_gan.evaluation.report.gather import Picture, RunReport
 from voice2face_gan.evaluation.report.tables import cell, stand_in
+from voice2face_gan.results import Figure
 
 COLOURS = ("#0b6e99", "#c4572e", "#4d7c0f", "#7e3f98", "#a16207", "#475569")
 _NOT_LOSSES = ("stage", "iteration", "per_second")

@@ -5,9 +5,9 @@ import re
 from dataclasses import dataclass, field
 
 from voice2face_gan.data.records import GENDERS
-from voice2face_gan.evaluation.registry import Figure
 from voice2face_gan.evaluation.report.gather import RunReport
 from voice2face_gan.evaluation.report.published import Published, published_for
+from voice2face_gan.results import Figure
 
 _THROUGH = ("fid", "kid", "prdc")  # metrics through a feature, which is Inception's or a stand-in
 _STAND_IN = re.compile(

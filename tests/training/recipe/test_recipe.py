@@ -1,0 +1,368 @@
+"""Recipes load, inherit, are overridden, and say what is wrong with them."""
+
+import json
+import zlib
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from voice2face_gan.errors import RecipeError
+from voice2face_gan.models.registry import ARCHITECTURES
+from voice2face_gan.training.recipe.keys import check_command
+from voice2face_gan.training.recipe.recipe import kept_recipe, load_recipe, override_keys, recipe_names
+from voice2face_gan.training.recipe.schema import (
+    DataRecipe,
+    EmbedderRecipe,
+    GanRecipe,
+    ModernRecipe,
+    RunRecipe,
+)
+
+
+def test_every_shipped_recipe_loads():
+    assert {"wen2019", "wen2019-paper", "laptop", "poster2023-female"} <= set(recipe_names())
+    for name in recipe_names():
+        assert load_recipe(name).name == name
+
+
+def test_wen2019_is_the_released_settings():
+    recipe = load_recipe("wen2019")
+    assert recipe.model["kernel"] == 4 and recipe.model["noise"] == 0.05 and recipe.model["normalise"]
+    assert (recipe.gan.iterations, recipe.gan.batch, recipe.gan.lr) == (50_000, 128, 2e-4)
+    assert recipe.gan.betas == (0.5, 0.999) and recipe.gan.ema == 0
+    assert (recipe.gan.identity, recipe.gan.fool, recipe.gan.likeness) == (1, 1, 1)
+    assert recipe.gan.pixel == 0 and recipe.gan.decay == 0
+    assert recipe.data.crop_frames == (300, 800) and recipe.data.flip and recipe.data.split == "train"
+
+
+def test_the_papers_tables():
+    paper, released = load_recipe("wen2019-paper"), load_recipe("wen2019")
+    assert paper.model["kernel"] == 3 and paper.model["embedder_norm_last"]
+    assert not paper.model["normalise"] and paper.model["noise"] == 0
+    assert paper.gan.iterations == 100_000 and paper.gan.batch == released.gan.batch
+    assert paper.model["generator_channels"] == released.model["generator_channels"]
+
+
+@pytest.mark.parametrize(("name", "gender"), [("general", "all"), ("female", "female"), ("male", "male")])
+def test_the_poster(name, gender):
+    recipe = load_recipe(f"poster2023-{name}")
+    assert recipe.data.gender == gender and recipe.data.split == "all"
+    assert recipe.model["generator_norm"] == "batch" and recipe.model["generator_output"] == "tanh"
+
+
+def test_a_recipe_overrides_its_base_key_by_key(tmp_path):
+    (tmp_path / "one.toml").write_text('base = "wen2019"\n[gan]\nbatch = 7\n[data]\nflip = false\n')
+    (tmp_path / "two.toml").write_text('base = "one.toml"\n[gan]\nlr = 1e-3\n')  # beside it, wherever we are
+    recipe = load_recipe(str(tmp_path / "two.toml"))
+    assert recipe.name == "two" and recipe.gan.batch == 7 and recipe.gan.lr == 1e-3
+    assert not recipe.data.flip and recipe.data.crop_frames == (300, 800)
+
+
+def test_overrides():
+    recipe = load_recipe(
+        "wen2019",
+        (
+            "gan.batch=64",
+            "data.split=all",
+            "gan.lr = 1e-3",
+            "embedder.crop_frames=[10, 20]",
+            'data.gender="male"',
+        ),
+    )
+    assert recipe.gan.batch == 64 and recipe.data.split == "all" and recipe.gan.lr == 1e-3
+    assert recipe.embedder.crop_frames == (10, 20) and recipe.data.gender == "male"
+    assert load_recipe("wen2019", ("gan.lr=1",)).gan.lr == 1.0  # a whole number is a number
+    assert load_recipe("wen2019", ("gan.batch=2", "gan.batch=3")).gan.batch == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("gan.bach=64", r"unknown key 'gan.bach'; did you mean 'gan.batch'"),
+        ("model.kernal=3", r"did you mean 'model.kernel'"),
+        ("gann.batch=3", r"did you mean 'gan'"),
+        ("gan.zzz=1", r"known are iterations"),
+        ("gan.batch", r"--set gan.batch: write"),
+        ("=3", r"write --set"),
+        ("a.b.c=3", r"write --set"),
+        ("gan=3", r"'gan' must be a section"),
+        ("model=3", r"'model' must be a section"),
+        ("description.x=3", r"no section"),
+        ("gan.batch=large", r"'gan.batch' must be a whole number, not 'large'"),
+        ("gan.batch=1.5", r"whole number"),
+        ("gan.batch=true", r"whole number"),
+        ("data.flip=1", r"true or false"),
+        ("gan.lr=fast", r"'gan.lr' must be a number"),
+        ("gan.betas=[0.5]", r"2 numbers"),
+        ("gan.betas=[0.5, 1.0]", r"gan.betas"),
+        ("embedder.betas=[-0.1, 0.9]", r"embedder.betas"),
+        ("data.crop_frames=[300, 'x']", r"whole number"),
+        ("data.crop_frames=300", r"a list"),
+        ("data.crop_frames=[800, 300]", r"in order"),
+        ("data.crop_frames=[0, 300]", r"1 or more"),
+        ("data.gender=women", r"'female', 'male' or 'all'"),
+        ("data.split=test", r"'train' or 'all'"),
+        ("run.precision=fp16", r"'auto', 'bf16' or 'fp32'"),
+        ("gan.batch=1", r"gan.batch must be 2 or more"),
+        ("gan.iterations=0", r"gan.iterations must be 1 or more"),
+        ("run.keep=0", r"run.keep"),
+        ("gan.lr=0", r"gan.lr must be above 0"),
+        ("gan.lr=nan", r"'gan.lr' must be a finite number, not nan"),
+        ("gan.fool=inf", r"'gan.fool' must be a finite number, not inf"),
+        ("gan.batch=99999999999", r"'gan.batch' must be below 2147483648"),
+        (f"gan.lr=1{'0' * 400}", r"'gan.lr' must be below"),
+        ("gan.fool=-1", r"gan.fool must not be negative"),
+        ("base=modern", r"'base' is said in a recipe's file alone"),
+        ("name=mine", r"unknown key 'name'"),
+        ("gan.ema=1", r"gan.ema"),
+        ("embedder.weight_decay=-1", r"weight_decay"),
+        ("architecture=wen2020", r"unknown architecture 'wen2020'; known are wen2019, modern"),
+        ("architecture=[1]", r"unknown architecture"),
+        ("architecture=modern", r"unknown key 'model.kernel'"),
+    ],
+)
+def test_what_is_wrong_is_said(override, words):
+    with pytest.raises(RecipeError, match=words):
+        load_recipe("wen2019", (override,))
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "words"),
+    [
+        ("wen2019", "model.kernel=5", "model.kernel must be 3 or 4"),
+        ("wen2019", "model.generator_channels=[8]", "model.generator_channels must be five numbers"),
+        (
+            "wen2019",
+            "model.generator_channels=[8,8,8,8,0]",
+            "model.mel_bins, embedding and all channels",
+        ),
+        ("wen2019", "model.noise=-1", "model.noise must not be negative"),
+        ("wen2019", "model.voice_channels=[]", "model.voice_channels must not be empty"),
+        ("modern", "model.side=65", "model.side must be 64 or 128"),
+        ("modern", "model.width=3", "model.width must be 2 or more, and even"),
+        ("modern", "model.voice_pool=max", 'model.voice_pool must be "mean" or "recurrent"'),
+        ("faces", "model.rim=9", "model.rim must be 0 to 8"),
+    ],
+)
+def test_a_wrong_value_names_recipe_and_key_in_the_model_too(name, override, words):
+    with pytest.raises(RecipeError) as error:
+        load_recipe(name, (override,))
+    assert str(error.value).startswith(f"Recipe {name}: {words}") and "\n" not in str(error.value)
+
+
+def test_a_misspelt_recipe_suggests_the_nearest():
+    with pytest.raises(RecipeError, match="No recipe 'wen2018'; did you mean 'wen2019'"):
+        load_recipe("wen2018")
+    with pytest.raises(RecipeError, match="there are .*wen2019"):
+        load_recipe("qqq")
+    with pytest.raises(RecipeError, match="No recipe"):
+        load_recipe("nowhere.toml")
+
+
+def test_bases_that_go_round_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.toml").write_text('base = "b.toml"\n')
+    (tmp_path / "b.toml").write_text(f'base = "../x/../{tmp_path.name}/a.toml"\n')
+    (tmp_path / "self.toml").write_text('base = "self.toml"\n')
+    for name in ("a.toml", "./a.toml", str(tmp_path / "a.toml"), "self.toml"):
+        with pytest.raises(RecipeError, match="circle"):
+            load_recipe(name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[gan",
+        "\xff",
+        "base = 3",
+        "base = ['a']",
+        "gan = 3",
+        "[[gan]]\nbatch=3",
+        "[model]\nkernel=[4]",
+        "description = 3",
+        "architecture = 3",
+        "name = 'mine'",
+    ],
+)
+def test_files_that_are_no_recipe_are_refused(tmp_path, text):
+    (tmp_path / "bad.toml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(RecipeError):
+        load_recipe(str(tmp_path / "bad.toml"))
+
+
+def test_a_recipe_survives_the_run_folder():
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        again = kept_recipe(json.loads(json.dumps(recipe.to_dict())))
+        assert again == recipe and again.idle == recipe.idle
+
+
+# Keys without an effect
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "why"),
+    [
+        ("wen2019", "modern.gamma=1", "it needs architecture = 'modern'"),
+        ("wen2019", "embedder.space=x", "it needs architecture = 'modern'"),
+        ("wen2019", "embedder.teacher=x", "it needs embedder.space"),
+        ("wen2019", "embedder.augment_snr=[0,10]", "it needs embedder.augment above 0"),
+        ("wen2019", "modern.heard=1", "it needs modern.space"),
+        ("modern", "modern.read_space=1", "it needs modern.space"),
+        ("modern", "run.best=kid", "it needs run.evaluate_every above 0"),
+        ("modern", "model.zoom=1.4", "it is found after training, or comes with the data"),
+        ("modern", "model.strength=2", "it is found after training"),
+        ("faces", "embedder.lr=1", "the voice embedder comes trained (--embedder)"),
+        ("faces", "model.voice_channels=[8,8]", "the voice embedder comes trained (--embedder)"),
+        ("faces", "data.crop_frames=[8,8]", "voices are simulated"),
+        ("faces", "modern.paired=false", "every face comes with its own e"),
+        ("faces-wen", "modern.read_space=1", "it needs architecture = 'modern'"),
+        ("hearing", "gan.lr=1", "a voice embedder is trained alone"),
+        ("hearing", "modern.gamma=1", "a voice embedder is trained alone"),
+        ("hearing", "embedder.crop_frames=[100,200]", "by a teacher whose layers and pieces it has"),
+        ("hearing", "embedder.weight_decay=0.1", "by a teacher"),
+        ("hearing", "model.voice_channels=[8,8,8]", "by a teacher whose layers"),
+        ("hearing", "data.flip=false", "a voice embedder is trained alone"),
+    ],
+)
+def test_a_key_without_an_effect_is_refused_with_the_reason(name, override, why):
+    with pytest.raises(RecipeError) as error:
+        load_recipe(name, (override,))
+    key = override.partition("=")[0]
+    assert str(error.value).startswith(f"Recipe {name}: {key} has no effect: ") and why in str(error.value)
+    assert "\n" not in str(error.value)
+    assert key in load_recipe(name).idle
+    section, _, last = key.partition(".")
+    assert last not in load_recipe(name).to_dict().get(section, {}), "nor is it kept"
+
+
+def test_it_is_refused_in_a_file_and_passed_over_in_its_base(tmp_path):
+    (tmp_path / "mine.toml").write_text('base = "faces"\n[embedder]\nlr = 1e-3\n')
+    with pytest.raises(RecipeError, match="Recipe mine: embedder.lr has no effect: with modern.space"):
+        load_recipe(str(tmp_path / "mine.toml"))
+    (tmp_path / "base.toml").write_text('base = "modern"\n[embedder]\nlr = 0.5\n')
+    (tmp_path / "mine.toml").write_text('base = "base.toml"\n[modern]\nspace = "here"\n')
+    assert load_recipe(str(tmp_path / "base.toml")).embedder.lr == 0.5
+    assert load_recipe(str(tmp_path / "mine.toml")).embedder.lr == 1e-3, "the default"
+    alone = load_recipe(str(tmp_path / "base.toml"), ("embedder.space='there'",))
+    assert alone.embedder.lr == 0.5 and "gan" not in alone.to_dict()
+
+
+def test_an_override_may_take_the_effect_of_what_a_file_says():
+    recipe = load_recipe("embedder", ("embedder.augment=0",))
+    assert "embedder.augment_snr" in recipe.idle and "augment_snr" not in recipe.to_dict()["embedder"]
+
+
+def test_what_a_space_takes_for_granted():
+    hearing, faces, wen = (load_recipe(name) for name in ("hearing", "faces", "faces-wen"))
+    for recipe in (hearing, faces, wen):
+        assert (
+            not recipe.model["normalise"] and recipe.model["noise"] == 0 and recipe.model["embedding"] == 64
+        )
+    assert hearing.model["voice_pool"] == "recurrent"
+    assert hearing.model["voice_channels"] == [40, 256, 256, 256, 256]
+    assert hearing.to_dict()["model"] == {"mel_bins": 64} and set(hearing.to_dict()["data"]) == {
+        "gender",
+        "split",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "override", "words"),
+    [
+        ("hearing", "train", "embedder.lr=1e-3", "v2f-gan train-embedder --recipe hearing"),
+        ("faces", "train", "gan.lr=1e-3", "give it with --embedder"),
+        ("faces", "train-embedder", "gan.lr=1e-3", "take --recipe hearing"),
+        ("modern", "train-embedder", "gan.batch=4", "--set gan.batch has no effect: train-embedder"),
+        ("modern", "train-embedder", "modern.gamma=4", "--set modern.gamma has no effect: train-embedder"),
+        ("modern", "train-embedder", "model.width=4", "--set model.width has no effect: train-embedder"),
+        ("wen2019", "train-embedder", "run.best=fid", "run.best is fid, no figure of a voice embedder"),
+    ],
+)
+def test_a_command_says_what_a_recipe_is_not_for(name, command, override, words):
+    recipe = load_recipe(name, (override,))
+    with pytest.raises(RecipeError) as error:
+        check_command(recipe, command, override_keys((override,)), embedder=False)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_command_takes_what_a_recipe_is_for():
+    check_command(load_recipe("faces"), "train", embedder=True)
+    check_command(load_recipe("wen2019"), "train", embedder=False)
+    for name, key in (("hearing", "embedder.lr"), ("modern", "model.voice_pool"), ("embedder", "run.keep")):
+        recipe = load_recipe(name, ("run.evaluate_every=3", "run.best=eer"))
+        check_command(recipe, "train-embedder", (key, "data.gender"))
+
+
+# Whatever is set
+
+
+_VALUES = [
+    "true",
+    "0",
+    "-1",
+    "1",
+    "2",
+    "7",
+    "1e9",
+    "-0.5",
+    "0.5",
+    "nan",
+    "inf",
+    "[]",
+    "[1]",
+    "[1,2]",
+    "[0.5,3.0]",
+]
+_VALUES += [
+    "[[1],[2]]",
+    "['a']",
+    "'x'",
+    "text",
+    "''",
+    "1979-05-27",
+    "{a=1}",
+    "9" * 25,
+    "9" * 400,
+    "[300, 100]",
+]
+_VALUES += ["'recurrent'", "'eer'", "[64,64,64,64,64]", "'softplus'", "'modern'", "'bf16'"]
+
+
+def _all_keys() -> dict[str, str]:
+    """Key -> a value of its own type."""
+    parts = {"data": DataRecipe, "embedder": EmbedderRecipe, "gan": GanRecipe, "modern": ModernRecipe}
+    parts |= {"run": RunRecipe}
+    keys = {f"{s}.{f.name}": json.dumps(f.default) for s, kind in parts.items() for f in fields(kind)}
+    for kind in ARCHITECTURES.values():
+        keys |= {f"model.{f.name}": json.dumps(f.default) for f in fields(kind)}
+    others = ("architecture", "description", "embedder.hints", "model.depth", "gan", "x.y", "base")
+    return keys | dict.fromkeys(others, "'modern'")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_any_combination_is_a_recipe_or_refused_in_a_sentence(name):
+    random, keys, made = np.random.default_rng(zlib.crc32(name.encode())), _all_keys(), 0
+    for _ in range(150):
+        count = int(random.integers(1, 4))
+        chosen = random.choice([*keys], size=count)
+        chosen = [f"{k}={keys[k] if random.random() < 0.5 else random.choice(_VALUES)}" for k in chosen]
+        try:
+            recipe = load_recipe(name, tuple(chosen))
+        except RecipeError as error:
+            text = str(error)
+            assert text.startswith((f"Recipe {name}: ", "--set ")) and text.endswith((".", "?")), chosen
+            assert "\n" not in text, chosen
+        else:
+            made += 1
+            assert kept_recipe(json.loads(json.dumps(recipe.to_dict()))) == recipe, chosen
+    assert made > 2
+
+
+def test_the_wrong_keys_of_the_review():
+    """These two once ended in a KeyError: 'voice_pool'."""
+    with pytest.raises(RecipeError, match="unknown key 'embedder.hints'"):
+        load_recipe("wen2019", ("embedder.space=x", "embedder.hints=5"))
+    with pytest.raises(RecipeError, match="embedder.space has no effect"):
+        load_recipe("wen2019", ("embedder.space=x", "embedder.speeds=[1.0]"))

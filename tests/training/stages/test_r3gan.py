@@ -1,0 +1,225 @@
+"""The modern stage: its losses written out plainly, each ingredient on and off, pairs, resuming."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.modern import ModernConfig
+from voice2face_gan.training.engine.distributed import Alone
+from voice2face_gan.training.stages.r3gan import ModernStage
+from voice2face_gan.training.stages.wen2019 import with_embedder_of
+
+
+def weights(stage) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in (*stage.generator.parameters(), *stage.judges)])
+
+
+def test_real_and_generated_faces_are_of_one_person(make_stage):
+    stage = make_stage()
+    for iteration in range(3):
+        _, voice, _, face = stage._batch(iteration)
+        assert torch.equal(voice, face)
+
+
+def test_the_losses_are_those_of_the_text(make_stage):
+    """Written out for the first iteration, without augmentation, penalties computed on every pair."""
+    stage = make_stage("modern.augment=0", "modern.penalty_share=1", "gan.identity=0.5", "gan.likeness=0.5")
+    e, identity, real, _ = stage._batch(0)
+    fake = stage.generator(e, stage._noise(0)).detach()
+    both = torch.cat([real, fake]).requires_grad_(True)
+    h = stage.trunk(both)
+    score = stage.heads.score(h, torch.cat([e, e]))
+    expected = {
+        "D": math.log1p(0) + torch.log1p(torch.exp(score[8:] - score[:8])).mean(),
+        "C_real": F.cross_entropy(stage.heads.identity(h[:8]), identity),
+        "R_real": (1 - F.cosine_similarity(stage.heads.read(h[:8]), e)).mean(),
+    }
+    r1_and_r2 = [
+        torch.autograd.grad(score[i], both, retain_graph=True)[0][i].square().sum() for i in range(16)
+    ]
+    expected["D_penalty"] = (sum(r1_and_r2[:8]) + sum(r1_and_r2[8:])) / 8
+    losses = stage.step(0)
+    for name, value in expected.items():
+        assert float(losses[name]) == pytest.approx(float(value), rel=1e-4), name
+    assert set(losses) == {*expected, "G", "G_identity", "G_read"}
+
+
+def test_what_a_real_face_lacks_nobody_is_asked_for(make_stage):
+    """The generated face may look like anything there: losses and gradients are the same."""
+    stage = make_stage("gan.pixel=1", "modern.augment=0.3")
+    stage.faces.inside = stage.faces.inside.clone()
+    stage.faces.inside[:, 1] = 20  # the upper 20 rows lie beyond every picture
+    real, inner = stage._batch(0)[2], stage.generator
+    assert real[:, :, :20].isnan().all() and real[:, :, 20:].isfinite().all()
+
+    class Odd(torch.nn.Module):
+        def __init__(self, colour: float):
+            super().__init__()
+            self.colour, self.inner = torch.nn.Parameter(torch.tensor(colour)), inner
+
+        def forward(self, e, z):
+            face = self.inner(e, z)
+            return torch.cat([face[:, :, :20] * 0 + self.colour, face[:, :, 20:]], dim=2)
+
+    before, seen = copy.deepcopy(stage.state()), []
+    for colour in (-3.0, 5.0):
+        stage.load(copy.deepcopy(before))
+        stage.generator = Odd(colour)
+        stage._update_average = lambda *_: None
+        stage._step_generator = lambda loss: loss.backward()
+        seen.append(stage.step(0))
+        assert float(stage.generator.colour.grad) == 0
+        stage.generator = inner
+    assert seen[0].keys() == seen[1].keys() and "G_pixel" in seen[0]
+    for name, value in seen[0].items():
+        assert float(value) == float(seen[1][name]), name
+
+
+def test_the_penalty_follows_half_a_cosine(make_stage):
+    """gamma 2 -> 0 and nothing else: the gradient left on the judges is gamma / 2 times the penalty's."""
+    stage = make_stage("modern.gamma=2", "modern.gamma_end=0", "gan.iterations=100", "modern.penalty_share=1")
+    e, _, real, _ = stage._batch(0)
+    shown = torch.cat([real, real.flip(0)])
+    sizes = []
+    for iteration in (0, 50, 100):
+        stage.judge_optimiser.zero_grad()
+        stage._penalise(iteration, e, shown)
+        sizes.append(float(sum(p.grad.norm() for p in stage.judges if p.grad is not None)))
+    assert sizes[0] == pytest.approx(2 * sizes[1], rel=1e-4) and sizes[2] == 0 < sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "present", "absent"),
+    [
+        ((), {"D", "D_penalty", "R_real", "G", "G_read"}, {"C_real", "G_identity", "G_pixel"}),
+        (("modern.gamma=0", "modern.gamma_end=0"), {"D"}, {"D_penalty"}),
+        (("modern.read=0",), {"G"}, {"R_real", "G_read"}),
+        (("gan.pixel=1", "gan.likeness=1", "gan.identity=1"), {"G_pixel", "G_identity", "C_real"}, set()),
+        (("modern.loss='softplus'",), {"D", "G"}, set()),
+        (("model.z_dim=0", "model.projection=false", "model.modulate=false"), {"D", "G"}, set()),
+    ],
+)
+def test_every_ingredient_trains_and_can_be_left_out(make_stage, overrides, present, absent):
+    stage = make_stage(*overrides)
+    before = weights(stage)
+    for iteration in range(2):
+        losses = stage.step(iteration)
+    assert present <= set(losses) and not absent & set(losses)
+    assert all(torch.isfinite(v) for v in losses.values())
+    assert not torch.equal(weights(stage), before)
+
+
+def test_softplus_is_the_non_saturating_loss(make_stage):
+    stage = make_stage("modern.loss='softplus'")
+    higher, lower = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0], requires_grad=True)
+    judges = F.softplus(-higher).mean() + F.softplus(lower).mean()
+    assert float(stage._adversary(higher, lower)) == pytest.approx(float(judges))
+    assert float(stage._adversary(higher, lower.detach())) == pytest.approx(float(F.softplus(-higher).mean()))
+
+
+def test_a_resumed_run_is_the_same_run(make_stage):
+    whole, first = make_stage(), make_stage()
+    for iteration in range(4):
+        whole.step(iteration)
+    for iteration in range(2):
+        first.step(iteration)
+    second = make_stage()
+    second.load(first.state())
+    for iteration in (2, 3):
+        second.step(iteration)
+    assert torch.equal(weights(second), weights(whole))
+    assert torch.equal(second.average.to_rgb.weight, whole.average.to_rgb.weight)
+
+
+def test_it_learns_to_give_the_embedding_back(make_stage):
+    """Nothing but the reading loss: after some steps generated faces say more of their e than at first."""
+    stage = make_stage("gan.fool=0", "modern.read=5", "modern.augment=0", "gan.lr=2e-3")
+    first = float(stage.step(0)["G_read"])
+    for iteration in range(1, 60):
+        losses = stage.step(iteration)
+    assert float(losses["G_read"]) < first - 0.2
+
+
+def test_the_checkpoint_makes_faces(make_stage, tmp_path):
+    from voice2face_gan.pipeline import VoiceToFace
+
+    stage = make_stage()
+    stage.step(0)
+    model = VoiceToFace(load_checkpoint(stage.checkpoint(1).save(tmp_path / "c")), "c")
+    e = torch.nn.functional.normalize(torch.randn(2, 64), dim=1)
+    faces = model.decode(e)
+    assert faces.shape == (2, 64, 64, 3)
+    assert torch.equal(faces, model.decode(e, model.noise(2)))
+    assert not torch.equal(faces, model.decode(e, model.noise(2, seed=1)))
+    model.spread = 0.0
+    assert torch.equal(model.decode(e), model.decode(e, torch.zeros(2, 6)))
+    assert stage.picture().size[0] > 0
+
+
+def test_the_first_variant_is_the_plain_answer(make_stage, clips, tmp_path):
+    from voice2face_gan.pipeline import VoiceToFace
+
+    stage = make_stage("gan.lr=1e-2")
+    for iteration in range(3):
+        stage.step(iteration)
+    model = VoiceToFace(load_checkpoint(stage.checkpoint(3).save(tmp_path / "c")), "c")
+    one, three = model.generate(clips[0]), model.generate(clips[0], variants=3, seed=5)
+    assert one[0].tobytes() == three[0].tobytes() != three[1].tobytes() != three[2].tobytes()
+    assert model.generate(clips[0], variants=3, seed=6)[1].tobytes() != three[1].tobytes()
+
+
+def test_what_an_embedder_brings_fits_nets_that_normalise_its_e():
+    """The default's strength and limits are for an e that is not normalised."""
+    heard = ModernConfig(normalise=False, strength=4.0, limit=(2.0,) * 64, residual=(0.5,) * 64)
+    own = with_embedder_of(ModernConfig(), heard)
+    assert own.strength == 1 and own.limit == () and own.residual == heard.residual
+    own = with_embedder_of(ModernConfig(normalise=False), heard)
+    assert own.strength == 4 and own.limit == heard.limit
+
+
+def test_two_processes_share_what_one_draws(make_stage):
+    """Batches, noise and augmentation of either are those of every second place of one process's."""
+
+    def stage(rank: int, size: int) -> ModernStage:
+        here = Alone("cpu")
+        here.rank, here.size = rank, size
+        return make_stage(processes=here)
+
+    whole, halves = stage(0, 1), [stage(rank, 2) for rank in (0, 1)]
+    batch = whole._batch(3)
+    shown = whole._show(torch.cat([batch[2], batch[2]]), 3, (0, 1))
+    for rank, half in enumerate(halves):
+        mine = slice(rank, None, 2)
+        for theirs, ours in zip(half._batch(3), batch, strict=True):
+            assert torch.allclose(theirs.float(), ours[mine].float(), atol=1e-6)
+        assert torch.equal(half._noise(3), whole._noise(3)[mine])
+        its = half._show(torch.cat([batch[2][mine]] * 2), 3, (0, 1))
+        assert torch.equal(its, torch.cat([shown[:8][mine], shown[8:][mine]]))
+
+
+@pytest.mark.parametrize(
+    ("share", "owned"), [(0.5, (2, 2)), (0.375, (2, 1)), (0.125, (1, 0)), (0.01, (1, 0))]
+)
+def test_the_penalty_of_two_processes_is_that_of_one(make_stage, share, owned):
+    """Whichever places of the whole batch are penalised, also where none of them is a process's own."""
+
+    def penalty(rank: int, size: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        here = Alone("cpu")
+        here.rank, here.size = rank, size
+        stage = make_stage(f"modern.penalty_share={share}", processes=here)
+        mine = here.mine(8)
+        found = stage._penalise(0, e[mine], torch.cat([real[mine], fake[mine]]))
+        return found, [torch.zeros_like(p) if p.grad is None else p.grad for p in stage.judges]
+
+    stage = make_stage()
+    e, _, real, _ = stage._batch(0)
+    fake = torch.randn(real.shape, generator=torch.Generator().manual_seed(0))
+    (size, whole), *halves = penalty(0, 1), penalty(0, 2), penalty(1, 2)
+    assert [float(s) > 0 for s, _ in halves] == [count > 0 for count in owned]
+    assert float(sum(s for s, _ in halves) / 2) == pytest.approx(float(size), rel=1e-5)
+    for one, first, second in zip(whole, *(gradients for _, gradients in halves), strict=True):
+        assert torch.allclose((first + second) / 2, one, rtol=1e-4, atol=1e-6 * float(one.abs().max()))

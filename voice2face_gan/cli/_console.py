@@ -1,0 +1,106 @@
+"""What all commands share: where words go, how errors end, --json."""
+
+import contextlib
+import functools
+import json
+import os
+import sys
+
+import click
+
+from voice2face_gan.errors import VoiceToFaceError
+
+SEED = click.IntRange(0, 2**63 - 2)  # what torch takes, and one more for a second stream
+STRENGTH = click.FloatRange(0, 10)  # as pipeline.MAX_STRENGTH says
+
+
+class Group(click.Group):
+    """Turns our errors into one sentence on standard error and exit code 2; Ctrl-C into exit code 130."""
+
+    def invoke(self, ctx: click.Context):
+        try:
+            return super().invoke(ctx)
+        except VoiceToFaceError as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            fail("Interrupted.", 130)
+        except BrokenPipeError:  # the reader of our output has gone (`| head`); say nothing more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        except OSError as error:  # a full disk, no permission, somewhere that does not say so itself
+            fail(f"{error.filename + ': ' if error.filename else ''}{error.strerror or error}.")
+
+
+def say(text: str = "") -> None:
+    """A line for people, on standard error, so that standard output holds results alone."""
+    click.echo(text, err=True)
+
+
+def fail(sentence: str, code: int = 2) -> None:
+    """Print the sentence and leave."""
+    say(f"Error: {sentence}")
+    sys.exit(code)
+
+
+def json_option(command):
+    """Adds --json, given to the command as `as_json`."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
+    )(command)
+
+
+def print_json(document: dict) -> None:
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal that lacks the letters, a file name that is no text
+        text = json.dumps(document, indent=2)
+    click.echo(text)
+
+
+@functools.cache
+def console():
+    """The rich console for people (standard error)."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def progress_bar(*columns):
+    """A rich progress bar on standard error; without a terminal it draws nothing."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    shown = columns or (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*shown, console=console(), disable=not console().is_terminal)
+
+
+def open_data(data: str, keep_speech: bool = False):
+    """The store that --data names: the built-in world, prepared stores, raw folders that are recognised, or
+    several of them with commas between; what is not there yet is made first (data/open.py)."""
+    from voice2face_gan.data.open import open_source
+    from voice2face_gan.data.synthetic import builtin_size, is_builtin
+
+    title = f"making the built-in world of {builtin_size(data)} speakers" if is_builtin(data) else "preparing"
+    with _making(title) as progress:
+        return open_source(data, progress, say, keep_speech)
+
+
+def builtin(data: str, **options):
+    """A built-in world as a store, with a progress bar if it has to be made; see `builtin_store`."""
+    from voice2face_gan.data.synthetic import builtin_size, builtin_store
+
+    with _making(f"making the built-in world of {builtin_size(data)} speakers") as progress:
+        return builtin_store(data, progress, **options)
+
+
+@contextlib.contextmanager
+def _making(title: str):
+    """A progress bar that appears once there is something to wait for: yields progress(done, total)."""
+    with progress_bar() as bar:
+        task = bar.add_task(title, total=1, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)

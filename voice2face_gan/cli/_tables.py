@@ -1,0 +1,99 @@
+"""Figures for people: a table, a row a figure, and below it how each was made."""
+
+from voice2face_gan.cli._console import console, say
+
+_WIDEST = 160  # characters of a table
+_JUDGE_READS = 90.0  # percent of real faces; a judge that reads fewer is out of its field
+
+
+def show(case, results: dict, options) -> None:
+    """What was judged and by whom, the figures, their protocols, and what is to be said about them.
+
+    Args:
+        case: evaluation.eval_set.Case.
+        results: metric -> figure's name -> Figure.
+        options: of the metrics, with their notes.
+    """
+    from rich.console import Console
+
+    from voice2face_gan.evaluation.readers import describe
+
+    about = case.about
+    made_by = (
+        f"Checkpoint {about['checkpoint']}" if about["checkpoint"] else f"Faces in {about['faces_from']}"
+    )
+    console().print(
+        f"{made_by}, {about['data']} data, split {about['split']}, gender {about['gender']}: "
+        f"{about['identities']} people, {about['clips']} clips, {about['faces']} real faces.",
+        markup=False,
+    )
+    if about["trained_on"]:
+        console().print("These people may have been trained on: the figures say nothing of new voices.")
+    console().print(describe(case.judge), markup=False)
+    # As wide as it has to be: numbers that a narrow window cuts off are lost.
+    Console(stderr=True, highlight=False, width=max(console().width, _WIDEST)).print(table(results))
+    for sentence in protocols(results):
+        console().print(sentence, markup=False)
+    for note in dict.fromkeys(options.notes):
+        say(note)
+    warning = misread(case, results, options)
+    if warning:
+        console().print(warning)
+
+
+def table(results: dict):
+    """A rich table: a row a figure."""
+    from rich.table import Table
+
+    drawn = Table()
+    for title, side in (
+        ("metric", "left"),
+        ("figure", "left"),
+        ("value", "right"),
+        ("95 % interval", "right"),
+        ("chance", "right"),
+        ("n", "right"),
+    ):
+        drawn.add_column(title, justify=side, no_wrap=True)
+    for name, figures in results.items():
+        for which, f in figures.items():
+            interval = "" if f.low is None else f"{f.low:.3f} to {f.high:.3f}"
+            chance = "" if f.chance is None else f"{f.chance:.3g}"
+            drawn.add_row(
+                name, which, f"{f.value:.3f} {f.unit}".strip(), interval, chance, f"{f.n} {f.counted}"
+            )
+        drawn.add_section()
+    return drawn
+
+
+def protocols(results: dict) -> list[str]:
+    """A line for each protocol of a metric, with the figures that share it; the parts of either gender are
+    made as the whole."""
+    lines = []
+    for name, figures in results.items():
+        sharing: dict[str, list[str]] = {}
+        for which, figure in figures.items():
+            if which.split(", ")[0] == which or which.split(", ")[0] not in figures:
+                sharing.setdefault(figure.protocol, []).append(which)
+        lines += [f"{name}, {', '.join(which)}: {protocol}." for protocol, which in sharing.items()]
+    return lines
+
+
+def misread(case, results: dict, options) -> str:
+    """A warning where the judge misreads the gender of these people's own faces, else ""."""
+    from voice2face_gan.errors import MetricError
+    from voice2face_gan.evaluation import compute
+
+    figures = results.get("gender", {})
+    if not figures and case.was_read:
+        try:
+            figures = compute("gender", case, options)
+        except MetricError:  # it reads no gender, or there is none to compare with
+            return ""
+    real = figures.get("real")
+    if real is None or real.value >= _JUDGE_READS:
+        return ""
+    return (
+        f"Warning: the judge reads the gender of these people's own faces right in {real.value:.1f} % only, "
+        "so its figures say little about these data: it was trained on other faces."
+    )

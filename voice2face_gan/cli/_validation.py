@@ -1,0 +1,64 @@
+"""Figures while training: what `v2f-gan train` hands to the training loop, which knows no metrics itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+CLIPS = 200  # of validation people, so that it costs seconds
+
+
+def validation(run, store, device, say: Callable[[str], None]) -> Callable[[Path], dict] | None:
+    """Function (checkpoint folder) -> record for evaluation.jsonl; None where the recipe wants no figures, or
+    the data have no validation people with voices and faces (then it is said).
+
+    Raises:
+        MetricError: the figure that `run.best` names cannot be computed here.
+    """
+    settings, gender = run.recipe.run, run.recipe.data.gender
+    if not settings.evaluate_every:
+        return None
+    from voice2face_gan.errors import DataError, MetricError
+    from voice2face_gan.evaluation import protocol
+    from voice2face_gan.evaluation.record import build_record, compute_all
+    from voice2face_gan.evaluation.registry import METRICS, Options
+    from voice2face_gan.pipeline import VoiceToFace
+    from voice2face_gan.training.run.tracked_metrics import MEASURES
+
+    try:
+        voices, faces = protocol.people_with_both(store, "val", gender)
+    except DataError as error:
+        say(f"No figures while training: {error}")
+        return None
+    part = validation_part(store, voices, faces)
+    wanted = MEASURES[settings.best]
+    if wanted.metric not in METRICS:
+        raise MetricError(f"run.best is {settings.best}, which is no figure of faces; choose another.")
+    # Inception is slow and often not there: used only where the recipe asks for its distance.
+    feature = {"fid": "inception", "kid": "inception", "fid_dlib": "dlib"}.get(settings.best, "trunk")
+    options = Options(feature=feature)
+    if feature != "trunk":
+        from voice2face_gan.evaluation.features import open_feature
+
+        open_feature(feature, options)  # say at once, not after hours, that it cannot be computed
+    metrics = dict.fromkeys(("fid", "gender", wanted.metric))
+
+    def evaluate(folder: Path) -> dict:
+        model = VoiceToFace.from_pretrained(folder, device)
+        case = protocol.generate_case(model, part, "val", gender)
+        return build_record(case, *compute_all(case, metrics, options), options)
+
+    return evaluate
+
+
+def validation_part(store, voices, faces, clips: int = CLIPS):
+    """At most so many of the voices, evenly from all, and the faces of the people whose they are."""
+    import numpy as np
+
+    chosen = np.unique(np.linspace(0, len(voices) - 1, min(clips, len(voices))).round().astype(int))
+    heard = set(voices.voice_offset[chosen].tolist())
+    shown = set(faces.face_index[np.isin(faces.identity, voices.identity[chosen])].tolist())
+    voice = np.array([i in heard for i in store.voice_offset.tolist()])
+    face = np.array([i in shown for i in store.face_index.tolist()])
+    part = store.select(voice | face)
+    part.voice_offset = np.where(voice, store.voice_offset, -1)[voice | face]
+    part.face_index = np.where(face, store.face_index, -1)[voice | face]
+    return part

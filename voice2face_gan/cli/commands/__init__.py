@@ -1,0 +1,1 @@
+"""Commands of `v2f-gan`, one file each."""

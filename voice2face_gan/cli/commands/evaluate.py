@@ -1,0 +1,275 @@
+"""`v2f-gan evaluate`: the figures of a model, or of any folder of faces, each with its protocol."""
+
+import os
+
+import click
+
+from voice2face_gan.cli._console import json_option, open_data, print_json, progress_bar, say
+from voice2face_gan.cli._judge_options import fetch_inception, judging_options
+from voice2face_gan.errors import MetricError, OutputError
+
+METRICS = (
+    "fid",
+    "kid",
+    "prdc",
+    "gender",
+    "age",
+    "matching",
+    "retrieval",
+    "identity",
+    "l1",
+    "cosine",
+    "craniofacial",
+    "detection",
+    "diversity",
+    "memory",
+    "duration",
+    "noise",
+    "recovery",
+)  # in the order in which they are shown; evaluation.METRICS has the same, but importing it takes seconds
+_THROUGH_FEATURES = ("fid", "kid", "prdc")
+
+
+@click.command()
+@click.option(
+    "--metric",
+    "metrics",
+    type=click.Choice([*METRICS, "all"]),
+    multiple=True,
+    default=("all",),
+    show_default=True,
+    help="Which figures; may be given several times.",
+)
+@click.option(
+    "--checkpoint",
+    help="A checkpoint, a run folder, or a shipped one: 'builtin' (the default on the built-in world) or "
+    "'default' (elsewhere).",
+)
+@click.option(
+    "--faces",
+    "faces_folder",
+    metavar="DIR",
+    help="Instead of a checkpoint: pictures by any system, named after the clips of --data.",
+)
+@click.option("--allow-missing", is_flag=True, help="With --faces: judge the clips that have a picture.")
+@click.option(
+    "--zoom",
+    type=click.FloatRange(1, 3),
+    metavar="X",
+    help="With --faces: how much nearer the faces are than evaluate looks at them; 1.4 for pictures that "
+    "generate makes with the model 'default'.",
+)
+@click.option(
+    "--data", default="builtin", show_default=True, help="A store, a raw data set, or builtin[:SPEAKERS]."
+)
+@click.option("--gender", type=click.Choice(["female", "male", "all"]), default="all", show_default=True)
+@judging_options
+@click.option(
+    "-o", "--output", metavar="FILE", help="Also write there, as JSON, the figures and what was judged."
+)
+@click.option("--sheet", metavar="FILE.png", help="Also draw own faces above generated ones.")
+@click.option(
+    "--save-faces", metavar="DIR", help="Also write the generated faces there, as --faces reads them."
+)
+@json_option
+def evaluate(
+    metrics,
+    checkpoint,
+    faces_folder,
+    allow_missing,
+    zoom,
+    data,
+    gender,
+    split,
+    judge_name,
+    feature,
+    inception_weights,
+    gallery,
+    seconds,
+    spread,
+    strength,
+    seed,
+    device,
+    output,
+    sheet,
+    save_faces,
+    as_json,
+):
+    """Measure a model, or the faces of any system, on people it was not trained on.
+
+    \b
+      v2f-gan evaluate                                    the built-in world, and the model made for it
+      v2f-gan evaluate --metric matching --metric gender --judge dlib --data STORE
+      v2f-gan evaluate --metric fid                       FID; downloads Inception's weights once
+      v2f-gan evaluate --checkpoint runs/00003-... --data STORE --gender female --json
+      v2f-gan evaluate --faces theirs/ --data STORE       a picture a clip, made by anything
+
+    --json prints {metric: {figure: {value, low, high, n, counted, chance, unit, protocol}}}.
+    """
+    from pathlib import Path
+
+    from voice2face_gan.cli._tables import show
+    from voice2face_gan.data.synthetic import is_builtin
+    from voice2face_gan.evaluation.faces_folder import refuse_used
+    from voice2face_gan.evaluation.features import open_feature
+    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.registry import Options
+
+    # What cannot work is said at once, not after minutes.
+    if faces_folder is not None:
+        _refuse_with_faces()
+    elif allow_missing:
+        raise MetricError("--allow-missing goes with --faces: a model has a face for every clip.")
+    elif zoom is not None:
+        raise MetricError("--zoom goes with --faces: a model knows how near it paints.")
+    for path in (output, save_faces):
+        if path and not (parent := Path(os.path.abspath(path)).parent).is_dir():
+            raise OutputError(f"{path} cannot be written (there is no folder {parent}).")
+    if save_faces:
+        refuse_used(save_faces)
+    options = Options(
+        feature=feature,
+        inception_weights=Path(inception_weights) if inception_weights else None,
+        gallery=gallery,
+        seconds=seconds,
+        spread=spread,
+        strength=strength,
+        seed=seed,
+    )
+    judge = open_judge(judge_name)
+    every = "all" in metrics
+    names = METRICS if every else tuple(dict.fromkeys(metrics))
+    fetch_inception(names, every, options)
+    if not every and set(names) & set(_THROUGH_FEATURES):
+        open_feature(feature, options)
+    store = open_data(data)
+    if faces_folder is None:
+        checkpoint = checkpoint or ("builtin" if is_builtin(data) else "default")
+        case = _made_by(checkpoint, store, split, gender, judge, device, options)
+    else:
+        from voice2face_gan.evaluation.faces_folder import folder_case
+
+        case, notes = folder_case(faces_folder, store, split, gender, judge, allow_missing, zoom or 1.0)
+        for note in notes:
+            say(note)
+    if save_faces:
+        _save(case, save_faces)
+    results, skipped, took = _compute(names, case, options, every)
+    show(case, results, options)
+    for name, reason in skipped.items():
+        say(f"{name} left out: {reason}")
+    if sheet:
+        _draw(case, Path(sheet))
+    _keep(case, results, skipped, options, took, output)
+    if as_json:
+        print_json({n: {k: f.to_dict() for k, f in figures.items()} for n, figures in results.items()})
+
+
+def _refuse_with_faces() -> None:
+    """--faces takes the place of a checkpoint and of all that belongs to one."""
+    context = click.get_current_context()
+    for name in ("checkpoint", "save_faces", "device", "spread", "strength"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise MetricError(f"--{name.replace('_', '-')} and --faces exclude each other; leave one out.")
+
+
+def _made_by(checkpoint, store, split, gender, judge, device, options):
+    """The case of a model: a face for every clip."""
+    from voice2face_gan.device import choose_device
+    from voice2face_gan.evaluation.protocol import generate_case
+    from voice2face_gan.pipeline import VoiceToFace
+
+    model = VoiceToFace.from_pretrained(checkpoint, choose_device(device), options.strength)
+    model.spread = options.spread
+    if model.strength not in (None, 1.0):
+        options.note(f"what the voices say was taken {model.strength:g} times as strong as predicted.")
+    if model.noise(1) is not None:
+        options.note(f"the faces were drawn with noise z of standard deviation {options.spread:g}.")
+    elif options.spread != 1:
+        raise MetricError(f"--spread: the generator of {model.name} takes no noise.")
+    return generate_case(model, store, split, gender, judge)
+
+
+def _compute(names, case, options, every: bool) -> tuple[dict, dict, dict]:
+    """Figures, why others are missing, and the seconds that each metric took.
+
+    Raises:
+        MetricError: a metric that was asked for by name cannot be computed; of all metrics, none can.
+    """
+    import time
+
+    from voice2face_gan.evaluation import compute
+
+    results, skipped, took = {}, {}, {}
+    with progress_bar() as bar:
+        task = bar.add_task("", total=len(names))
+        for name in names:
+            bar.update(task, description=name)
+            start = time.perf_counter()
+            try:
+                results[name] = compute(name, case, options)
+                took[name] = round(time.perf_counter() - start, 3)
+            except MetricError as error:
+                if not every:
+                    raise
+                skipped[name] = str(error)
+            bar.advance(task)
+    if not results:
+        raise MetricError(f"No metric can be computed here. {next(iter(skipped.values()))}")
+    return results, skipped, took
+
+
+def _save(case, folder: str) -> None:
+    from voice2face_gan.evaluation.faces_folder import save_faces
+    from voice2face_gan.version import __version__
+
+    info = {
+        "Synthetic": "yes: generated from a voice; not a picture of a real person",
+        "Software": f"voice2face-gan {__version__}",
+        "Checkpoint": case.about["checkpoint"],
+    }
+    save_faces(folder, case.generated, case.voices.source.tolist(), info)
+    say(f"{len(case.generated)} faces are in {folder}.")
+
+
+def _draw(case, path) -> None:
+    """The first people of the case: a face of their own above, the face from their first voice below."""
+    from voice2face_gan.evaluation.eval_set import sheet
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet(case).save(path, "PNG")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}).") from error
+
+
+def _keep(case, results, skipped, options, took, output: str | None) -> None:
+    """The whole record to the file that -o names, and to evaluation.jsonl of the checkpoint's run."""
+    import json
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    from voice2face_gan.evaluation.readers import describe
+    from voice2face_gan.evaluation.record import append_record, build_record
+    from voice2face_gan.files import write_bytes
+    from voice2face_gan.models.checkpoint import run_of
+    from voice2face_gan.version import __version__
+
+    record = {
+        **build_record(case, results, skipped, options),
+        "judge_description": describe(case.judge),
+        "source": {} if case.store is None else case.store.about["source"],
+        "seed": options.seed,
+        "seconds": took,
+        "voice2face_gan": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        if output:
+            write_bytes(Path(output), (json.dumps(record, indent=2) + "\n").encode())
+        run = None if case.model is None else run_of(case.model.checkpoint.folder)
+        if run is not None:
+            append_record(run, record)
+    except OSError as error:
+        name = error.filename2 or error.filename or output
+        raise OutputError(f"{name} cannot be written ({error.strerror or error}).") from error

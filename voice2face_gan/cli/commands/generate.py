@@ -1,0 +1,350 @@
+"""`v2f-gan generate`: recordings in, images out."""
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from voice2face_gan.cli._clip_options import audio_entry, clip_options
+from voice2face_gan.cli._clips import Arguments, Clip, ClipsCommand
+from voice2face_gan.cli._console import SEED, STRENGTH, console, json_option, print_json, progress_bar, say
+from voice2face_gan.cli._output_paths import (
+    STANDARD_OUTPUT,
+    folder_names,
+    grid_name,
+    output_folder,
+    picture_names,
+    together_names,
+    variant_paths,
+)
+from voice2face_gan.cli._png import refuse_terminal, write_grid, write_png
+from voice2face_gan.cli._tally import Tally
+from voice2face_gan.errors import OutputError, VoiceToFaceError
+
+_NOTICE = "Synthetic pictures: what the training data associate with a voice, not the speaker's face."
+
+
+@click.command(cls=ClipsCommand)
+@click.argument("clips", nargs=-1, required=True, metavar="CLIP|FOLDER...")
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    help="A .png file for one clip, a folder, or - (standard output). [default: .]",
+)
+@click.option(
+    "--checkpoint",
+    default="default",
+    show_default=True,
+    help="'default', a checkpoint or a run folder, or OWNER/NAME on the Hugging Face hub.",
+)
+@click.option(
+    "--gender",
+    type=click.Choice(["auto", "female", "male"]),
+    default="auto",
+    show_default=True,
+    help="Whose face: as heard, or as told.",
+)
+@click.option(
+    "--variants", type=click.IntRange(1, 1000), default=1, show_default=True, help="Faces for each clip."
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the variants' noise.")
+@click.option(
+    "--strength",
+    type=STRENGTH,
+    metavar="X",
+    help="0 the average face, 1 as predicted, above 1 exaggerated. [default: the model's]",
+)
+@click.option(
+    "--size", type=click.IntRange(8, 4096), metavar="PX", help="Side of a picture. [default: the model's]"
+)
+@click.option(
+    "--grid", is_flag=True, help="One picture of all faces, a row a clip, instead of one file each."
+)
+@click.option(
+    "--together",
+    is_flag=True,
+    help="One face from all clips, of one speaker: the mean embedding, weighted by seconds of speech.",
+)
+@clip_options
+@click.option("--force", is_flag=True, help="Replace images that exist.")
+@click.option(
+    "--skip-existing", is_flag=True, help="Pass over clips whose image exists, to go on with a folder."
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+@click.option("--json-lines", is_flag=True, help="Print a JSON line for each clip as soon as it is done.")
+@json_option
+def generate(
+    clips,
+    output,
+    checkpoint,
+    gender,
+    variants,
+    seed,
+    strength,
+    size,
+    grid,
+    together,
+    audio_track,
+    start,
+    end,
+    force,
+    skip_existing,
+    device,
+    json_lines,
+    as_json,
+):
+    """A face for each recording: any format, the speech in it is found by itself.
+
+    \b
+      v2f-gan generate clip.wav                          clip.png
+      v2f-gan generate memo.m4a -o face.png --size 256   face.png, enlarged
+      v2f-gan generate *.mp3 -o faces --variants 4       faces/NAME-1.png ... faces/NAME-4.png
+      v2f-gan generate recordings -o faces               a whole folder; subfolders are kept
+      v2f-gan generate a.wav b.wav --together            one face from both, together.png
+      v2f-gan generate film.mp4 --start 1:20 --end 1:50  of half a minute of its sound
+      ffmpeg ... -f wav - | v2f-gan generate - -o face.png
+
+    In a folder, a file with the ending of a recording is a clip, and so is any other file that opens as one
+    with sound. The others are skipped and counted. Hidden files are left out, links are followed once, and
+    the output folder is not read. The exit code is 2 if any clip failed.
+    """
+    if force and skip_existing:
+        raise click.UsageError("--force and --skip-existing contradict each other; give one of them.")
+    if json_lines and (as_json or grid):
+        raise click.UsageError("--json-lines does not go with --json or --grid; give one of them.")
+    if output == "-" and (as_json or json_lines):
+        raise click.UsageError("-o - and JSON both go to standard output; give one of them.")
+    refuse_terminal(output)
+    arguments = Arguments.of(clips)
+    sheet = _sheet(arguments, output, variants, grid, together)
+    names = _Names(arguments, output, variants, sheet)
+    tally = Tally(json_lines, skip_existing)
+    found = _wanted(arguments, names, tally, force)
+    if sheet and not force and any(_exists(path) for path in sheet):
+        if not skip_existing:
+            _refuse_existing(sheet)
+        say(f"{sheet[0]} exists and is kept.")
+        found = iter(())
+    entries, rows, first = [], [], next(found, None)
+    result = {"checkpoint": str(checkpoint), "faces": entries, "errors": tally.errors}
+    if first is not None:
+        from voice2face_gan.device import choose_device
+        from voice2face_gan.pipeline import VoiceToFace
+
+        model = VoiceToFace.from_pretrained(checkpoint, choose_device(device), strength)
+        result["checkpoint"] = model.name
+        options = {"variants": variants, "seed": seed, "gender": gender, "size": size}
+        part = {"track": audio_track, "start": start, "end": end}
+        many = bool(arguments.folders) or len(arguments.given) > 8
+        with progress_bar() as bar:
+            total = arguments.count(names.folder) if many and console().is_terminal else len(arguments.given)
+            task = bar.add_task("clips", total=total, visible=many)
+            found = itertools.chain(
+                [first], _ticking(found, tally, lambda done: bar.update(task, completed=done))
+            )
+            if together:
+                made = _together(model, found, sheet, grid, tally, part, options)
+            else:
+                made = _each(model, found, rows if grid else None, tally, json_lines, options | part)
+            for entry in made:
+                tally.line(entry)
+                if as_json:
+                    entries.append(entry)
+        if rows:
+            write_grid(rows, sheet[0])
+        if grid and tally.made:
+            result["grid"] = str(sheet[0])
+    tally.refuse_nothing(arguments.folders, "a recording")
+    if as_json:
+        print_json(
+            result | {"kept": tally.kept, "skipped": tally.skipped, "seconds": round(tally.seconds, 3)}
+        )
+    if tally.made:
+        say(_NOTICE)
+    if len(arguments.given) > 1 or arguments.folders:
+        say(tally.summary())
+    if tally.errors:
+        raise SystemExit(2)
+
+
+class _Names:
+    """The files of each clip.
+
+    Args:
+        sheet: those of all clips, where they share one image.
+    Attributes:
+        folder: that the images of folders go to; None without folders.
+    Raises:
+        OutputError: -o does not suit the clips.
+    """
+
+    def __init__(self, arguments: Arguments, output: str | None, variants: int, sheet: list[Path] | None):
+        self.variants, self.sheet = variants, sheet
+        self.folder, self._below, self._files = None, {}, {}
+        if sheet:
+            self.folder = sheet[0].parent
+            return
+        if arguments.folders:
+            self.folder = output_folder(output)
+            alone = len(arguments.given) == 1
+            self._below = dict.fromkeys(arguments.folders, "") if alone else folder_names(arguments.folders)
+        if arguments.files:
+            self._files = picture_names(arguments.files, output, variants)
+
+    def of(self, clip: Clip) -> list[Path]:
+        if self.sheet:
+            return self.sheet
+        if clip.place is None:
+            return self._files[clip.argument]
+        return variant_paths(self.folder / self._below[clip.argument] / f"{clip.place}.png", self.variants)
+
+
+def _sheet(arguments, output, variants, grid, together) -> list[Path] | None:
+    """The files that all clips share, or None."""
+    if grid:
+        return [grid_name(output)]
+    if not together:
+        return None
+    alone = arguments.given[0] if len(arguments.given) == 1 else ""
+    stem = os.path.basename(os.path.abspath(alone)) if alone in arguments.folders else "together"
+    return together_names(output, stem, variants)
+
+
+def _wanted(
+    arguments: Arguments, names: _Names, tally: Tally, force: bool
+) -> Iterator[tuple[Clip, list[Path], Any]]:
+    """Clip, its files that are to be written, and what to open; what fails is said."""
+    for clip in arguments.clips(names.folder, tally.fail):
+        tally.seen += 1
+        paths = names.of(clip)
+        there = [] if force or names.sheet else [path for path in paths if _exists(path)]
+        if tally.keeping and len(there) == len(paths) and there:
+            tally.keep(clip, [str(path) for path in paths])
+            continue
+        try:
+            if there and not tally.keeping:
+                _refuse_existing(there)
+            source = clip.source()
+        except VoiceToFaceError as error:
+            tally.fail(clip.name, error)
+            continue
+        yield clip, paths, source
+
+
+def _ticking(found: Iterator, tally: Tally, tick) -> Iterator:
+    for item in found:
+        tick(tally.seen - 1)
+        yield item
+    tick(tally.seen)
+
+
+def _each(model, found, rows, tally, at_once, options) -> Iterator[dict]:
+    """Write the images of each clip, or add them to `rows` for a grid: what JSON says of it."""
+    waiting: deque[tuple[Clip, list[Path]]] = deque()
+
+    def sources() -> Iterator[Any]:
+        for clip, paths, source in found:
+            waiting.append((clip, paths))
+            yield source
+
+    if at_once:  # several clips' faces are made together, which is faster, but the first of them would wait
+        heard_all = (heard for source in sources() for heard in model.listen_all([source], **options))
+    else:
+        heard_all = model.listen_all(sources(), **options)
+    for heard in heard_all:
+        clip, paths = waiting.popleft()
+        if isinstance(heard, VoiceToFaceError):
+            tally.failed(clip, heard)
+            continue
+        try:
+            if rows is None:
+                _write(paths, heard.faces, tally)
+            else:
+                rows.append(heard.faces)
+        except OutputError as error:
+            tally.fail(clip.name, error)
+            continue
+        tally.made += 1
+        _say_made(clip.name, heard, paths)
+        yield {"clip": clip.name, **_entry(heard, paths)}
+
+
+def _together(model, found, paths, grid, tally, part, options) -> Iterator[dict]:
+    """Write one face from all clips that can be used: what JSON says of it."""
+    voices, used = [], []
+    for clip, _, source in found:
+        (item,) = model.embeddings([source], **part)
+        if isinstance(item, VoiceToFaceError):
+            tally.failed(clip, item)
+            continue
+        voices.append(item)
+        used.append(clip.name)
+        say(f"{clip.name}: {item.speech_seconds:.1f} s of speech in {item.seconds:.1f} s")
+        if item.warning:
+            say(f"Warning: {clip.name}: {item.warning}.")
+    if not voices:
+        return
+    heard = model.listen_together(voices, **options)
+    what = f"{len(voices)} clip{'s' if len(voices) > 1 else ''} together"
+    if grid:
+        write_grid([heard.faces], paths[0])
+    else:
+        _write(paths, heard.faces, tally)
+    tally.made += len(voices)
+    _say_made(what, heard, paths)
+    yield {"clips": used, **_entry(heard, paths)}
+
+
+def _write(paths: list[Path], faces: list, tally: Tally) -> None:
+    """Write variants; one that is to be kept is left as it is."""
+    for path, face in zip(paths, faces, strict=True):
+        if not (tally.keeping and _exists(path)):
+            write_png(path, face)
+
+
+def _say_made(name: str, heard, paths: list[Path]) -> None:
+    shown = ["standard output" if path == STANDARD_OUTPUT else str(path) for path in paths[:3]]
+    shown += ["..."] * (len(paths) > 3)
+    level = "" if heard.speech_level_db is None else f", at {heard.speech_level_db:.0f} dB"
+    found = f"{heard.speech_seconds:.1f} s of speech in {heard.seconds:.1f} s{level}"
+    say(f"{name}: {found} -> {', '.join(shown)}")
+    if heard.audio.note:
+        say(f"{name}: {heard.audio.note}.")
+    if heard.warning:
+        say(f"Warning: {name}: {heard.warning}.")
+
+
+def _entry(heard, files: list[Path]) -> dict:
+    return {
+        "files": [str(path) for path in files],
+        "seconds": round(heard.seconds, 3),
+        "speech_seconds": round(heard.speech_seconds, 3),
+        "speech_level_db": None if heard.speech_level_db is None else round(heard.speech_level_db, 1),
+        "female_probability": _rounded(heard.female),
+        "speech_probability": _rounded(heard.speech),
+        "child_probability": _rounded(heard.child),
+        "several_voices_probability": _rounded(heard.several),
+        **audio_entry(heard.audio),
+        "warning": heard.warning,
+    }
+
+
+def _rounded(probability: float | None) -> float | None:
+    return None if probability is None else round(probability, 4)
+
+
+def _exists(path: Path) -> bool:
+    return path != STANDARD_OUTPUT and os.path.exists(path)  # unlike Path.exists false for too long a name
+
+
+def _refuse_existing(paths: list[Path]) -> None:
+    for path in paths:
+        if _exists(path):
+            raise OutputError(
+                f"{path} exists and is kept; add --force to replace it, or --skip-existing to pass over it."
+            )

@@ -1,0 +1,77 @@
+"""`v2f-gan train-judge`: the fixed network that metrics look through."""
+
+import click
+
+from voice2face_gan.cli._console import SEED, json_option, print_json, say
+
+
+@click.command("train-judge")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where the judge goes.")
+@click.option(
+    "--data",
+    multiple=True,
+    default=["builtin"],
+    show_default=True,
+    metavar="SOURCE",
+    help="A store, a raw data set, or builtin[:SPEAKERS], which here is the judges' own world; may be given "
+    "several times.",
+)
+@click.option(
+    "--unseen",
+    multiple=True,
+    metavar="SOURCE",
+    help="Further data that nobody is trained on and everybody is measured on; may be given several times.",
+)
+@click.option("--iterations", type=click.IntRange(10), default=2000, show_default=True)
+@click.option(
+    "--licence", default="", metavar="TEXT", help="What the data's terms allow; kept in config.json."
+)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--force", is_flag=True, help="Replace a judge that exists.")
+@json_option
+def train_judge(output, data, unseen, iterations, licence, device, seed, force, as_json):
+    """Train a judge on faces: sex, age and identity, of people whom no generator learns from.
+
+    The rendered people are not those of other commands' `--data builtin`. Of every data set the training
+    people are trained on, and the test people are measured on.
+
+    \b
+      v2f-gan train-judge -o judge
+      v2f-gan train-judge --data builtin --data UTKFACE.store --unseen VOXCELEB.store -o judge
+    """
+    import shlex
+    from pathlib import Path
+
+    from voice2face_gan.cli._console import builtin, open_data
+    from voice2face_gan.cli.commands.train import Show
+    from voice2face_gan.data.synthetic import JUDGE_SEED, is_builtin
+    from voice2face_gan.device import choose_device
+    from voice2face_gan.errors import OutputError
+    from voice2face_gan.models.face_readers.classifier import save_judge
+    from voice2face_gan.training import face_classifier as training
+
+    folder = Path(output).expanduser()
+    if folder.exists() and not force:
+        raise OutputError(f"{folder} exists and is kept; add --force to replace it.")
+    chosen = choose_device(device)
+    stores, others = (
+        [builtin(s, seed=JUDGE_SEED, clips=0) if is_builtin(s) else open_data(s) for s in sources]
+        for sources in (data, unseen)
+    )
+    with Show() as reporter:
+        net, figures = training.train_judge(stores, iterations, seed, chosen, reporter, others)
+    options = [("--data", s) for s in data] + [("--unseen", s) for s in unseen]
+    options += [("--iterations", iterations), ("--seed", seed)]
+    about = {
+        "trained_on": " and ".join(training.trained_on(store) for store in stores),
+        "command": shlex.join(["v2f-gan", "train-judge", *(str(word) for pair in options for word in pair)]),
+        **({"licence": licence} if licence else {}),
+        "held_out": figures,
+    }
+    save_judge(folder, net, about)
+    say(f"Judge {folder}; on faces of people it never saw:")
+    for name, values in figures.items():
+        say(f"  {name}: " + ", ".join(f"{key.replace('_', ' ')} {v}" for key, v in values.items()))
+    if as_json:
+        print_json({"judge": str(folder), **about})

@@ -1,0 +1,1 @@
+"""Batches of a store: which records, and which speech of them."""

@@ -1,0 +1,154 @@
+"""A case: generated faces beside the real faces of the same people, and the judge that reads both."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from torch import Tensor, from_numpy, stack
+
+from voice2face_gan.data.records import GENDERS
+from voice2face_gan.data.store import Store
+from voice2face_gan.evaluation.readers.base import FaceJudge, Reading
+from voice2face_gan.faces.pixels import to_grid
+from voice2face_gan.faces.reframe import reframed
+
+if TYPE_CHECKING:
+    from voice2face_gan.pipeline import VoiceToFace
+
+
+@dataclass
+class Case:
+    """What is judged. All faces are framed as the template of faces/align.py, however near their model paints
+    them or their store keeps them (`painted`, `kept_faces`), for so judges have learned to see them.
+
+    Attributes:
+        generated: uint8 (clips, side, side, 3), one a clip.
+        generated_identity: (clips,) whose voice it was.
+        generated_gender: (clips,) "female", "male" or "".
+        real: uint8 (faces, side, side, 3).
+        real_identity: (faces,).
+        judge: reads both.
+        real_age: float (faces,), NaN where unknown; None where no age is known.
+        about: checkpoint, data, split, gender, counts.
+        model: what made the faces, where it is ours; None for a folder of pictures.
+        voices: the records whose voices were heard, in the order of `generated`; None where there are none.
+        store: the whole data set, training people included; None where there is none.
+    """
+
+    generated: Tensor
+    generated_identity: np.ndarray
+    generated_gender: np.ndarray
+    real: Tensor
+    real_identity: np.ndarray
+    judge: FaceJudge
+    about: dict = field(default_factory=dict)
+    real_age: np.ndarray | None = None
+    model: "VoiceToFace | None" = None
+    voices: Store | None = None
+    store: Store | None = None
+    _readings: dict[str, Reading] = field(default_factory=dict, repr=False)
+    # of feature_sets.py
+    _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
+
+    def reading(self, which: str) -> Reading:
+        """What the judge reads in the "generated" or in the "real" faces; read once."""
+        if which not in self._readings:
+            self._readings[which] = self.judge.read(getattr(self, which))
+        return self._readings[which]
+
+    @property
+    def was_read(self) -> bool:
+        """Whether the judge has read the real faces."""
+        return "real" in self._readings
+
+    @property
+    def real_gender(self) -> np.ndarray:
+        """(faces,): the gender of each real face's person, "" where unknown."""
+        known = self.gender_of
+        return np.array([known.get(name, "") for name in self.real_identity.tolist()], dtype=str)
+
+    @property
+    def gender_of(self) -> dict[str, str]:
+        """Gender by identity: what those of the clips that are labelled agree on. Labels guessed from voices
+        are blank where the guess is unsure, so that one of a person's clips may have none."""
+        labels: dict[str, set[str]] = {}
+        clips = zip(self.generated_identity.tolist(), self.generated_gender.tolist(), strict=True)
+        for name, gender in clips:
+            labels.setdefault(name, set()).update({gender} - {""})
+        return {name: min(given) for name, given in labels.items() if len(given) == 1}
+
+    def genders(self) -> Iterator[tuple[str, np.ndarray]]:
+        """(suffix of a figure's name, mask of the clips): all of them, then each gender if there are more."""
+        yield "", np.ones(len(self.generated), dtype=bool)
+        for gender in GENDERS:
+            chosen = self.generated_gender == gender
+            if chosen.any() and not chosen.all():
+                yield f", {gender}", chosen
+
+    def by_gender(self) -> Iterator[tuple[str, "Case"]]:
+        """(suffix of a figure's name, case): the whole case, then the part of each gender."""
+        for suffix, clips, faces in self.masks():
+            yield suffix, self if not suffix else self.part(clips, faces)
+
+    def masks(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """(suffix of a figure's name, mask of the clips, mask of the real faces): all of them, then those of
+        each gender, for figures of whole sets such as FID."""
+        real_gender = self.real_gender
+        for suffix, clips in self.genders():
+            every = np.ones(len(self.real), dtype=bool)
+            yield suffix, clips, every if not suffix else real_gender == suffix.removeprefix(", ")
+
+    def part(self, clips: np.ndarray, faces: np.ndarray) -> "Case":
+        """The clips and real faces where the masks are true, with what was read in them."""
+        readings = {"generated": self.reading("generated")[clips], "real": self.reading("real")[faces]}
+        return Case(
+            generated=self.generated[clips],
+            generated_identity=self.generated_identity[clips],
+            generated_gender=self.generated_gender[clips],
+            real=self.real[faces],
+            real_identity=self.real_identity[faces],
+            judge=self.judge,
+            about=self.about,
+            real_age=None if self.real_age is None else self.real_age[faces],
+            model=self.model,
+            voices=None if self.voices is None else self.voices.select(clips),
+            store=self.store,
+            _readings=readings,
+            _features={k: x[clips if k[0] == "generated" else faces] for k, x in self._features.items()},
+        )
+
+    def remade(self, generated: Tensor) -> "Case":
+        """The case with other faces of the same voices, and with what was read in the real ones."""
+        readings = {k: v for k, v in self._readings.items() if k == "real"}
+        features = {k: v for k, v in self._features.items() if k[0] == "real"}
+        return replace(self, generated=generated, _readings=readings, _features=features)
+
+    def speakers(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each speaker who has real faces: indices of the speaker's clips, and of those faces."""
+        for name in np.unique(self.generated_identity):
+            own = np.flatnonzero(self.real_identity == name)
+            if len(own):
+                yield np.flatnonzero(self.generated_identity == name), own
+
+
+def painted(model: "VoiceToFace", e: Tensor, z: Tensor | None = None) -> Tensor:
+    """The model's faces of e and z (`VoiceToFace.decode`), framed as the template: uint8 (N, side, side,
+    3)."""
+    return reframed(model.decode(e, z), model.zoom)
+
+
+def kept_faces(store: Store, index: np.ndarray) -> Tensor:
+    """A store's faces, framed as the template: uint8 (N, side, side, 3)."""
+    return reframed(from_numpy(store.faces[index]), store.zoom)
+
+
+def sheet(case: Case, people: int = 12, scale: int = 2) -> Image.Image:
+    """The first people of a case in the data's order: above a real face of each, below the face generated
+    from the person's first voice."""
+    names = list(dict.fromkeys(case.generated_identity.tolist()))[:people]
+    real = stack([case.real[np.flatnonzero(case.real_identity == name)[0]] for name in names])
+    made = stack([case.generated[np.flatnonzero(case.generated_identity == name)[0]] for name in names])
+    grid = to_grid(stack([*real, *made]), columns=len(names))
+    return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.LANCZOS)

@@ -1,0 +1,36 @@
+"""Cosine of face embeddings, in a fixed judge.
+
+For each clip, the cosine of its generated face's embedding and that of every real face of the speaker, mean
+over the faces, then over the speaker's clips, then over speakers. Higher is nearer; `other` is the same
+with the faces of other speakers of the same gender, which is what a model that knows the gender alone gets.
+Source: Ain Shams poster 2023, Table 2 (its embedder is not stated).
+"""
+
+import numpy as np
+
+from voice2face_gan.data.records import GENDERS
+from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.registry import Options, clip_figures, metric
+from voice2face_gan.results import Figure
+
+
+@metric("cosine")
+def cosine(case: Case, options: Options) -> dict[str, Figure]:
+    generated, real = case.reading("generated").unit(), case.reading("real").unit().astype(np.float64)
+    real_gender = case.real_gender
+    own, other = np.full((2, len(generated)), np.nan)
+    # The mean of cosines with many faces is the product with the mean of their unit vectors.
+    of_gender = {g: (real[real_gender == g].sum(axis=0), (real_gender == g).sum()) for g in GENDERS}
+    for clips, mine in case.speakers():
+        total = real[mine].sum(axis=0)
+        own[clips] = generated[clips] @ total / len(mine)
+        gender = case.generated_gender[clips[0]]
+        if gender in GENDERS and of_gender[gender][1] > len(mine):
+            everyone, faces = of_gender[gender]
+            other[clips] = generated[clips] @ (everyone - total) / (faces - len(mine))
+    protocol = f"cosine of a clip's face and its speaker's own faces in {case.judge.name}"
+    figures = clip_figures(case, "cosine", own, protocol, options)
+    if np.isfinite(other).any():
+        protocol = f"cosine of a clip's face and same-gender others' faces in {case.judge.name}"
+        figures |= clip_figures(case, "other", other, protocol, options)
+    return figures

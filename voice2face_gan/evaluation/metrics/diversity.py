@@ -1,0 +1,96 @@
+"""Diversity: how far apart faces are in the judge, 1 - cosine, within a speaker and between speakers.
+
+    within a speaker       faces from different clips of one speaker
+    variants of a clip     faces from one clip with different noise, as `generate --variants` makes them
+    between speakers       faces from clips of different speakers
+
+with the same of the real faces beside them. A model that paints the same face for everybody has less than
+the real faces between speakers; one that hears the recording rather than the voice has more within a speaker.
+Between speakers of both genders the distance is mostly that of the genders; look at each alone too.
+"""
+
+import numpy as np
+import torch
+
+from voice2face_gan.errors import MetricError
+from voice2face_gan.evaluation.eval_set import Case, painted
+from voice2face_gan.evaluation.protocol import embed_all
+from voice2face_gan.evaluation.registry import Options, mean_over_identities, metric
+from voice2face_gan.results import Figure
+
+VARIANTS = 4  # of a clip
+_SPEAKERS = 100  # whose first clip is tried in variants
+
+
+@metric("diversity")
+def diversity(case: Case, options: Options) -> dict[str, Figure]:
+    figures = {}
+    protocol = f"mean 1 - cosine in {case.judge.name} between"
+    kinds = {
+        "": (case.reading("generated").unit(), case.generated_identity, "clips"),
+        "real ": (case.reading("real").unit(), case.real_identity, "pictures"),
+    }
+    for suffix, clips, faces in case.masks():
+        for prefix, (unit, identity, counted) in kinds.items():
+            chosen = faces if prefix else clips
+            within, between = pairwise_distances(unit[chosen], identity[chosen])
+            for name, what, values in (
+                ("within a speaker", f"faces of one speaker, from different {counted}", within),
+                ("between speakers", "faces of different speakers", between),
+            ):
+                figure = _figure(values, identity[chosen], f"{protocol} {what}", counted, options)
+                if figure is not None:
+                    figures[prefix + name + suffix] = figure
+    if case.model is not None and case.voices is not None:
+        values, identity = variants_apart(case, options.seed)
+        what = f"{VARIANTS} variants of the first clip of each of {len(values)} speakers"
+        figures["variants of a clip"] = _figure(values, identity, f"{protocol} {what}", "clips", options)
+    if not figures:
+        raise MetricError("diversity needs two clips of a speaker or two speakers, and there are none.")
+    return figures
+
+
+def pairwise_distances(unit: np.ndarray, identity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each unit vector, its mean distance 1 - cosine to the others of its identity, and to all of others.
+
+    Args:
+        unit: (N, D).
+        identity: (N,).
+    Returns:
+        float64 (N,) and (N,), NaN where there are no others.
+    """
+    names, labels, counts = np.unique(identity, return_inverse=True, return_counts=True)
+    unit = unit.astype(np.float64)
+    sums = np.zeros((len(names), unit.shape[1]))
+    np.add.at(sums, labels, unit)  # a mean of cosines is the product with a mean of unit vectors
+    own, all_of_them = sums[labels], sums.sum(axis=0)
+    fellows, others = counts[labels] - 1, len(unit) - counts[labels]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        within = 1 - (unit * (own - unit)).sum(axis=1) / fellows
+        between = 1 - (unit * (all_of_them - own)).sum(axis=1) / others
+    return np.where(fellows > 0, within, np.nan), np.where(others > 0, between, np.nan)
+
+
+def variants_apart(case: Case, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean distance of a clip's variants to each other, for the first clip of each of the first speakers.
+
+    Returns:
+        float64 (speakers,), whose each is.
+    """
+    _, first = np.unique(case.generated_identity, return_index=True)
+    first = np.sort(first)[:_SPEAKERS]
+    keep = np.zeros(len(case.generated_identity), dtype=bool)
+    keep[first] = True
+    embedded = embed_all(case.model, case.voices.select(keep))
+    faces = painted(case.model, torch.cat([case.model._variants(e, VARIANTS, seed) for e in embedded]))
+    whose = np.repeat(np.arange(len(first)), VARIANTS)
+    within, _ = pairwise_distances(case.judge.read(faces).unit(), whose)
+    return within.reshape(-1, VARIANTS).mean(axis=1), case.generated_identity[first]
+
+
+def _figure(values, identity, protocol: str, counted: str, options: Options) -> Figure | None:
+    known = np.isfinite(values)
+    if not known.any():
+        return None
+    mean, low, high = mean_over_identities(values[known], identity[known], options.seed)
+    return Figure(mean, int(known.sum()), counted, protocol, low=low, high=high)

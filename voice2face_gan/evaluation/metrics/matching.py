@@ -1,0 +1,143 @@
+"""Voice-to-face matching: whose face is the generated face nearer to, its speaker's or an imposter's?
+
+A trial is a clip, a real face of its speaker and a real face of somebody else. It is won where
+
+    cos(generated, own) > cos(generated, other)
+
+in the judge's embeddings; a tie counts half. Every clip meets every pair of its own real faces and the real
+faces of all other identities. Percent of trials won, mean over a clip's trials, then over a speaker's clips,
+then over speakers. Chance is 50. U: any imposter; G: imposters of the speaker's own gender, so that knowing
+the gender wins nothing. Source: Wen et al. 2019, Table 3; the score is their authors' (issue 10 of their
+repository).
+
+"centred": generated embeddings less the mean of all generated ones, real less the mean of all real ones,
+before the cosine. What all generated faces share, such as a painted look that the judge sees first, then
+weighs nothing. Each mean is the mean of the identities' means: who has many pictures does not move it further
+towards themselves. The means come from the test faces, without regard to whose they are.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from voice2face_gan.data.records import GENDERS
+from voice2face_gan.errors import MetricError
+from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.registry import Options, clip_figures, metric
+from voice2face_gan.results import Figure
+
+ANY, SAME = "U", "G"
+_AT_ONCE = 1 << 23  # cosines held in memory together
+_DIGITS = (
+    9  # cosines equal to so many decimals are a tie; a product's last bits depend on its place in a matrix
+)
+
+
+@dataclass
+class Trials:
+    """What became of the trials of each clip.
+
+    Attributes:
+        won: float (clips,), percent won; NaN for a clip without trials.
+        count: int64 (clips,), number of trials.
+    """
+
+    won: np.ndarray
+    count: np.ndarray
+
+    @classmethod
+    def none(cls, clips: int) -> "Trials":
+        return cls(np.full(clips, np.nan), np.zeros(clips, dtype=np.int64))
+
+
+@metric("matching")
+def matching(case: Case, options: Options) -> dict[str, Figure]:
+    """U and G, and both centred, each overall and for speakers of either gender.
+
+    Raises:
+        MetricError: real faces of one person alone, or of none of the speakers.
+    """
+    if len(np.unique(case.real_identity)) < 2:
+        raise MetricError("matching needs the real faces of two people or more; these data have fewer.")
+    generated, real = case.reading("generated"), case.reading("real")
+    figures = {}
+    for how in ("", " centred"):
+        centres = (0.0, 0.0)
+        if how:
+            centres = (
+                centre(generated.embedding, case.generated_identity),
+                centre(real.embedding, case.real_identity),
+            )
+        trials = hold_trials(case, generated.unit(centres[0]), real.unit(centres[1]))
+        for kind, result in trials.items():
+            if result.count.any():
+                figures |= clip_figures(
+                    case, kind + how, result.won, _protocol(case, kind, how), options,
+                    unit="%", chance=50.0, counted="trials", counts=result.count,
+                )  # fmt: skip
+    if not figures:
+        raise MetricError("matching needs real faces of the people who speak, and these data have none.")
+    return figures
+
+
+def hold_trials(case: Case, generated: np.ndarray, real: np.ndarray) -> dict[str, Trials]:
+    """All trials of a case, by kind of imposter.
+
+    Args:
+        case: whose clips and faces they are.
+        generated: (clips, D), of unit length.
+        real: (faces, D), of unit length.
+    Returns:
+        "U" and "G".
+    """
+    generated, real = generated.astype(np.float64), real.astype(np.float64)
+    trials = {kind: Trials.none(len(generated)) for kind in (ANY, SAME)}
+    real_gender, gender_of = case.real_gender, case.gender_of
+    for clips, own in case.speakers():
+        others = np.ones(len(real), dtype=bool)
+        others[own] = False
+        gender = gender_of.get(str(case.generated_identity[clips[0]]), "")
+        imposters = {ANY: others, SAME: others & (real_gender == gender) & (gender in GENDERS)}
+        step = max(_AT_ONCE // len(real), 1)
+        for start in range(0, len(clips), step):
+            some = clips[start : start + step]
+            cosine = np.round(generated[some] @ real.T, _DIGITS)
+            for kind, chosen in imposters.items():
+                if chosen.any():
+                    trials[kind].won[some] = percent_won(cosine[:, own], cosine[:, chosen])
+                    trials[kind].count[some] = len(own) * int(chosen.sum())
+    return trials
+
+
+def percent_won(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Percent of pairs (own, other) in which own is greater, ties half: (N, A), (N, B) -> float64 (N,).
+
+    By rank in the sorted others, so that A x B pairs cost about A + B steps.
+    """
+    beaten = [
+        np.searchsorted(row, mine, "left") + np.searchsorted(row, mine, "right")  # twice those below + ties
+        for row, mine in zip(np.sort(others, axis=1), own, strict=True)
+    ]
+    return np.mean(beaten, axis=1) * 50 / others.shape[1]
+
+
+def centre(embedding: np.ndarray, identity: np.ndarray) -> np.ndarray:
+    """The mean of the identities' mean embeddings: (N, D), (N,) -> float64 (D,)."""
+    _, labels, counts = np.unique(identity, return_inverse=True, return_counts=True)
+    return (embedding / counts[labels, None]).sum(axis=0, dtype=np.float64) / len(counts)
+
+
+def _protocol(case: Case, kind: str, how: str) -> str:
+    whom = "another person of the same gender" if kind == SAME else "any other person"
+    people = len(np.unique(case.real_identity))
+    sentence = (
+        f"generated face nearer to a real face of its speaker than to one of {whom}, by cosine in "
+        f"{case.judge.name}; {len(case.generated)} clips against {len(case.real)} real faces of {people} "
+        "identities, every own face x every imposter's, ties half; mean per clip, per identity, over them"
+    )
+    if how:
+        sentence += "; embeddings less the mean over identities, of generated and of real faces each"
+    unknown = len(np.unique(case.real_identity[~np.isin(case.real_gender, GENDERS)]))
+    if kind == SAME and unknown:
+        sentence += f"; {unknown} identities of unknown gender left out"
+    return sentence

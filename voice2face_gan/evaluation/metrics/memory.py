@@ -1,0 +1,268 @@
+"""Memory: are generated faces nearer to the faces trained on than real faces of new people are?
+
+The distance of every generated face to the nearest face of the training split, and the same for real faces of
+the people judged, who were not trained on: 1 - cosine in the judge, and ("..., pixels") the root mean square
+difference of pictures averaged to 16 x 16, on 0-255.
+
+    generated nearest, held-out real nearest     medians over faces
+    ratio                    of the first to the second; below 1 the generated faces are nearer
+    nearer than held-out     percent of generated faces nearer than 5 % of the held-out real ones are
+    trained / unseen         how near generated faces are to training faces, by how near they are to as many
+                             faces of people that were neither trained on nor judged; below 1 they remember
+
+A model that paints averages is near to everything, so that `ratio` is below 1 for it and `trained / unseen`
+is 1: read them together. Training faces are those of the data judged; whether the model was trained on them,
+the notes say as far as it can be told.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from voice2face_gan.data.cache import kept
+from voice2face_gan.data.store import Store
+from voice2face_gan.errors import DataError, MetricError
+from voice2face_gan.evaluation.eval_set import Case, kept_faces
+from voice2face_gan.evaluation.readers import FaceJudge, Reading
+from voice2face_gan.evaluation.readers.classifier import TrunkJudge
+from voice2face_gan.evaluation.readers.dlib import DlibJudge
+from voice2face_gan.evaluation.registry import Options, metric, resampled
+from voice2face_gan.faces.pixels import to_grid
+from voice2face_gan.results import Figure
+
+NEAR = 5.0  # percent of held-out real faces that are nearer than "near"
+SIDE = 16  # pixels of a side that pictures are averaged to
+_FEWEST = 20  # unseen faces worth comparing with
+_CHUNK = 1024  # faces compared with all training faces together
+
+
+class Match(NamedTuple):
+    """A generated face and the training face nearest to it.
+
+    Attributes:
+        index: of the generated face in the case.
+        face: uint8 (side, side, 3), the training face.
+        distance: 1 - cosine in the judge.
+    """
+
+    index: int
+    face: Tensor
+    distance: float
+
+
+@metric("memory")
+def memory(case: Case, options: Options) -> dict[str, Figure]:
+    store, trained = training_faces(case)
+    _note_other_data(case, store, options)
+    known = _read(case.judge, trained)
+    made, real = (case.reading(which).unit() for which in ("generated", "real"))
+    spaces = {
+        "": (f"1 - cosine in {case.judge.name}", *(nearest_angle(x, known)[0] for x in (made, real))),
+        ", pixels": (
+            f"root mean square difference of {SIDE} x {SIDE} pictures, 0-255,",
+            *(nearest_picture(x, trained) for x in (case.generated, case.real)),
+        ),
+    }
+    figures = {}
+    for suffix, (distance, made, real) in spaces.items():
+        low, high = interval(made, case.generated_identity, real, case.real_identity, options.seed)
+        about = f"{distance} to the nearest of {len(trained)} training faces"
+        rows = (
+            ("generated nearest", f"generated faces' median {about}", "", None),
+            ("held-out real nearest", f"median {about}, of real faces of the people judged", "", None),
+            ("ratio", f"generated / held-out real median {about}", "", None),
+            (
+                "nearer than held-out",
+                f"generated faces whose {about} is below the {NEAR:g} % point of held-out real faces'",
+                "%",
+                NEAR,
+            ),
+        )
+        values = compare(made, real)
+        for i, (name, protocol, unit, chance) in enumerate(rows):
+            counted = (len(real), "held-out real faces") if i == 1 else (len(made), "generated faces")
+            figures[name + suffix] = Figure(values[i], *counted, protocol, unit, low[i], high[i], chance)
+    unseen = unseen_faces(case)
+    if len(unseen) >= _FEWEST:
+        figures |= _against_unseen(case, trained, known, unseen, options.seed)
+    return figures
+
+
+def _against_unseen(
+    case: Case, trained: Tensor, known: np.ndarray, unseen: Tensor, seed: int
+) -> dict[str, Figure]:
+    """Training faces, read as `known`, against as many that were not trained on; drawn at random where there
+    are more."""
+    random, count = np.random.default_rng(seed), min(len(trained), len(unseen))
+    of_trained, of_unseen = (np.sort(random.permutation(len(x))[:count]) for x in (trained, unseen))
+    unseen, made = unseen[of_unseen], case.reading("generated").unit()
+    near = {
+        "": [nearest_angle(made, x)[0] for x in (known[of_trained], _read(case.judge, unseen))],
+        ", pixels": [nearest_picture(case.generated, x) for x in (trained[of_trained], unseen)],
+    }
+    who = case.generated_identity
+    members = [np.flatnonzero(who == name) for name in np.unique(who)]
+    figures = {}
+    for suffix, (to_trained, to_unseen) in near.items():
+        found = []
+        for drawn in resampled(len(members), seed):
+            at = np.concatenate([members[i] for i in drawn])
+            found.append(np.median(to_trained[at]) / max(np.median(to_unseen[at]), 1e-12))
+        figures["trained / unseen" + suffix] = Figure(
+            float(np.median(to_trained) / max(np.median(to_unseen), 1e-12)),
+            len(made),
+            "generated faces",
+            f"median distance to the nearest of {count} training faces, by that to the nearest of {count} "
+            "faces of people neither trained on nor judged",
+            "",
+            *(float(x) for x in np.quantile(found, [0.025, 0.975])),
+            1.0,
+        )
+    return figures
+
+
+def unseen_faces(case: Case) -> Tensor:
+    """Faces, uint8 (N, side, side, 3), of the case's gender and of people neither of the training split nor
+    among those judged; there may be none."""
+    part = case.store.of_gender(case.about.get("gender", "all"))
+    known = np.concatenate([part.identity[part.split == "train"], case.real_identity])
+    part = part.select(part.has_face & ~np.isin(part.identity, known))
+    return kept_faces(case.store, np.unique(part.face_index))
+
+
+def compare(made: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """float (4,): median of both kinds of nearest distance, their ratio, percent of `made` that is near."""
+    both = np.median(made), np.median(real)
+    near = 100 * (made < np.quantile(real, NEAR / 100)).mean()
+    return np.array([*both, both[0] / both[1] if both[1] > 0 else np.nan, near])
+
+
+def interval(made, made_identity, real, real_identity, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """95 % interval of `compare`, (4,) and (4,): a person's generated and real faces are drawn together."""
+    names = np.union1d(made_identity, real_identity)
+    members = [[np.flatnonzero(who == n) for n in names] for who in (made_identity, real_identity)]
+    found = []
+    for drawn in resampled(len(names), seed):
+        made_at, real_at = (np.concatenate([m[i] for i in drawn]) for m in members)
+        if len(made_at) and len(real_at):
+            found.append(compare(made[made_at], real[real_at]))
+    return tuple(np.nanquantile(found, [0.025, 0.975], axis=0))
+
+
+def training_faces(case: Case) -> tuple[Store, Tensor]:
+    """Records of the training split that have a face, of the case's gender, and those faces.
+
+    Returns:
+        records; faces uint8 (N, side, side, 3).
+    Raises:
+        MetricError: there are none, or the people judged may have been trained on.
+    """
+    if case.store is None:
+        raise MetricError("memory needs the training faces, and pictures alone do not have them.")
+    try:
+        part = case.store.of_gender(case.about.get("gender", "all")).of_split("train")
+    except DataError as error:
+        raise MetricError(f"memory needs training faces: {error}") from error
+    part = part.select(part.has_face)
+    if not len(part):
+        raise MetricError(f"memory needs training faces, and {case.store.folder} has none.")
+    if case.about.get("trained_on") or np.isin(case.real_identity, part.identity).any():
+        raise MetricError(
+            "memory compares with real faces of people who were not trained on, and these may have been; "
+            "judge the split 'test' of a model trained on the split 'train'."
+        )
+    return part, kept_faces(case.store, np.unique(part.face_index))
+
+
+def _read(judge: FaceJudge, faces: Tensor) -> np.ndarray:
+    """Unit embeddings float32 (N, D), kept on disk for judges whose names hash their weights: dlib takes
+    minutes for thousands of faces."""
+    if isinstance(judge, (TrunkJudge, DlibJudge)):
+        embedding = kept(f"judge {judge.name}", faces, lambda x: judge.read(x).embedding)
+        found = np.ones(len(faces), dtype=bool)
+        return Reading(embedding, None, None, found).unit()
+    return judge.read(faces).unit()
+
+
+def _note_other_data(case: Case, trained: Store, options: Options) -> None:
+    """A note where the checkpoint's own count of its training data is not that of this training split."""
+    said = case.model.checkpoint.info.get("data") if case.model is not None else None
+    here = {"identities": len(np.unique(trained.identity)), "faces": len(trained)}
+    if isinstance(said, dict) and any(said.get(k, n) != n for k, n in here.items()):
+        options.note(
+            f"memory: the model was trained on {said.get('faces')} faces of {said.get('identities')} people, "
+            f"and the training split of these data has {here['faces']} of {here['identities']}; with faces "
+            "that the model never saw its figures say nothing of memory."
+        )
+
+
+def nearest_angle(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each unit vector of a, (N, D), its distance 1 - cosine to the nearest of b, (M, D), and which.
+
+    Returns:
+        float64 (N,), int (N,).
+    """
+    index = np.concatenate([(part @ b.T).argmax(axis=1) for part in _parts(a)])
+    # Of the nearest alone, and exactly: a copy is at distance 0.
+    return ((a.astype(np.float64) - b[index]) ** 2).sum(axis=1) / 2, index
+
+
+def nearest_picture(a: Tensor, b: Tensor) -> np.ndarray:
+    """For each picture of a, uint8 (N, side, side, 3), the root mean square difference to the nearest of b,
+    both averaged to SIDE x SIDE; float64 (N,)."""
+    a, b = averaged(a), averaged(b)
+    length = (b**2).sum(axis=1)
+    index = np.concatenate([(length - 2 * part @ b.T).argmin(axis=1) for part in _parts(a)])
+    return np.sqrt(((a.astype(np.float64) - b[index]) ** 2).mean(axis=1))
+
+
+def averaged(faces: Tensor) -> np.ndarray:
+    """uint8 (N, side, side, 3) -> float32 (N, SIDE x SIDE x 3): means of squares of pixels, less 127.5."""
+    parts = [F.adaptive_avg_pool2d(x.movedim(-1, 1).float(), SIDE).flatten(1) for x in faces.split(_CHUNK)]
+    return torch.cat(parts).numpy() - np.float32(127.5)
+
+
+def _parts(x: np.ndarray):
+    return (x[start : start + _CHUNK] for start in range(0, len(x), _CHUNK))
+
+
+def closest(case: Case, count: int = 10) -> list[Match]:
+    """The generated faces nearest to a training face, nearest first, one a speaker.
+
+    Raises:
+        MetricError: as `training_faces`.
+    """
+    _, trained = training_faces(case)
+    distance, index = nearest_angle(case.reading("generated").unit(), _read(case.judge, trained))
+    found: dict[str, Match] = {}
+    for i in np.argsort(distance, kind="stable"):
+        found.setdefault(case.generated_identity[i], Match(int(i), trained[index[i]], float(distance[i])))
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def closest_sheet(case: Case, count: int = 10, scale: int = 2) -> Image.Image:
+    """`closest` as a picture: generated faces above, the training face nearest to each below.
+
+    Raises:
+        MetricError: as `training_faces`.
+    """
+    matches = closest(case, count)
+    made = case.generated[[m.index for m in matches]]
+    grid = to_grid(torch.cat([made, _like(torch.stack([m.face for m in matches]), made)]), len(matches))
+    return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.LANCZOS)
+
+
+def _like(faces: Tensor, others: Tensor) -> Tensor:
+    """Faces at the side of others, where a model's differs from the store's."""
+    if faces.shape == others.shape:
+        return faces
+    side = others.shape[1]
+    pixels = faces.movedim(-1, 1).float()
+    resized = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return resized.round().clamp(0, 255).to(torch.uint8).movedim(1, -1)

@@ -1,0 +1,41 @@
+"""The judge trunk as a judge: sex, age and 64 numbers, from the small network of
+models/face_readers/classifier.py."""
+
+from pathlib import Path
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from voice2face_gan.evaluation.readers.base import Reading
+from voice2face_gan.faces.pixels import to_unit
+from voice2face_gan.models.face_readers.classifier import Judge, load_judge
+
+SIDE = 64  # pixels that the trunk was trained at
+
+
+class TrunkJudge:
+    """A judge trunk.
+
+    Args:
+        judge: as `load_judge` gives it.
+    """
+
+    def __init__(self, judge: Judge):
+        self.judge, self.name, self.about = judge, judge.name, judge.about
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "TrunkJudge":
+        return cls(load_judge(folder))
+
+    def read(self, faces: Tensor) -> Reading:
+        h, female, age = self.judge.read(at_side(faces))
+        return Reading(h.numpy(), female.numpy(), age.numpy(), np.ones(len(faces), dtype=bool))
+
+
+def at_side(faces: Tensor, side: int = SIDE) -> Tensor:
+    """uint8 (N, s, s, 3) -> float32 (N, 3, side, side) in [-1, 1], smoothed before it is made smaller."""
+    x = to_unit(faces)
+    if x.shape[-1] != side:
+        x = F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return x

@@ -1,0 +1,1 @@
+"""Voice encoders: from a log-mel to an embedding."""

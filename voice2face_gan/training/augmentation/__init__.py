@@ -1,0 +1,1 @@
+"""Augmentations made while training: of images, of features and of speakers."""

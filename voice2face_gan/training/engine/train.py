@@ -1,0 +1,116 @@
+"""A run: its voice embedder, then the GAN on it. What happens in a stage is in trainer.py."""
+
+import math
+import time
+from dataclasses import replace
+
+import torch
+
+from voice2face_gan.data.store import Store
+from voice2face_gan.errors import TrainingError
+from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.training.engine.distributed import Alone
+from voice2face_gan.training.engine.trainer import Course, Evaluate, Outcome, Reporter, patient_interrupt
+from voice2face_gan.training.engine.warm_start import (
+    as_painted,
+    given_embedder,
+    given_nets,
+    held_out_people,
+    start_from,
+    training_records,
+)
+from voice2face_gan.training.recipe.schema import Recipe
+from voice2face_gan.training.run.folder import Run
+from voice2face_gan.training.stages.face_embedding import SpaceStage, WenSpaceStage
+from voice2face_gan.training.stages.r3gan import ModernStage
+from voice2face_gan.training.stages.speaker_classification import EmbedderStage
+from voice2face_gan.training.stages.wen2019 import JUDGES_FIRST, GanStage
+
+__all__ = ["Evaluate", "Outcome", "Reporter", "check_shares", "train"]
+
+STAGES = {"wen2019": GanStage, "modern": ModernStage}  # of an architecture, after the voice embedder
+ON_SPACE = {"wen2019": WenSpaceStage, "modern": SpaceStage}  # with modern.space
+
+
+def train(
+    run: Run,
+    store: Store,
+    device: torch.device,
+    reporter: Reporter | None = None,
+    minutes: float | None = None,
+    iterations: int | None = None,
+    evaluate: Evaluate | None = None,
+    processes: Alone | None = None,
+) -> Outcome:
+    """Train, or go on with, a run: first its voice embedder, then the GAN.
+
+    Args:
+        run: a new or an earlier run.
+        store: the data named in its settings.
+        device: where it computes.
+        reporter: told what happens; in the main process alone.
+        minutes: stop and save after so long; None for no limit.
+        iterations: do at most so many iterations of each stage, instead of the run's own number.
+        evaluate: figures of a checkpoint, wanted every `run.evaluate_every` iterations of the GAN stage; they
+            decide which checkpoint is the best. Called in the main process alone.
+        processes: those that train together; default: this one alone.
+    Raises:
+        TrainingError: a loss or weight is not finite, a file cannot be written, memory runs out, or a batch
+            cannot be shared evenly; earlier checkpoints are kept.
+        DataError: the data lack what the stages need.
+        CheckpointError: nets that were given do not fit.
+    """
+    processes = processes or Alone(device)
+    reporter = reporter if reporter and processes.is_main else Reporter()
+    limit = iterations or run.settings.get("iterations")
+    deadline = time.monotonic() + 60 * minutes if minutes else math.inf
+    seed = run.settings["seed"]
+    check_shares(run.recipe, processes)
+    store = as_painted(store, run)
+    records = training_records(store, run)
+    processes.on_main(run.tidy)
+    state = processes.everywhere(run.load_state)
+    # Around both stages, so that a Ctrl-C during the last iteration of the first is not lost.
+    with patient_interrupt() as asked:
+        course = Course(run, reporter, limit, deadline, asked, evaluate, processes)
+        if not run.embedder_folder.is_dir():
+            given = processes.everywhere(lambda: given_embedder(run, records))
+            if given is not None:
+                # A copy of its own: the run it came from may drop that checkpoint.
+                course.save_embedder(replace(given, generator=None, gender_probe=None))
+            else:
+                stage = EmbedderStage(records, run.recipe, seed, device, processes)
+                outcome = course.go(stage, state, held_out=None)
+                if not outcome.finished:
+                    return outcome
+                course.save_embedder(stage.checkpoint(outcome.iteration), records)
+                if processes.most(len(asked)):
+                    return replace(outcome, finished=False, reason="interrupted")
+        embedder = load_checkpoint(run.embedder_folder, need_generator=False)
+        held_out = held_out_people(store, records, run)
+        kind = (ON_SPACE if run.recipe.modern.space else STAGES)[run.recipe.architecture]
+        stage = kind(records, held_out, embedder, run.recipe, seed, device, processes)
+        if state is None or state["stage"] == "embedder":
+            nets = processes.everywhere(lambda: given_nets(run))
+            if nets is not None:
+                given = start_from(stage, *nets)
+                if not {"discriminator", "heads"} & set(given):
+                    total = min(stage.iterations, limit or stage.iterations)
+                    stage.judges_first = min(JUDGES_FIRST, total // 5)
+                course.save(stage, 0)  # what it started from, whatever becomes of that checkpoint
+        return course.go(stage, state, held_out)
+
+
+def check_shares(recipe: Recipe, processes: Alone) -> None:
+    """Whether the processes can share the recipe's batches.
+
+    Raises:
+        TrainingError: not evenly.
+    """
+    size = processes.size
+    for key, batch in (("embedder.batch", recipe.embedder.batch), ("gan.batch", recipe.gan.batch)):
+        if key not in recipe.idle and (batch % size or batch // size < 2):
+            raise TrainingError(
+                f"{key} is {batch}, which {size} processes cannot share evenly, two samples or more to each; "
+                f"choose a multiple of {size}, for example --set {key}={max(2, -(-batch // size)) * size}."
+            )

@@ -1,0 +1,1 @@
+"""Linear probes on embeddings: the speaker's gender and the quality of the input."""

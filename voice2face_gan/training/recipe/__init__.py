@@ -1,0 +1,1 @@
+"""The recipe: what TOML files say, its keys and the checks on them."""

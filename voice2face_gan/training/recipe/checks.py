@@ -1,0 +1,154 @@
+"""What a recipe may hold: its keys, the types of their values, their ranges. Each error is one sentence."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator
+
+from voice2face_gan.data.records import GENDERS
+from voice2face_gan.errors import RecipeError
+from voice2face_gan.training.recipe.schema import Recipe
+from voice2face_gan.training.run.tracked_metrics import MEASURES
+
+_ANY_LENGTH = ("model", "embedder.speeds")  # sections and keys whose lists may be longer or shorter
+_LARGEST = 2**31  # of whole numbers
+
+
+def check_keys(name: str, tree: dict, known, prefix: str) -> None:
+    """
+    Raises:
+        RecipeError: it is no section, or has an unknown key; the nearest known one is suggested.
+    """
+    if not isinstance(tree, dict):
+        raise RecipeError(f"Recipe {name}: '{prefix.rstrip('.')}' must be a section with keys.")
+    for key in tree:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known are {', '.join(known)}."
+            raise RecipeError(f"Recipe {name}: unknown key '{prefix}{key}'; {hint}")
+
+
+def typed(name: str, key: str, value, default):
+    """`value` in the type of the key's default; whole numbers pass as floats, lists as tuples.
+
+    Raises:
+        RecipeError: it is of another type, or a list of another length.
+    """
+    wanted = type(default)
+    if default == "auto" and type(value) is bool:
+        return "on" if value else "off"
+    if type(value) is int and abs(value) >= _LARGEST:
+        raise RecipeError(f"Recipe {name}: '{key}' must be below {_LARGEST}.")
+    if wanted is float and type(value) is int:
+        return float(value)
+    if wanted is float and type(value) is float and not math.isfinite(value):
+        raise RecipeError(f"Recipe {name}: '{key}' must be a finite number, not {value}.")
+    if wanted is tuple and isinstance(value, (list, tuple)):
+        if not (len(value) == len(default) or key in _ANY_LENGTH or key.split(".")[0] in _ANY_LENGTH):
+            raise RecipeError(f"Recipe {name}: '{key}' must be {len(default)} numbers, not {list(value)}.")
+        # A list that is empty by default (model.residual) is one of numbers.
+        return tuple(typed(name, key, item, default[0] if default else 0.0) for item in value)
+    if type(value) is not wanted:
+        kinds = {
+            int: "a whole number",
+            float: "a number",
+            bool: "true or false",
+            str: "text",
+            tuple: "a list",
+        }
+        raise RecipeError(f"Recipe {name}: '{key}' must be {kinds[wanted]}, not {value!r}.")
+    return value
+
+
+def check_values(recipe: Recipe) -> None:
+    """
+    Raises:
+        RecipeError: a value is outside its range, or does not go with another.
+    """
+    best = recipe.run.best
+    if best not in MEASURES:
+        near = difflib.get_close_matches(best, MEASURES, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(MEASURES)}."
+        raise RecipeError(f"Recipe {recipe.name}: run.best names no figure, '{best}'; {hint}")
+    for part in (_data, _embedder, _gan, _modern, _run):
+        for sentence, holds in part(recipe):
+            if not holds:
+                raise RecipeError(f"Recipe {recipe.name}: {sentence}.")
+
+
+# Each yields sentences, and whether they hold; a later one is only asked for where the earlier hold.
+_Checks = Iterator[tuple[str, bool]]
+
+
+def _data(recipe: Recipe) -> _Checks:
+    data = recipe.data
+    yield "data.gender must be 'female', 'male' or 'all'", data.gender in (*GENDERS, "all")
+    yield "data.split must be 'train' or 'all'", data.split in ("train", "all")
+    yield "data.crop_frames must be two numbers, 1 or more, in order", _rising(data.crop_frames, 1)
+
+
+def _embedder(recipe: Recipe) -> _Checks:
+    embedder, speeds = recipe.embedder, recipe.embedder.speeds
+    yield "embedder.crop_frames must be two numbers, 1 or more, in order", _rising(embedder.crop_frames, 1)
+    yield "embedder.iterations must be 1 or more", embedder.iterations >= 1
+    yield "embedder.batch must be 2 or more", embedder.batch >= 2  # batch normalisation needs two
+    yield "embedder.lr must be above 0", embedder.lr > 0
+    yield "embedder.betas must be at least 0 and below 1", all(0 <= b < 1 for b in embedder.betas)
+    yield "embedder.weight_decay must not be negative", embedder.weight_decay >= 0
+    yield "embedder.augment must be between 0 and 1", 0 <= embedder.augment <= 1
+    yield "embedder.augment_snr must be two numbers, in order", _rising(embedder.augment_snr)
+    yield "embedder.augment_speed must be at least 0 and below 0.5", 0 <= embedder.augment_speed < 0.5
+    yield "embedder.speeds must be one or more factors", len(speeds) > 0
+    yield (
+        "embedder.speeds must be from 0.5 to 2, in order",
+        all(0.5 <= speed <= 2 for speed in speeds) and list(speeds) == sorted(speeds),
+    )
+
+
+def _gan(recipe: Recipe) -> _Checks:
+    gan = recipe.gan
+    yield "gan.iterations must be 1 or more", gan.iterations >= 1
+    yield "gan.batch must be 2 or more", gan.batch >= 2
+    yield "gan.lr must be above 0", gan.lr > 0
+    yield "gan.betas must be at least 0 and below 1", all(0 <= b < 1 for b in gan.betas)
+    for name in ("identity", "fool", "likeness", "pixel"):
+        yield f"gan.{name} must not be negative", getattr(gan, name) >= 0
+    yield "gan.decay must be between 0 and 1", 0 <= gan.decay <= 1
+    yield "gan.ema must be at least 0 and below 1", 0 <= gan.ema < 1
+
+
+def _modern(recipe: Recipe) -> _Checks:
+    modern = recipe.modern
+    yield "modern.loss must be 'relativistic' or 'softplus'", modern.loss in ("relativistic", "softplus")
+    yield (
+        "modern.paired = false needs model.projection = false",
+        modern.paired or not recipe.model.get("projection"),
+    )
+    yield "modern.penalty_share must be above 0 and at most 1", 0 < modern.penalty_share <= 1
+    yield "modern.augment must be between 0 and 1", 0 <= modern.augment <= 1
+    for name in ("gamma", "gamma_end", "read", "read_space"):
+        yield f"modern.{name} must not be negative", getattr(modern, name) >= 0
+    # The reading sets in over as many iterations again, and is to be there in full at the end.
+    yield "modern.read_from must be from 0 to 0.5", 0 <= modern.read_from <= 0.5
+    yield "modern.heard must be between 0 and 1", 0 <= modern.heard <= 1
+    yield "modern.whole must be 0 or more and below 1", 0 <= modern.whole < 1
+    yield "modern.strength must be two numbers, not negative, in order", _rising(modern.strength, 0)
+
+
+def _run(recipe: Recipe) -> _Checks:
+    run = recipe.run
+    yield "run.precision must be 'auto', 'bf16' or 'fp32'", run.precision in ("auto", "bf16", "fp32")
+    yield "run.tensorboard must be 'auto', true or false", run.tensorboard in ("auto", "on", "off")
+    yield "run.evaluate_every must be 0 or more", run.evaluate_every >= 0
+    for name in ("checkpoint_every", "grid_every", "log_every", "keep"):
+        yield f"run.{name} must be 1 or more", getattr(run, name) >= 1
+    of_voices = MEASURES[run.best].metric == "equal_error_rate"
+    yield (
+        "with embedder.space run.best must be 'eer' or 'eer_noisy'",
+        of_voices or not recipe.embedder.space or not run.evaluate_every,
+    )
+
+
+def _rising(pair: tuple, least: float = float("-inf")) -> bool:
+    return least <= pair[0] <= pair[1]

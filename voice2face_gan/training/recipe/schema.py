@@ -1,0 +1,195 @@
+"""What a recipe consists of: a frozen dataclass a section, and `Recipe`, which holds them resolved."""
+
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """What a batch is made of.
+
+    Args:
+        gender: "female", "male" or "all": whose records are used; `train --gender` overrides it.
+        split: "train" (the store's training identities) or "all" (every identity, as the poster did).
+        crop_frames: shortest and longest random crop of a voice, in frames of 10 ms; one length a batch.
+        flip: mirror half of the real faces.
+        hold_out_clip: leave out the last voice of each training identity that has two or more. Wen et al. ask
+            their classifier who of the training people a face made from an unheard voice of theirs is
+            (closed-set identity, section 4.2): without an unheard voice that cannot be asked. The poster
+            trained on every clip.
+    """
+
+    gender: str = "all"
+    split: str = "train"
+    crop_frames: tuple[int, int] = (300, 800)
+    flip: bool = True
+    hold_out_clip: bool = True
+
+
+@dataclass(frozen=True)
+class EmbedderRecipe:
+    """The voice embedder's pretraining: speaker classification with cross-entropy (Wen et al., issue 9 of
+    their repository says so; the paper does not), or with a space distillation of a teacher
+    (training/stages/distillation.py).
+
+    Args:
+        iterations, batch: length of the stage.
+        lr, betas, weight_decay: of AdamW; the rate falls to zero along half a cosine. With a space lr and
+            betas are Adam's (training/stages/layerwise_distillation.py).
+        crop_frames: shortest and longest random crop of a voice, in frames of 10 ms; one length a batch. With
+            a space crops are of 1.6 s.
+        augment: share of a batch's clips that are distorted: noise, babble, rooms, bands, codecs, gain, speed
+            (audio/augment/policy.py), or what can be done to a log-mel where the store keeps no speech.
+        augment_snr: lowest and highest signal-to-noise ratio of the noise, in dB.
+        augment_speed: a distorted clip is at most so much faster or slower, as a part of 1.
+        space: folder of a face space (`v2f-gan face-space`): the embedder learns to give its e, from a
+            teacher and from the people who have both voices and faces. Empty for speaker classification.
+        teacher: file of the teacher's weights; empty for those of the installed package resemblyzer; with a
+            space.
+        speeds: at which every clip is heard, in order; between the outermost it is heard as further speakers
+            too (training/augmentation/speaker_perturbation.py); with a space.
+    """
+
+    iterations: int = 20_000
+    batch: int = 64
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 1e-4
+    crop_frames: tuple[int, int] = (300, 800)
+    augment: float = 0.0
+    augment_snr: tuple[float, float] = (0.0, 20.0)
+    augment_speed: float = 0.03
+    space: str = ""
+    teacher: str = ""
+    speeds: tuple[float, ...] = (0.8, 0.9, 1.0, 1.11, 1.25)
+
+
+@dataclass(frozen=True)
+class GanRecipe:
+    """The adversarial stage (Wen et al., Algorithm 1).
+
+    Args:
+        iterations, batch: length of the stage.
+        lr, betas: of Adam, for generator, trunk, discriminator and classifier alike.
+        identity: weight of the identity loss in the judges' step, beside the adversarial one.
+        fool, likeness: weights of the two losses in the generator's step.
+        pixel: weight of the mean absolute difference (of values in [-1, 1]) between the generated face and a
+            real face of the voice's identity (SF2F, Bai et al. 2022, takes 10). Above 0 the real faces of a
+            batch are of its voices' identities; Wen et al. draw them independently.
+        decay: share of the iterations, the last ones, over which the learning rate falls evenly to zero.
+        ema: decay of the average of the generator's weights per iteration; 0 keeps the last weights.
+    """
+
+    iterations: int = 50_000
+    batch: int = 128
+    lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    identity: float = 1.0
+    fool: float = 1.0
+    likeness: float = 1.0
+    pixel: float = 0.0
+    decay: float = 0.0
+    ema: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModernRecipe:
+    """What the modern adversarial stage adds to [gan] (training/stages/r3gan.py); space, heard, strength and
+    whole also serve Wen et al.'s nets.
+
+    Args:
+        loss: "relativistic" (a generated face against the real one of the same pair) or "softplus" (each
+            against zero, non-saturating).
+        gamma, gamma_end: weight of the zero-centred gradient penalties R1 + R2 at the beginning and at the
+            end, along half a cosine; 0 and 0 for none.
+        penalty_share: share of each batch on which the penalties are computed, above 0 to 1.
+        augment: probability of each kind of augmentation of what the discriminator sees.
+        read: weight of the loss that a generated face give back its embedding, 0 for none.
+        paired: the real faces of a batch are of its voices' identities; projection needs it.
+        space: folder of a face space (`v2f-gan face-space`), or "checkpoint" for the one that the voice
+            embedder's checkpoint keeps: all faces teach, each with its own e, and the space reads e back from
+            what is generated (training/stages/face_embedding.py). Empty for none.
+        read_space: weight of that reading.
+        read_from: share of the iterations without that reading; it sets in evenly over as many again.
+        heard: share of a batch whose e is what a voice would have given; with a space.
+        strength: lowest and highest factor of that e; with a space.
+        whole: least share of a batch that are faces wholly within their pictures; with a space. Of the others
+            what lies beyond the pictures' edges teaches nothing.
+    """
+
+    loss: str = "relativistic"
+    gamma: float = 2.0
+    gamma_end: float = 0.2
+    penalty_share: float = 0.25
+    augment: float = 0.3
+    read: float = 1.0
+    paired: bool = True
+    space: str = ""
+    read_space: float = 2.0
+    read_from: float = 0.1
+    heard: float = 0.5
+    strength: tuple[float, float] = (0.5, 3.0)
+    whole: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunRecipe:
+    """How a run is done; changes no mathematics.
+
+    Args:
+        precision: "bf16" (autocast), "fp32", or "auto": bf16 where the processor multiplies it natively.
+        compile: torch.compile the adversarial stage's nets; needs a C++ compiler on a CPU, Triton on a GPU.
+        checkpoint_every, grid_every, log_every: iterations.
+        keep: checkpoints kept, the newest ones; the best is kept besides.
+        evaluate_every: iterations of the GAN stage between evaluations on validation people; 0 for none.
+        best: the figure that says which checkpoint is the best (training/run/tracked_metrics.py).
+        tensorboard: "auto" (events are written where TensorBoard is installed), "on" or "off"; true and false
+            mean the same as the last two.
+    """
+
+    precision: str = "auto"
+    compile: bool = False
+    checkpoint_every: int = 250
+    grid_every: int = 250
+    log_every: int = 10
+    keep: int = 2
+    evaluate_every: int = 0
+    best: str = "fid_trunk"
+    tensorboard: str = "auto"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A resolved recipe.
+
+    Attributes:
+        model: the architecture's settings, checked.
+        idle: keys without an effect in this recipe, and why; they have the values that the stages expect.
+    """
+
+    name: str
+    architecture: str
+    model: dict
+    data: DataRecipe = field(default_factory=DataRecipe)
+    embedder: EmbedderRecipe = field(default_factory=EmbedderRecipe)
+    gan: GanRecipe = field(default_factory=GanRecipe)
+    modern: ModernRecipe = field(default_factory=ModernRecipe)
+    run: RunRecipe = field(default_factory=RunRecipe)
+    idle: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def to_dict(self) -> dict:
+        """Name, architecture and every key that has an effect, in nested plain settings."""
+        about = asdict(self)
+        for key in about.pop("idle"):
+            section, _, name = key.partition(".")
+            about[section].pop(name, None)
+        return {k: v for k, v in about.items() if v != {}}
+
+
+SECTIONS = {
+    "data": DataRecipe,
+    "embedder": EmbedderRecipe,
+    "gan": GanRecipe,
+    "modern": ModernRecipe,
+    "run": RunRecipe,
+}
+"""The sections with keys of their own, besides `model`."""

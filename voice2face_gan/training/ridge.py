@@ -1,0 +1,106 @@
+"""From a teacher's embedding of a voice to the e of a face space: ridge regression on the people with both.
+
+Clips are weighted by one over the root of their person's number; the ridge and what is predicted of each
+element are found by cross-validation over identities.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from voice2face_gan.data.face_embedding import read_face_embedding
+from voice2face_gan.data.store import Store
+from voice2face_gan.errors import DataError
+from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
+
+_FOLDS = 5
+_RIDGES = (0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the mean variance of t's elements
+_FEW = 20  # people with both, below which nothing is fitted
+
+
+class Line:
+    """e = (t - mean) @ weights + offset.
+
+    Attributes:
+        mean (256,), weights (256, 64), offset (64,).
+        residual: (64,) sqrt(1 - R2) of each element, of people left out.
+        about: how it was fitted.
+    """
+
+    def __init__(self, mean: Tensor, weights: Tensor, offset: Tensor, residual: Tensor, about: dict):
+        self.mean, self.weights, self.offset = mean, weights, offset
+        self.residual, self.about = residual, about
+
+    @classmethod
+    def fit(cls, voices: Store, t: Tensor, space: FaceSpace) -> "Line":
+        """From the records with both a voice and a face, and t (records, 256) of all records."""
+        embedding, name = read_face_embedding(voices)
+        if name != space.name:
+            raise DataError(
+                f"{voices.folder}: its faces were read by {name}, not by {space.name}; run v2f-gan "
+                "face-space on them again."
+            )
+        both = np.flatnonzero(voices.has_face)
+        people, who, clips = np.unique(voices.identity[both], return_inverse=True, return_counts=True)
+        if len(people) < _FEW:
+            raise DataError(
+                f"{voices.folder}: {len(people)} people with both voices and faces are too few; {_FEW} are "
+                "needed."
+            )
+        x, y = t[both].double(), torch.from_numpy(embedding[voices.face_index[both]]).double()
+        weight = torch.from_numpy(1 / np.sqrt(clips[who]))
+        folds = np.random.default_rng(0).permutation(len(people))[who] % _FOLDS
+        importance = torch.cat([space.scale.square(), space.scale.square().mean().expand(2)]).double().cpu()
+        best = None
+        for ridge in _RIDGES:
+            guess = torch.empty_like(y)
+            for fold in range(_FOLDS):
+                out = torch.from_numpy(folds == fold)
+                mean, weights, offset = _ridge(x[~out], y[~out], weight[~out], ridge)
+                guess[out] = (x[out] - mean) @ weights + offset
+            missed = float((weight[:, None] * (guess - y).square() * importance).sum() / weight.sum())
+            if best is None or missed < best[0]:
+                best = missed, ridge, guess
+        _, ridge, guess = best
+        told = _correlation(guess, y, weight).clamp(min=0).square()
+        about = {
+            "space": space.name,
+            "pairs": len(both),
+            "people": len(people),
+            "ridge": ridge,
+            "r_sex": round(float(told[SIZE - 2].sqrt()), 3),
+            "r_age": round(float(told[SIZE - 1].sqrt()), 3),
+            "protocol": f"{_FOLDS}-fold cross-validation over identities, the teacher's embedding of whole "
+            "clips",
+        }
+        mean, weights, offset = _ridge(x, y, weight, ridge)
+        residual = (1 - told).clamp(min=0).sqrt()
+        return cls(*(number.float() for number in (mean, weights, offset, residual)), about)
+
+
+def folded(embedder: nn.Module, line: Line) -> dict[str, Tensor]:
+    """The weights of an embedder of t with the line multiplied into its last layer."""
+    state = embedder.state_dict()
+    last, bias = f"{embedder.last_name}.weight", f"{embedder.last_name}.bias"
+    weight, shift = state[last].cpu(), state[bias].cpu()  # (256, channels) or (256, channels, 3), (256,)
+    return {
+        **state,
+        last: torch.einsum("te,t...->e...", line.weights, weight),
+        bias: (shift - line.mean) @ line.weights + line.offset,
+    }
+
+
+def _ridge(x: Tensor, y: Tensor, weight: Tensor, ridge: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean of x, weights and offset of a weighted ridge regression of y on x."""
+    share = weight / weight.sum()
+    x_mean, y_mean = share @ x, share @ y
+    a = (x - x_mean) * share[:, None]
+    gram = a.t() @ (x - x_mean)
+    gram = gram + ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return x_mean, torch.linalg.solve(gram, a.t() @ (y - y_mean)), y_mean
+
+
+def _correlation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    share = (weight / weight.sum())[:, None]
+    a, b = a - (share * a).sum(0), b - (share * b).sum(0)
+    return (share * a * b).sum(0) / ((share * a * a).sum(0) * (share * b * b).sum(0)).sqrt().clamp(min=1e-12)

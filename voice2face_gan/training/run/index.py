@@ -1,0 +1,135 @@
+"""What run folders say of themselves, read without opening a net: fast with many of them."""
+
+import json
+import time
+from pathlib import Path
+
+from voice2face_gan.training.run.tracked_metrics import figures_of, is_better
+
+_STAGES = ("embedder", "gan")
+
+
+def list_runs(root: str | Path) -> list[dict]:
+    """The run folders below `root`, by number. Keys of each:
+
+    folder, number: its name, and the number in front of it.
+    error: what is wrong with it, or None; then the others say what is known.
+    recipe, data, gender, seed: as it was started.
+    stage, iteration, iterations: the stage that it logged or saved last, how far it came, of how many.
+    finished: whether the last stage's last iteration is saved.
+    figures: short name -> best value of evaluation.jsonl (training/run/tracked_metrics.py).
+    best, best_by: name of the best checkpoint, and the figure that said so; None where none is known.
+    checkpoint: name of the newest, None where there is none.
+    seconds_ago: since something was last written there; None where nothing is known.
+    """
+    folders = [p for p in Path(root).iterdir() if p.is_dir() and _looks_like_a_run(p)]
+    return [describe(p) for p in sorted(folders, key=lambda p: (_number(p.name), p.name))]
+
+
+def _looks_like_a_run(folder: Path) -> bool:
+    return _number(folder.name) >= 0 or (folder / "run.json").exists()
+
+
+def _number(name: str) -> int:
+    head = name.partition("-")[0]
+    return int(head) if head.isdecimal() else -1
+
+
+def describe(folder: Path) -> dict:
+    """One entry of `list_runs`."""
+    number = _number(folder.name)
+    found = dict.fromkeys(
+        ("error", "recipe", "data", "gender", "seed", "stage", "iteration", "iterations", "best", "best_by"),
+    )
+    found = {"folder": folder.name, "number": number if number >= 0 else None, **found}
+    found |= {"finished": False, "figures": {}, "checkpoint": None, "seconds_ago": None}
+    try:
+        about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        recipe = about["recipe"]
+        found |= {"recipe": recipe["name"], **{k: about[k] for k in ("data", "gender", "seed")}}
+        # A run of a voice embedder alone ends with its first stage.
+        last = "embedder" if about.get("command") == "train-embedder" else "gan"
+        totals = {s: int(recipe[s]["iterations"]) for s in _STAGES if s in recipe}
+        if about.get("iterations"):
+            totals = {s: min(total, int(about["iterations"])) for s, total in totals.items()}
+    except FileNotFoundError:
+        return found | {"error": "it has no run.json"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return found | {"error": f"run.json cannot be read ({type(error).__name__}: {error})"}
+    saved = _checkpoints(folder)
+    places = [*saved, *_logged(folder)]
+    stage, iteration = max(places, key=lambda p: (_STAGES.index(p[0]), p[1]), default=(_STAGES[0], 0))
+    newest = max(saved, key=lambda p: (_STAGES.index(p[0]), p[1]), default=None)
+    found |= {"stage": stage, "iteration": iteration, "iterations": totals[stage]}
+    # A run that was continued with more iterations than it was started with is past its end.
+    found["finished"] = newest is not None and newest[0] == last and newest[1] >= totals[last]
+    found["checkpoint"] = None if newest is None else saved[newest].name
+    found["figures"] = _best_figures(folder)
+    best = _object(folder / "best.json") or {}
+    found |= {"best": best.get("checkpoint"), "best_by": best.get("by")}
+    found["seconds_ago"] = _seconds_ago(folder, saved.values())
+    return found
+
+
+def _checkpoints(folder: Path) -> dict[tuple[str, int], Path]:
+    """(stage, iteration) -> folder of each checkpoint."""
+    found = {}
+    for path in folder.glob("checkpoints/*"):
+        stage, _, iteration = path.name.rpartition("-")
+        if stage in _STAGES and iteration.isdecimal() and (path / "config.json").is_file():
+            found[stage, int(iteration)] = path
+    return found
+
+
+def _logged(folder: Path) -> list[tuple[str, int]]:
+    """Where the log ends; [] where there is none."""
+    for entry in reversed(_lines(folder / "train.jsonl", tail=1 << 16)):
+        if entry.get("stage") in _STAGES and isinstance(entry.get("iteration"), int):
+            return [(entry["stage"], entry["iteration"])]
+    return []
+
+
+def _best_figures(folder: Path) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for entry in _lines(folder / "evaluation.jsonl"):
+        for name, value in figures_of(entry).items():
+            if name not in best or is_better(name, value, best[name]):
+                best[name] = value
+    return best
+
+
+def _lines(path: Path, tail: int | None = None) -> list[dict]:
+    """The objects in a file of lines, or in its last `tail` bytes; lines that are none are passed over."""
+    try:
+        with path.open("rb") as file:
+            if tail is not None:
+                file.seek(max(0, path.stat().st_size - tail))
+            lines = file.read().splitlines()
+    except OSError:
+        return []
+    return [entry for line in lines if isinstance(entry := _json(line), dict)]
+
+
+def _object(path: Path) -> dict | None:
+    try:
+        entry = _json(path.read_bytes())
+    except OSError:
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _json(text: bytes):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _seconds_ago(folder: Path, checkpoints) -> float | None:
+    times = []
+    for path in (folder / "run.json", folder / "train.jsonl", folder / "evaluation.jsonl", *checkpoints):
+        try:
+            times.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    return round(max(0.0, time.time() - max(times)), 1) if times else None
