@@ -34,6 +34,7 @@ def test_wheel_holds_assets_and_recipes(wheel):
     ):
         assert f"voice2face_gan/{name}" in names
     assert not [name for name in names if name.startswith(("tests", "assets", "experiments"))]
+    assert not [name for name in names if "labbook" in name]
 
 
 @pytest.mark.slow

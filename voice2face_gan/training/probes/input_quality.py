@@ -10,7 +10,7 @@ They are kept in a checkpoint as `probes`. The pipeline warns by them.
 
 Of held-out speakers' clips more than 0.8 for child have (in the default weights) 41 % of the children's,
 mostly those aged 6 and 7, 2 % of the adults' of the same corpora and none of others': from 8 on voices are
-much like a woman's (experiments/README.md, third and sixth round).
+much like a woman's (experiments/labbook/recordings-and-warnings.md).
 """
 
 from collections.abc import Iterator, Sequence

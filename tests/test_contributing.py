@@ -1,0 +1,249 @@
+"""A metric and a voice encoder added as CONTRIBUTING.md says, with the lines that it names and no others, and
+used through the commands. What its documents name is there.
+"""
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from voice2face_gan import cli as command_line
+from voice2face_gan.cli.commands import evaluate as evaluate_command
+from voice2face_gan.errors import RecipeError
+from voice2face_gan.evaluation import METRICS, readers
+from voice2face_gan.evaluation.protocol import generate_case
+from voice2face_gan.models import inference, registry, wen2019
+from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.encoders.lstm import RecurrentEmbedder
+from voice2face_gan.pipeline import VoiceToFace
+from voice2face_gan.training.recipe.recipe import load_recipe
+from voice2face_gan.training.run import tracked_metrics
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ("CONTRIBUTING.md", "experiments/README.md", "CHANGELOG.md", "assets/README.md")
+ROOMS = "audio|faces|synthetic|models|data|training|evaluation|publish|bench|environment|cli"
+
+METRIC = '''
+"""Brightness of the generated faces."""
+
+from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.registry import Options, clip_figures, metric
+from voice2face_gan.results import Figure
+
+
+@metric("brightness")
+def brightness(case: Case, options: Options) -> dict[str, Figure]:
+    values = case.generated.float().mean(dim=(1, 2, 3)).numpy()
+    return clip_figures(case, "brightness", values, "mean of all pixels, 0 to 255", options)
+'''
+
+
+@pytest.fixture(autouse=True)
+def judged_by(judge_folder, monkeypatch):
+    """A small judge made here instead of the shipped one."""
+    monkeypatch.setattr(readers, "resource", lambda kind, name: judge_folder)
+
+
+# A metric
+
+
+@pytest.fixture
+def brightness(tmp_path, monkeypatch):
+    """The metric's file, imported, and the lines of `evaluate` and of the figures that runs are ranked by."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "brightness.py").write_text(METRIC)
+    monkeypatch.setitem(METRICS, "brightness", None)  # taken out again afterwards
+    monkeypatch.delitem(sys.modules, "brightness", raising=False)
+    importlib.import_module("brightness")
+    names = (*evaluate_command.METRICS, "brightness")
+    monkeypatch.setattr(evaluate_command, "METRICS", names)
+    option = next(p for p in evaluate_command.evaluate.params if p.name == "metrics")
+    monkeypatch.setattr(option, "type", click.Choice([*names, "all"]))
+    monkeypatch.setitem(
+        tracked_metrics.MEASURES,
+        "brightness",
+        tracked_metrics.Measure("brightness", "brightness", higher=True),
+    )
+
+
+def test_a_new_metric_is_printed_with_its_protocol(brightness, cli, model_folder, store):
+    made = cli("evaluate", "--data", "builtin:20", "--checkpoint", model_folder, "--metric", "brightness")
+    assert made.code == 0 and "brightness" in made.stdout + made.stderr
+    done = cli(
+        *("evaluate", "--data", "builtin:20", "--checkpoint", model_folder),
+        *("--metric", "brightness", "--json", "-o", "kept.json"),
+    )
+    assert done.code == 0, done.stderr
+    figure = json.loads(done.stdout)["brightness"]["brightness"]
+    case = generate_case(VoiceToFace.from_pretrained(model_folder), store)
+    each = case.generated.numpy().mean(axis=(1, 2, 3))
+    people = [each[case.generated_identity == name].mean() for name in np.unique(case.generated_identity)]
+    assert figure["value"] == pytest.approx(np.mean(people), rel=1e-3)
+    assert figure["low"] <= figure["value"] <= figure["high"] and figure["n"] == len(each)
+    assert figure["protocol"] == "mean of all pixels, 0 to 255"
+    kept = json.loads((cli.here / "kept.json").read_text())
+    assert kept["metrics"]["brightness"]["brightness"] == figure
+
+
+def test_a_new_metric_ranks_checkpoints(brightness, cli, tiny):
+    settings = {"gan__iterations": 2, "embedder__iterations": 2, "run__evaluate_every": 2}
+    done = cli("train", *tiny(**settings, run__best="brightness"), "-o", "runs", "--json")
+    assert done.code == 0, done.stderr
+    (best,) = cli.here.glob("runs/*/best.json")
+    assert json.loads(best.read_text())["by"] == "brightness"
+
+
+def test_a_metric_without_its_lines_is_refused(cli, model_folder):
+    done = cli("evaluate", "--data", "builtin:20", "--checkpoint", model_folder, "--metric", "brightness")
+    assert done.code == 2 and "brightness" in done.stderr
+    with pytest.raises(RecipeError, match="run.best names no figure, 'brightness'"):
+        load_recipe("wen2019", ("run.best=brightness", "run.evaluate_every=5"))
+
+
+# A voice encoder
+
+
+class PooledLinear(nn.Module):
+    """A rectified linear layer on each frame, its mean over time, and a linear layer: the smallest voice
+    encoder that has all that CONTRIBUTING.md asks for."""
+
+    levels = False
+    last_name = "last"
+
+    def __init__(self, config):
+        super().__init__()
+        self.frames = nn.Linear(config.mel_bins, config.voice_channels[-1])
+        self.last = nn.Linear(config.voice_channels[-1], config.embedding)
+
+    def forward(self, log_mel):
+        return self.last(self.features(log_mel))
+
+    def features(self, log_mel):
+        return F.relu(self.frames(log_mel.transpose(1, 2))).mean(dim=1)
+
+    def with_features(self, log_mel):
+        features = self.features(log_mel)
+        return self.last(features), features
+
+
+@pytest.fixture
+def pooled(monkeypatch):
+    """The lines of models/registry.py, models/wen2019.py and models/folded.py for voice_pool = "pooled"."""
+    build, checks = registry.build_embedder, wen2019.voice_checks
+
+    def build_embedder(config):
+        return PooledLinear(config) if config.voice_pool == "pooled" else build(config)
+
+    def voice_checks(config):
+        return {} if config.voice_pool == "pooled" else checks(config)
+
+    for name, module in list(sys.modules.items()):
+        for old, new in ((build, build_embedder), (checks, voice_checks)):
+            if name.startswith("voice2face_gan") and getattr(module, old.__name__, None) is old:
+                monkeypatch.setattr(module, old.__name__, new)
+    monkeypatch.setattr(inference, "RecurrentEmbedder", (RecurrentEmbedder, PooledLinear))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_new_voice_encoder_is_trained_kept_and_heard(pooled, cli, tiny, clips, precision):
+    settings = {"gan__iterations": 2, "embedder__iterations": 30, "embedder__lr": 0.01}
+    settings |= {"model__voice_pool": "pooled", "run__precision": precision}
+    done = cli("train", *tiny(**settings), "-o", "runs", "--json")
+    assert done.code == 0, done.stderr
+    (run,) = cli.here.glob("runs/*")
+    losses = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
+    losses = [x["cross_entropy"] for x in losses if x["stage"] == "embedder"]
+    assert losses[-1] < losses[0]
+    checkpoint = load_checkpoint(run)
+    assert type(checkpoint.embedder) is PooledLinear
+    assert checkpoint.config()["model"]["voice_pool"] == "pooled"
+
+    features = checkpoint.model.voice_features
+    checkpoint.probes["speech"] = torch.cat([torch.zeros(features), torch.tensor([3.0])])
+    folder = checkpoint.save(cli.here / "with-probe")
+    v2f = VoiceToFace.from_pretrained(folder)
+    voices = v2f.embed_clips(clips[:2])
+    assert not torch.allclose(voices[0], voices[1], atol=1e-4)
+    heard = v2f.listen(clips[0])
+    assert heard.faces[0].size == (64, 64) and heard.speech == pytest.approx(0.9526, abs=1e-3)
+
+    done = cli("generate", clips[0], "--checkpoint", folder, "-o", "face.png")
+    assert done.code == 0, done.stderr
+    done = cli("evaluate", "--data", "builtin:20", "--checkpoint", folder, "--metric", "l1", "--json")
+    assert done.code == 0, done.stderr
+    done = cli("train", *tiny(**settings), "--embedder", run, "-o", "more", "--json")
+    assert done.code == 0, done.stderr
+
+
+def test_a_voice_encoder_without_its_lines_is_refused():
+    with pytest.raises(RecipeError, match='voice_pool must be "mean" or "recurrent"'):
+        load_recipe("wen2019", ("model.voice_pool=pooled",))
+
+
+def test_a_frozen_voice_encoder_gives_what_the_encoder_gives(pooled):
+    torch.manual_seed(0)
+    encoder = PooledLinear(wen2019.Wen2019Config(voice_pool="pooled", voice_channels=(16,))).eval()
+    log_mel = torch.randn(3, 64, 120)
+    with torch.no_grad():
+        expected = encoder(log_mel)
+    assert torch.allclose(folded.frozen(encoder, torch.bfloat16)(log_mel), expected, atol=0.02)
+
+
+# The documents
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_of_the_documents_exist(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    known = command_line.main.commands
+    for name, sub in re.findall(r"v2f-gan ([a-z]+(?:-[a-z]+)*)(?: ([a-z]+)\b)?", text):
+        assert name in known, f"{document}: v2f-gan {name}"
+        if isinstance(known[name], click.Group) and sub:
+            assert sub in known[name].commands, f"{document}: v2f-gan {name} {sub}"
+
+
+def test_options_of_the_documents_exist():
+    """Of `v2f-gan`; what other programs and scripts take stands in blocks of lines, which are left out."""
+    known = {"--help", "--minutes", "--seeds", "--judge-only"}  # of ablate.py, the last three
+    for command in command_line.main.commands.values():
+        parts = command.commands.values() if isinstance(command, click.Group) else [command]
+        known |= {option for part in parts for p in part.params for option in p.opts + p.secondary_opts}
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        for option in re.findall(r"`[^`\n]*?(--[a-z-]+)", text.replace("```", "")):
+            assert option in known, f"{document}: {option}"
+
+
+def test_files_that_the_map_names_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(rf"(?<![\w/.])(?:{ROOMS})/[\w/.]*\w/?", text)
+    named += re.findall(r"`((?:experiments|tests|assets)?[\w/.]*\.(?:py|md|toml))`", text)
+    package = ROOT / "voice2face_gan"
+    assert len(named) > 50
+    for name in named:
+        if "NAME" in name:
+            name = name.partition("NAME")[0].rpartition("/")[0]
+        places = [base / (name + end) for base in (package, ROOT) for end in ("", ".py")]
+        found = any(place.exists() for place in places) or "/" not in name and [*package.rglob(name)]
+        assert found, f"CONTRIBUTING.md names {name}"
+
+
+def test_labels_of_links_lead_somewhere():
+    files = [*map(ROOT.joinpath, DOCUMENTS), *ROOT.glob("experiments/labbook/*.md")]
+    links = [
+        (file, link)
+        for file in files
+        for link in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 10
+    for file, link in links:
+        assert (file.parent / link).exists(), f"{file.name}: {link}"
