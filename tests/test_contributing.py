@@ -195,7 +195,7 @@ def test_a_frozen_voice_encoder_gives_what_the_encoder_gives(pooled):
     log_mel = torch.randn(3, 64, 120)
     with torch.no_grad():
         expected = encoder(log_mel)
-    assert torch.allclose(folded.frozen(encoder, torch.bfloat16)(log_mel), expected, atol=0.02)
+    assert torch.allclose(inference.frozen(encoder, torch.bfloat16)(log_mel), expected, atol=0.02)
 
 
 # The documents
