@@ -139,10 +139,12 @@ def find_checkpoint(name: str | Path) -> Path:
         return _best_checkpoint(folder.parent)
     # By name the GAN's come after the embedder's, as they do in training; hidden ones are not finished.
     inside = sorted(p for p in folder.glob("checkpoints/[!.]*") if (p / CONFIG).is_file())
+    # The finished voice embedder has the probes of the warnings, which those on the way to it have not.
+    finished = folder / "embedder"
+    if (finished / CONFIG).is_file() and not any(p.name.startswith("gan-") for p in inside):
+        return finished
     if inside:
         return inside[-1]
-    if (folder / "embedder" / CONFIG).is_file():
-        return folder / "embedder"
     model = hub.hub_name(name)
     if model is not None:
         return _from_hub(model)
