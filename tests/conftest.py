@@ -41,6 +41,17 @@ def own_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_examples():
+    """The probes of the warnings are fitted on few examples where a test trains: hundreds take a minute."""
+    from voice2face_gan.training.probes import input_quality
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(input_quality, "CLIPS", 24)
+        patch.setattr(input_quality, "SOUND_CLIPS", 12)
+        yield
+
+
 @pytest.fixture(scope="session")
 def store(own_cache):
     """The built-in world of 20 speakers: 14 to train on, 2 to validate, 4 to test."""

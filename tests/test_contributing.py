@@ -137,7 +137,7 @@ class PooledLinear(nn.Module):
 
 @pytest.fixture
 def pooled(monkeypatch):
-    """The lines of models/registry.py, models/wen2019.py and models/inference.py for voice_pool = "pooled"."""
+    """The lines of models/registry.py, models/wen2019.py and models/inference.py for voice_pool = "pooled"."""  # noqa: E501
     build, checks = registry.build_embedder, wen2019.voice_checks
 
     def build_embedder(config):

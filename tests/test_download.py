@@ -312,7 +312,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(file_server, place):
     def answer(handler):
         handler.begin(len(CONTENT))
         handler.wfile.write(CONTENT[:600_000])
-        over.wait(20)
+        over.wait(60)
 
     file_server.answers["/w"] = answer
     running = process(file_server, place)
@@ -322,7 +322,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(file_server, place):
             time.sleep(0.01)
         assert [path.suffix for path in place.parent.iterdir()] == [".partial"]
         running.send_signal(signal.SIGINT)
-        assert running.wait(10) == 130
+        assert running.wait(60) == 130
     finally:
         over.set()
         running.kill()

@@ -315,7 +315,7 @@ def test_options_are_checked(tmp_path):
         ("paired/voxceleb", "paired", 285, 108, {"both": 108}),
         ("paired/avspeech", "paired", 533, 522, {"both": 522, "unknown_gender": 26}),
         ("voices", "voices", 1535, 544, {"voice_only": 544, "unknown_gender": 2}),
-        ("faces/utkface", "faces", 15_000, 15_000, {"face_only": 15_000}),
+        ("faces/utkface", "faces", 17_428, 17_428, {"face_only": 17_428}),
     ],
 )
 def test_the_real_sets_at_hand(folder, layout, records, people, counts):
