@@ -15,6 +15,8 @@ NAME = "voice2face-gan"
 FOR_DEVELOPERS = ("test", "dev", "all")  # extras made of others, and of what the tests need
 PURPOSES = {
     "faces": "detecting and aligning faces, dlib's judge",
+    "heic": "phones' HEIC images",
+    "parquet": "data sets in parquet files",
     "avspeech": "fetching AVSpeech clips",
     "cluster": "preparing a data set on many machines",
     "report": "plots in the report",
