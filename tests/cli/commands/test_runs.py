@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from voice2face_gan.cli._console import console
+
 
 @pytest.fixture
 def root(cli, trained):
@@ -59,7 +61,7 @@ def test_as_json(cli, root):
 
 
 def test_for_people(cli, root, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console(), "width", 200)  # made once, perhaps by another test in a narrow terminal
     result = cli("runs", root)
     assert result.code == 0 and result.stdout == ""
     for text in ("30/30", "finished", "fid_trunk* 11.5, gender 85", "gan-0000030", "it has no run.json"):
