@@ -10,7 +10,7 @@ from damage import Child, count_fates, damaged_files, formats
 from encoding import wav
 from odd_recordings import mono
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
 
 def test_a_hundred_damaged_files():
