@@ -1,6 +1,6 @@
 """Trains recipes for equal processor time and prints their figures side by side.
 
-    python experiments/ablate.py RUNS experiments/ablations/*.toml --embedder RUN --minutes 10 --seeds 0 1
+    python experiments/ablate.py RUNS experiments/ablations/*.toml --encoder RUN --minutes 10 --seeds 0 1
 
 First every recipe's iterations are timed on one thread, in turn, so that a busy machine slows all of them
 alike; each then gets as many iterations as fit into the time, and its learning rate falls to the end of just
@@ -29,12 +29,12 @@ COLUMNS = {  # title: (metric, figure)
 }
 
 
-_TIMING_DATA = "builtin:100"  # for "builtin": an iteration costs the same however many people there are
+_TIMING_DATA = "synthetic:100"  # for "synthetic": an iteration costs the same however many people there are
 _ROUNDS, _STEPS = 7, 2
 
 
 def iterations_in(
-    recipes: list[str], embedder: str, seconds: float, overrides: list[str], data: str
+    recipes: list[str], encoder: str, seconds: float, overrides: list[str], data: str
 ) -> dict[str, int]:
     """How many iterations of each recipe's adversarial stage fit into the processor time, on one thread."""
     import torch
@@ -45,11 +45,11 @@ def iterations_in(
     from voice2face_gan.training.recipe.recipe import load_recipe
 
     torch.set_num_threads(1)
-    store = open_source(_TIMING_DATA if data == "builtin" else data)
+    store = open_source(_TIMING_DATA if data == "synthetic" else data)
     stages, spent = {}, {recipe: [] for recipe in recipes}
     for recipe in recipes:
         loaded = load_recipe(recipe, tuple(overrides))
-        nets = load_checkpoint(embedder, need_generator=False)
+        nets = load_checkpoint(encoder, need_generator=False)
         parts = store.of_split("train"), store.of_split("val")
         stages[recipe] = STAGES[loaded.architecture](*parts, nets, loaded, 0, torch.device("cpu"))
     for round_ in range(_ROUNDS):
@@ -65,7 +65,7 @@ def train(recipe: str, iterations: int, seed: int, options) -> dict:
     """Train one recipe with one seed; where its run is."""
     out = Path(options.runs) / f"{Path(recipe).stem}-{seed}"
     settings = [*options.set, f"gan.iterations={iterations}", "run.evaluate_every=0", "run.tensorboard='off'"]
-    command = [*CLI, "train", "--recipe", recipe, "--data", options.data, "--embedder", options.embedder]
+    command = [*CLI, "train", "--recipe", recipe, "--data", options.data, "--encoder", options.encoder]
     command += ["--out", str(out), "--seed", str(seed), "--device", "cpu", "--json"]
     command += sum((["--set", text] for text in settings), [])
     started = time.monotonic()
@@ -115,8 +115,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("runs", help="where run folders and results.jsonl go")
     parser.add_argument("recipes", nargs="*")
-    parser.add_argument("--data", default="builtin")
-    parser.add_argument("--embedder", required=True)
+    parser.add_argument("--data", default="synthetic")
+    parser.add_argument("--encoder", required=True)
     parser.add_argument("--minutes", type=float, default=10.0, help="of processor time, each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--side-by-side", type=int, default=os.cpu_count() or 1)
@@ -134,7 +134,7 @@ def main() -> None:
     with ThreadPoolExecutor(options.side_by_side) as pool:
         if wanted and not options.judge_only:
             recipes = list(dict.fromkeys(recipe for recipe, _ in wanted))
-            budget = iterations_in(recipes, options.embedder, 60 * options.minutes, options.set, options.data)
+            budget = iterations_in(recipes, options.encoder, 60 * options.minutes, options.set, options.data)
             print(budget, flush=True)
             for result in pool.map(lambda pair: train(pair[0], budget[pair[0]], pair[1], options), wanted):
                 results.append(result)

@@ -8,8 +8,8 @@ as often as it takes (2 to 3 hours of two cores; with --device cuda and a wider 
 1. prepare   paired/voxceleb, paired/avspeech, voices (speech kept), faces/utkface -> stores
 2. space     v2f-gan face-space on the three stores with faces
 3. line      what a voice can tell of e at all, of which the generator has to know: one iteration of hearing
-4. hearing   v2f-gan train-embedder --recipe hearing: voice -> e; and, beside it,
-   faces     v2f-gan train --recipe faces: e, z -> face
+4. hearing   v2f-gan train-encoder --recipe default-encoder: voice -> e; and, beside it,
+   faces     v2f-gan train --recipe default: e, z -> face
 5. compose   both nets, the reading of gender, the warnings, the strength that validation people choose
 6. measure   on test people, whom nothing was fitted or chosen on -> report.json, sheet.png; also by
              human_models.py, where V2F_HUMAN_MODELS says what it needs
@@ -34,7 +34,7 @@ CLI = [sys.executable, "-m", "voice2face_gan"]
 PAIRED = ("voxceleb", "avspeech")
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 RIM = 1
-ZOOM = 1.4  # UTKFace's pictures end where the frame of a whole head has a third of its side to go
+ZOOM = 1.4  # UTKFace's images end where the frame of a whole head has a third of its side to go
 TRAINED_ON = ["utkface", "voxceleb1", "avspeech", "librispeech", "speechocean762", "ravdess"]
 LICENCE = "research only, non-commercial (see MODEL_CARD.md)"
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint's folder")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--real", type=Path, help="recorded sounds that are no speech, see robustness.py")
-    parser.add_argument("--set", action="append", default=[], help="override of the recipe faces")
+    parser.add_argument("--set", action="append", default=[], help="override of the recipe default")
     options = parser.parse_args()
     if options.real and not options.real.is_dir():
         parser.error(f"--real {options.real}: there is no such folder.")
@@ -55,7 +55,7 @@ def main() -> None:
     space = fit_space(stores, options.work)
     line = train_hearing(stores, space, options, "line", "--iterations", 1)
     hearing, faces = side_by_side(
-        lambda: train_hearing(stores, space, options, "hearing"),
+        lambda: train_hearing(stores, space, options, "default-encoder"),
         lambda: train_faces(stores, space, line, options),
     )
     composed = compose(hearing, faces, stores, options.work / "composed")
@@ -91,15 +91,15 @@ def side_by_side(*steps):
 
 def train_hearing(stores, space: Path, options, name: str, *more) -> Path:
     data = ",".join(str(stores[name]) for name in (*PAIRED, "voices"))
-    new = ["--recipe", "hearing", "--data", data, "--set", f'embedder.space="{space}"', *more]
-    return trained("train-embedder", options.work / name, new, options.device) / "embedder"
+    new = ["--recipe", "default-encoder", "--data", data, "--set", f'encoder.space="{space}"', *more]
+    return trained("train-encoder", options.work / name, new, options.device) / "encoder"
 
 
 def train_faces(stores, space: Path, line: Path, options) -> Path:
-    """Of the voice embedder the generator learns no more than how much of e it tells, and an embedder of one
+    """Of the voice encoder the generator learns no more than how much of e it tells, and an encoder of one
     iteration knows that."""
     data = ",".join(str(stores[name]) for name in ("utkface", *PAIRED))
-    new = ["--recipe", "faces", "--data", data, "--embedder", line, "--set", f'modern.space="{space}"']
+    new = ["--recipe", "faces", "--data", data, "--encoder", line, "--set", f'face_embedding.space="{space}"']
     new += [part for text in options.set for part in ("--set", text)]
     return trained("train", options.work / "faces", new, options.device)
 
@@ -119,7 +119,7 @@ def trained(command: str, root: Path, new: list, device: str) -> Path:
 def is_finished(folder: Path) -> bool:
     """Whether a run has reached the end that it was given."""
     settings = json.loads((folder / "run.json").read_text())
-    stage = "embedder" if settings.get("command") == "train-embedder" else "gan"
+    stage = "encoder" if settings.get("command") == "train-encoder" else "gan"
     end = settings.get("iterations") or settings["recipe"][stage]["iterations"]
     return (folder / "checkpoints" / f"{stage}-{end:07d}" / "config.json").is_file()
 
@@ -139,27 +139,27 @@ def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
     from voice2face_gan.data.open import open_source
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.training.probes.gender import gender_probe
-    from voice2face_gan.training.stages.wen2019 import with_embedder_of
+    from voice2face_gan.training.stages.wen2019 import with_encoder_of
 
     ears, painter = load_checkpoint(hearing, need_generator=False), load_checkpoint(faces)
     limit = tuple(round(float(x), 3) for x in largest(stores))
     painter.generator.rim = RIM
-    config = replace(with_embedder_of(painter.model, ears.model), rim=RIM, strength=1.0, limit=limit)
+    config = replace(with_encoder_of(painter.model, ears.model), rim=RIM, strength=1.0, limit=limit)
     paired = open_source(",".join(str(stores[name]) for name in PAIRED))
     cpu = torch.device("cpu")
-    probe = gender_probe(paired.of_split("train"), ears.embedder, config, cpu)
+    probe = gender_probe(paired.of_split("train"), ears.encoder, config, cpu)
     info = {
-        "recipe": with_space(painter.info["recipe"], "modern", "checkpoint"),
-        "embedder_recipe": with_space(ears.info["recipe"], "embedder", ears.info["face_space"]["name"]),
-        "hearing": ears.info["hearing"],
+        "recipe": with_space(painter.info["recipe"], "r3gan", "checkpoint"),
+        "encoder_recipe": with_space(ears.info["recipe"], "encoder", ears.info["face_space"]["name"]),
+        "distillation": ears.info["distillation"],
         "face_space": ears.info["face_space"],
-        "iterations": {"embedder": ears.info["iteration"], "gan": painter.info["iteration"]},
+        "iterations": {"encoder": ears.info["iteration"], "gan": painter.info["iteration"]},
         "gender": "all",
         "trained_on": TRAINED_ON,
-        "data": {"generator": painter.info["data"], "embedder": ears.info["data"]},
+        "data": {"generator": painter.info["data"], "encoder": ears.info["data"]},
         "licence": LICENCE,
     }
-    # The probes of the warnings and the face space come with the voice embedder.
+    # The probes of the warnings and the face space come with the voice encoder.
     checkpoint = replace(ears, model=config, generator=painter.generator, gender_probe=probe, info=info)
     checkpoint.save(folder, half=True)
     info["half_precision"] = {"pixels": halved(checkpoint, folder, paired.of_split("val"))}
@@ -212,14 +212,14 @@ def judged(
 ):
     """The case of a checkpoint's plain answers to the voices of a store, and its figures."""
     from voice2face_gan.evaluation import compute
-    from voice2face_gan.evaluation.protocol import generate_case
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.protocol import generate_eval_set
+    from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.pipeline import VoiceToFace
 
     model = VoiceToFace.from_pretrained(folder, strength=strength)
     model.spread = spread
-    case = generate_case(model, store, split, "all", open_judge(judge))
+    case = generate_eval_set(model, store, split, "all", open_reader(judge))
     options = Options(spread=spread)
     return case, {name: compute(name, case, options) for name in metrics}
 
@@ -291,24 +291,24 @@ def known_ages(store, judges: list[str]) -> dict[str, dict]:
     interval, and of how many faces."""
     from voice2face_gan.evaluation.correlation import interval, resampled_r
     from voice2face_gan.evaluation.eval_set import kept_faces
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.readers import open_reader
 
     held = store.of_split("test")
     held = held.select(held.has_face & np.isfinite(held.age))
     faces, read = kept_faces(held, held.face_index), {}
     for name in judges:
-        r, drawn = resampled_r(open_judge(name).read(faces).age, held.age, seed=0)
+        r, drawn = resampled_r(open_reader(name).read(faces).age, held.age, seed=0)
         low, high = interval(drawn)
         read[name.rpartition(":")[2]] = {"r": float(r), "low": low, "high": high, "faces": len(held)}
     return read
 
 
 def as_painted(folder: Path, store) -> dict:
-    """What dlib's judge says of test people's pictures as they are painted, not laid on the template: beside
+    """What dlib's judge says of test people's images as they are painted, not laid on the template: beside
     real faces taken as near, for it finds and aligns faces by itself."""
     from voice2face_gan.evaluation import compute
-    from voice2face_gan.evaluation.protocol import generate_case
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.protocol import generate_eval_set
+    from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.pipeline import VoiceToFace
 
     model = VoiceToFace.from_pretrained(folder)
@@ -317,7 +317,7 @@ def as_painted(folder: Path, store) -> dict:
     far = store.select(np.ones(len(store), dtype=bool))
     far.about = {**store.about, "zoom": 1.0}  # so that nothing is laid on anything
     model.config, model.spread = replace(model.config, zoom=1.0), 0.0
-    case = generate_case(model, far, "test", "all", open_judge("dlib"))
+    case = generate_eval_set(model, far, "test", "all", open_reader("dlib"))
     return {
         f"{metric} {name}": {"value": f.value, "low": f.low, "high": f.high}
         for metric in ("matching", "detection")
@@ -347,7 +347,7 @@ def distances(folder: Path, stores, count: int = 1500) -> dict:
     order = np.random.default_rng(0).permutation(held.face_index)
     real, others = (kept_faces(held, np.sort(part)) for part in (order[:count], order[count:]))
     floor = min(count, len(others))
-    result = {"pictures": count, "floor_pictures": floor}
+    result = {"images": count, "floor_images": floor}
     for name in ("trunk", "dlib"):
         feature = open_feature(name, Options(feature=name))
         a, b, c = (feature.extract(x) for x in (made, real, others[:floor]))

@@ -63,20 +63,20 @@ def publish(composed: Path, report: dict, out: Path) -> None:
         "table": table(report["test"]),
         **{name: f"{memory[figure]['value']:.{digits}f}" for name, figure, digits in MEMORY},
         **{f"unseen_{end}": f"{memory['trained / unseen'][end]:.2f}" for end in ("low", "high")},
-        "fid_pictures": f"{report['distance']['pictures']:,}",
-        **{k: f"{v:.3g}" for k, v in report["distance"].items() if "_" in k and "pictures" not in k},
+        "fid_images": f"{report['distance']['images']:,}",
+        **{k: f"{v:.3g}" for k, v in report["distance"].items() if "_" in k and "images" not in k},
         **recordings(report["recordings"]),
         **ages(report["known_ages"]),
-        "embedder_about": {
+        "encoder_about": {
             "mean": "Wen et al.'s five 1-d convolutions",
             "recurrent": "three LSTM layers on the power of 40 bands, pieces of 1.6 s",
         }[checkpoint.model.voice_pool],
-        "embedder_size": f"{parameters(checkpoint.embedder) / 1e6:.2f} M",
+        "encoder_size": f"{parameters(checkpoint.encoder) / 1e6:.2f} M",
         "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",
         "width": str(checkpoint.model.width),
         "half_pixels": f"{checkpoint.info['half_precision']['pixels']:.3f}",
-        "made_by": f" The embedder was {made}." if (made := checkpoint.info.get("embedder_made_by")) else "",
-        "embedder_iterations": f"{checkpoint.info['iterations']['embedder']:,}",
+        "made_by": f" The encoder was {made}." if (made := checkpoint.info.get("encoder_made_by")) else "",
+        "encoder_iterations": f"{checkpoint.info['iterations']['encoder']:,}",
         "gan_iterations": f"{checkpoint.info['iterations']['gan']:,}",
     }
     for name, text in filled.items():

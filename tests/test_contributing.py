@@ -19,10 +19,10 @@ from voice2face_gan import cli as command_line
 from voice2face_gan.cli.commands import evaluate as evaluate_command
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.evaluation import METRICS, readers
-from voice2face_gan.evaluation.protocol import generate_case
+from voice2face_gan.evaluation.protocol import generate_eval_set
 from voice2face_gan.models import inference, registry, wen2019
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.encoders.lstm import RecurrentEmbedder
+from voice2face_gan.models.encoders.lstm import LstmEncoder
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run import tracked_metrics
@@ -34,13 +34,13 @@ ROOMS = "audio|faces|synthetic|models|data|training|evaluation|publish|bench|env
 METRIC = '''
 """Brightness of the generated faces."""
 
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.registry import Options, clip_figures, metric
 from voice2face_gan.results import Figure
 
 
 @metric("brightness")
-def brightness(case: Case, options: Options) -> dict[str, Figure]:
+def brightness(case: EvalSet, options: Options) -> dict[str, Figure]:
     values = case.generated.float().mean(dim=(1, 2, 3)).numpy()
     return clip_figures(case, "brightness", values, "mean of all pixels, 0 to 255", options)
 '''
@@ -76,15 +76,15 @@ def brightness(tmp_path, monkeypatch):
 
 
 def test_a_new_metric_is_printed_with_its_protocol(brightness, cli, model_folder, store):
-    made = cli("evaluate", "--data", "builtin:20", "--checkpoint", model_folder, "--metric", "brightness")
+    made = cli("evaluate", "--data", "synthetic:20", "--checkpoint", model_folder, "--metric", "brightness")
     assert made.code == 0 and "brightness" in made.stdout + made.stderr
     done = cli(
-        *("evaluate", "--data", "builtin:20", "--checkpoint", model_folder),
+        *("evaluate", "--data", "synthetic:20", "--checkpoint", model_folder),
         *("--metric", "brightness", "--json", "-o", "kept.json"),
     )
     assert done.code == 0, done.stderr
     figure = json.loads(done.stdout)["brightness"]["brightness"]
-    case = generate_case(VoiceToFace.from_pretrained(model_folder), store)
+    case = generate_eval_set(VoiceToFace.from_pretrained(model_folder), store)
     each = case.generated.numpy().mean(axis=(1, 2, 3))
     people = [each[case.generated_identity == name].mean() for name in np.unique(case.generated_identity)]
     assert figure["value"] == pytest.approx(np.mean(people), rel=1e-3)
@@ -95,7 +95,7 @@ def test_a_new_metric_is_printed_with_its_protocol(brightness, cli, model_folder
 
 
 def test_a_new_metric_ranks_checkpoints(brightness, cli, tiny):
-    settings = {"gan__iterations": 2, "embedder__iterations": 2, "run__evaluate_every": 2}
+    settings = {"gan__iterations": 2, "encoder__iterations": 2, "run__evaluate_every": 2}
     done = cli("train", *tiny(**settings, run__best="brightness"), "-o", "runs", "--json")
     assert done.code == 0, done.stderr
     (best,) = cli.here.glob("runs/*/best.json")
@@ -103,7 +103,7 @@ def test_a_new_metric_ranks_checkpoints(brightness, cli, tiny):
 
 
 def test_a_metric_without_its_lines_is_refused(cli, model_folder):
-    done = cli("evaluate", "--data", "builtin:20", "--checkpoint", model_folder, "--metric", "brightness")
+    done = cli("evaluate", "--data", "synthetic:20", "--checkpoint", model_folder, "--metric", "brightness")
     assert done.code == 2 and "brightness" in done.stderr
     with pytest.raises(RecipeError, match="run.best names no figure, 'brightness'"):
         load_recipe("wen2019", ("run.best=brightness", "run.evaluate_every=5"))
@@ -138,33 +138,33 @@ class PooledLinear(nn.Module):
 @pytest.fixture
 def pooled(monkeypatch):
     """The lines of models/registry.py, models/wen2019.py and models/inference.py for voice_pool = "pooled"."""  # noqa: E501
-    build, checks = registry.build_embedder, wen2019.voice_checks
+    build, checks = registry.build_encoder, wen2019.voice_checks
 
-    def build_embedder(config):
+    def build_encoder(config):
         return PooledLinear(config) if config.voice_pool == "pooled" else build(config)
 
     def voice_checks(config):
         return {} if config.voice_pool == "pooled" else checks(config)
 
     for name, module in list(sys.modules.items()):
-        for old, new in ((build, build_embedder), (checks, voice_checks)):
+        for old, new in ((build, build_encoder), (checks, voice_checks)):
             if name.startswith("voice2face_gan") and getattr(module, old.__name__, None) is old:
                 monkeypatch.setattr(module, old.__name__, new)
-    monkeypatch.setattr(inference, "RecurrentEmbedder", (RecurrentEmbedder, PooledLinear))
+    monkeypatch.setattr(inference, "LstmEncoder", (LstmEncoder, PooledLinear))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_new_voice_encoder_is_trained_kept_and_heard(pooled, cli, tiny, clips, precision):
-    settings = {"gan__iterations": 2, "embedder__iterations": 30, "embedder__lr": 0.01}
+    settings = {"gan__iterations": 2, "encoder__iterations": 30, "encoder__lr": 0.01}
     settings |= {"model__voice_pool": "pooled", "run__precision": precision}
     done = cli("train", *tiny(**settings), "-o", "runs", "--json")
     assert done.code == 0, done.stderr
     (run,) = cli.here.glob("runs/*")
     losses = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
-    losses = [x["cross_entropy"] for x in losses if x["stage"] == "embedder"]
+    losses = [x["cross_entropy"] for x in losses if x["stage"] == "encoder"]
     assert losses[-1] < losses[0]
     checkpoint = load_checkpoint(run)
-    assert type(checkpoint.embedder) is PooledLinear
+    assert type(checkpoint.encoder) is PooledLinear
     assert checkpoint.config()["model"]["voice_pool"] == "pooled"
 
     features = checkpoint.model.voice_features
@@ -173,14 +173,14 @@ def test_a_new_voice_encoder_is_trained_kept_and_heard(pooled, cli, tiny, clips,
     v2f = VoiceToFace.from_pretrained(folder)
     voices = v2f.embed_clips(clips[:2])
     assert not torch.allclose(voices[0], voices[1], atol=1e-4)
-    heard = v2f.listen(clips[0])
+    heard = v2f.generate_detailed(clips[0])
     assert heard.faces[0].size == (64, 64) and heard.speech == pytest.approx(0.9526, abs=1e-3)
 
     done = cli("generate", clips[0], "--checkpoint", folder, "-o", "face.png")
     assert done.code == 0, done.stderr
-    done = cli("evaluate", "--data", "builtin:20", "--checkpoint", folder, "--metric", "l1", "--json")
+    done = cli("evaluate", "--data", "synthetic:20", "--checkpoint", folder, "--metric", "l1", "--json")
     assert done.code == 0, done.stderr
-    done = cli("train", *tiny(**settings), "--embedder", run, "-o", "more", "--json")
+    done = cli("train", *tiny(**settings), "--encoder", run, "-o", "more", "--json")
     assert done.code == 0, done.stderr
 
 

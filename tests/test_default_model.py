@@ -67,10 +67,10 @@ def test_a_face_for_every_voice_and_gender(default, clips):
 @pytest.mark.skipif(not (SHARED / "paired").is_dir(), reason="needs ../shared/data")
 def test_real_voices(default):
     """Sex as the label says, and a face that a detector finds. Most of these people were trained on: this
-    says that it works from file to picture, not how well."""
+    says that it works from file to image, not how well."""
     import csv
 
-    from voice2face_gan.evaluation.readers import hog, open_judge
+    from voice2face_gan.evaluation.readers import hog, open_reader
 
     pytest.importorskip("dlib")
     folder = SHARED / "paired" / "voxceleb"
@@ -78,7 +78,7 @@ def test_real_voices(default):
         rows = list(csv.DictReader(file))
     people = sorted({row["identity"] for row in rows})
     chosen = [next(row for row in rows if row["identity"] == name) for name in people[::5]]
-    heard = [default.listen(folder / row["voice"]) for row in chosen]
+    heard = [default.generate_detailed(folder / row["voice"]) for row in chosen]
     label = np.array([row["gender"] == "f" for row in chosen])
     assert np.mean((np.array([h.female for h in heard]) > 0.5) == label) >= 0.9
     assert min(h.speech for h in heard) > 0.2 and np.mean([h.speech > 0.5 for h in heard]) >= 0.9
@@ -86,5 +86,5 @@ def test_real_voices(default):
 
     faces = torch.from_numpy(np.stack([np.asarray(h.faces[0]) for h in heard]))
     assert hog.find(faces)[1].mean() >= 0.95
-    seen = open_judge("trunk").read(reframed(faces, default.zoom)).female
+    seen = open_reader("trunk").read(reframed(faces, default.zoom)).female
     assert np.mean((np.asarray(seen) > 0.5) == label) >= 0.85

@@ -29,7 +29,7 @@ def test_wheel_holds_assets_and_recipes(wheel):
         "assets/default/model.safetensors",
         "assets/default/MODEL_CARD.md",
         "assets/LICENSE-WEIGHTS",
-        "assets/builtin/config.json",
+        "assets/synthetic/config.json",
         "recipes/wen2019.toml",
     ):
         assert f"voice2face_gan/{name}" in names
@@ -60,7 +60,7 @@ def test_wheel_generates_and_trains_from_another_folder(wheel, tmp_path):
         assert done.returncode == 0, done.stderr
 
     v2f("generate", str(site / "voice2face_gan" / "assets" / "sample.wav"), "-o", "face.png")
-    v2f("train", "--recipe", "wen2019-paper", "--data", "builtin:20", "--iterations", "5")
+    v2f("train", "--recipe", "wen2019-paper", "--data", "synthetic:20", "--iterations", "5")
     assert (tmp_path / "face.png").is_file()
     (run,) = (tmp_path / "runs").iterdir()
     v2f("generate", str(ROOT / "assets" / "sample.wav"), "-o", "trained.png", "--checkpoint", str(run))

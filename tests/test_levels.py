@@ -1,26 +1,26 @@
-"""An embedder that hears how loud each bin is, from the recording to the picture, and in training."""
+"""An encoder that hears how loud each bin is, from the recording to the image, and in training."""
 
 import numpy as np
 import pytest
 import torch
 
 from voice2face_gan import VoiceToFace
-from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, prepared
+from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel
 from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.errors import DataError
 from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.evaluation.verification import verify
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.modern import ModernConfig
-from voice2face_gan.models.registry import build_embedder, build_generator
+from voice2face_gan.models.r3gan import R3GANConfig
+from voice2face_gan.models.registry import build_encoder, build_generator
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.tensorboard import clip_sound
-from voice2face_gan.training.stages.r3gan import ModernStage
-from voice2face_gan.training.stages.speaker_classification import EmbedderStage
+from voice2face_gan.training.stages.r3gan import R3GANStage
+from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
 
 CPU = torch.device("cpu")
-SETTINGS = ("embedder.batch=8", "gan.batch=4", "embedder.crop_frames=[60,80]", "run.precision='fp32'")
+SETTINGS = ("encoder.batch=8", "gan.batch=4", "encoder.crop_frames=[60,80]", "run.precision='fp32'")
 SETTINGS += ("model.voice_channels=[8,8,8,8]", "model.width=4", "model.z_dim=4", "data.crop_frames=[60,80]")
 SMALL = {"width": 4, "voice_channels": (8, 8, 8, 8), "z_dim": 4}
 
@@ -32,28 +32,28 @@ def model(store):
 
     def make(levels: bool) -> VoiceToFace:
         torch.manual_seed(0)
-        config = ModernConfig(**SMALL, voice_pool="recurrent" if levels else "mean")
-        embedder, generator = build_embedder(config), build_generator(config).eval()
+        config = R3GANConfig(**SMALL, voice_pool="recurrent" if levels else "mean")
+        encoder, generator = build_encoder(config), build_generator(config).eval()
         if levels:  # each band is of eight bins' power; speech counts as soft, and is made louder
             bands = torch.eye(8).repeat_interleave(8, dim=1)
-            embedder.bands.weight.data.copy_(torch.cat([bands * 1e-4, torch.full((1, 64), 1e-7)]))
-            for weight in embedder.layers.parameters():
+            encoder.bands.weight.data.copy_(torch.cat([bands * 1e-4, torch.full((1, 64), 1e-7)]))
+            for weight in encoder.layers.parameters():
                 weight.data *= 4  # so that clips differ
-            embedder.last.bias.data.zero_()
-        for layer in embedder.modules():
+            encoder.last.bias.data.zero_()
+        for layer in encoder.modules():
             if isinstance(layer, torch.nn.BatchNorm1d):
                 layer.momentum = 1.0
         bank = VoiceBank(some, np.zeros(24, dtype=np.int64), levels=levels)
         with torch.no_grad():
-            embedder(bank.crops(np.arange(24), 400, np.random.default_rng(0))[0])
-        return VoiceToFace(Checkpoint("modern", config, embedder.eval(), generator), "small")
+            encoder(bank.crops(np.arange(24), 400, np.random.default_rng(0))[0])
+        return VoiceToFace(Checkpoint("r3gan", config, encoder.eval(), generator), "small")
 
     return make
 
 
 @pytest.fixture(scope="module")
 def spoken(store):
-    """A voice of the built-in world: float32 (samples,) at 16 kHz."""
+    """A voice of the synthetic world: float32 (samples,) at 16 kHz."""
     return clip_sound(store, 0)
 
 
@@ -61,11 +61,11 @@ def heard_by(model: VoiceToFace, clip) -> torch.Tensor:
     """What the pipeline hands on to the generator's side."""
     got = []
     hear, model.hear = model.hear, lambda mel: got.append(hear(mel)) or got[-1]
-    model.listen(clip)
+    model.generate_detailed(clip)
     return got[0][0]
 
 
-def test_the_embedder_gets_what_it_hears(model, spoken):
+def test_the_encoder_gets_what_it_hears(model, spoken):
     for levels in (False, True):
         listener = model(levels)
         heard = voice_features((spoken, 16_000), levels=levels).log_mel
@@ -82,7 +82,8 @@ def test_a_softer_recording_gives_the_same_face_a_brighter_one_does_not(model, s
         net = model(levels)
         mel = [log_mel(wave) for wave in (spoken, 0.5 * spoken)]
         e, softer, brighter = (
-            net.predict(prepared(x, net.features, levels)) for x in (mel[0].clone(), mel[1], mel[0] + rising)
+            net.predict(encoder_input(x, net.features, levels))
+            for x in (mel[0].clone(), mel[1], mel[0] + rising)
         )
         assert (softer - e).norm() < 1e-3 * e.norm()
         assert ((brighter - e).norm() > 0.01 * e.norm()) == levels
@@ -94,31 +95,31 @@ def test_a_store_gives_what_the_recording_gives(model, store):
     listener, features = model(True), FeatureSettings.from_dict(store.about["features"])
     e = embed_all(listener, some)
     for row, record in zip(e, range(len(some)), strict=True):
-        mel = prepared(log_mel(clip_sound(some, record), features), features, levels=True)
+        mel = encoder_input(log_mel(clip_sound(some, record), features), features, levels=True)
         torch.testing.assert_close(row, listener.embed(mel), atol=2e-2, rtol=2e-2)
     assert (e[0] - e[1]).norm() > 0.1 * e[0].norm()
 
 
 def test_a_generator_trains_on_it(model, store):
     checkpoint = model(True).checkpoint
-    recipe = load_recipe("modern", SETTINGS)
+    recipe = load_recipe("r3gan", SETTINGS)
     parts = store.of_split("train"), store.of_split("val")
-    stage = ModernStage(*parts, checkpoint, recipe, 0, CPU)
+    stage = R3GANStage(*parts, checkpoint, recipe, 0, CPU)
     e, *_ = stage._batch(0)
     assert torch.isfinite(e).all() and stage.checkpoint(0).model.voice_pool == "recurrent"
     assert all(torch.isfinite(loss) for loss in stage.step(0).values())
 
 
 def test_it_is_distorted_by_its_speech_alone(model, store):
-    """What distorts log-mels normalises them; the built-in store keeps no speech."""
+    """What distorts log-mels normalises them; the synthetic store keeps no speech."""
     recurrent = "model.voice_pool='recurrent'"
-    recipe = load_recipe("modern", (*SETTINGS, recurrent, "embedder.augment=0.5"))
+    recipe = load_recipe("r3gan", (*SETTINGS, recurrent, "encoder.augment=0.5"))
     with pytest.raises(DataError, match="hears the levels of log-mels .* --keep-speech"):
-        EmbedderStage(store.of_split("train"), recipe, 0, CPU)
+        SpeakerClassificationStage(store.of_split("train"), recipe, 0, CPU)
     with pytest.raises(DataError, match="--keep-speech"):
-        verify(model(True).embedder, store.of_split("train"), CPU)
-    undistorted = load_recipe("modern", (*SETTINGS, recurrent))
-    stage = EmbedderStage(store.of_split("train"), undistorted, 0, CPU)
+        verify(model(True).encoder, store.of_split("train"), CPU)
+    undistorted = load_recipe("r3gan", (*SETTINGS, recurrent))
+    stage = SpeakerClassificationStage(store.of_split("train"), undistorted, 0, CPU)
     assert stage.bank.levels and torch.isfinite(stage.step(0)["cross_entropy"])
 
 
@@ -126,6 +127,6 @@ def test_it_comes_back_from_a_checkpoint(model, spoken, tmp_path):
     made = model(True)
     made.checkpoint.save(tmp_path / "levels")
     again = VoiceToFace(load_checkpoint(tmp_path / "levels"), "again")
-    assert again.embedder.levels
+    assert again.encoder.levels
     before, after = (heard_by(m, (spoken, 16_000)) for m in (made, again))
     assert torch.equal(before, after)

@@ -18,7 +18,7 @@ from voice2face_gan.pipeline import _warning
 
 
 def apart(a: Image.Image, b: Image.Image) -> int:
-    """The largest difference of two pictures."""
+    """The largest difference of two images."""
     return int(np.abs(np.asarray(a, dtype=int) - np.asarray(b, dtype=int)).max())
 
 
@@ -29,7 +29,7 @@ def test_the_public_names():
         voice2face_gan.Voice2Face  # noqa: B018
 
 
-def test_pictures(model, clips):
+def test_images(model, clips):
     (face,) = model.generate(clips[0])
     assert isinstance(face, Image.Image) and face.size == (64, 64) and face.mode == "RGB"
     assert len(model.generate(clips[0], variants=3)) == 3
@@ -48,17 +48,17 @@ def test_a_clip_may_come_in_any_form(model, clips, voices):
 
 
 def test_a_clip_alone_and_among_others(model, clips):
-    together = [heard.faces for heard in model.listen_all(clips, variants=4)]  # more than one batch
+    together = [heard.faces for heard in model.generate_many(clips, variants=4)]  # more than one batch
     for clip, faces in zip(clips, together, strict=True):
         assert max(apart(*pair) for pair in zip(model.generate(clip, variants=4), faces, strict=True)) <= 1
 
 
 def test_errors_come_in_their_place(model, clips, tmp_path):
     silence = (np.zeros(48_000, dtype=np.float32), 16_000)
-    heard = list(model.listen_all([clips[0], tmp_path / "none.wav", silence, clips[1]]))
+    heard = list(model.generate_many([clips[0], tmp_path / "none.wav", silence, clips[1]]))
     assert isinstance(heard[1], AudioError) and isinstance(heard[2], NoSpeechError)
     assert [heard[0].name, heard[3].name] == ["spk0.wav", "spk1.wav"]
-    assert list(model.listen_all([])) == []
+    assert list(model.generate_many([])) == []
     with pytest.raises(NoSpeechError) as caught:
         model.generate(silence)
     assert caught.value.found == 0 and caught.value.needed > 0
@@ -73,13 +73,13 @@ def test_clips_are_asked_for_as_they_are_needed(model, clips):
             taken.append(1)
             yield clips[0]
 
-    heard = model.listen_all(endless())
+    heard = model.generate_many(endless())
     next(heard)
     assert len(taken) <= 16
 
 
 def test_what_was_heard(model, clips):
-    heard = model.listen(clips[0])
+    heard = model.generate_detailed(clips[0])
     assert heard.seconds == pytest.approx(3, abs=0.01) and 1 < heard.speech_seconds <= heard.seconds
     assert 0 <= heard.female <= 1 and heard.warning == ""
 
@@ -104,7 +104,7 @@ def alarmed(model):
 
 
 def test_without_probes_nothing_is_said_of_speech_and_age(model, clips):
-    heard = model.listen(clips[0])
+    heard = model.generate_detailed(clips[0])
     assert heard.speech is None and heard.child is None
 
 
@@ -118,7 +118,7 @@ def test_without_probes_nothing_is_said_of_speech_and_age(model, clips):
     ],
 )
 def test_what_the_probes_tell_is_warned_of(alarmed, model, clips, speech, child, warning):
-    heard = alarmed(speech=speech, child=child).listen(clips[0])
+    heard = alarmed(speech=speech, child=child).generate_detailed(clips[0])
     assert heard.speech == pytest.approx(speech, abs=1e-4) and heard.child == pytest.approx(child, abs=1e-4)
     assert heard.warning == warning
     assert apart(heard.faces[0], model.generate(clips[0])[0]) == 0  # probes change no face
@@ -128,8 +128,8 @@ def test_the_probes_read_the_features_of_this_voice(model, alarmed, clips):
     other = alarmed(speech=0.5)
     torch.manual_seed(0)
     weights = other.checkpoint.probes["speech"][:-1].normal_()
-    for heard, clip in zip(other.listen_all(clips), clips, strict=True):
-        features = model.embedder.features(voice_features(clip).log_mel[None])[0]
+    for heard, clip in zip(other.generate_many(clips), clips, strict=True):
+        features = model.encoder.features(voice_features(clip).log_mel[None])[0]
         assert heard.speech == pytest.approx(float(torch.sigmoid(features @ weights)), abs=1e-5)
         assert heard.child is None
 
@@ -138,22 +138,22 @@ def test_several_people_are_warned_of(model, clips):
     """What the probe reads is how far the pieces agree."""
     other = copy.copy(model)
     other.checkpoint = copy.copy(model.checkpoint)
-    other.embedder = copy.copy(model.embedder)
+    other.encoder = copy.copy(model.encoder)
     agreement = torch.tensor([0.6])
-    other.embedder.with_agreement = lambda mel: (*model.embedder.with_features(mel), agreement)
+    other.encoder.with_agreement = lambda mel: (*model.encoder.with_features(mel), agreement)
     other.checkpoint.probes = {"several": torch.tensor([-20.0, 16.0])}
-    heard = other.listen(clips[0])
+    heard = other.generate_detailed(clips[0])
     assert heard.several == pytest.approx(float(torch.sigmoid(torch.tensor(4.0))), abs=1e-5)
     assert heard.warning.startswith("more than one person seems to speak") and heard.child is None
     assert apart(heard.faces[0], model.generate(clips[0])[0]) == 0
     agreement += 0.1
-    assert other.listen(clips[0]).warning == ""
+    assert other.generate_detailed(clips[0]).warning == ""
 
 
 def test_steady_noise_is_warned_of_whatever_a_probe_says(model, alarmed):
     noise = 0.1 * np.random.default_rng(0).standard_normal(80_000).astype(np.float32)
     for listener in (model, alarmed(speech=0.9), alarmed(child=0.1), alarmed(speech=0.1)):
-        assert "steady noise" in listener.listen((noise, 16_000)).warning
+        assert "steady noise" in listener.generate_detailed((noise, 16_000)).warning
 
 
 def test_what_varies_little_is_steady_only_where_no_probe_tells():
@@ -164,7 +164,7 @@ def test_what_varies_little_is_steady_only_where_no_probe_tells():
 
 
 def test_the_level_of_the_speech_is_told(model, voices):
-    loud, soft = (model.listen((voices[0] * np.float32(k), 16_000)) for k in (1, 0.5))
+    loud, soft = (model.generate_detailed((voices[0] * np.float32(k), 16_000)) for k in (1, 0.5))
     assert -60 < loud.speech_level_db < 0
     assert soft.speech_level_db == pytest.approx(loud.speech_level_db - 6, abs=0.5)
 
@@ -178,9 +178,9 @@ def test_very_soft_speech_is_warned_of():
 
 
 def test_the_shipped_model_raises_soft_speech():
-    """The default does; the built-in world's, which knows synthetic voices alone, does as it ever did."""
+    """The default does; the synthetic world's, which knows synthetic voices alone, does as it ever did."""
     assert load_checkpoint("default").vad["target_level_db"] == TARGET_LEVEL_DB
-    assert "target_level_db" not in load_checkpoint("builtin").vad
+    assert "target_level_db" not in load_checkpoint("synthetic").vad
 
 
 def test_a_checkpoint_says_whether_soft_speech_is_raised(model_folder, voices):
@@ -191,11 +191,11 @@ def test_a_checkpoint_says_whether_soft_speech_is_raised(model_folder, voices):
     checkpoint.vad = {}
     plain = VoiceToFace(checkpoint, "plain")
     assert raised.vad.target_level_db == -20 and plain.vad.target_level_db is None
-    assert raised.listen(soft).speech_seconds > plain.listen(soft).speech_seconds + 0.2
+    assert raised.generate_detailed(soft).speech_seconds > plain.generate_detailed(soft).speech_seconds + 0.2
 
 
 def test_little_speech_of_a_child_is_two_warnings(alarmed, voices):
-    heard = alarmed(speech=0.9, child=0.95).listen((voices[0][:16_000], 16_000))
+    heard = alarmed(speech=0.9, child=0.95).generate_detailed((voices[0][:16_000], 16_000))
     assert heard.speech_seconds < 2
     assert "s of speech; 2 s or more" in heard.warning and "; this may be a child's voice" in heard.warning
 
@@ -220,7 +220,7 @@ def test_less_than_three_tenths_of_a_second_of_speech_is_refused(model, voices):
         except NoSpeechError as error:
             refused.append(error.found)
             with pytest.raises(NoSpeechError, match="0.30 s needed"):
-                model.listen(part)
+                model.generate_detailed(part)
         if len(refused) > 3 and len(made) > 3 and max(refused) > 0.2:
             break
     assert max(refused) < 0.3 <= min(made)
@@ -284,7 +284,7 @@ def test_gender_moves_to_the_side_asked_for(with_probe, share, normalise):
         e = along * direction + (1 - along**2).sqrt() * across
         margin = float(e @ weights + share * weights.norm())
         for gender, sign in (("female", 1), ("male", -1)):
-            moved = model.towards(e, gender)
+            moved = model.reflect_gender(e, gender)
             new = float(moved @ weights + share * weights.norm())
             assert new * sign > 0
             if margin * sign > 0:
@@ -295,7 +295,7 @@ def test_gender_moves_to_the_side_asked_for(with_probe, share, normalise):
                 assert float(F.cosine_similarity(left, was, dim=0)) == pytest.approx(1, abs=1e-4)
             if normalise:
                 assert float(moved.norm()) == pytest.approx(1, abs=1e-4)
-        assert torch.equal(model.towards(e, "auto"), e)
+        assert torch.equal(model.reflect_gender(e, "auto"), e)
 
 
 def test_a_boundary_that_nobody_is_beyond(with_probe):
@@ -304,13 +304,13 @@ def test_a_boundary_that_nobody_is_beyond(with_probe):
     weights[0] = 1.0
     model = with_probe(weights, 0.8)
     e = F.normalize(torch.tensor([1.0] + [0.1] * 63), dim=0)
-    moved = model.towards(e, "male")
+    moved = model.reflect_gender(e, "male")
     assert moved.isfinite().all() and float(moved.norm()) == pytest.approx(1, abs=1e-5)
     assert float(moved[0]) == pytest.approx(-1)
 
 
 def test_the_probability_agrees_with_the_side(model, clips):
-    for heard in model.listen_all(clips):
+    for heard in model.generate_many(clips):
         side = "female" if heard.female > 0.5 else "male"
         assert (
             apart(
@@ -349,7 +349,7 @@ def test_half_precision_gives_nearly_the_same_face(model_folder, model, clips, t
 def test_the_default_model_makes_faces(clips):
     """Right after installing: different people, in colour, not noise and not one grey."""
     model = VoiceToFace.from_pretrained("default")
-    faces = [np.asarray(heard.faces[0], dtype=int) for heard in model.listen_all(clips)]
+    faces = [np.asarray(heard.faces[0], dtype=int) for heard in model.generate_many(clips)]
     assert model.name == "default"
     assert all(face.std() > 15 for face in faces)
     assert all(np.abs(np.diff(face, axis=0)).mean() < 25 for face in faces)
@@ -360,12 +360,12 @@ def test_the_default_model_makes_faces(clips):
 
 @pytest.mark.slow
 def test_the_built_in_model_gets_the_sex_of_people_it_never_heard():
-    """At least nine of ten of 200 held-out built-in speakers, in the shipped judge's eyes."""
-    from voice2face_gan.data.synthetic import builtin_store
+    """At least nine of ten of 200 held-out synthetic speakers, in the shipped judge's eyes."""
+    from voice2face_gan.data.synthetic import synthetic_store
     from voice2face_gan.evaluation import compute
-    from voice2face_gan.evaluation.protocol import generate_case
+    from voice2face_gan.evaluation.protocol import generate_eval_set
 
-    case = generate_case(VoiceToFace.from_pretrained("builtin"), builtin_store())
+    case = generate_eval_set(VoiceToFace.from_pretrained("synthetic"), synthetic_store())
     assert case.about["identities"] >= 200 and not case.about["trained_on"]
-    assert case.judge.about["held_out"]["builtin"]["gender_accuracy"] > 0.97
+    assert case.judge.about["held_out"]["synthetic"]["gender_accuracy"] > 0.97
     assert compute("gender", case)["generated"].value >= 90

@@ -20,17 +20,24 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 HOST = ("fetch", "push")  # commands that need another host: named, not run
 TINY = "--set gan.batch=4 --set data.crop_frames=[100,200] --set run.precision=fp32"
 # Lines that take half a minute or more even so: run with -m slow, with all the others.
-LONG = ("torchrun", "face-space", "--recipe hearing", "--recipe faces", "v2f-gan report", "export onnx")
+LONG = (
+    "torchrun",
+    "face-space",
+    "--recipe default-encoder",
+    "--recipe default",
+    "v2f-gan report",
+    "export onnx",
+)
 # What stands in a line -> what is added to it. The first that fits counts.
 SHORT = {
     "--resume": "--iterations 3",
     "torchrun": f"--iterations 1 {TINY}",
-    "--recipe hearing": "--iterations 1 --set embedder.teacher=teacher.pt",
-    "--recipe faces": "--iterations 1 --set gan.batch=4",
+    "--recipe default-encoder": "--iterations 1 --set encoder.teacher=teacher.pt",
+    "--recipe default": "--iterations 1 --set gan.batch=4",
     "--init default": "--iterations 2 --set gan.batch=4",
-    "train-embedder": "--iterations 2",
-    "--embedder": f"--iterations 1 --set model.width=8 {TINY}",
-    "v2f-gan train": f"--iterations 2 --set embedder.batch=8 {TINY}",
+    "train-encoder": "--iterations 2",
+    "--encoder": f"--iterations 1 --set model.width=8 {TINY}",
+    "v2f-gan train": f"--iterations 2 --set encoder.batch=8 {TINY}",
     "v2f-gan report": "--metric l1",
 }
 
@@ -72,8 +79,8 @@ def desk(tmp_path) -> Path:
         import trees
     from voice2face_gan.audio.decode import load_audio
 
-    pictures = [people[0][None].repeat(20, axis=0) for people in trees.people().pictures[:1]]
-    trees.write_film(folder / "film.mp4", load_audio(sample), pictures[0], fps=4)
+    images = [people[0][None].repeat(20, axis=0) for people in trees.people().images[:1]]
+    trees.write_film(folder / "film.mp4", load_audio(sample), images[0], fps=4)
     _people(folder, trees)
     _stores(folder)
     _released(folder)
@@ -87,17 +94,17 @@ def _people(folder: Path, trees) -> None:
         for k in range(2):
             voice = folder / "my-people" / f"person{i}" / "voices" / f"{k}.wav"
             trees.write_wav(voice, people.waves[k][i])
-            trees.write_picture(voice.parent.with_name("faces") / f"{k}.png", people.pictures[k][i], 160)
+            trees.write_image(voice.parent.with_name("faces") / f"{k}.png", people.images[k][i], 160)
             trees.write_wav(folder / "speakers" / f"{i}-{k}.wav", people.waves[k][i])
             rows.append(f"{i}-{k}.wav,speaker{i}")
     (folder / "speakers" / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def _stores(folder: Path) -> None:
-    """utk.store and vox.store: a built-in world that keeps its speech."""
-    from voice2face_gan.data.synthetic import builtin_store
+    """utk.store and vox.store: a synthetic world that keeps its speech."""
+    from voice2face_gan.data.synthetic import synthetic_store
 
-    made = builtin_store("builtin:50", keep_speech=True)
+    made = synthetic_store("synthetic:50", keep_speech=True)
     for name in ("utk.store", "vox.store"):
         shutil.copytree(made.folder, folder / name)
 
@@ -107,11 +114,11 @@ def _released(folder: Path) -> None:
     import torch
     from torch import nn
 
-    from voice2face_gan.models.wen2019 import Generator, VoiceEmbedder, Wen2019Config
+    from voice2face_gan.models.wen2019 import Generator, VoiceEncoder, Wen2019Config
 
     torch.manual_seed(0)
     config = Wen2019Config(voice_channels=(8, 8, 8, 8), generator_channels=(16, 16, 8, 8, 8))
-    for name, net in (("voice_embedding", VoiceEmbedder(config)), ("generator", Generator(config))):
+    for name, net in (("voice_embedding", VoiceEncoder(config)), ("generator", Generator(config))):
         torch.save({f"module.{k}": v for k, v in net.state_dict().items()}, folder / f"{name}.pth")
     nets = {"lstm": nn.LSTM(40, 256, 3, batch_first=True), "linear": nn.Linear(256, 256)}
     state = {f"{name}.{k}": v for name, net in nets.items() for k, v in net.state_dict().items()}

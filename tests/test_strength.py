@@ -9,8 +9,8 @@ import torch
 from voice2face_gan import VoiceToFace
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.modern import ModernConfig
-from voice2face_gan.models.registry import build_embedder, build_generator
+from voice2face_gan.models.r3gan import R3GANConfig
+from voice2face_gan.models.registry import build_encoder, build_generator
 from voice2face_gan.models.wen2019 import condition
 
 SMALL = {
@@ -27,16 +27,16 @@ SMALL = {
 def checkpoint():
     """A generator that listens to e, with a gender probe along the first element."""
     torch.manual_seed(0)
-    config = ModernConfig(**SMALL, residual=(0.0, 0.5, 1.0, 1.0, 1.0, 1.0))
-    embedder, generator = build_embedder(config).eval(), build_generator(config).eval()
+    config = R3GANConfig(**SMALL, residual=(0.0, 0.5, 1.0, 1.0, 1.0, 1.0))
+    encoder, generator = build_encoder(config).eval(), build_generator(config).eval()
     for block in generator.blocks:
         for layer in block:
             torch.nn.init.normal_(layer.second.weight, std=0.2)
             torch.nn.init.normal_(layer.gain.weight, std=0.3)
     torch.nn.init.normal_(generator.to_rgb.weight, std=0.1)
     probe = torch.tensor([2.0, 0, 0, 0, 0, 0, 0.3])
-    made = Checkpoint("modern", config, embedder, generator, probe)
-    for net in (embedder, generator):
+    made = Checkpoint("r3gan", config, encoder, generator, probe)
+    for net in (encoder, generator):
         net.requires_grad_(False)
     return made
 
@@ -52,14 +52,14 @@ def of_strength(checkpoint, strength, **changes):
 
 def test_it_is_a_factor():
     e = torch.randn(5, 6)
-    config = ModernConfig(**SMALL)
+    config = R3GANConfig(**SMALL)
     assert torch.equal(condition(e, config), e)
     torch.testing.assert_close(condition(e, replace(config, strength=2.5)), 2.5 * e)
     assert not condition(e, replace(config, strength=0.0)).any()
 
 
 def test_limits_bend_what_is_large_and_leave_the_rest():
-    config = ModernConfig(**SMALL, limit=(1.0, 1.0, 2.0, 2.0, 2.0, 2.0))
+    config = R3GANConfig(**SMALL, limit=(1.0, 1.0, 2.0, 2.0, 2.0, 2.0))
     e = torch.tensor([[0.5, -0.6, 1.1, -50.0, 50.0, 0.0]])
     bent = condition(e, config)
     torch.testing.assert_close(bent, torch.tensor([[0.5, -0.6, 1.1, -2.0, 2.0, 0.0]]))
@@ -72,7 +72,7 @@ def test_limits_bend_what_is_large_and_leave_the_rest():
 
 
 def test_limits_come_after_the_strength():
-    config = ModernConfig(**SMALL, limit=(1.0,) * 6, strength=3.0)
+    config = R3GANConfig(**SMALL, limit=(1.0,) * 6, strength=3.0)
     torch.testing.assert_close(condition(torch.full((1, 6), 0.1), config), torch.full((1, 6), 0.3))
     assert (condition(torch.full((1, 6), 5.0), config) <= 1).all()
 
@@ -90,7 +90,7 @@ def test_limits_come_after_the_strength():
 )
 def test_settings_that_cannot_be(settings, words):
     with pytest.raises(CheckpointError, match=words):
-        ModernConfig(**SMALL | settings)
+        R3GANConfig(**SMALL | settings)
 
 
 # The pipeline
@@ -118,15 +118,19 @@ def test_more_of_it_leads_further_away(checkpoint, clips):
 
 def test_the_sex_that_is_heard_does_not_depend_on_it(checkpoint):
     mel = torch.randn(64, 300, generator=torch.Generator().manual_seed(2))
-    told = [model.female(model.hear(mel)[0]) for model in (of_strength(checkpoint, x) for x in (0.5, 1, 3))]
+    told = [model.female(model.encode(mel)[0]) for model in (of_strength(checkpoint, x) for x in (0.5, 1, 3))]
     assert told[0] == pytest.approx(told[1], abs=1e-6) == pytest.approx(told[2], abs=1e-6)
 
 
 def test_a_gender_asked_for_is_got_at_any_strength(checkpoint):
     for strength in (0.5, 1, 3):
         model = of_strength(checkpoint, strength)
-        e, _ = model.hear(torch.randn(64, 300))
-        assert model.female(model.towards(e, "female")) > 0.5 > model.female(model.towards(e, "male"))
+        e, _ = model.encode(torch.randn(64, 300))
+        assert (
+            model.female(model.reflect_gender(e, "female"))
+            > 0.5
+            > model.female(model.reflect_gender(e, "male"))
+        )
 
 
 def test_variants_differ_by_what_the_voice_leaves_open(checkpoint):

@@ -20,9 +20,9 @@ def apart(a, b) -> int:
 def test_the_embedding_of_a_clip(model, clips):
     e = model.embed_clip(clips[0])
     assert e.shape == (64,) and e.dtype == torch.float32 and e.device.type == "cpu"
-    voice = voice_features(clips[0], vad=model.vad, features=model.features, levels=model.embedder.levels)
+    voice = voice_features(clips[0], vad=model.vad, features=model.features, levels=model.encoder.levels)
     assert torch.equal(e, model.predict(voice.log_mel))
-    face = model.decode(model.exaggerate(e)[None])[0]
+    face = model.decode(model.condition(e)[None])[0]
     assert apart(face, model.generate(clips[0])[0]) <= 1
 
 
@@ -84,15 +84,15 @@ def test_one_face_of_several_clips(model, clips, voices):
     assert a > 1.5 * b
     e = (a * first.embedding + b * second.embedding) / (a + b)
     assert model.config.normalise
-    face = model.decode(model.exaggerate(F.normalize(e, dim=0))[None])[0]
+    face = model.decode(model.condition(F.normalize(e, dim=0))[None])[0]
     assert apart(model.generate_together(parts)[0], face) <= 1
     assert apart(model.generate_together([clips[0]])[0], model.generate(clips[0])[0]) <= 1
-    heard = model.listen_together([first, second], variants=3, size=100)
+    heard = model.generate_together_detailed([first, second], variants=3, size=100)
     assert len(heard.faces) == 3 and heard.faces[0].size == (100, 100)
     assert heard.speech_seconds == pytest.approx(a + b) and 0 <= heard.female <= 1
     for wrong in ({"variants": 0}, {"gender": "x"}):
         with pytest.raises(VoiceToFaceError):
-            model.listen_together([first], **wrong)
+            model.generate_together_detailed([first], **wrong)
     with pytest.raises(VoiceToFaceError):
         model.generate_together([])
 
@@ -101,7 +101,7 @@ def test_short_clips_are_enough_together(model, voices):
     """The warning is of all the speech there is."""
     short = list(model.embeddings([(v[:20_000], 16_000) for v in voices[:3]]))
     assert all("s of speech; 2 s or more" in item.warning for item in short)
-    assert model.listen_together(short).warning == ""
+    assert model.generate_together_detailed(short).warning == ""
 
 
 def test_long_recordings_do_not_wait_for_each_other(model, voices):
@@ -113,7 +113,7 @@ def test_long_recordings_do_not_wait_for_each_other(model, voices):
             taken.append(1)
             yield np.tile(voices[0], 60), 16_000
 
-    assert next(model.listen_all(long())).seconds == pytest.approx(180) and len(taken) == 1
+    assert next(model.generate_many(long())).seconds == pytest.approx(180) and len(taken) == 1
 
 
 # The forms of a clip
@@ -158,7 +158,7 @@ def test_every_form_gives_the_same_face_and_embedding(model, clips, plain):
     face, e = plain
     for name, clip in forms(clips[0]).items():
         near = name == "another rate"
-        heard = model.listen(clip)
+        heard = model.generate_detailed(clip)
         assert apart(heard.faces[0], face) <= (40 if near else 1), name
         other = forms(clips[0])[name]  # a file object has been read to its end
         assert torch.allclose(model.embed_clip(other), e, atol=0.2 if near else 1e-4), name

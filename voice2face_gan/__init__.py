@@ -1,7 +1,7 @@
 """voice2face-gan: a face from a voice.
 
     from voice2face_gan import VoiceToFace
-    faces = VoiceToFace.from_pretrained("default").generate("clip.wav")   # list of PIL pictures
+    faces = VoiceToFace.from_pretrained("default").generate("clip.wav")   # list of PIL images
 
 Importing the package does not import torch: the public names are loaded when first used.
 """

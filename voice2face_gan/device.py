@@ -34,7 +34,7 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 natively: elsewhere autocast costs more than it gains.
 
     Of processors those with AMX: with AVX-512's instructions for bfloat16 alone, an iteration of the
-    generator took 1.90 s for float32's 1.24, one of the embedder 1.80 for 1.22, hearing a clip 39 ms for 25.
+    generator took 1.90 s for float32's 1.24, one of the encoder 1.80 for 1.22, hearing a clip 39 ms for 25.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

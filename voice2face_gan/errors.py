@@ -29,8 +29,8 @@ class NoSpeechError(VoiceToFaceError):
         )
 
 
-class PictureError(VoiceToFaceError):
-    """A picture cannot be opened or is not what it should be."""
+class ImageError(VoiceToFaceError):
+    """An image cannot be opened or is not what it should be."""
 
 
 class StoreError(VoiceToFaceError):

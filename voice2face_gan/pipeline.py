@@ -15,7 +15,7 @@ from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.audio.voice import VoiceFeatures, voice_features
 from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.errors import CheckpointError, DataError, VoiceToFaceError
-from voice2face_gan.faces.pixels import to_picture, to_uint8
+from voice2face_gan.faces.pixels import to_image, to_uint8
 from voice2face_gan.models.checkpoint import SHIPPED, Checkpoint, load_checkpoint
 from voice2face_gan.models.hub import hub_name
 from voice2face_gan.models.probes import read_voice
@@ -52,7 +52,7 @@ class VoiceToFace:
 
     Args:
         checkpoint: a loaded checkpoint with a generator.
-        name: what pictures' metadata call it.
+        name: what images' metadata call it.
         device: where the nets run.
     Attributes:
         spread: standard deviation of the noise z of a generator that takes some. 1 as in training; less gives
@@ -80,7 +80,7 @@ class VoiceToFace:
                 f"The checkpoint '{name}': its vad settings are wrong ({error})."
             ) from error
         self.spread = 1.0
-        self.embedder = checkpoint.embedder.to(self.device)
+        self.encoder = checkpoint.encoder.to(self.device)
         self.generator = checkpoint.generator.to(self.device)
 
     @property
@@ -102,8 +102,8 @@ class VoiceToFace:
         """Load a model.
 
         Args:
-            name: "default" or "builtin" (shipped with the package; "builtin" knows the built-in world alone),
-                a checkpoint folder, a run folder, or a model on the Hugging Face hub, "owner/name" or
+            name: "default" or "synthetic" (shipped; the second for the synthetic world), a checkpoint
+                folder, a run folder, or a model on the Hugging Face hub, "owner/name" or
                 "owner/name@revision" (needs the extra `hub`).
             device: "cpu", "cuda", ...
             strength: 0 for the average face, 1 as predicted, above 1 exaggerated; None for the model's own.
@@ -157,7 +157,7 @@ class VoiceToFace:
 
         Args:
             clip: a path, bytes, a binary file, or (array, sampling rate).
-            variants: pictures wanted. The first is the model's plain answer; the others differ in what the
+            variants: images wanted. The first is the model's plain answer; the others differ in what the
                 voice leaves open.
             seed: of that noise.
             gender: "auto" (as heard), "female" or "male".
@@ -165,15 +165,17 @@ class VoiceToFace:
             track: the clip's sound track, counted from 1; None for the best that is not silent.
             start, end: the part of the clip that is taken, in seconds; None for its beginning and end.
         Returns:
-            `variants` PIL pictures.
+            `variants` PIL images.
         Raises:
             AudioError: the clip cannot be opened, or has no such track or part.
             NoSpeechError: too little speech in it.
             CheckpointError: the model cannot choose a gender.
         """
-        return self.listen(clip, variants, seed, gender, size, track=track, start=start, end=end).faces
+        return self.generate_detailed(
+            clip, variants, seed, gender, size, track=track, start=start, end=end
+        ).faces
 
-    def listen(
+    def generate_detailed(
         self,
         clip,
         variants: int = 1,
@@ -186,12 +188,12 @@ class VoiceToFace:
         end: float | None = None,
     ) -> Generation:
         """Like `generate`, with what was heard."""
-        (heard,) = self.listen_all([clip], variants, seed, gender, size, track=track, start=start, end=end)
+        (heard,) = self.generate_many([clip], variants, seed, gender, size, track=track, start=start, end=end)
         if isinstance(heard, VoiceToFaceError):
             raise heard
         return heard
 
-    def listen_all(
+    def generate_many(
         self,
         clips: Iterable,
         variants: int = 1,
@@ -205,7 +207,7 @@ class VoiceToFace:
     ) -> Iterator[Generation | VoiceToFaceError]:
         """For each clip in order what `listen` gives, or the error it would raise.
 
-        A clip's pictures do not depend on the other clips. Memory is bounded however many there are.
+        A clip's images do not depend on the other clips. Memory is bounded however many there are.
         """
         self._check(variants, gender)
         group: list[VoiceEmbedding | VoiceToFaceError] = []
@@ -242,12 +244,12 @@ class VoiceToFace:
             `variants` PIL images.
         Raises:
             AudioError, NoSpeechError, CheckpointError: as `generate`; the first clip that fails decides. To
-                go on without it, take what is good of `embeddings(clips)` to `listen_together`.
+                go on without it, take what is good of `embeddings(clips)` to `generate_together_detailed`.
         """
         voices = [self._good(item) for item in self.embeddings(clips, track=track, start=start, end=end)]
-        return self.listen_together(voices, variants, seed, gender, size).faces
+        return self.generate_together_detailed(voices, variants, seed, gender, size).faces
 
-    def listen_together(
+    def generate_together_detailed(
         self,
         voices: Sequence[VoiceEmbedding],
         variants: int = 1,
@@ -274,7 +276,7 @@ class VoiceToFace:
 
         It is the e that the voice encoder predicts from the speech in the clip, the same numbers that
         `v2f-gan embed` writes: not moved by the strength, of unit norm where the model's embeddings are. The
-        clip's face is `decode(exaggerate(e)[None])`.
+        clip's face is `decode(condition(e)[None])`.
 
         Args:
             clip, track, start, end: as in `generate`.
@@ -324,9 +326,9 @@ class VoiceToFace:
                 yield error
 
     def _embedding(self, clip, **part) -> VoiceEmbedding:
-        levels = self.embedder.levels
+        levels = self.encoder.levels
         voice = voice_features(clip, vad=self.vad, features=self.features, levels=levels, **part)
-        e, told = self.hear(voice.log_mel)
+        e, told = self.encode(voice.log_mel)
         e = e.clone()  # made outside of inference mode, so that others may train on it
         return VoiceEmbedding(source_name(clip), e, without_log_mel(voice), told, _warning(voice, **told))
 
@@ -338,25 +340,25 @@ class VoiceToFace:
 
     @torch.inference_mode()
     def embed(self, log_mel: Tensor) -> Tensor:
-        """What the generator takes, of a log-mel (64, frames) as `audio.log_mel.prepared` gives it for
-        `embedder.levels`: (embedding,)."""
-        return self.exaggerate(self.predict(log_mel))
+        """What the generator takes, of a log-mel (64, frames) as `audio.log_mel.encoder_input` gives it for
+        `encoder.levels`: (embedding,)."""
+        return self.condition(self.predict(log_mel))
 
     @torch.inference_mode()
     def predict(self, log_mel: Tensor) -> Tensor:
         """The embedding (embedding,) that a log-mel as `embed` takes it predicts."""
-        return predicted(self.embedder(log_mel[None].to(self.device)), self.config)[0].cpu()
+        return predicted(self.encoder(log_mel[None].to(self.device)), self.config)[0].cpu()
 
-    def exaggerate(self, e: Tensor) -> Tensor:
+    def condition(self, e: Tensor) -> Tensor:
         """What the generator takes, of a predicted embedding (embedding,): the strength and the limits are
         in it, where the model has these."""
         return condition(e[None], self.config)[0]
 
     @torch.inference_mode()
-    def hear(self, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def encode(self, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
         """What `predict` gives, and what the checkpoint's probes tell: the probabilities that somebody speaks
         ("speech"), that a child does ("child"), and that several people do in turn ("several")."""
-        output, told = read_voice(self.embedder, self.checkpoint.probes, log_mel[None].to(self.device))
+        output, told = read_voice(self.encoder, self.checkpoint.probes, log_mel[None].to(self.device))
         return predicted(output, self.config)[0].cpu(), {k: float(v[0]) for k, v in told.items()}
 
     @torch.inference_mode()
@@ -387,7 +389,7 @@ class VoiceToFace:
         probe = self.checkpoint.gender_probe
         return None if probe is None else float(torch.sigmoid(e @ probe[:-1] + probe[-1]))
 
-    def towards(self, e: Tensor, gender: str) -> Tensor:
+    def reflect_gender(self, e: Tensor, gender: str) -> Tensor:
         """A predicted embedding (embedding,) if it lies on the asked side of the gender probe's boundary,
         else its mirror image in that boundary: everything else about the voice is kept."""
         probe = self.checkpoint.gender_probe
@@ -431,7 +433,7 @@ class VoiceToFace:
         good = [item for item in group if not isinstance(item, VoiceToFaceError)]
         faces = iter(())
         if good:
-            wanted = (self.exaggerate(self.towards(item.embedding, gender)) for item in good)
+            wanted = (self.condition(self.reflect_gender(item.embedding, gender)) for item in good)
             e = torch.cat([self._variants(e, variants, seed) for e in wanted])
             z = self.noise(variants, seed)
             if z is not None:
@@ -442,16 +444,16 @@ class VoiceToFace:
             if isinstance(item, VoiceToFaceError):
                 yield item
                 continue
-            pictures = [to_picture(face, size) for face in next(faces)]
-            for number, picture in enumerate(pictures, 1):
-                picture.info = self._metadata(seed, number)
+            images = [to_image(face, size) for face in next(faces)]
+            for number, image in enumerate(images, 1):
+                image.info = self._metadata(seed, number)
             found = {"audio": item.voice.audio, "speech_level_db": item.voice.speech_level_db}
             yield Generation(
                 item.name,
                 item.seconds,
                 item.speech_seconds,
                 self.female(item.embedding),
-                pictures,
+                images,
                 item.warning,
                 **item.told,
                 **found,
@@ -472,7 +474,7 @@ class VoiceToFace:
 
     def _metadata(self, seed: int, variant: int) -> dict[str, str]:
         return {
-            "Synthetic": "yes: generated from a voice; not a picture of a real person",
+            "Synthetic": "yes: generated from a voice; not an image of a real person",
             "Software": f"voice2face-gan {__version__}",
             "Checkpoint": self.name,
             "Seed": str(seed),

@@ -28,7 +28,7 @@ class Generation:
         seconds: length of the recording.
         speech_seconds: speech found in it.
         female: probability that the data's gender label would be "female"; None if the model cannot tell.
-        faces: one PIL picture a variant, RGB, with text metadata for PNG in `.info`.
+        faces: one PIL image a variant, RGB, with text metadata for PNG in `.info`.
         warning: a sentence about the clip, or "".
         speech: probability that somebody speaks, rather than noise, machines, music or animals being heard.
         child: probability that the voice is a child's.

@@ -41,18 +41,18 @@ def encode(
     bit_rate=None,
     **container_options,
 ):
-    """Write (channels, n) in [-1, 1] with PyAV; `video` names a codec for some pictures beside it."""
+    """Write (channels, n) in [-1, 1] with PyAV; `video` names a codec for some images beside it."""
     with av.open(path, "w", format=container, options=container_options) as out:
         if video:
-            pictures = out.add_stream(video, rate=10, width=64, height=64, pix_fmt="yuv420p")
+            images = out.add_stream(video, rate=10, width=64, height=64, pix_fmt="yuv420p")
         stream = out.add_stream(codec, rate=rate, layout=layout, format=format, options=options or {})
         if bit_rate:
             stream.codec_context.bit_rate = bit_rate
         if video:
             for i in range(round(10 * sound.shape[1] / rate)):
                 frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * (i % 10), np.uint8), "rgb24")
-                out.mux(pictures.encode(frame.reformat(format="yuv420p")))
-            out.mux(pictures.encode(None))
+                out.mux(images.encode(frame.reformat(format="yuv420p")))
+            out.mux(images.encode(None))
         for part in _frames(stream, sound, rate, format, layout):
             out.mux(stream.encode(part))
         out.mux(stream.encode(None))
@@ -82,12 +82,12 @@ def tracks(
     sounds, container="mp4", late: float = 0.0, video=False, layouts=None, **container_options
 ) -> bytes:
     """Several AAC tracks at 44.1 kHz, of (channels, n) at 16 kHz each, beginning `late` seconds after the
-    pictures, if there are any."""
+    images, if there are any."""
     file, (codec, format, rate) = io.BytesIO(), AAC
     packets = []
     with av.open(file, "w", format=container, options=container_options) as out:
         if video:
-            picture = out.add_stream("mpeg2video", rate=10, width=64, height=64, pix_fmt="yuv420p")
+            image = out.add_stream("mpeg2video", rate=10, width=64, height=64, pix_fmt="yuv420p")
         layouts = layouts or ["mono" if len(sound) == 1 else "stereo" for sound in sounds]
         streams = [out.add_stream(codec, rate=rate, layout=layout, format=format) for layout in layouts]
         if video:
@@ -95,8 +95,8 @@ def tracks(
             for i in range(round(10 * seconds)):
                 noise = np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8)
                 frame = av.VideoFrame.from_ndarray(noise, "rgb24").reformat(format="yuv420p")
-                packets += picture.encode(frame)
-            packets += picture.encode(None)
+                packets += image.encode(frame)
+            packets += image.encode(None)
         for stream, sound, layout in zip(streams, sounds, layouts, strict=True):
             for part in _frames(stream, at_rate(sound, rate), rate, format, layout, round(late * rate)):
                 packets += stream.encode(part)

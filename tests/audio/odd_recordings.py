@@ -1,6 +1,6 @@
 """Recordings as people have them, each made by code, with what is right for it.
 
-`CASES` holds name -> `Case`. Used by the tests and by experiments/odd_recordings_table.py, which must also
+`CASES` holds name -> `EvalSet`. Used by the tests and by experiments/odd_recordings_table.py, which must also
 run against older code: so nothing of the package is imported here.
 """
 
@@ -21,7 +21,7 @@ SAMPLE = Path(__file__).parents[2] / "assets/sample.wav"
 
 
 @dataclass
-class Case:
+class EvalSet:
     """A recording.
 
     Attributes:
@@ -39,7 +39,7 @@ class Case:
     level: float = -1.5
 
 
-CASES: dict[str, Case] = {}
+CASES: dict[str, EvalSet] = {}
 
 
 @cache
@@ -62,7 +62,7 @@ def case(name: str, seconds: float | None = 5.0, words: str = "", like: float | 
     """Adds the decorated function (folder) -> source as a case."""
 
     def add(make):
-        CASES[name] = Case(make, seconds, words, like if seconds else None, level)
+        CASES[name] = EvalSet(make, seconds, words, like if seconds else None, level)
         return make
 
     return add

@@ -233,14 +233,14 @@ def test_permission_denied(tmp_path, monkeypatch):
     assert "secret.wav: may not be read" in one_sentence(path)
 
 
-def test_a_film_or_picture_without_sound(tmp_path):
+def test_a_film_or_image_without_sound(tmp_path):
     with av.open(str(tmp_path / "mute.mp4"), "w") as out:
         stream = out.add_stream("mpeg4", rate=10, width=64, height=64, pix_fmt="yuv420p")
         for _ in range(5):
             frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
             out.mux(stream.encode(frame.reformat(format="yuv420p")))
         out.mux(stream.encode(None))
-    assert "mute.mp4: holds pictures but no sound" in one_sentence(tmp_path / "mute.mp4")
+    assert "mute.mp4: holds images but no sound" in one_sentence(tmp_path / "mute.mp4")
 
 
 def test_what_comes_before_the_damage_is_kept(tmp_path, capfd):

@@ -14,12 +14,12 @@ from voice2face_gan.audio.log_mel import (
     FLOOR,
     FeatureSettings,
     LogMelStream,
+    encoder_input,
     log_mel,
     mel_filterbank,
     normalise,
-    prepared,
-    repeat_to,
-    take_away,
+    normalise_with_stats,
+    tile_to,
 )
 from voice2face_gan.errors import DataError
 
@@ -217,19 +217,19 @@ def test_what_normalisation_takes_away_brings_the_log_mel_back(rows, monkeypatch
     mel[4] = -3.0
     if rows:
         monkeypatch.setattr("voice2face_gan.audio.log_mel.NUMBERS_AT_ONCE", 90 * rows)
-    mean, std = take_away(mel)[1]
+    mean, std = normalise_with_stats(mel)[1]
     assert mean.shape == std.shape == (7,) and mean.dtype == torch.float32
     torch.testing.assert_close(mean, mel.mean(1))
     assert float(std[4]) == 0 and std[:4].min() > 1
     torch.testing.assert_close(normalise(mel) * std[:, None] + mean[:, None], mel, atol=1e-4, rtol=1e-5)
 
 
-def test_what_an_embedder_takes():
+def test_what_an_encoder_takes():
     """Normalised or, for one that hears levels, as it is; repeated either way."""
     mel = torch.randn(64, 30) - 8
-    heard, raw = prepared(mel.clone(), FeatureSettings(min_frames=70)), mel.repeat(1, 3)[:, :70]
+    heard, raw = encoder_input(mel.clone(), FeatureSettings(min_frames=70)), mel.repeat(1, 3)[:, :70]
     assert torch.equal(heard[:, :30], normalise(mel)) and heard.shape == (64, 70)
-    assert torch.equal(prepared(mel.clone(), FeatureSettings(min_frames=70), levels=True), raw)
+    assert torch.equal(encoder_input(mel.clone(), FeatureSettings(min_frames=70), levels=True), raw)
 
 
 def test_loudness_does_not_matter_after_normalisation():
@@ -239,12 +239,12 @@ def test_loudness_does_not_matter_after_normalisation():
 
 def test_repeat_to():
     mel = torch.arange(6.0).reshape(2, 3)
-    assert repeat_to(mel, 7).tolist() == [[0, 1, 2, 0, 1, 2, 0], [3, 4, 5, 3, 4, 5, 3]]
-    assert repeat_to(mel, 7).is_contiguous()
-    assert repeat_to(mel, 3) is mel and repeat_to(mel, 2) is mel
-    assert repeat_to(mel, 6).shape == (2, 6)
+    assert tile_to(mel, 7).tolist() == [[0, 1, 2, 0, 1, 2, 0], [3, 4, 5, 3, 4, 5, 3]]
+    assert tile_to(mel, 7).is_contiguous()
+    assert tile_to(mel, 3) is mel and tile_to(mel, 2) is mel
+    assert tile_to(mel, 6).shape == (2, 6)
     with pytest.raises(DataError):
-        repeat_to(torch.empty(64, 0), 5)
+        tile_to(torch.empty(64, 0), 5)
 
 
 def test_settings_go_through_json():

@@ -88,7 +88,7 @@ def test_sounds_are_refused_or_warned_of(default, name):
             continue
         # Less than half a second has a warning of its own; a probe that is fooled is not believed.
         wanted = "the face means little" if voice.speech_seconds >= 0.5 else "s of speech;"
-        told = [{}, {"speech": 0.99}] + ([] if target else [default.hear(voice.log_mel)[1]])
+        told = [{}, {"speech": 0.99}] + ([] if target else [default.encode(voice.log_mel)[1]])
         for probes in told:
             assert wanted in _warning(voice, **probes), (level, probes, voice.variety, voice.bands)
 
@@ -99,7 +99,7 @@ def test_the_whole_way(default, model, name):
     waveform = (0.3 * SOUNDS[name] / np.abs(SOUNDS[name]).max()).astype(np.float32)
     assert not model.checkpoint.probes
     for listener in (default, model):
-        assert "the face means little" in listener.listen((waveform, RATE)).warning
+        assert "the face means little" in listener.generate_detailed((waveform, RATE)).warning
 
 
 def test_noise_that_is_raised_by_force_is_warned_of():
@@ -117,7 +117,7 @@ def test_the_shipped_voice_is_not_warned_of(default):
         waveform = load_audio(ROOT / "assets/sample.wav") * np.float32(level)
         voice = voice_features((waveform, RATE), VadSettings(target_level_db=-20), levels=True)
         assert voice.variety > 1.5 * LEAST_VARIETY and voice.bands > 1.2 * LEAST_BANDS
-        assert "means little" not in _warning(voice) + _warning(voice, **default.hear(voice.log_mel)[1])
+        assert "means little" not in _warning(voice) + _warning(voice, **default.encode(voice.log_mel)[1])
 
 
 @pytest.mark.skipif(not VOICES.is_dir(), reason="no real speech here")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, normalise, repeat_to
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, normalise, tile_to
 from voice2face_gan.audio.vad import VadSettings, keep_speech
 from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.errors import AudioError, NoSpeechError
@@ -42,7 +42,7 @@ def test_a_clip_goes_through_all_three():
     sound = talk(14.0)
     found = voice_features((sound, RATE))
     speech = keep_speech(sound)
-    wanted = repeat_to(normalise(log_mel(speech)), 1000)
+    wanted = tile_to(normalise(log_mel(speech)), 1000)
     assert torch.equal(found.log_mel, wanted)
     assert found.log_mel.shape == (64, 1000) and found.log_mel.dtype == torch.float32
     assert found.seconds == pytest.approx(14) and found.speech_seconds == len(speech) / RATE

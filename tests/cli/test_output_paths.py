@@ -1,10 +1,10 @@
-"""Which file a picture goes to."""
+"""Which file an image goes to."""
 
 from pathlib import Path
 
 import pytest
 
-from voice2face_gan.cli._output_paths import grid_name, picture_names
+from voice2face_gan.cli._output_paths import grid_name, image_names
 from voice2face_gan.errors import OutputError
 
 
@@ -15,7 +15,7 @@ def here(tmp_path, monkeypatch):
 
 
 def names(clips: list[str], output: str | None = None, variants: int = 1) -> list[str]:
-    found = picture_names(clips, output, variants)
+    found = image_names(clips, output, variants)
     assert list(found) == clips
     return [str(path) for clip in clips for path in found[clip]]
 
@@ -57,7 +57,7 @@ def test_one_name_for_several_clips_is_refused():
 
 
 @pytest.mark.parametrize("output", ["face.jpg", "x/face.JPEG", "face.webp", "face.gif"])
-def test_other_kinds_of_pictures_are_refused(output):
+def test_other_kinds_of_images_are_refused(output):
     with pytest.raises(OutputError, match="PNG"):
         names(["a.wav"], output)
 
@@ -102,7 +102,7 @@ def test_no_two_clips_share_a_file(clips, variants):
 
 def test_the_same_for_any_order():
     clips = HARD[1]
-    assert picture_names(clips, None, 1) == picture_names(clips[::-1], None, 1)
+    assert image_names(clips, None, 1) == image_names(clips[::-1], None, 1)
 
 
 def test_the_grid():

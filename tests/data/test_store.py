@@ -45,7 +45,7 @@ def test_what_is_written_is_read(tmp_path):
     assert store.dropped() == {"face: no face": 1}
 
 
-def test_what_faces_show_of_their_pictures_is_kept(tmp_path):
+def test_what_faces_show_of_their_images_is_kept(tmp_path):
     face = RNG.integers(0, 255, (8, 8, 3), dtype=np.uint8)
     with StoreWriter(tmp_path / "s", FEATURES, 8, zoom=1.4) as writer:
         writer.add(Record("a", "a"), face=face)
@@ -55,7 +55,7 @@ def test_what_faces_show_of_their_pictures_is_kept(tmp_path):
     store = Store(tmp_path / "s")
     assert store.inside.tolist() == [[0, 0, 8, 8], [2, 0, 7, 8]] and store.zoom == 1.4
     assert store.is_whole.tolist() == [True, False, False]
-    # Stores of old do not say, and their faces count as wholly within their pictures.
+    # Stores of old do not say, and their faces count as wholly within their images.
     (tmp_path / "s" / "inside.npy").unlink()
     about = json.loads((tmp_path / "s" / "store.json").read_text())
     del about["zoom"]
@@ -145,9 +145,10 @@ def test_one_name_in_two_families_is_two_people(tmp_path):
         "anna", "one", "three", "three:anna", "two", "two:anna",
     ]  # fmt: skip
     worlds = [
-        write(tmp_path / f"w{seed}", {"spk0": "male"}, {"layout": "builtin", "seed": seed}) for seed in (0, 1)
+        write(tmp_path / f"w{seed}", {"spk0": "male"}, {"layout": "synthetic", "seed": seed})
+        for seed in (0, 1)
     ]
-    assert sorted(set(join_stores(worlds).identity)) == ["builtin-1:spk0", "spk0"]
+    assert sorted(set(join_stores(worlds).identity)) == ["synthetic-1:spk0", "spk0"]
 
 
 def test_stores_of_other_settings_are_not_joined(tmp_path):

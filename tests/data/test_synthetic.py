@@ -1,4 +1,4 @@
-"""The built-in world as a store: the same people everywhere, in the same splits."""
+"""The synthetic world as a store: the same people everywhere, in the same splits."""
 
 import numpy as np
 import pytest
@@ -6,28 +6,29 @@ import pytest
 from voice2face_gan.data import synthetic
 from voice2face_gan.data.cache import cache_folder
 from voice2face_gan.data.store import Store
-from voice2face_gan.data.synthetic import builtin_size, builtin_speakers, builtin_store, is_builtin
+from voice2face_gan.data.synthetic import is_synthetic, synthetic_size, synthetic_speakers, synthetic_store
 from voice2face_gan.errors import DataError
 from voice2face_gan.synthetic.speakers import sample_speakers
 
 
 @pytest.mark.parametrize(
-    ("data", "size"), [("builtin", 1000), ("builtin:10", 10), ("builtin:250", 250), ("builtin:", 1000)]
+    ("data", "size"),
+    [("synthetic", 1000), ("synthetic:10", 10), ("synthetic:250", 250), ("synthetic:", 1000)],
 )
 def test_sizes(data, size):
-    assert is_builtin(data) and builtin_size(data) == size
+    assert is_synthetic(data) and synthetic_size(data) == size
 
 
 @pytest.mark.parametrize(
-    "data", ["builtin:9", "builtin:0", "builtin:-5", "builtin:1e3", "builtin:ten", "builtin: 20 "]
+    "data", ["synthetic:9", "synthetic:0", "synthetic:-5", "synthetic:1e3", "synthetic:ten", "synthetic: 20 "]
 )
 def test_a_size_that_is_none_is_refused_with_the_right_spelling(data):
-    with pytest.raises(DataError, match="builtin:SPEAKERS"):
-        builtin_size(data)
+    with pytest.raises(DataError, match="synthetic:SPEAKERS"):
+        synthetic_size(data)
 
 
 def test_folders_are_not_taken_for_the_built_in_world():
-    assert not is_builtin("builtins") and not is_builtin("./builtin") and not is_builtin("")
+    assert not is_synthetic("builtins") and not is_synthetic("./synthetic") and not is_synthetic("")
 
 
 def test_what_the_store_holds(store):
@@ -35,7 +36,7 @@ def test_what_the_store_holds(store):
     assert store.has_face.sum() == 120 and store.has_voice.sum() == 80
     assert store.faces.shape == (120, 64, 64, 3) and store.faces.dtype == np.uint8
     assert store.voices.shape[1] == 64 and store.voices.dtype == np.float16
-    people = builtin_speakers(store)
+    people = synthetic_speakers(store)
     assert sorted(set(people.tolist())) == list(range(20))
     known = sample_speakers(20, seed=synthetic.WORLD_SEED)
     assert (store.gender == np.where(known.female[people], "female", "male")).all()
@@ -52,8 +53,8 @@ def test_splits_share_nobody_and_are_7_1_2_of_ten(store):
 
 def test_a_smaller_world_is_the_beginning_of_a_larger_one(store):
     """So that whoever is held out from one model is held out from all."""
-    small = builtin_store("builtin:10")
-    first = store.select(builtin_speakers(store) < 10)
+    small = synthetic_store("synthetic:10")
+    first = store.select(synthetic_speakers(store) < 10)
     for name in ("source", "identity", "gender", "split"):
         assert (getattr(small, name) == getattr(first, name)).all()
     assert np.array_equal(small.age, first.age)
@@ -70,20 +71,20 @@ def test_the_second_call_opens_what_the_first_made(store, monkeypatch):
         raise AssertionError("made again")
 
     monkeypatch.setattr(synthetic, "_make", make)
-    again = builtin_store("builtin:20")
+    again = synthetic_store("synthetic:20")
     assert again.folder == store.folder and np.array_equal(again.faces, store.faces)
 
 
 def test_made_again_it_is_the_same(store, tmp_path, monkeypatch):
     monkeypatch.setenv("V2F_CACHE", str(tmp_path))
-    again = builtin_store("builtin:20")
+    again = synthetic_store("synthetic:20")
     assert again.folder != store.folder
     for name in ("store.json", "records.csv", "voices.npy", "faces.npy"):
         assert (again.folder / name).read_bytes() == (store.folder / name).read_bytes(), name
 
 
 def test_other_worlds_have_other_people_and_their_own_folder(store):
-    other = builtin_store("builtin:20", seed=synthetic.JUDGE_SEED, clips=0)
+    other = synthetic_store("synthetic:20", seed=synthetic.JUDGE_SEED, clips=0)
     assert other.folder != store.folder
     assert not other.has_voice.any() and other.has_face.sum() == 120
     assert not np.array_equal(other.faces, store.faces)
@@ -97,18 +98,18 @@ def test_a_world_that_was_never_finished_is_made_again(store, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        builtin_store("builtin:10", progress=stop)
+        synthetic_store("synthetic:10", progress=stop)
     assert list(tmp_path.iterdir()) == []
-    folder = builtin_store("builtin:10").folder
+    folder = synthetic_store("synthetic:10").folder
     (folder / "faces.npy").write_bytes(b"damaged")
-    assert len(builtin_store("builtin:10")) == 60
+    assert len(synthetic_store("synthetic:10")) == 60
     assert len(Store(folder)) == 60
 
 
 def test_progress_goes_to_the_end(tmp_path, monkeypatch):
     monkeypatch.setenv("V2F_CACHE", str(tmp_path))
     told = []
-    builtin_store("builtin:60", progress=lambda *step: told.append(step), clips=0)
+    synthetic_store("synthetic:60", progress=lambda *step: told.append(step), clips=0)
     assert told == [(50, 60), (60, 60)]
 
 

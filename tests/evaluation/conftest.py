@@ -1,4 +1,4 @@
-"""Hand-made cases, and a judge that reads what was written into their pictures.
+"""Hand-made cases, and a judge that reads what was written into their images.
 
 The nets of these tests are so small that one thread is fastest.
 """
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.readers import Reading
 
 
@@ -47,16 +47,16 @@ def people():
 
 @pytest.fixture(scope="session")
 def case():
-    """Function (generated, real, who, whose, gender, more of Case) -> a case judged by `ReadsPixels`.
+    """Function (generated, real, who, whose, gender, more of EvalSet) -> a case judged by `ReadsPixels`.
 
     who: whose voice each generated face is from, default p0, p1, ...; whose: whose each real face is, default
     the same; gender: of each generated face, default female and male in turn."""
 
-    def make(generated, real, who=None, whose=None, gender=None, **more) -> Case:
+    def make(generated, real, who=None, whose=None, gender=None, **more) -> EvalSet:
         who = np.array([f"p{i}" for i in range(len(generated))]) if who is None else np.array(who)
         gender = np.array(["female", "male"] * len(who))[: len(who)] if gender is None else np.array(gender)
         whose = who if whose is None else np.array(whose)
-        return Case(generated, who, gender, real, whose, more.pop("judge", ReadsPixels()), **more)
+        return EvalSet(generated, who, gender, real, whose, more.pop("judge", ReadsPixels()), **more)
 
     return make
 

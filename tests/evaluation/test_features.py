@@ -1,4 +1,4 @@
-"""Features: pytorch-fid's own, the trunk's that see texture, and real pictures' features kept on disk."""
+"""Features: pytorch-fid's own, the trunk's that see texture, and real images' features kept on disk."""
 
 import numpy as np
 import pytest
@@ -119,9 +119,9 @@ def test_auto_takes_inception_where_it_is_and_says_why_it_does_not(
 
 def test_trunk_features_are_means_of_what_the_layers_give(rendered):
     """By hooks on the shipped trunk, at another batch size."""
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.readers import open_reader
 
-    feature, judge, seen = features.TrunkFeature(), open_judge("trunk").judge, []
+    feature, judge, seen = features.TrunkFeature(), open_reader("trunk").judge, []
     stages = [judge.net.features[2], *(x for x in judge.net.features if isinstance(x, Residual))]
     hooks = [stage.register_forward_hook(lambda _, __, y: seen.append(y.clone())) for stage in stages]
     x = rendered[:3].permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -172,12 +172,12 @@ def test_trunk_sees_texture(rendered, spoil, steps):
 def test_dlib_is_the_dlib_judges_embedding(rendered):
     pytest.importorskip("dlib")
     pytest.importorskip("face_recognition_models")
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.readers import open_reader
 
     feature = features.open_feature("dlib", Options())
     found = feature.extract(rendered[:2])
     assert found.shape == (2, feature.dimensions) and feature.stand_in
-    assert np.array_equal(found, open_judge("dlib").read(rendered[:2]).embedding)
+    assert np.array_equal(found, open_reader("dlib").read(rendered[:2]).embedding)
 
 
 class Counted:
@@ -279,10 +279,10 @@ def test_pairs_are_of_equal_counts_and_of_each_gender(case, people):
     assert [len(p.halves[0]) if p.halves else None for p in found.values()] == [4, None, 2]
     real = {tuple(x) for x in Counted().extract(made.real).tolist()}
     a, b = ({tuple(x) for x in half.features.tolist()} for half in found[""].halves)
-    assert len(a | b) == 8 and a | b < real  # no picture is in both halves
+    assert len(a | b) == 8 and a | b < real  # no image is in both halves
     assert set(found[", female"].real.identity) == {"a", "b"}
     few = feature_sets.pairs(made, Counted(), Options(), least=3)
     assert [p.suffix for p in few] == ["", ", female"]  # too few of the men
     assert [len(p) for p in feature_sets.pairs(made, Counted(), Options(), most=2)] == [2, 2, 2]
-    with pytest.raises(MetricError, match="7 pictures or more of each kind are needed, and there are 6"):
+    with pytest.raises(MetricError, match="7 images or more of each kind are needed, and there are 6"):
         list(feature_sets.pairs(made, Counted(), Options(), least=7))

@@ -9,7 +9,7 @@ import torch
 
 from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.evaluation import readers
-from voice2face_gan.evaluation.protocol import generate_case
+from voice2face_gan.evaluation.protocol import generate_eval_set
 from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -20,7 +20,7 @@ def judged_by(judge_folder, monkeypatch):
 
 
 def test_the_people_are_those_of_the_split(model, store):
-    case = generate_case(model, store)
+    case = generate_eval_set(model, store)
     test = store.of_split("test")
     assert sorted(set(case.generated_identity.tolist())) == sorted(set(test.identity.tolist()))
     assert case.generated.shape == (16, 64, 64, 3) and case.generated.dtype == torch.uint8
@@ -29,12 +29,12 @@ def test_the_people_are_those_of_the_split(model, store):
     assert np.array_equal(case.real.numpy(), store.faces[test.face_index[test.has_face]])
     assert case.judge.name.startswith("judge-random-")
     assert case.about["split"] == "test" and case.about["clips"] == 16 and not case.about["trained_on"]
-    assert case.about["data"] == "builtin" and case.about["checkpoint"] == "painter"
+    assert case.about["data"] == "synthetic" and case.about["checkpoint"] == "painter"
 
 
 def test_each_clips_face_is_what_generate_gives(model, store):
     """The store's log-mel through the pipeline's own steps."""
-    case = generate_case(model, store)
+    case = generate_eval_set(model, store)
     test = store.of_split("test").select(lambda s: s.has_voice)
     for i in (0, 7, 15):
         mel = np.asarray(test.voices[test.voice_offset[i] :][: test.voice_frames[i]], dtype=np.float32).T
@@ -49,14 +49,14 @@ def test_faces_are_framed_as_the_template_however_near_they_are(model, store):
     near, kept = copy.copy(model), copy.copy(store)
     near.config = replace(model.config, zoom=1.4)
     kept.about = {**store.about, "zoom": 1.4}
-    plain, case = generate_case(model, store), generate_case(near, kept)
+    plain, case = generate_eval_set(model, store), generate_eval_set(near, kept)
     for made, again in ((plain.generated, case.generated), (plain.real, case.real)):
         assert torch.equal(again, reframed(made, 1.4)) and not torch.equal(again, made)
-    assert torch.equal(generate_case(near, store).real, plain.real)
+    assert torch.equal(generate_eval_set(near, store).real, plain.real)
 
 
 def test_own_faces(model, store):
-    case = generate_case(model, store, "val")
+    case = generate_eval_set(model, store, "val")
     heard = []
     for clips, mine in case.speakers():
         (name,) = set(case.generated_identity[clips].tolist())
@@ -66,31 +66,31 @@ def test_own_faces(model, store):
 
 
 def test_who_may_have_been_trained_on_is_said(model, store, new_run):
-    assert generate_case(model, store, "train").about["trained_on"]
-    assert generate_case(model, store, "all").about["trained_on"]
-    assert not generate_case(model, store, "val").about["trained_on"]
+    assert generate_eval_set(model, store, "train").about["trained_on"]
+    assert generate_eval_set(model, store, "all").about["trained_on"]
+    assert not generate_eval_set(model, store, "val").about["trained_on"]
     poster = copy.copy(model)
     poster.checkpoint = copy.copy(model.checkpoint)
     poster.checkpoint.info = {"recipe": {"data": {"split": "all"}}}
-    assert generate_case(poster, store, "test").about["trained_on"]
+    assert generate_eval_set(poster, store, "test").about["trained_on"]
 
 
 def test_people_without_a_voice_or_a_face_are_left_out(model, store):
     test = store.of_split("test")
     names = np.unique(test.identity)
     part = store.select(~((store.identity == names[0]) & store.has_voice))
-    case = generate_case(model, part)
+    case = generate_eval_set(model, part)
     assert names[0] not in set(case.generated_identity.tolist()) | set(case.real_identity.tolist())
     assert case.about["identities"] == 3
     with pytest.raises(DataError, match="both a voice and a face"):
-        generate_case(model, store.select(~store.has_voice))
+        generate_eval_set(model, store.select(~store.has_voice))
 
 
 def test_gender_and_split_filter(model, store):
-    case = generate_case(model, store, "train", "male")
+    case = generate_eval_set(model, store, "train", "male")
     assert set(case.generated_gender.tolist()) == {"male"} and case.about["gender"] == "male"
     with pytest.raises(DataError, match="split 'test' is empty"):
-        generate_case(model, store.of_split("train"))
+        generate_eval_set(model, store.of_split("train"))
 
 
 def test_other_log_mel_settings_are_refused(model, store):
@@ -99,15 +99,15 @@ def test_other_log_mel_settings_are_refused(model, store):
     other = copy.copy(store)
     other.about = {**store.about, "features": {**store.about["features"], "f_max": 4000.0}}
     with pytest.raises(DataError, match="other log-mel settings"):
-        generate_case(model, other)
+        generate_eval_set(model, other)
 
 
 def test_a_missing_judge_is_a_sentence(model, store, tmp_path, monkeypatch):
     monkeypatch.setattr(readers, "resource", lambda kind, name: tmp_path / "none")
-    with pytest.raises(CheckpointError, match="train-judge"):
-        generate_case(model, store)
+    with pytest.raises(CheckpointError, match="train-face-classifier"):
+        generate_eval_set(model, store)
 
 
 def test_the_same_case_again(model_folder, store):
-    a, b = (generate_case(VoiceToFace.from_pretrained(model_folder), store) for _ in range(2))
+    a, b = (generate_eval_set(VoiceToFace.from_pretrained(model_folder), store) for _ in range(2))
     assert torch.equal(a.generated, b.generated)

@@ -8,7 +8,7 @@ import torch
 
 from voice2face_gan.data.store import Store
 from voice2face_gan.evaluation import record
-from voice2face_gan.evaluation.protocol import generate_case
+from voice2face_gan.evaluation.protocol import generate_eval_set
 from voice2face_gan.evaluation.registry import METRICS, Options
 from voice2face_gan.models.checkpoint import WEIGHTS, run_of, weights_hash
 from voice2face_gan.results import FILE, Figure, read_records, results_of
@@ -16,9 +16,9 @@ from voice2face_gan.results import FILE, Figure, read_records, results_of
 
 @pytest.fixture
 def judged(model, store, judge_folder):
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.readers import open_reader
 
-    return generate_case(model, store, judge=open_judge(str(judge_folder)))
+    return generate_eval_set(model, store, judge=open_reader(str(judge_folder)))
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_what_is_no_figure_is_passed_over(entry):
 
 def test_whose_run_a_checkpoint_is(run_copy, model_folder):
     assert run_of(run_copy / "checkpoints" / "gan-0000030") == run_copy.resolve()
-    assert run_of(run_copy / "embedder") == run_copy.resolve()
+    assert run_of(run_copy / "encoder") == run_copy.resolve()
     assert run_of(model_folder) is None and run_of(None) is None
 
 

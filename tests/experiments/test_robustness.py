@@ -105,7 +105,7 @@ def heard(female=0.9, warning="", grey=0, speech=0.9):
     return SimpleNamespace(female=female, warning=warning, faces=[face], speech=speech)
 
 
-class Judge:
+class FaceClassifier:
     def read(self, faces):
         return SimpleNamespace(age=np.array([10.0, 30.0, 40.0])[: len(faces)])
 
@@ -118,14 +118,14 @@ def test_a_row_by_hand():
     none = _warning(voice, 0.1, 0.9)
     clean = [heard(grey=5), heard(0.1), heard(), heard()]
     row = robustness.judged(
-        [heard(grey=5), heard(0.8, short, 10), heard(warning=none), None], clips, clean, Judge()
+        [heard(grey=5), heard(0.8, short, 10), heard(warning=none), None], clips, clean, FaceClassifier()
     )
     assert row["refused"] == 25 and row["right sex"] == 50 and row["clips"] == 4
     counted = [row[name] for name in ("no speech", "child", "several", "short")]
     assert counted == pytest.approx([100 / 3] * 4)
     assert row["same sex"] == pytest.approx(200 / 3) and row["moved"] == pytest.approx(10 / 3)
     assert row["age"] == pytest.approx(80 / 3) and row["under 16"] == pytest.approx(100 / 3)
-    assert robustness.judged([None], clips[:1], clean[:1], Judge())["refused"] == 100
+    assert robustness.judged([None], clips[:1], clean[:1], FaceClassifier())["refused"] == 100
     steady = _warning(VoiceFeatures(None, 3.0, 3.0, 0.8))
     assert robustness.warned(heard(warning=steady), robustness.NOT_SPEECH)
 
@@ -169,7 +169,7 @@ def test_the_whole_on_a_small_world(model_folder, tmp_path, capsys, one_thread):
         (tmp_path / "real" / kind).mkdir(parents=True)
         hum = 8000 * np.sin(2 * np.pi * 200 * np.arange(2 * RATE) / RATE) * (kind == "hums")
         wavfile.write(tmp_path / "real" / kind / "a.wav", RATE, hum.astype(np.int16))
-    world = ["--data", "builtin:20", "--clips", "2", "--seconds", "3", "--sounds", "1"]
+    world = ["--data", "synthetic:20", "--clips", "2", "--seconds", "3", "--sounds", "1"]
     world += ["--real", str(tmp_path / "real")]
     robustness.main([*world, "--checkpoint", str(model_folder), "--out", str(out)])
     table, result = capsys.readouterr().out, json.loads(out.read_text())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from voice2face_gan.errors import PictureError
+from voice2face_gan.errors import ImageError
 from voice2face_gan.faces.align import (
     TEMPLATE,
     ZOOM_ABOUT,
@@ -45,7 +45,7 @@ def test_least_squares_neither_shears_nor_mirrors():
 
 
 def test_points_in_one_place_are_refused():
-    with pytest.raises(PictureError, match="one place"):
+    with pytest.raises(ImageError, match="one place"):
         align(Image.new("RGB", (64, 64)), np.full((5, 2), 20.0))
 
 
@@ -59,8 +59,8 @@ def test_marks_at_the_points_land_on_the_template(side, scale, degrees):
     for i in (0, 3, 4):
         squared = (x - points[i, 0]) ** 2 + (y - points[i, 1]) ** 2
         spot = 255 * np.exp(-squared / (2 * (0.025 * scale) ** 2))
-        picture = Image.fromarray(spot.astype(np.uint8)).convert("RGB")
-        weights = align(picture, points, side)[0][:, :, 0].astype(float)
+        image = Image.fromarray(spot.astype(np.uint8)).convert("RGB")
+        weights = align(image, points, side)[0][:, :, 0].astype(float)
         centre = np.array(
             [(weights.sum(axis=a) * (np.arange(side) + 0.5)).sum() / weights.sum() for a in (0, 1)]
         )
@@ -78,19 +78,19 @@ def test_a_rendered_face_comes_back():
 
 def test_fine_patterns_become_grey_and_not_moire():
     board = np.indices((1024, 1024)).sum(axis=0) % 2 * 255
-    picture = Image.fromarray(board.astype(np.uint8)).convert("RGB")
-    aligned = align(picture, transform(TEMPLATE, 1000.0, 9.0, (12.0, 12.0)), 64)[0][12:52, 12:52]
+    image = Image.fromarray(board.astype(np.uint8)).convert("RGB")
+    aligned = align(image, transform(TEMPLATE, 1000.0, 9.0, (12.0, 12.0)), 64)[0][12:52, 12:52]
     assert np.abs(aligned.astype(int) - 127).max() < 12
 
 
-def test_beyond_the_edges_the_picture_goes_on():
-    picture = Image.new("RGB", (100, 100), (200, 100, 50))
-    aligned = align(picture, transform(TEMPLATE, 160.0, 0.0, (-30.0, -30.0)))[0]
+def test_beyond_the_edges_the_image_goes_on():
+    image = Image.new("RGB", (100, 100), (200, 100, 50))
+    aligned = align(image, transform(TEMPLATE, 160.0, 0.0, (-30.0, -30.0)))[0]
     assert np.abs(aligned.astype(int) - (200, 100, 50)).max() <= 1
 
 
-def test_what_a_face_shows_of_its_picture_is_just_what_was_not_made_up():
-    """What is made up is told by a larger picture, of which the first is a part."""
+def test_what_a_face_shows_of_its_image_is_just_what_was_not_made_up():
+    """What is made up is told by a larger image, of which the first is a part."""
     rng = np.random.default_rng(0)
     for degrees in (0.0, 12.0, -20.0):
         points = transform(TEMPLATE, 160.0, degrees, (0.0, 0.0))
@@ -105,12 +105,12 @@ def test_what_a_face_shows_of_its_picture_is_just_what_was_not_made_up():
         # Two pixels from the edge resampling does not reach beyond it.
         assert same[top + 2 : bottom - 2, left + 2 : right - 2].all() and right - left > 20
         assert not same.all() and same.sum() < 3 * (right - left) * (bottom - top)
-        if not degrees:  # no more rows or columns show the picture
+        if not degrees:  # no more rows or columns show the image
             for row, column in ((top - 2, 32), (bottom + 1, 32), (32, left - 2), (32, right + 1)):
                 assert not same[row, column]
 
 
-def test_a_picture_far_away_shows_nothing():
+def test_a_image_far_away_shows_nothing():
     moved = np.array([[0.01, 0, 3.0], [0, 0.01, 0.0]])
     assert inside(moved, (100, 100), 64) == (0, 0, 0, 0)
     assert inside(np.array([[0.01, 0, 0], [0, 0.01, 0]]), (100, 100), 64) == (0, 0, 64, 64)
@@ -131,7 +131,7 @@ def test_nearer_faces_keep_the_mouth_in_its_place():
 
 
 def test_plain_takes_the_middle_or_a_crop():
-    picture = Image.fromarray(np.arange(200, dtype=np.uint8)[None].repeat(100, axis=0)).convert("RGB")
-    middle, left = plain(picture, 64), plain(picture, 64, (0.0, 0.0, 0.5, 1.0))
+    image = Image.fromarray(np.arange(200, dtype=np.uint8)[None].repeat(100, axis=0)).convert("RGB")
+    middle, left = plain(image, 64), plain(image, 64, (0.0, 0.0, 0.5, 1.0))
     assert middle.shape == (64, 64, 3) and abs(int(middle[32, 32, 0]) - 100) <= 2
     assert abs(int(left[32, 32, 0]) - 50) <= 2

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from voice2face_gan.errors import PictureError
+from voice2face_gan.errors import ImageError
 from voice2face_gan.faces.align import TEMPLATE, align
 from voice2face_gan.faces.detect import Face, FaceDetector, NoFaceError, choose
-from voice2face_gan.faces.image_io import open_picture
+from voice2face_gan.faces.image_io import open_image
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_dlib = pytest.mark.skipif(
@@ -46,13 +46,13 @@ def test_a_point_tells_whose_face_is_meant():
 
 
 def test_an_unknown_detector_is_refused():
-    with pytest.raises(PictureError, match="hog or cnn"):
+    with pytest.raises(ImageError, match="hog or cnn"):
         FaceDetector("best")
 
 
 def test_without_dlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "dlib", None)
-    with pytest.raises(PictureError, match=r"voice2face-gan\[faces\]"):
+    with pytest.raises(ImageError, match=r"voice2face-gan\[faces\]"):
         FaceDetector()
 
 
@@ -69,9 +69,9 @@ def test_real_faces_land_on_the_template(pattern):
     paths = sorted(SHARED.glob(pattern))[:8]
     detector, eyes = FaceDetector(), []
     for path in paths:
-        picture = open_picture(path)
-        face = choose(detector.find(picture))
-        again = detector.find(Image.fromarray(align(picture, face.points, 128)[0]).resize((256, 256)))
+        image = open_image(path)
+        face = choose(detector.find(image))
+        again = detector.find(Image.fromarray(align(image, face.points, 128)[0]).resize((256, 256)))
         eyes += [f.points / 256 for f in again]
     assert len(eyes) >= len(paths) - 1
     middle = np.median(eyes, axis=0)
@@ -81,17 +81,17 @@ def test_real_faces_land_on_the_template(pattern):
 
 @needs_dlib
 @needs_faces
-def test_points_are_in_the_picture_s_own_pixels():
-    picture = open_picture(sorted(SHARED.glob("paired/voxceleb/face/*.webp"))[0])
+def test_points_are_in_the_image_s_own_pixels():
+    image = open_image(sorted(SHARED.glob("paired/voxceleb/face/*.webp"))[0])
     detector = FaceDetector()
-    small = detector.find(picture)[0].points
-    large = detector.find(picture.resize((8 * picture.width, 8 * picture.height)))[0].points
-    np.testing.assert_allclose(large / 8, small, atol=0.04 * picture.width)
+    small = detector.find(image)[0].points
+    large = detector.find(image.resize((8 * image.width, 8 * image.height)))[0].points
+    np.testing.assert_allclose(large / 8, small, atol=0.04 * image.width)
 
 
 @needs_dlib
 @needs_faces
 def test_the_cnn_finds_the_same_face():
-    picture = open_picture(sorted(SHARED.glob("paired/voxceleb/face/*.webp"))[0])
-    hog, cnn = (FaceDetector(kind).find(picture)[0].points for kind in ("hog", "cnn"))
-    np.testing.assert_allclose(hog, cnn, atol=0.06 * picture.width)
+    image = open_image(sorted(SHARED.glob("paired/voxceleb/face/*.webp"))[0])
+    hog, cnn = (FaceDetector(kind).find(image)[0].points for kind in ("hog", "cnn"))
+    np.testing.assert_allclose(hog, cnn, atol=0.06 * image.width)

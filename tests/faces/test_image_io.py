@@ -1,4 +1,4 @@
-"""Opening pictures: whatever the file, an upright RGB picture or one sentence."""
+"""Opening images: whatever the file, an upright RGB image or one sentence."""
 
 import io
 import os
@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from voice2face_gan.errors import PictureError
-from voice2face_gan.faces.image_io import open_picture
+from voice2face_gan.errors import ImageError
+from voice2face_gan.faces.image_io import open_image
 
 RAMP = np.linspace(0, 255, 40).astype(np.uint8)[None].repeat(30, axis=0)  # dark on the left
 
 
-def encoded(picture: Image.Image, kind: str, **options) -> bytes:
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -32,40 +32,40 @@ def png_header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(20_000, 20_000), (11_000, 10_000), (2**31 - 1, 2**31 - 1)])
-def test_a_picture_bomb_is_refused_before_it_is_decoded(size):
-    with pytest.raises(PictureError, match="pixels|too large"):
-        open_picture(png_header(*size))
+def test_a_image_bomb_is_refused_before_it_is_decoded(size):
+    with pytest.raises(ImageError, match="pixels|too large"):
+        open_image(png_header(*size))
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "empty"),
-        (b"this is no picture at all, though it is named like one", "not a picture"),
+        (b"this is no image at all, though it is named like one", "not an image"),
         (encoded(Image.effect_noise((60, 60), 90), "PNG")[:-900], "damaged or cut short"),
         (encoded(Image.fromarray(RAMP).resize((400, 300)), "JPEG")[:1500], "damaged or cut short"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
     ],
 )
-def test_what_is_no_picture_is_refused(tmp_path, content, words):
+def test_what_is_no_image_is_refused(tmp_path, content, words):
     path = tmp_path / "face.jpg"
     path.write_bytes(content)
-    with pytest.raises(PictureError, match=words) as error:
-        open_picture(path)
+    with pytest.raises(ImageError, match=words) as error:
+        open_image(path)
     assert str(error.value).startswith("face.jpg: ")
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):
-    with pytest.raises(PictureError, match="no such file"):
-        open_picture(tmp_path / "none.png")
-    with pytest.raises(PictureError, match="is a folder"):
-        open_picture(tmp_path)
+    with pytest.raises(ImageError, match="no such file"):
+        open_image(tmp_path / "none.png")
+    with pytest.raises(ImageError, match="is a folder"):
+        open_image(tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "P", "LA", "RGBA", "1"])
 def test_every_mode_becomes_rgb(mode):
     kind = "TIFF" if mode == "CMYK" else "PNG"
-    opened = open_picture(encoded(Image.fromarray(RAMP).convert(mode), kind))
+    opened = open_image(encoded(Image.fromarray(RAMP).convert(mode), kind))
     assert opened.mode == "RGB" and opened.size == (40, 30)
     if mode != "1":
         np.testing.assert_allclose(np.asarray(opened)[:, :, 0], RAMP, atol=3)
@@ -73,23 +73,23 @@ def test_every_mode_becomes_rgb(mode):
 
 def test_sixteen_bits_are_scaled():
     sixteen = Image.fromarray(RAMP.astype(np.uint16) * 257)
-    np.testing.assert_array_equal(np.asarray(open_picture(encoded(sixteen, "PNG")))[:, :, 1], RAMP)
+    np.testing.assert_array_equal(np.asarray(open_image(encoded(sixteen, "PNG")))[:, :, 1], RAMP)
 
 
 def test_floats_are_scaled():
     floats = Image.fromarray((RAMP / 255).astype(np.float32))
-    np.testing.assert_allclose(np.asarray(open_picture(encoded(floats, "TIFF")))[:, :, 1], RAMP, atol=1)
+    np.testing.assert_allclose(np.asarray(open_image(encoded(floats, "TIFF")))[:, :, 1], RAMP, atol=1)
 
 
 def test_what_is_transparent_is_white():
     layer = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
-    assert np.asarray(open_picture(encoded(layer, "PNG"))).min() == 255
+    assert np.asarray(open_image(encoded(layer, "PNG"))).min() == 255
 
 
 def test_exif_orientation_is_applied():
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: to be shown turned by 90 degrees clockwise
-    opened = open_picture(encoded(Image.fromarray(RAMP).convert("RGB"), "JPEG", exif=exif))
+    opened = open_image(encoded(Image.fromarray(RAMP).convert("RGB"), "JPEG", exif=exif))
     assert opened.size == (30, 40)
     grey = np.asarray(opened)[:, :, 0].astype(int)
     assert grey[-3:].mean() > grey[:3].mean() + 150  # the bright right has become the bottom
@@ -97,8 +97,8 @@ def test_exif_orientation_is_applied():
 
 def test_large_jpegs_are_decoded_smaller():
     content = encoded(Image.fromarray(RAMP).convert("RGB").resize((3200, 2400)), "JPEG")
-    assert open_picture(content, least_side=300).size == (400, 300)
-    assert open_picture(content).size == (3200, 2400)
+    assert open_image(content, least_side=300).size == (400, 300)
+    assert open_image(content).size == (3200, 2400)
 
 
 # Modes
@@ -110,14 +110,14 @@ def test_sixteen_bits_are_scaled_whatever_their_largest_value(kind):
     for scale in (257, 20, 1):
         sixteen = Image.fromarray(RAMP.astype(np.uint16) * scale)
         wanted = RAMP * (scale / 257)
-        found = np.asarray(open_picture(encoded(sixteen, kind)))[:, :, 0]
+        found = np.asarray(open_image(encoded(sixteen, kind)))[:, :, 0]
         np.testing.assert_allclose(found, wanted, atol=0.51)
 
 
 def test_sixteen_bits_of_a_pgm_are_scaled():
     for scale in (257, 1):
         body = (RAMP.astype(np.uint16) * scale).astype(">u2").tobytes()
-        found = np.asarray(open_picture(b"P5 40 30 65535\n" + body))[:, :, 0]
+        found = np.asarray(open_image(b"P5 40 30 65535\n" + body))[:, :, 0]
         np.testing.assert_allclose(found, RAMP * (scale / 257), atol=1)
 
 
@@ -127,47 +127,47 @@ def test_whole_numbers_and_floats_are_scaled_to_the_least_full_scale(top):
         if top == 1 and dtype is np.int32:
             continue
         values = (RAMP.astype(np.float64) / 255 * top).astype(dtype)
-        found = np.asarray(open_picture(encoded(Image.fromarray(values), "TIFF")))[:, :, 1]
+        found = np.asarray(open_image(encoded(Image.fromarray(values), "TIFF")))[:, :, 1]
         np.testing.assert_allclose(found, RAMP, atol=1)
 
 
 def test_floats_that_are_no_numbers_are_black_or_white():
     values = np.tile(np.array([np.nan, np.inf, -np.inf, -3, 0.5, 1], np.float32), (4, 1))
-    found = np.asarray(open_picture(encoded(Image.fromarray(values), "TIFF")))[0, :, 0]
+    found = np.asarray(open_image(encoded(Image.fromarray(values), "TIFF")))[0, :, 0]
     assert found.tolist() == [0, 255, 0, 0, 128, 255]
 
 
 def test_large_greys_are_scaled_piece_by_piece(monkeypatch):
     sixteen = encoded(Image.fromarray(RAMP.astype(np.uint16) * 257), "PNG")
     monkeypatch.setattr("voice2face_gan.faces.image_io._BLOCK", 70)  # not even two rows
-    np.testing.assert_array_equal(np.asarray(open_picture(sixteen))[:, :, 1], RAMP)
+    np.testing.assert_array_equal(np.asarray(open_image(sixteen))[:, :, 1], RAMP)
 
 
 def test_transparency_of_every_kind_is_white():
     colours = Image.fromarray(RAMP).convert("RGB")
     palette = colours.quantize(4)
     index = palette.getpixel((0, 0))
-    for picture, more in (
+    for image, more in (
         (Image.new("LA", (8, 8), (10, 0)), {}),
         (palette, {"transparency": index}),
         (palette, {"transparency": bytes(0 if i == index else 255 for i in range(4))}),
         (Image.new("L", (8, 8), 7), {"transparency": 7}),
         (Image.new("RGB", (8, 8), (1, 2, 3)), {"transparency": (1, 2, 3)}),
     ):
-        found = np.asarray(open_picture(encoded(picture, "PNG", **more)))
+        found = np.asarray(open_image(encoded(image, "PNG", **more)))
         assert (found[0, 0] == 255).all()
     half = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
-    assert abs(int(np.asarray(open_picture(encoded(half, "PNG")))[0, 0, 0]) - 127) <= 1
+    assert abs(int(np.asarray(open_image(encoded(half, "PNG")))[0, 0, 0]) - 127) <= 1
 
 
 def test_colours_of_cmyk_and_lab_come_back():
     colours = Image.fromarray(np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)], 2))
     for kind in ("JPEG", "TIFF"):
-        found = np.asarray(open_picture(encoded(colours.convert("CMYK"), kind))).astype(int)
+        found = np.asarray(open_image(encoded(colours.convert("CMYK"), kind))).astype(int)
         assert np.abs(found - np.asarray(colours)).mean() < 4
     srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     other = ImageCms.profileToProfile(colours, srgb, lab, outputMode="LAB")
-    found = np.asarray(open_picture(encoded(other, "TIFF"))).astype(int)
+    found = np.asarray(open_image(encoded(other, "TIFF"))).astype(int)
     assert np.abs(found - np.asarray(colours)).mean() < 4
 
 
@@ -177,8 +177,8 @@ def test_an_icc_profile_changes_nothing(profile):
     if profile is None:
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     for kind in ("JPEG", "PNG", "TIFF", "WEBP"):
-        given = open_picture(encoded(colours, kind, icc_profile=profile))
-        np.testing.assert_array_equal(np.asarray(given), np.asarray(open_picture(encoded(colours, kind))))
+        given = open_image(encoded(colours, kind, icc_profile=profile))
+        np.testing.assert_array_equal(np.asarray(given), np.asarray(open_image(encoded(colours, kind))))
 
 
 # Files
@@ -188,7 +188,7 @@ def test_an_icc_profile_changes_nothing(profile):
 @pytest.mark.parametrize("name", ["face.jpg", "face", "face.txt"])
 def test_the_content_decides_not_the_ending(tmp_path, kind, name):
     (tmp_path / name).write_bytes(encoded(Image.fromarray(RAMP).convert("RGB"), kind))
-    opened = open_picture(tmp_path / name)
+    opened = open_image(tmp_path / name)
     assert opened.mode == "RGB" and opened.size == (40, 30)
     np.testing.assert_allclose(np.asarray(opened)[:, :, 0], RAMP, atol=12)
 
@@ -202,8 +202,8 @@ def test_every_orientation_is_applied_in_every_format(orientation):
         content = encoded(colours, kind, exif=exif)
         with Image.open(io.BytesIO(content)) as stored:
             wanted = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
-        np.testing.assert_array_equal(np.asarray(open_picture(content)), wanted)
-    assert open_picture(content).size == ((30, 40) if orientation > 4 else (40, 30))
+        np.testing.assert_array_equal(np.asarray(open_image(content)), wanted)
+    assert open_image(content).size == ((30, 40) if orientation > 4 else (40, 30))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_exif_that_is_none_is_passed_over(block):
     """What stands where the EXIF data should, such as the address that XMP begins with."""
     content = encoded(Image.fromarray(RAMP).convert("RGB"), "JPEG")
     spoilt = content[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + content[2:]
-    np.testing.assert_array_equal(np.asarray(open_picture(spoilt)), np.asarray(open_picture(content)))
+    np.testing.assert_array_equal(np.asarray(open_image(spoilt)), np.asarray(open_image(content)))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
@@ -226,11 +226,11 @@ def test_the_first_image_of_several_is_taken_and_it_is_said(kind):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
     content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
     notes = []
-    found = np.asarray(open_picture(content, notes=notes))[8, 8].astype(int)
+    found = np.asarray(open_image(content, notes=notes))[8, 8].astype(int)
     assert np.abs(found - [255, 0, 0]).max() < 40
     assert notes == ["the bytes given: holds several images (an animation, or pages); the first is taken."]
     notes.clear()
-    open_picture(encoded(frames[0], kind), notes=notes)
+    open_image(encoded(frames[0], kind), notes=notes)
     assert notes == []
 
 
@@ -238,7 +238,7 @@ def test_the_second_image_of_a_phone_is_no_other():
     """Phones put a preview or the other eye's view behind the photo (MPO)."""
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     notes = []
-    opened = open_picture(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]), notes=notes)
+    opened = open_image(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]), notes=notes)
     assert opened.getpixel((8, 8))[0] > 240 and notes == []
 
 
@@ -254,45 +254,45 @@ def test_the_second_image_of_a_phone_is_no_other():
         (b"\x00\x00\x00\x18ftypisom" + bytes(40), "is a video, not an image"),
         (b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS"),
         (b"PK\x03\x04" + bytes(40), "is a zip archive; unpack it first"),
-        (bytes(100), "is not a picture"),
+        (bytes(100), "is not an image"),
     ],
 )
 def test_a_refusal_names_what_is_there(tmp_path, content, words):
     (tmp_path / "face.jpg").write_bytes(content)
-    with pytest.raises(PictureError, match=f"^face.jpg: {words}"):
-        open_picture(tmp_path / "face.jpg")
+    with pytest.raises(ImageError, match=f"^face.jpg: {words}"):
+        open_image(tmp_path / "face.jpg")
 
 
 def test_pipes_and_devices_are_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     for path in (tmp_path / "pipe.jpg", "/dev/zero"):
-        with pytest.raises(PictureError, match="is no file but a pipe or a device"):
-            open_picture(path)
-    with pytest.raises(PictureError, match="cannot be read"):
-        open_picture("a\0b.jpg")
+        with pytest.raises(ImageError, match="is no file but a pipe or a device"):
+            open_image(path)
+    with pytest.raises(ImageError, match="cannot be read"):
+        open_image("a\0b.jpg")
 
 
 def test_nothing_is_warned_of(monkeypatch):
-    """Pillow's warnings of damaged files and large pictures would stand among a run's own lines."""
+    """Pillow's warnings of damaged files and large images would stand among a run's own lines."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # of 1200
     spoilt = encoded(Image.fromarray(RAMP).convert("RGB"), "TIFF")[:-100] + bytes(100)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        open_picture(encoded(Image.fromarray(RAMP), "PNG"))
-        open_picture(spoilt)
+        open_image(encoded(Image.fromarray(RAMP), "PNG"))
+        open_image(spoilt)
 
 
 # HEIC and AVIF
 
 
-def heic(picture: Image.Image, **options) -> bytes:
+def heic(image: Image.Image, **options) -> bytes:
     pytest.importorskip("pillow_heif").register_heif_opener()
-    return encoded(picture, "HEIF", **options)
+    return encoded(image, "HEIF", **options)
 
 
 def test_heic_is_read(tmp_path):
     (tmp_path / "IMG_0001.jpg").write_bytes(heic(Image.fromarray(RAMP).convert("RGB").resize((80, 60))))
-    opened = open_picture(tmp_path / "IMG_0001.jpg")
+    opened = open_image(tmp_path / "IMG_0001.jpg")
     assert opened.mode == "RGB" and opened.size == (80, 60)
     np.testing.assert_allclose(np.asarray(opened.resize((40, 30)))[:, :, 0], RAMP, atol=15)
 
@@ -300,7 +300,7 @@ def test_heic_is_read(tmp_path):
 def test_heic_is_turned_once():
     exif = Image.Exif()
     exif[0x0112] = 6
-    opened = open_picture(heic(Image.fromarray(RAMP).convert("RGB").resize((80, 60)), exif=exif.tobytes()))
+    opened = open_image(heic(Image.fromarray(RAMP).convert("RGB").resize((80, 60)), exif=exif.tobytes()))
     grey = np.asarray(opened)[:, :, 0].astype(int)
     assert opened.size == (60, 80) and grey[-3:].mean() > grey[:3].mean() + 150
 
@@ -310,21 +310,21 @@ def test_heic_without_its_reader_is_named(tmp_path, monkeypatch):
     for brands in (b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heic", b"msf1\0\0\0\0msf1hevc"):
         (tmp_path / "face.jpg").write_bytes(struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + bytes(60))
         with pytest.raises(
-            PictureError, match=r"HEIC image, .*pip install 'voice2face-gan\[heic\]', or export"
+            ImageError, match=r"HEIC image, .*pip install 'voice2face-gan\[heic\]', or export"
         ):
-            open_picture(tmp_path / "face.jpg")
+            open_image(tmp_path / "face.jpg")
 
 
 def test_a_damaged_heic_is_a_sentence():
     content = heic(Image.fromarray(RAMP).convert("RGB"))
     for cut in (20, len(content) // 2, len(content) - 30):
-        with pytest.raises(PictureError, match="damaged"):
-            open_picture(content[:cut])
+        with pytest.raises(ImageError, match="damaged"):
+            open_image(content[:cut])
 
 
 def test_avif_without_its_reader_is_named(monkeypatch):
     content = encoded(Image.fromarray(RAMP).convert("RGB"), "AVIF")
-    assert open_picture(content).size == (40, 30)
+    assert open_image(content).size == (40, 30)
     monkeypatch.delitem(Image.OPEN, "AVIF")
-    with pytest.raises(PictureError, match="is an AVIF image, .*update Pillow, or export it as JPEG"):
-        open_picture(content)
+    with pytest.raises(ImageError, match="is an AVIF image, .*update Pillow, or export it as JPEG"):
+        open_image(content)

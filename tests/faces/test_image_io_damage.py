@@ -1,4 +1,4 @@
-"""Files damaged at random, of every format: an RGB picture or a PictureError comes out, nothing else."""
+"""Files damaged at random, of every format: an RGB image or a ImageError comes out, nothing else."""
 
 import io
 import random
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from voice2face_gan.errors import PictureError
-from voice2face_gan.faces.image_io import open_picture
+from voice2face_gan.errors import ImageError
+from voice2face_gan.faces.image_io import open_image
 
 QUICK, MANY = 12, 250  # damaged copies of each file
 
@@ -51,9 +51,9 @@ def samples() -> dict[str, bytes]:
     except ImportError:
         pass
     made = {}
-    for name, (picture, kind, options) in files.items():
+    for name, (image, kind, options) in files.items():
         file = io.BytesIO()
-        picture.save(file, kind, **options)
+        image.save(file, kind, **options)
         made[name] = file.getvalue()
     return made
 
@@ -88,28 +88,28 @@ def check(name: str, count: int, seed: str) -> tuple[int, int]:
     for i in range(count):
         content = damaged(SAMPLES[name], draw)
         try:
-            picture = open_picture(content, draw.choice((None, 20)), [])
-        except PictureError as error:
+            image = open_image(content, draw.choice((None, 20)), [])
+        except ImageError as error:
             assert str(error).startswith("the bytes given: ") and "\n" not in str(error)
             refused += 1
         except Exception as error:
             pytest.fail(f"{name}, copy {i}: {type(error).__name__}: {error}")
         else:
-            assert picture.mode == "RGB" and np.asarray(picture).dtype == np.uint8
+            assert image.mode == "RGB" and np.asarray(image).dtype == np.uint8
             opened += 1
     return opened, refused
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_damage_is_a_sentence_or_a_picture(name):
-    assert open_picture(SAMPLES[name]).mode == "RGB"
+def test_damage_is_a_sentence_or_a_image(name):
+    assert open_image(SAMPLES[name]).mode == "RGB"
     opened, refused = check(name, QUICK, "quick")
     assert opened + refused == QUICK and refused  # the damage is one
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
-def test_much_damage_is_a_sentence_or_a_picture(name):
+def test_much_damage_is_a_sentence_or_a_image(name):
     opened, refused = check(name, MANY, "many")
     assert opened and refused
 
@@ -118,5 +118,5 @@ def test_noise_is_a_sentence():
     draw = random.Random(0)
     for head in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"GIF89a", b"BM", b"RIFF\0\0\0\0WEBP"):
         for _ in range(10):
-            with pytest.raises(PictureError):
-                open_picture(head + draw.randbytes(200))
+            with pytest.raises(ImageError):
+                open_image(head + draw.randbytes(200))

@@ -1,9 +1,9 @@
-"""The one mapping between the two forms of a face: exact, clamped, the same for every picture."""
+"""The one mapping between the two forms of a face: exact, clamped, the same for every image."""
 
 import numpy as np
 import torch
 
-from voice2face_gan.faces.pixels import to_grid, to_picture, to_uint8, to_unit
+from voice2face_gan.faces.pixels import to_grid, to_image, to_uint8, to_unit
 
 
 def test_every_value_survives_both_ways():
@@ -32,7 +32,7 @@ def test_half_way_values_are_rounded_not_cut():
     assert to_uint8(face)[0, :, 0].tolist() == [100, 100]
 
 
-def test_no_picture_is_stretched_by_its_own_range():
+def test_no_image_is_stretched_by_its_own_range():
     """A flat grey stays that grey, alone or beside black and white."""
     grey = torch.full((3, 8, 8), 0.1)
     loud = torch.cat([torch.full((3, 4, 8), -1.0), torch.full((3, 4, 8), 1.0)], dim=1)
@@ -53,12 +53,12 @@ def test_a_half_precision_face_can_be_written():
     assert to_uint8(torch.zeros(3, 2, 2, dtype=torch.bfloat16)).unique().tolist() == [128]
 
 
-def test_a_picture_has_the_pixels_and_the_size_asked_for():
+def test_a_image_has_the_pixels_and_the_size_asked_for():
     face = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8)
-    assert np.array_equal(np.asarray(to_picture(face)), face.numpy())
-    assert np.array_equal(np.asarray(to_picture(face, 64)), face.numpy())
-    assert to_picture(face, 200).size == (200, 200)
-    assert to_picture(face, 200).mode == "RGB"
+    assert np.array_equal(np.asarray(to_image(face)), face.numpy())
+    assert np.array_equal(np.asarray(to_image(face, 64)), face.numpy())
+    assert to_image(face, 200).size == (200, 200)
+    assert to_image(face, 200).mode == "RGB"
 
 
 def test_a_grid_is_filled_row_by_row_with_white_gaps():

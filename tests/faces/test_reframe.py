@@ -11,16 +11,16 @@ from voice2face_gan.synthetic import face, speakers
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return [Image.fromarray(x) for x in face.render(speakers.sample_speakers(3, seed=3), side=256)]
 
 
-def aligned(pictures, zoom: float) -> torch.Tensor:
-    return torch.from_numpy(np.stack([align(p, 256 * TEMPLATE, 64, zoom)[0] for p in pictures]))
+def aligned(images, zoom: float) -> torch.Tensor:
+    return torch.from_numpy(np.stack([align(p, 256 * TEMPLATE, 64, zoom)[0] for p in images]))
 
 
-def test_nearer_faces_are_laid_on_the_template(pictures):
-    near, far = aligned(pictures, 1.4), aligned(pictures, 1.0)
+def test_nearer_faces_are_laid_on_the_template(images):
+    near, far = aligned(images, 1.4), aligned(images, 1.0)
     again = reframed(near, 1.4)
     apart = (again.int() - far.int()).abs().float()
     # 64 / 1.4 pixels about the mouth are there; the rest goes on from the edge.
@@ -28,12 +28,12 @@ def test_nearer_faces_are_laid_on_the_template(pictures):
     assert again.dtype == torch.uint8 and again.shape == near.shape
 
 
-def test_and_taken_nearer(pictures):
-    apart = (reframed(aligned(pictures, 1.0), 1.0, 1.4).int() - aligned(pictures, 1.4).int()).abs().float()
+def test_and_taken_nearer(images):
+    apart = (reframed(aligned(images, 1.0), 1.0, 1.4).int() - aligned(images, 1.4).int()).abs().float()
     assert apart.mean() < 6  # 46 pixels have become 64: softer, but in its place
 
 
-def test_faces_framed_so_already_are_left_alone(pictures):
-    faces = aligned(pictures, 1.4)
+def test_faces_framed_so_already_are_left_alone(images):
+    faces = aligned(images, 1.4)
     assert reframed(faces, 1.4, 1.4) is faces
     assert reframed(faces[:0], 1.4) is not None and len(reframed(faces[:0], 1.4)) == 0

@@ -11,7 +11,7 @@ import torch
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models import checkpoint as module
 from voice2face_gan.models.checkpoint import CONFIG, WEIGHTS, Checkpoint, find_checkpoint, load_checkpoint
-from voice2face_gan.models.wen2019 import Generator, VoiceEmbedder, Wen2019Config
+from voice2face_gan.models.wen2019 import Generator, VoiceEncoder, Wen2019Config
 
 SMALL = Wen2019Config(
     voice_channels=(8, 8), generator_channels=(8,) * 5, trunk_channels=(8,) * 5, generator_norm="batch"
@@ -21,11 +21,11 @@ SMALL = Wen2019Config(
 @pytest.fixture
 def saved() -> Checkpoint:
     torch.manual_seed(0)
-    embedder, generator = VoiceEmbedder(SMALL), Generator(SMALL)
-    embedder(torch.randn(8, 64, 50))  # so that running statistics are not those of a new net
+    encoder, generator = VoiceEncoder(SMALL), Generator(SMALL)
+    encoder(torch.randn(8, 64, 50))  # so that running statistics are not those of a new net
     info = {"gender": "female", "iteration": 7, "recipe": {"name": "x"}}
     return Checkpoint(
-        "wen2019", SMALL, embedder, generator, torch.randn(65), vad={"aggressiveness": 3}, info=info
+        "wen2019", SMALL, encoder, generator, torch.randn(65), vad={"aggressiveness": 3}, info=info
     )
 
 
@@ -40,7 +40,7 @@ def test_what_is_saved_comes_back(saved, folder):
     assert loaded.features == saved.features and loaded.vad == {"aggressiveness": 3}
     assert loaded.info["gender"] == "female" and loaded.info["iteration"] == 7
     assert loaded.info["voice2face_gan"]
-    for net in ("embedder", "generator"):
+    for net in ("encoder", "generator"):
         before, after = getattr(saved, net), getattr(loaded, net)
         assert not after.training and not any(p.requires_grad for p in after.parameters())
         for name, value in before.state_dict().items():
@@ -63,15 +63,15 @@ def test_half_precision_is_half_the_size_and_loads_as_float32(saved, folder, tmp
     e = torch.randn(5, 64)
     assert torch.allclose(loaded.generator(e), saved.generator.eval()(e), atol=1e-2)
     with torch.no_grad():
-        assert loaded.embedder(torch.randn(2, 64, 40)).shape == (2, 64)
+        assert loaded.encoder(torch.randn(2, 64, 40)).shape == (2, 64)
 
 
-def test_an_embedder_alone(saved, tmp_path):
+def test_an_encoder_alone(saved, tmp_path):
     saved.generator = saved.gender_probe = None
-    folder = saved.save(tmp_path / "embedder")
+    folder = saved.save(tmp_path / "encoder")
     loaded = load_checkpoint(folder, need_generator=False)
     assert loaded.generator is None and loaded.gender_probe is None
-    with pytest.raises(CheckpointError, match="voice embedder alone.*--embedder"):
+    with pytest.raises(CheckpointError, match="voice encoder alone.*--encoder"):
         load_checkpoint(folder)
 
 
@@ -186,7 +186,7 @@ def test_weights_that_lack_or_add_a_tensor_are_refused(folder):
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(folder / WEIGHTS)
-    fewer = {k: v for k, v in tensors.items() if k != "embedder.model.0.weight"}
+    fewer = {k: v for k, v in tensors.items() if k != "encoder.model.0.weight"}
     save_file(fewer, folder / WEIGHTS)
     with pytest.raises(CheckpointError, match="do not fit"):
         load_checkpoint(folder)
@@ -233,13 +233,13 @@ def test_no_pickle_is_executed(folder, tmp_path):
 
 def test_a_run_folder_means_its_newest_checkpoint(saved, tmp_path):
     run = tmp_path / "run"
-    for name in ("embedder-0000900", "gan-0000020", "gan-0000100"):
+    for name in ("encoder-0000900", "gan-0000020", "gan-0000100"):
         saved.save(run / "checkpoints" / name)
     saved.save(run / "checkpoints" / ".gan-0000200.77.tmp")  # being written when its process was killed
-    saved.save(run / "embedder")
+    saved.save(run / "encoder")
     assert find_checkpoint(run).name == "gan-0000100"
     shutil.rmtree(run / "checkpoints")
-    assert find_checkpoint(run) == run / "embedder"
+    assert find_checkpoint(run) == run / "encoder"
 
 
 def test_a_checkpoint_folder_means_itself(folder):

@@ -56,7 +56,7 @@ def fitted(blank):
 
 
 def field(side: int, at_x, at_y) -> torch.Tensor:
-    """A picture that cubic convolution gives back exactly: of second degree, its own in x and in y."""
+    """An image that cubic convolution gives back exactly: of second degree, its own in x and in y."""
     x, y = (torch.as_tensor(at) - (side - 1) / 2 for at in (at_x, at_y))
     plain = 0.004 * x[None] - 0.002 * y[:, None] + 0.0002 * x[None] ** 2 + 0.0001 * y[:, None] ** 2
     return torch.stack([plain, -plain, 0.5 * plain])
@@ -132,20 +132,20 @@ def test_the_place_of_a_chip_is_found_from_landmarks():
 
 
 def test_a_chip_is_the_one_that_dlib_cuts(blank):
-    """A smooth picture with upright landmarks, cut by dlib (bilinear) and by us."""
+    """A smooth image with upright landmarks, cut by dlib (bilinear) and by us."""
     dlib = pytest.importorskip("dlib")
     side, middle = 256, np.array([130.0, 118.0])
     points = ((np.array(CHIP_POINTS) - np.mean(CHIP_POINTS, axis=0)) * 110 + middle).round()
     x, y = np.meshgrid(np.arange(side), np.arange(side))
     smooth = np.stack([127 + 100 * np.sin(x / 30 + k) * np.cos(y / 40) for k in range(3)], axis=-1)
-    picture = smooth.round().astype(np.uint8)
+    image = smooth.round().astype(np.uint8)
     shape = dlib.full_object_detection(
         dlib.rectangle(60, 60, 200, 200), [dlib.point(int(x), int(y)) for x, y in points]
     )
-    theirs = dlib.get_face_chip(picture, shape, size=SIDE).astype(np.float32)
+    theirs = dlib.get_face_chip(image, shape, size=SIDE).astype(np.float32)
     space = FaceSpace()
     space.chip.copy_(chip_place(points, side))
-    ours = space.chips((torch.from_numpy(picture).permute(2, 0, 1)[None].float() - 127.5) / 127.5)
+    ours = space.chips((torch.from_numpy(image).permute(2, 0, 1)[None].float() - 127.5) / 127.5)
     apart = np.abs(ours[0].permute(1, 2, 0).numpy() - theirs)
     # Landmarks are whole pixels, so that dlib turns the face by some tenths of a degree.
     assert apart.mean() < 2 and np.abs(ours[0].permute(1, 2, 0).numpy() - np.roll(theirs, 5, 1)).mean() > 4
@@ -223,7 +223,7 @@ def test_too_few_faces_are_refused():
 
 
 def test_a_face_can_be_moved_towards_an_e(fitted):
-    """The way from a picture to its e has a slope that leads to the e asked for."""
+    """The way from an image to its e has a slope that leads to the e asked for."""
     space, _ = fitted
     face = (torch.rand(1, 3, 64, 64) - 0.5).requires_grad_(True)
     first, attributes = space.read(face)

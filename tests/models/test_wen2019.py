@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models.registry import build_embedder, build_generator, model_config, parameters
+from voice2face_gan.models.registry import build_encoder, build_generator, model_config, parameters
 from voice2face_gan.models.wen2019 import (
     Discriminator,
     FaceTrunk,
     Generator,
     IdentityClassifier,
-    VoiceEmbedder,
+    VoiceEncoder,
     Wen2019Config,
     condition,
 )
@@ -39,14 +39,14 @@ def small(**settings) -> Wen2019Config:
 def test_parameter_counts():
     """Counted by hand from Table 1 of the paper: weights, biases, two numbers a normalised channel."""
     with torch.device("meta"):
-        assert parameters(VoiceEmbedder(Wen2019Config())) == 2_670_720
+        assert parameters(VoiceEncoder(Wen2019Config())) == 2_670_720
         assert parameters(Generator(Wen2019Config())) == 12_191_875
         assert parameters(Generator(Wen2019Config(kernel=3))) == 7_317_635
         assert parameters(FaceTrunk(Wen2019Config())) == 3_310_720
         assert parameters(Discriminator(Wen2019Config())) == 65
         assert parameters(IdentityClassifier(Wen2019Config(), 924)) == 924 * 65
         # After the fifth voice convolution: normalisation instead of a bias, so 64 more.
-        assert parameters(VoiceEmbedder(Wen2019Config(embedder_norm_last=True))) == 2_670_784
+        assert parameters(VoiceEncoder(Wen2019Config(encoder_norm_last=True))) == 2_670_784
         poster = Wen2019Config(generator_norm="batch", generator_output="tanh")
         assert parameters(Generator(poster)) == 12_191_875 + 2 * (1024 + 512 + 256 + 128 + 64)
 
@@ -59,12 +59,12 @@ def test_only_trainable_parameters_are_counted():
 
 @pytest.mark.parametrize("frames", [1, 31, 32, 300, 1000])
 def test_a_voice_of_any_length_gives_one_embedding(frames):
-    net = VoiceEmbedder(small()).eval()
+    net = VoiceEncoder(small()).eval()
     assert net(torch.randn(2, 64, frames)).shape == (2, 64)
 
 
 def test_the_embedding_is_the_mean_over_time():
-    net = VoiceEmbedder(small()).eval()
+    net = VoiceEncoder(small()).eval()
     x = torch.randn(1, 64, 320)
     assert torch.allclose(net(x), net.model(x).mean(dim=-1))
     assert net.model(x).shape == (1, 64, 10)
@@ -72,7 +72,7 @@ def test_the_embedding_is_the_mean_over_time():
 
 @pytest.mark.parametrize("norm_last", [False, True])
 def test_features_are_what_the_last_convolution_reads(norm_last):
-    net = VoiceEmbedder(small(embedder_norm_last=norm_last, voice_channels=(8, 8, 8, 24))).eval()
+    net = VoiceEncoder(small(encoder_norm_last=norm_last, voice_channels=(8, 8, 8, 24))).eval()
     x, read = torch.randn(2, 64, 320), []
     last = [layer for layer in net.model if isinstance(layer, nn.Conv1d)][-1]
     last.register_forward_hook(lambda layer, given, made: read.append(given[0]))
@@ -84,7 +84,7 @@ def test_features_are_what_the_last_convolution_reads(norm_last):
 
 
 def test_the_paper_normalises_after_the_last_voice_convolution_too():
-    released, paper = VoiceEmbedder(small()), VoiceEmbedder(small(embedder_norm_last=True)).eval()
+    released, paper = VoiceEncoder(small()), VoiceEncoder(small(encoder_norm_last=True)).eval()
     assert isinstance(released.model[-1], nn.Conv1d)
     assert isinstance(paper.model[-2], nn.BatchNorm1d) and isinstance(paper.model[-1], nn.ReLU)
     assert (paper(torch.randn(4, 64, 200)) >= 0).all()
@@ -228,5 +228,5 @@ def test_unknown_architectures_are_refused_with_the_known_ones():
 
 def test_the_registry_builds_what_the_configuration_says():
     config = small(embedding=32, mel_bins=40)
-    assert build_embedder(config)(torch.randn(2, 40, 100)).shape == (2, 32)
+    assert build_encoder(config)(torch.randn(2, 40, 100)).shape == (2, 32)
     assert build_generator(config)(torch.randn(2, 32)).shape == (2, 3, 64, 64)

@@ -1,4 +1,4 @@
-"""A picture shows its speaker: sex, age and identity can be read from pixels of people not seen before."""
+"""An image shows its speaker: sex, age and identity can be read from pixels of people not seen before."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def world():
 
 
 def ridge(train: np.ndarray, target: np.ndarray, test: np.ndarray, strength: float = 3e3) -> np.ndarray:
-    """Linear prediction from pixels (n, ...), solved in the dual as there are fewer pictures than pixels."""
+    """Linear prediction from pixels (n, ...), solved in the dual as there are fewer images than pixels."""
     a, b = (x.reshape(len(x), -1).astype(float) / 25 for x in (train, test))
     middle = a.mean(axis=0)
     a, b = a - middle, b - middle
@@ -22,7 +22,7 @@ def ridge(train: np.ndarray, target: np.ndarray, test: np.ndarray, strength: flo
     return b @ (a.T @ weights) + target.mean()
 
 
-def test_pictures_meet_the_contract(world):
+def test_images_meet_the_contract(world):
     faces = world[1]
     assert faces.dtype == np.uint8 and faces.shape == (400, 64, 64, 3)
     assert (faces.std(axis=(1, 2, 3)) > 15).all()
@@ -31,12 +31,12 @@ def test_pictures_meet_the_contract(world):
     assert render(world[0][:2], side=128).shape == (2, 128, 128, 3)
 
 
-def test_a_larger_side_is_the_same_picture(world):
+def test_a_larger_side_is_the_same_image(world):
     large = render(world[0][:8], side=128).reshape(8, 64, 2, 64, 2, 3).mean(axis=(2, 4))
     assert np.abs(large - world[1][:8]).mean() < 4
 
 
-def test_a_picture_depends_on_its_speaker_seed_and_number_alone(world):
+def test_a_image_depends_on_its_speaker_seed_and_number_alone(world):
     speakers, faces = world
     order = np.array([31, 7, 100])
     assert np.array_equal(render(speakers[order]), faces[order])
@@ -75,14 +75,14 @@ def test_wrinkles_add_fine_texture_to_the_same_face(world):
      "eye_size", "cheek_fullness"],
 )  # fmt: skip
 def test_every_attribute_shows(world, name):
-    """Moving one attribute alone moves the picture by more than camera noise, which the seed holds fixed."""
+    """Moving one attribute alone moves the image by more than camera noise, which the seed holds fixed."""
     some = world[0][(world[0].greying < 0.3) & (world[0].hair_recession < 0.3)][:8]
     low, high = (render(type(some)(**{**vars(some), name: np.full(8, v)})).astype(float) for v in (0.1, 0.9))
     assert (np.abs(high - low).max(axis=(1, 2, 3)) > 20).all()
 
 
 def test_eyes_and_mouth_lie_on_the_template(world):
-    """Irises are where eye colour alone changes the picture; lips are the reddest of the lower face."""
+    """Irises are where eye colour alone changes the image; lips are the reddest of the lower face."""
     speakers, faces = world
     some = speakers[:40]
     pale, dark = (

@@ -1,4 +1,4 @@
-"""The causal graph of the built-in world holds in what it draws."""
+"""The causal graph of the synthetic world holds in what it draws."""
 
 from dataclasses import fields
 

@@ -18,19 +18,19 @@ def _one_thread(one_thread):
 
 @pytest.fixture
 def make_stage(trained, store):
-    """Function (*overrides, data, processes) -> a new modern stage of small nets on the trained run's
-    embedder, in fp32."""
+    """Function (*overrides, data, processes) -> a new r3gan stage of small nets on the trained run's
+    encoder, in fp32."""
     import torch
 
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.training.recipe.recipe import load_recipe
-    from voice2face_gan.training.stages.r3gan import ModernStage
+    from voice2face_gan.training.stages.r3gan import R3GANStage
 
-    def make(*overrides: str, data=store, processes=None) -> ModernStage:
-        embedder = load_checkpoint(trained / "embedder", need_generator=False)
-        recipe = load_recipe("modern", (*_SMALL_MODERN, *overrides))
+    def make(*overrides: str, data=store, processes=None) -> R3GANStage:
+        encoder = load_checkpoint(trained / "encoder", need_generator=False)
+        recipe = load_recipe("r3gan", (*_SMALL_MODERN, *overrides))
         people = data.of_split("train"), data.of_split("val")
-        return ModernStage(*people, embedder, recipe, 0, torch.device("cpu"), processes)
+        return R3GANStage(*people, encoder, recipe, 0, torch.device("cpu"), processes)
 
     return make
 
@@ -89,7 +89,7 @@ def taught_store(tmp_path_factory, space_folder):
     import numpy as np
     import torch
 
-    from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, normalise, take_away
+    from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, normalise, normalise_with_stats
     from voice2face_gan.data.face_embedding import write_face_embedding
     from voice2face_gan.data.records import Record
     from voice2face_gan.data.store import Store, to_int16
@@ -117,7 +117,9 @@ def taught_store(tmp_path_factory, space_folder):
             face = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             split = "train" if i < people - 1 else "val"
             record = Record(f"{i}", f"p{i:02d}", gender=("female", "male")[i % 2], split=split)
-            writer.add(record, normalise(mel).numpy(), face, to_int16(wave), take_away(mel)[1].numpy())
+            writer.add(
+                record, normalise(mel).numpy(), face, to_int16(wave), normalise_with_stats(mel)[1].numpy()
+            )
         writer.finish()
     store = Store(folder)
     write_face_embedding(store, random.standard_normal((people, SIZE)), FaceSpace.load(space_folder).name)
@@ -129,7 +131,7 @@ _TINY = {
         "model.generator_channels=[8,8,8,8,8]",
         "model.trunk_channels=[4,4,4,4,4]",
     ),
-    "modern": ("model.width=2", "model.z_dim=4"),
+    "r3gan": ("model.width=2", "model.z_dim=4"),
 }
 
 
@@ -146,26 +148,26 @@ def other_teacher_file(teacher_file, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def space_embedder(read_store, space_folder, tmp_path_factory):
-    """The folder of an embedder of e with random weights, which says what it predicts of e."""
+def space_encoder(read_store, space_folder, tmp_path_factory):
+    """The folder of an encoder of e with random weights, which says what it predicts of e."""
     import numpy as np
     import torch
 
     from voice2face_gan.models.checkpoint import Checkpoint
     from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
-    from voice2face_gan.models.registry import build_embedder, model_config
+    from voice2face_gan.models.registry import build_encoder, model_config
 
     torch.manual_seed(0)
     residual = np.linspace(0.3, 0.9, SIZE).round(4).tolist()
-    config = model_config("modern", {"normalise": False, "voice_channels": [4, 4, 4], "residual": residual})
-    info = {"hearing": {"space": FaceSpace.load(space_folder).name}}
+    config = model_config("r3gan", {"normalise": False, "voice_channels": [4, 4, 4], "residual": residual})
+    info = {"distillation": {"space": FaceSpace.load(space_folder).name}}
     features = read_store.about["features"]
-    checkpoint = Checkpoint("modern", config, build_embedder(config), features=features, info=info)
-    return checkpoint.save(tmp_path_factory.mktemp("space_embedder") / "embedder")
+    checkpoint = Checkpoint("r3gan", config, build_encoder(config), features=features, info=info)
+    return checkpoint.save(tmp_path_factory.mktemp("space_encoder") / "encoder")
 
 
 @pytest.fixture(scope="session")
-def two_iterations(store, taught_store, read_store, space_folder, space_embedder, teacher_file):
+def two_iterations(store, taught_store, read_store, space_folder, space_encoder, teacher_file):
     """Function (recipe's name, overrides, root, evaluate, many) -> the run of two iterations of each of its
     stages, with small nets and batches, on a small world that suits it, with `many` one of several clips a
     person and of held-out people; and how it ended."""
@@ -174,14 +176,14 @@ def two_iterations(store, taught_store, read_store, space_folder, space_embedder
 
     import torch
 
-    from voice2face_gan.data.synthetic import builtin_store
+    from voice2face_gan.data.synthetic import synthetic_store
     from voice2face_gan.training.engine.train import train
-    from voice2face_gan.training.engine.train_encoder import new_settings, train_embedder
+    from voice2face_gan.training.engine.train_encoder import new_settings, train_encoder
     from voice2face_gan.training.recipe.recipe import load_recipe
     from voice2face_gan.training.run.folder import Run
     from voice2face_gan.training.stages import layerwise_distillation
 
-    spoken = functools.cache(lambda: builtin_store("builtin:10", keep_speech=True))
+    spoken = functools.cache(lambda: synthetic_store("synthetic:10", keep_speech=True))
 
     def base(name: str) -> list[str]:
         shipped = load_recipe(name)
@@ -190,35 +192,35 @@ def two_iterations(store, taught_store, read_store, space_folder, space_embedder
             "run.tensorboard=false",
             "run.evaluate_every=0",
             "data.crop_frames=[20,40]",
-            "embedder.batch=4",
-            "embedder.iterations=2",
-            "embedder.crop_frames=[20,40]",
+            "encoder.batch=4",
+            "encoder.iterations=2",
+            "encoder.crop_frames=[20,40]",
             "model.voice_channels=[4,4,4,4]",
             "gan.batch=4",
             "gan.iterations=2",
             *_TINY[shipped.architecture],
         ]
-        for key, value in (("embedder.space", space_folder), ("modern.space", space_folder)):
+        for key, value in (("encoder.space", space_folder), ("face_embedding.space", space_folder)):
             section, _, last = key.partition(".")
             if getattr(getattr(shipped, section), last):
                 small.append(f"{key}={json.dumps(str(value))}")
-        if shipped.embedder.space:
-            small.append(f"embedder.teacher={json.dumps(str(teacher_file))}")
+        if shipped.encoder.space:
+            small.append(f"encoder.teacher={json.dumps(str(teacher_file))}")
         return [text for text in small if text.partition("=")[0] not in shipped.idle]
 
     def make(name: str, overrides, root, evaluate=None, many=False):
         recipe = load_recipe(name, (*base(name), *overrides))
-        if recipe.embedder.space:
+        if recipe.encoder.space:
             run = Run.create(root, recipe, new_settings("", recipe.data.gender, 0, None))
             with pytest.MonkeyPatch.context() as patch:  # few batches of speech
                 patch.setattr(layerwise_distillation, "_KEPT", 1)
                 patch.setattr(layerwise_distillation, "_LOOKED", 1)
-                return run, train_embedder(run, taught_store, torch.device("cpu"), evaluate=evaluate)
-        given = space_embedder if load_recipe(name).modern.space else None
+                return run, train_encoder(run, taught_store, torch.device("cpu"), evaluate=evaluate)
+        given = space_encoder if load_recipe(name).face_embedding.space else None
         settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}
-        run = Run.create(root, recipe, {**settings, "embedder": given and str(given)})
+        run = Run.create(root, recipe, {**settings, "encoder": given and str(given)})
         data = read_store if given else store
-        if recipe.embedder.augment:
+        if recipe.encoder.augment:
             data = spoken() if many else taught_store
         return run, train(run, data, torch.device("cpu"), evaluate=evaluate)
 

@@ -10,13 +10,13 @@ from voice2face_gan.data.batches.sampling import FaceBank, classes
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
-from voice2face_gan.data.synthetic import JUDGE_SEED, builtin_store
+from voice2face_gan.data.synthetic import JUDGE_SEED, synthetic_store
 from voice2face_gan.errors import DataError
-from voice2face_gan.models.face_readers.classifier import Judge
+from voice2face_gan.models.face_readers.classifier import FaceClassifier
 from voice2face_gan.training import face_classifier
 from voice2face_gan.training.augmentation.face_augment import disturb
 from voice2face_gan.training.engine.trainer import Reporter
-from voice2face_gan.training.face_classifier import measure, nearer, train_judge, trained_on
+from voice2face_gan.training.face_classifier import measure, nearer, train_face_classifier, trained_on
 
 
 class Perfect:
@@ -48,7 +48,7 @@ class Told(Reporter):
 
 @pytest.fixture(scope="module")
 def world(own_cache):
-    return builtin_store("builtin:50", seed=JUDGE_SEED, clips=0)
+    return synthetic_store("synthetic:50", seed=JUDGE_SEED, clips=0)
 
 
 @pytest.fixture(scope="module")
@@ -81,23 +81,23 @@ def test_figures_have_the_values_they_must(store):
 def test_a_judge_learns(monkeypatch, world):
     monkeypatch.setattr(face_classifier, "_BATCH", 32)
     told = Told()
-    net, figures = train_judge([world], 40, 0, torch.device("cpu"), told)
+    net, figures = train_face_classifier([world], 40, 0, torch.device("cpu"), told)
     assert not net.training and not any(p.requires_grad for p in net.parameters())
-    assert list(figures) == ["builtin"]
-    assert figures["builtin"]["identities"] == 10 and figures["builtin"]["faces"] == 60
+    assert list(figures) == ["synthetic"]
+    assert figures["synthetic"]["identities"] == 10 and figures["synthetic"]["faces"] == 60
     assert [step for step, _ in told.losses] == [20, 40]
     early, late = (losses for _, losses in told.losses)
     assert late["gender"] < 0.6 and late["identity"] < early["identity"]  # chance is log 2 = 0.69
     # Its own figures are of people it never saw; these are of those it was trained on.
-    assert measure(Judge("", net, {}), world.of_split("train"))["same_person_nearer"] > 0.5
-    assert trained_on(world) == "210 rendered faces of 35 people (built-in world 1, training split)"
+    assert measure(FaceClassifier("", net, {}), world.of_split("train"))["same_person_nearer"] > 0.5
+    assert trained_on(world) == "210 rendered faces of 35 people (synthetic world 1, training split)"
 
 
 def test_faces_taken_nearer_are_refused(singles):
     near = copy.copy(singles)
     near.about = {**singles.about, "zoom": 1.4}
     with pytest.raises(DataError, match=r"zoom 1.4.*faces.zoom=1"):
-        train_judge([near], 1, 0, torch.device("cpu"))
+        train_face_classifier([near], 1, 0, torch.device("cpu"))
 
 
 def test_people_with_one_face_and_without_labels_are_learnt_from(monkeypatch, singles):
@@ -105,7 +105,7 @@ def test_people_with_one_face_and_without_labels_are_learnt_from(monkeypatch, si
     monkeypatch.setattr(face_classifier, "_BATCH", 16)
     monkeypatch.setattr(face_classifier, "_WEIGHTS", {"identity": 1.0, "gender": 1.0, "age": 1.0})
     told = Told()
-    net, figures = train_judge([singles], 60, 0, torch.device("cpu"), told)
+    net, figures = train_face_classifier([singles], 60, 0, torch.device("cpu"), told)
     losses = [losses for _, losses in told.losses]
     assert losses[-1]["identity"] < 0.7 * losses[0]["identity"]
     assert all(row["age"] == 0 for row in losses)
@@ -123,15 +123,15 @@ def test_people_with_one_face_and_without_labels_are_learnt_from(monkeypatch, si
 def test_data_sets_are_measured_one_by_one(monkeypatch, world, store, singles):
     """Nobody of an unseen store is trained on, and everybody of it is measured."""
     monkeypatch.setattr(face_classifier, "_BATCH", 8)
-    _, figures = train_judge([world], 1, 0, torch.device("cpu"), unseen=[singles])
-    assert {k: v["faces"] for k, v in figures.items()} == {"builtin": 60, "faces/singles": len(singles)}
-    with pytest.raises(DataError, match="'builtin' is given twice"):
-        train_judge([world], 1, 0, torch.device("cpu"), unseen=[store])
+    _, figures = train_face_classifier([world], 1, 0, torch.device("cpu"), unseen=[singles])
+    assert {k: v["faces"] for k, v in figures.items()} == {"synthetic": 60, "faces/singles": len(singles)}
+    with pytest.raises(DataError, match="'synthetic' is given twice"):
+        train_face_classifier([world], 1, 0, torch.device("cpu"), unseen=[store])
 
 
 def test_both_genders_are_needed(store):
     with pytest.raises(DataError, match="both genders"):
-        train_judge([store.of_gender("female")], 1, 0, torch.device("cpu"))
+        train_face_classifier([store.of_gender("female")], 1, 0, torch.device("cpu"))
 
 
 # Who is nearer

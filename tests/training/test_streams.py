@@ -13,12 +13,12 @@ from voice2face_gan.data.batches.sampling import STREAMS, EpochSampler, generato
 from voice2face_gan.training import face_classifier
 
 RUNS = {
-    "wen2019": ("gan.pixel=1",),
-    "embedder": (),
-    "modern": (),
-    "faces": ("modern.whole=0.5", "modern.read_from=0"),
-    "faces-wen": ("modern.whole=0.5",),
-    "hearing": (),
+    "wen2019": ("gan.l1=1",),
+    "speaker-encoder": (),
+    "r3gan": (),
+    "default": ("face_embedding.fully_visible=0.5", "face_embedding.identity_loss_from=0"),
+    "wen2019-face-embedding": ("face_embedding.fully_visible=0.5",),
+    "default-encoder": (),
 }
 _PASSED_ON = ("gaussian", "_mine")  # functions that draw for whoever calls them
 
@@ -65,7 +65,7 @@ def test_no_two_purposes_share_a_stream(two_iterations, asked, name, tmp_path):
 
 
 def test_nor_do_they_in_a_judge(store, asked):
-    face_classifier.train_judge([store], 2, 0, torch.device("cpu"))
+    face_classifier.train_face_classifier([store], 2, 0, torch.device("cpu"))
     assert {stream for stream, _ in asked} == {"judge faces", "judge flips", "judge disturbance"}
     assert not clashes(asked)
 

@@ -1,4 +1,4 @@
-"""Speech -> log-mel, the picture of sound that the networks hear.
+"""Speech -> log-mel, the image of sound that the networks hear.
 
     x   float32 (samples,), in [-1, 1]
     y   y[t] = x[t] - 0.97 x[t - 1], with x[-1] = 0
@@ -305,12 +305,14 @@ def normalise(mel: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tenso
     Returns:
         Same shape, finite: (mel - mean) / std of each row, the population's; zero if std is below 1e-5.
     """
-    return take_away(mel, out)[0]
+    return normalise_with_stats(mel, out)[0]
 
 
 @torch.no_grad()
 @_one_thread()
-def take_away(mel: torch.Tensor, out: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def normalise_with_stats(
+    mel: torch.Tensor, out: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What `normalise` gives, and what it takes away: float32 (2, n_mels), each bin's mean and standard
     deviation (0 where it would be below 1e-5), so that the log-mel is the first * deviation + mean but for
     rounding. Arguments as for `normalise`."""
@@ -329,14 +331,14 @@ def take_away(mel: torch.Tensor, out: torch.Tensor | None = None) -> tuple[torch
     return out, taken
 
 
-def prepared(mel: torch.Tensor, settings: FeatureSettings, levels: bool = False) -> torch.Tensor:
-    """What a voice embedder takes of a clip: its log-mel (n_mels, frames), which may be overwritten,
-    normalised unless the embedder hears levels, and repeated to `min_frames`."""
-    return repeat_to(mel if levels else normalise(mel, out=mel), settings.min_frames)
+def encoder_input(mel: torch.Tensor, settings: FeatureSettings, levels: bool = False) -> torch.Tensor:
+    """What a voice encoder takes of a clip: its log-mel (n_mels, frames), which may be overwritten,
+    normalised unless the encoder hears levels, and repeated to `min_frames`."""
+    return tile_to(mel if levels else normalise(mel, out=mel), settings.min_frames)
 
 
 @_one_thread()
-def repeat_to(mel: torch.Tensor, frames: int) -> torch.Tensor:
+def tile_to(mel: torch.Tensor, frames: int) -> torch.Tensor:
     """Repeat along time, from the start again, to exactly `frames`; longer ones are returned as they are.
 
     Args:

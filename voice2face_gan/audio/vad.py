@@ -7,7 +7,7 @@ lost) and stops when nearly all of the last few are not.
 
 So what follows a word, 0.1 to 0.2 s, is kept with it. Where that is digital silence (edited films, calls with
 a noise gate, lossy codecs) it is dropped frame by frame: its log-mel lies so far below all else that a few
-frames of it, normalised with the rest, would change what an embedder hears.
+frames of it, normalised with the rest, would change what an encoder hears.
 
 Where a target level is set, the detector hears a copy of soft recordings that is raised to it (level.py).
 The samples are kept as recorded. A gain is decided for each stretch of ten seconds: so much is held back, and

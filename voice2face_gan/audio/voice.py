@@ -1,4 +1,4 @@
-"""A recording of any length -> what the voice embedder takes: decode, keep the speech, log-mel, streamed."""
+"""A recording of any length -> what the voice encoder takes: decode, keep the speech, log-mel, streamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from voice2face_gan.audio.decode import SAMPLE_RATE, AudioInfo, source_name, stream_audio
-from voice2face_gan.audio.log_mel import FeatureSettings, LogMelStream, prepared
+from voice2face_gan.audio.log_mel import FeatureSettings, LogMelStream, encoder_input
 from voice2face_gan.audio.steady import bands, variety
 from voice2face_gan.audio.vad import SpeechCollector, VadSettings
 from voice2face_gan.errors import AudioError, NoSpeechError
@@ -68,7 +68,7 @@ def voice_features(
         vad: how speech is told from the rest; None takes the whole recording as speech.
         features: what a log-mel is. Its sample rate must be 16 kHz when speech is looked for.
         min_speech_seconds: less speech than this is refused.
-        levels: leave the log-mel as it is, for an embedder that hears the bins' levels (its `levels`).
+        levels: leave the log-mel as it is, for an encoder that hears the bins' levels (its `levels`).
         track, start, end: the sound track and the seconds of it that are taken, see `load_audio`.
 
     Raises:
@@ -101,7 +101,7 @@ def voice_features(
     # A few thousand frames tell as much as an hour of them.
     variation = float(mel[:, :: 1 + mel.shape[1] // 5000].std(dim=1, correction=0).mean())
     measures = {"variety": variety(mel), "bands": bands(mel)}
-    mel = prepared(mel, features, levels)
+    mel = encoder_input(mel, features, levels)
     level = 10 * math.log10(energy / speech_samples) if energy > 0 else None
     seconds = samples / rate, speech_samples / rate
     return VoiceFeatures(mel, *seconds, variation, blocks.info, level, **measures)

@@ -1,4 +1,4 @@
-"""How long a clip takes: decode, VAD, log-mel, embed, generate, and the whole way from file to picture."""
+"""How long a clip takes: decode, VAD, log-mel, embed, generate, and the whole way from file to image."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from voice2face_gan.audio.decode import SAMPLE_RATE, load_audio
-from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, mel_filterbank, prepared
+from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel, mel_filterbank
 from voice2face_gan.audio.vad import keep_speech
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -76,7 +76,7 @@ def measure(model: VoiceToFace, seconds: float = 10.0, runs: int = 30) -> dict:
             files[name] = Path(folder) / f"clip.{name}"
             files[name].write_bytes(encode(waveform, name))
         speech = keep_speech(load_audio(files["wav"]), model.vad)
-        mel = prepared(log_mel(speech, model.features), model.features, model.embedder.levels)
+        mel = encoder_input(log_mel(speech, model.features), model.features, model.encoder.levels)
         e = model.embed(mel)
         steps: dict[str, Callable[[], object]] = {
             f"decode {name}": lambda path=path: load_audio(path) for name, path in files.items()
@@ -87,7 +87,7 @@ def measure(model: VoiceToFace, seconds: float = 10.0, runs: int = 30) -> dict:
             "log-mel, NumPy frame loop": lambda: frame_loop_log_mel(waveform, model.features),
             "embed": lambda: model.embed(mel),
             "generate": lambda: model.decode(e[None]),
-            "whole, wav to picture": lambda: model.generate(files["wav"]),
+            "whole, wav to image": lambda: model.generate(files["wav"]),
         }
         times = _times(steps, runs)
     return {

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.models.wen2019 import condition
-from voice2face_gan.training.stages.wen2019 import GanStage
+from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 
 class AlgorithmOne:
@@ -23,10 +23,10 @@ class AlgorithmOne:
         stage: whose nets are copied; its optimisers must not have stepped yet.
     """
 
-    def __init__(self, stage: GanStage):
+    def __init__(self, stage: Wen2019Stage):
         self.stage, self.device, self.config = stage, stage.device, stage.config
-        nets = (stage.embedder, stage.generator, stage.trunk, stage.discriminator, stage.classifier)
-        self.embedder, self.generator, self.trunk, self.discriminator, self.classifier = (
+        nets = (stage.encoder, stage.generator, stage.trunk, stage.discriminator, stage.classifier)
+        self.encoder, self.generator, self.trunk, self.discriminator, self.classifier = (
             copy.deepcopy(net).to(memory_format=torch.contiguous_format).requires_grad_() for net in nets
         )
         lr, betas = stage.settings.lr, stage.settings.betas
@@ -40,7 +40,7 @@ class AlgorithmOne:
     def step(self, iteration: int) -> dict[str, float]:
         """One update of the judges and one of the generator, on the stage's own batch of the iteration."""
         mel, voice_label, real, face_label, noise = self.stage.draw(iteration)
-        fake = self.generator(condition(self.embedder(mel), self.config, noise))
+        fake = self.generator(condition(self.encoder(mel), self.config, noise))
 
         for name in ("trunk", "discriminator", "classifier"):
             self.optimisers[name].zero_grad()
@@ -74,7 +74,7 @@ class AlgorithmOne:
         """
         stage = self.stage
         for name, plain in self.optimisers.items():
-            ours = stage.generator_optimiser if name == "generator" else stage.judge_optimiser
+            ours = stage.generator_optimiser if name == "generator" else stage.discriminator_optimiser
             mine_net, net = getattr(stage, name), getattr(self, name)
             for mine, other in zip(mine_net.parameters(), net.parameters(), strict=True):
                 mine.copy_(other)

@@ -31,14 +31,14 @@ def measure(
     format: str = "wav",
     say: Callable[[str], None] = lambda text: None,
 ) -> dict:
-    """Prepare the first records of a data set, or of a built-in world as recordings and pictures.
+    """Prepare the first records of a data set, or of a synthetic world as recordings and images.
 
     Args:
-        layout, sources: as for `prepare`; None makes a built-in world in the `folders` layout.
+        layout, sources: as for `prepare`; None makes a synthetic world in the `folders` layout.
         limit: records taken.
         workers: processes of the last measurement.
         settings: of the preparation.
-        format: of the built-in world's recordings, see `bench.generate.FORMATS`.
+        format: of the synthetic world's recordings, see `bench.generate.FORMATS`.
         say: called with what is being done.
     Returns:
         records; hours of audio; `audio` (processor seconds of decode + VAD alone and of the whole preparation
@@ -52,7 +52,7 @@ def measure(
     """
     with TemporaryDirectory() as scratch:
         if layout is None:
-            say(f"Making {limit} recordings ({format}) and pictures of the built-in world ...")
+            say(f"Making {limit} recordings ({format}) and images of the synthetic world ...")
             layout, sources = "folders", (str(make_world(Path(scratch) / "world", limit, format)),)
         records = [r for r, _ in zip(find_layout(layout).records(sources), range(limit), strict=False)]
         if not records:
@@ -151,7 +151,7 @@ def _one_thread():
 
 
 def make_world(folder: Path, records: int, format: str) -> Path:
-    """A `folders` tree of the built-in world: people of four clips of 6 s and four pictures each."""
+    """A `folders` tree of the synthetic world: people of four clips of 6 s and four images each."""
     from PIL import Image
 
     from voice2face_gan.bench.generate import encode
@@ -160,9 +160,9 @@ def make_world(folder: Path, records: int, format: str) -> Path:
     people = speakers.sample_speakers(max(3, -(-records // 8)), seed=0)
     for k in range(4):
         voices, faces = voice.synthesise(people, 6.0, clip=k), face.render(people, view=k, side=128)
-        for name, waveform, picture in zip(people.name, voices, faces, strict=True):
+        for name, waveform, image in zip(people.name, voices, faces, strict=True):
             for part in ("voices", "faces"):
                 (folder / name / part).mkdir(parents=True, exist_ok=True)
             (folder / name / "voices" / f"{k}.{format}").write_bytes(encode(waveform, format))
-            Image.fromarray(picture).save(folder / name / "faces" / f"{k}.jpg", quality=92)
+            Image.fromarray(image).save(folder / name / "faces" / f"{k}.jpg", quality=92)
     return folder

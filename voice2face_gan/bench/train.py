@@ -17,9 +17,9 @@ from voice2face_gan.data.open import open_source
 from voice2face_gan.device import uses_bf16
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.registry import build_embedder, model_config
+from voice2face_gan.models.registry import build_encoder, model_config
 from voice2face_gan.training.recipe.schema import Recipe
-from voice2face_gan.training.stages.wen2019 import GanStage
+from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 OURS = "ours fp32"
 _WARM_UP = 2
@@ -111,15 +111,13 @@ def check(recipe: Recipe) -> None:
         )
 
 
-def _stage(recipe: Recipe, data: str, device: torch.device) -> GanStage:
-    """The stage on a voice embedder with random weights: what they are takes no time."""
+def _stage(recipe: Recipe, data: str, device: torch.device) -> Wen2019Stage:
+    """The stage on a voice encoder with random weights: what they are takes no time."""
     store = open_source(data)
     config = model_config(recipe.architecture, recipe.model)
     torch.manual_seed(0)
-    embedder = Checkpoint(
-        recipe.architecture, config, build_embedder(config), features=store.about["features"]
-    )
-    return GanStage(store, store, embedder, recipe, 0, device)
+    encoder = Checkpoint(recipe.architecture, config, build_encoder(config), features=store.about["features"])
+    return Wen2019Stage(store, store, encoder, recipe, 0, device)
 
 
 def _loops(recipe: Recipe, data: str, device: torch.device) -> tuple[AlgorithmOne, dict]:
@@ -194,7 +192,7 @@ def _peak(name: str, recipe: Recipe, data: str, device: str, threads: int) -> in
     loop = _stage(recipe if name == "ours bf16" else fp32, data, torch.device(device))
     if name == "plain":
         loop = AlgorithmOne(loop)
-        for name in ("generator", "trunk", "judges", "generator_optimiser", "judge_optimiser"):
+        for name in ("generator", "trunk", "judges", "generator_optimiser", "discriminator_optimiser"):
             delattr(loop.stage, name)  # weights that its steps do not use
     for iteration in range(_MEMORY_STEPS):
         loop.step(iteration)

@@ -21,8 +21,8 @@ from voice2face_gan.cli.commands import (
     report,
     runs,
     train,
-    train_embedder,
-    train_judge,
+    train_encoder,
+    train_face_classifier,
 )
 from voice2face_gan.version import __version__
 
@@ -34,10 +34,10 @@ def main() -> None:
 
     \b
       v2f-gan generate clip.wav                a face for a recording, clip.png
-      v2f-gan train --gender female            train on the built-in world, offline
+      v2f-gan train --gender female            train on the synthetic world, offline
       v2f-gan evaluate --metric all            measure a model on people it was not trained on
 
-    Pictures are synthetic. They show what the training data associate with a voice, not the speaker: use
+    Images are synthetic. They show what the training data associate with a voice, not the speaker: use
     them for research and avatars, never to identify or judge a person.
     """
 
@@ -49,7 +49,7 @@ for command in (
     embed.embed,
     train.train,
     runs.runs,
-    train_embedder.train_embedder,
+    train_encoder.train_encoder,
     evaluate.evaluate,
     report.report,
     push.push,
@@ -57,7 +57,7 @@ for command in (
     data.data,
     face_space.face_space,
     fetch.fetch,
-    train_judge.train_judge,
+    train_face_classifier.train_face_classifier,
     convert.convert,
     export.export,
     bench.bench,

@@ -80,22 +80,26 @@ def progress_bar(*columns):
 
 
 def open_data(data: str, keep_speech: bool = False):
-    """The store that --data names: the built-in world, prepared stores, raw folders that are recognised, or
+    """The store that --data names: the synthetic world, prepared stores, raw folders that are recognised, or
     several of them with commas between; what is not there yet is made first (data/open.py)."""
     from voice2face_gan.data.open import open_source
-    from voice2face_gan.data.synthetic import builtin_size, is_builtin
+    from voice2face_gan.data.synthetic import is_synthetic, synthetic_size
 
-    title = f"making the built-in world of {builtin_size(data)} speakers" if is_builtin(data) else "preparing"
+    title = (
+        f"making the synthetic world of {synthetic_size(data)} speakers"
+        if is_synthetic(data)
+        else "preparing"
+    )
     with _making(title) as progress:
         return open_source(data, progress, say, keep_speech)
 
 
-def builtin(data: str, **options):
-    """A built-in world as a store, with a progress bar if it has to be made; see `builtin_store`."""
-    from voice2face_gan.data.synthetic import builtin_size, builtin_store
+def synthetic(data: str, **options):
+    """A synthetic world as a store, with a progress bar if it has to be made; see `synthetic_store`."""
+    from voice2face_gan.data.synthetic import synthetic_size, synthetic_store
 
-    with _making(f"making the built-in world of {builtin_size(data)} speakers") as progress:
-        return builtin_store(data, progress, **options)
+    with _making(f"making the synthetic world of {synthetic_size(data)} speakers") as progress:
+        return synthetic_store(data, progress, **options)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ STANDARD_OUTPUT = Path("/dev/stdout")
 _OTHER_PICTURES = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
-def picture_names(clips: list[str], output: str | None, variants: int) -> dict[str, list[Path]]:
+def image_names(clips: list[str], output: str | None, variants: int) -> dict[str, list[Path]]:
     """Clip -> its files, one a variant. `clips` must not hold a clip twice.
 
     Raises:
@@ -58,7 +58,7 @@ def picture_names(clips: list[str], output: str | None, variants: int) -> dict[s
 def together_names(output: str | None, stem: str, variants: int) -> list[Path]:
     """The files of one face from several clips: -o, or STEM.png in the folder that -o names."""
     if output == "-":
-        return picture_names([stem], output, variants)[stem]
+        return image_names([stem], output, variants)[stem]
     folder, name = _split(output)
     return variant_paths(folder / (name or f"{stem}.png"), variants)
 

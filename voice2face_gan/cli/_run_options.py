@@ -1,4 +1,4 @@
-"""The options of commands that train a run: `train` and `train-embedder` take the same ones."""
+"""The options of commands that train a run: `train` and `train-encoder` take the same ones."""
 
 import click
 

@@ -10,7 +10,7 @@ def show(case, results: dict, options) -> None:
     """What was judged and by whom, the figures, their protocols, and what is to be said about them.
 
     Args:
-        case: evaluation.eval_set.Case.
+        case: evaluation.eval_set.EvalSet.
         results: metric -> figure's name -> Figure.
         options: of the metrics, with their notes.
     """

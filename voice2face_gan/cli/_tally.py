@@ -9,7 +9,7 @@ import click
 
 from voice2face_gan.cli._clips import Clip
 from voice2face_gan.cli._console import say
-from voice2face_gan.errors import AudioError, PictureError, VoiceToFaceError
+from voice2face_gan.errors import AudioError, ImageError, VoiceToFaceError
 
 
 class Tally:
@@ -47,7 +47,7 @@ class Tally:
 
     def failed(self, clip: Clip, error: VoiceToFaceError) -> None:
         """A clip that cannot be used; skipped if it is a file of a folder that was never said to be one."""
-        if not clip.sure and isinstance(error, (AudioError, PictureError)):
+        if not clip.sure and isinstance(error, (AudioError, ImageError)):
             self.skipped += 1
         else:
             self.fail(clip.name, error)

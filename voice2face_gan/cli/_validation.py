@@ -24,7 +24,7 @@ def validation(run, store, device, say: Callable[[str], None]) -> Callable[[Path
     from voice2face_gan.training.run.tracked_metrics import MEASURES
 
     try:
-        voices, faces = protocol.people_with_both(store, "val", gender)
+        voices, faces = protocol.identities_with_voice_and_face(store, "val", gender)
     except DataError as error:
         say(f"No figures while training: {error}")
         return None
@@ -43,7 +43,7 @@ def validation(run, store, device, say: Callable[[str], None]) -> Callable[[Path
 
     def evaluate(folder: Path) -> dict:
         model = VoiceToFace.from_pretrained(folder, device)
-        case = protocol.generate_case(model, part, "val", gender)
+        case = protocol.generate_eval_set(model, part, "val", gender)
         return build_record(case, *compute_all(case, metrics, options), options)
 
     return evaluate

@@ -1,9 +1,9 @@
-"""What a face embedder says of each face of a store, kept in the store beside the faces.
+"""What a face encoder says of each face of a store, kept in the store beside the faces.
 
     face_embedding.npy    float16 (faces, D), in the order of faces.npy
-    face_embedding.json   which embedder, and of which faces
+    face_embedding.json   which encoder, and of which faces
 
-Training takes them from there, so that it needs no face embedder where it runs.
+Training takes them from there, so that it needs no face encoder where it runs.
 """
 
 import hashlib
@@ -19,28 +19,28 @@ from voice2face_gan.files import write_bytes
 _ARRAY, _ABOUT = "face_embedding.npy", "face_embedding.json"
 
 
-def write_face_embedding(store: Store, embedding: np.ndarray, embedder: str) -> None:
+def write_face_embedding(store: Store, embedding: np.ndarray, encoder: str) -> None:
     """Keep embeddings in a store's folder; those of before are replaced.
 
     Args:
         store: one store, whole, not several joined.
         embedding: (faces, D).
-        embedder: its name.
+        encoder: its name.
     """
     if len(embedding) != len(store.faces):
         raise DataError(f"{store.folder}: {len(embedding)} embeddings for {len(store.faces)} faces.")
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(embedding, dtype=np.float16))
     write_bytes(store.folder / _ARRAY, buffer.getvalue())
-    about = {"embedder": embedder, "dimensions": int(embedding.shape[1]), "faces": _fingerprint(store)}
+    about = {"encoder": encoder, "dimensions": int(embedding.shape[1]), "faces": _fingerprint(store)}
     write_bytes(store.folder / _ABOUT, (json.dumps(about) + "\n").encode())
 
 
 def read_face_embedding(store: Store) -> tuple[np.ndarray, str]:
-    """Embeddings float32 (faces, D) of a store, or of several joined, and their embedder's name.
+    """Embeddings float32 (faces, D) of a store, or of several joined, and their encoder's name.
 
     Raises:
-        DataError: a store has none, they are of other faces, or two stores' are of two embedders.
+        DataError: a store has none, they are of other faces, or two stores' are of two encoders.
     """
     parts, names = [], []
     with_faces = [part for part in getattr(store, "stores", (store,)) if len(part.faces)]
@@ -60,17 +60,17 @@ def read_face_embedding(store: Store) -> tuple[np.ndarray, str]:
                 "v2f-gan face-space."
             ) from error
         parts.append(embedding.astype(np.float32))
-        names.append(about["embedder"])
+        names.append(about["encoder"])
     if len(set(names)) > 1:
         raise DataError(
-            f"{store.folder}: face embeddings of different embedders ({', '.join(sorted(set(names)))}); "
+            f"{store.folder}: face embeddings of different encoders ({', '.join(sorted(set(names)))}); "
             "run v2f-gan embed --faces on each store with the same --judge."
         )
     return np.concatenate(parts), names[0]
 
 
 def _fingerprint(store: Store) -> str:
-    """Of a thousand faces, evenly spread: enough to see that a store was made anew from other pictures."""
+    """Of a thousand faces, evenly spread: enough to see that a store was made anew from other images."""
     count = len(store.faces)
     chosen = np.unique(np.linspace(0, max(count - 1, 0), min(count, 1000)).astype(np.int64))
     return hashlib.sha256(str(count).encode() + np.asarray(store.faces[chosen]).tobytes()).hexdigest()[:16]

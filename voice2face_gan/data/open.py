@@ -9,7 +9,7 @@ from pathlib import Path
 from voice2face_gan.data.cache import cache_folder
 from voice2face_gan.data.join import join_stores
 from voice2face_gan.data.store import Store
-from voice2face_gan.data.synthetic import builtin_store, is_builtin
+from voice2face_gan.data.synthetic import is_synthetic, synthetic_store
 from voice2face_gan.errors import StoreError
 
 Progress = Callable[[int, int], None]
@@ -24,14 +24,14 @@ def open_source(
     """Open what to train or evaluate on.
 
     Args:
-        data: "builtin[:SPEAKERS]", a prepared store, a raw folder whose layout is recognised, or several of
+        data: "synthetic[:SPEAKERS]", a prepared store, a raw folder whose layout is recognised, or several of
             them, as a sequence or with commas between; several become one, see `join_stores`.
         progress: called with (done, in all) while something has to be made first.
         say: called with a sentence for people when a raw folder is prepared first.
         keep_speech: of what has to be made first, keep the speech beside the log-mels.
     Raises:
         StoreError: neither a store nor a data set that is recognised, or stores that do not fit together.
-        DataError, PictureError: as `prepare.prepare`, of a raw folder.
+        DataError, ImageError: as `prepare.prepare`, of a raw folder.
     """
     return join_stores([_open(name, progress, say, keep_speech) for name in source_names(data)])
 
@@ -47,8 +47,8 @@ def source_names(data: str | Path | Sequence[str | Path]) -> list[str]:
 
 
 def _open(name: str, progress: Progress | None, say: Callable[[str], None], keep_speech: bool) -> Store:
-    if is_builtin(name):
-        return builtin_store(name, progress, keep_speech=keep_speech)
+    if is_synthetic(name):
+        return synthetic_store(name, progress, keep_speech=keep_speech)
     path = Path(name).expanduser()
     if (path / "store.json").is_file() or not path.is_dir():
         return Store(path)

@@ -1,4 +1,4 @@
-"""A picture of random records of a store: each face with a voice of the same person beside it."""
+"""An image of random records of a store: each face with a voice of the same person beside it."""
 
 import numpy as np
 from PIL import Image
@@ -31,12 +31,12 @@ def pair_sheet(store: Store, rows: int = 12, seed: int = 0) -> Image.Image:
         if len(with_face):
             sheet[top : top + side, left : left + side] = store.faces[store.face_index[rng.choice(with_face)]]
         if len(with_voice):
-            shown = _mel_picture(store, int(rng.choice(with_voice)))
+            shown = _mel_image(store, int(rng.choice(with_voice)))
             sheet[top : top + bins, left + side : left + side + shown.shape[1]] = shown
     return Image.fromarray(sheet)
 
 
-def _mel_picture(store: Store, record: int) -> np.ndarray:
+def _mel_image(store: Store, record: int) -> np.ndarray:
     """uint8 (bins, frames, 3): low bins at the bottom, -2 to 3 standard deviations from black to white."""
     start = store.voice_offset[record]
     mel = np.asarray(store.voices[start : start + min(store.voice_frames[record], _FRAMES)], dtype=np.float32)

@@ -20,7 +20,7 @@ class Record:
         source: unique name of the record in its data set, for example a clip's path without ending.
         identity: whose voice and face it is; equal strings are one person.
         voice: path of the recording, or None (face only).
-        face: path of the picture, or None (voice only).
+        face: path of the image, or None (voice only).
         gender: "female", "male" or "" (unknown), as the data set's own metadata says.
         age: years, or None.
         ethnicity, nationality: as the data set's metadata says, or "".

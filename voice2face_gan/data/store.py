@@ -2,15 +2,15 @@
 
     store.json     version, counts, log-mel settings, source layout, what the store was made from
     records.csv    one row a record: its names and labels, and where its voice and face lie
-    voices.npy     float16 (rows, mel bins): of all voices, end to end, two rows that normalisation took away
-                   (features.take_away), then the normalised log-mel (stores of old lack these two rows)
+    voices.npy     float16 (rows, mel bins): of all voices, end to end: each bin's mean and standard deviation
+                   (log_mel.normalise_with_stats), then the normalised frames
     faces.npy      uint8 (faces, side, side, 3)
-    inside.npy     int16 (faces, 4): left, top, right and bottom of what each face shows of its picture, in
-                   pixels; the rest lies beyond the picture's edges and was made up (stores of old lack it)
+    inside.npy     int16 (faces, 4): left, top, right and bottom of what each face shows of its image, in
+                   pixels; the rest lies beyond the image's edges and was made up (stores of old lack it)
     speech.npy     int16 (samples,): the speech that the log-mels show, end to end, where it was kept (115 MB
                    an hour at 16 kHz); noise and rooms can be added to it, which they cannot to log-mels
 
-    dropped.csv    of a prepared store: each recording and picture that was left out, and why
+    dropped.csv    of a prepared store: each recording and image that was left out, and why
 
 A store is written (data/store_writer.py) under a temporary name and renamed when it is whole.
 """
@@ -45,7 +45,7 @@ class Store:
         voices: float16 (rows, mel bins), memory-mapped; two rows before each voice's frames are the mean and
             the deviation of its bins if `has_levels`.
         faces: uint8 (faces, side, side, 3), memory-mapped.
-        inside: int16 (faces, 4), the pixels [left, right) x [top, bottom) that show the picture; all of them
+        inside: int16 (faces, 4), the pixels [left, right) x [top, bottom) that show the image; all of them
             in a store that does not say.
         identity, gender, split, source: arrays of str, one entry a record.
         age: float64, NaN where unknown.
@@ -60,7 +60,7 @@ class Store:
             state = (
                 "is no prepared store (it has no store.json)" if self.folder.exists() else "does not exist"
             )
-            raise StoreError(f"{self.folder} {state}; give a prepared store, or 'builtin'.")
+            raise StoreError(f"{self.folder} {state}; give a prepared store, or 'synthetic'.")
         try:
             self.about = json.loads((self.folder / "store.json").read_text(encoding="utf-8"))
             if self.about["version"] != VERSION:
@@ -93,10 +93,10 @@ class Store:
     @property
     def family(self) -> str:
         """Stores of one family mean one person by one name: the data set's, as store.json says it, or its
-        layout; a built-in world is a family of its own."""
+        layout; a synthetic world is a family of its own."""
         source = self.about["source"]
         family = str(source.get("family") or source.get("layout") or self.folder.name)
-        return f"{family}-{source.get('seed')}" if family == "builtin" else family
+        return f"{family}-{source.get('seed')}" if family == "synthetic" else family
 
     @property
     def zoom(self) -> float:
@@ -162,7 +162,7 @@ class Store:
 
     @property
     def is_whole(self) -> np.ndarray:
-        """Which records have a face that lies wholly within its picture, but for a pixel at each edge."""
+        """Which records have a face that lies wholly within its image, but for a pixel at each edge."""
         inside = self.inside[self.face_index.clip(min=0)] if len(self.inside) else np.zeros((len(self), 4))
         return self.has_face & ((inside[:, 2:] - inside[:, :2]).min(axis=1) >= self.about["side"] - 2)
 
@@ -256,7 +256,7 @@ def _columns(path: Path) -> dict[str, list | array]:
 
 
 def wholly_inside(faces: np.ndarray) -> np.ndarray:
-    """`Store.inside` of faces (N, side, side, 3) that lie within their pictures."""
+    """`Store.inside` of faces (N, side, side, 3) that lie within their images."""
     return np.tile(np.array([0, 0, 1, 1], dtype=np.int16) * faces.shape[1], (len(faces), 1))
 
 

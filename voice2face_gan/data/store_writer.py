@@ -91,9 +91,10 @@ class StoreWriter:
             log_mel: (mel bins, frames) normalised, not repeated; None for a face alone.
             face: uint8 (side, side, 3); None for a voice alone.
             speech: int16 (samples,), what `log_mel` shows; written if the store keeps speech.
-            level: (2, mel bins), what normalisation took away from `log_mel` (features.take_away), None or
-                NaN where that is not known; a store with such a voice serves no embedder that hears levels.
-            inside: int (4,), left, top, right and bottom of what `face` shows of its picture; None for all.
+            level: (2, mel bins), each bin's mean and standard deviation of `log_mel`
+                (log_mel.normalise_with_stats), None or NaN where not known; an encoder
+                of raw log-mels refuses such a store.
+            inside: int (4,), left, top, right and bottom of what `face` shows of its image; None for all.
         """
         row = {k: v for k, v in asdict(record).items() if k in _HEADER and v is not None}
         if log_mel is not None:

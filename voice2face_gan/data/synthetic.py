@@ -1,6 +1,6 @@
-"""The built-in world as a prepared store: the default data of every command that needs some.
+"""The synthetic world as a prepared store: the default data of every command that needs some.
 
-`--data builtin` is 1,000 speakers, `--data builtin:250` is 250. The store is made once, in
+`--data synthetic` is 1,000 speakers, `--data synthetic:250` is 250. The store is made once, in
 $V2F_CACHE or the user's cache folder. Speaker i is the same person in every size, and so is the split:
 of ten speakers in a row seven train, one validates, two test, so whoever is held out from one model is held
 out from all of them.
@@ -27,12 +27,12 @@ _CHUNK = 50  # speakers at a time: bounds memory and paces the progress bar
 Progress = Callable[[int, int], None]
 
 
-def is_builtin(data: str) -> bool:
-    return data == "builtin" or data.startswith("builtin:")
+def is_synthetic(data: str) -> bool:
+    return data == "synthetic" or data.startswith("synthetic:")
 
 
-def builtin_size(data: str) -> int:
-    """The number of speakers that "builtin" or "builtin:SPEAKERS" asks for.
+def synthetic_size(data: str) -> int:
+    """The number of speakers that "synthetic" or "synthetic:SPEAKERS" asks for.
 
     Raises:
         DataError: not a whole number of at least 10.
@@ -40,30 +40,30 @@ def builtin_size(data: str) -> int:
     text = data.partition(":")[2] or str(SPEAKERS)
     if not text.isdecimal() or int(text) < MINIMUM:
         raise DataError(
-            f"'{data}': write builtin:SPEAKERS with a whole number of speakers, {MINIMUM} or more."
+            f"'{data}': write synthetic:SPEAKERS with a whole number of speakers, {MINIMUM} or more."
         )
     return int(text)
 
 
-def builtin_store(
-    data: str = "builtin",
+def synthetic_store(
+    data: str = "synthetic",
     progress: Progress | None = None,
     seed: int = WORLD_SEED,
     clips: int = CLIPS,
     keep_speech: bool = False,
 ) -> Store:
-    """The store of a built-in world, made first if this machine has none.
+    """The store of a synthetic world, made first if this machine has none.
 
     Args:
-        data: "builtin" or "builtin:SPEAKERS".
+        data: "synthetic" or "synthetic:SPEAKERS".
         progress: called with (speakers made, speakers in all).
         seed: of the world.
         clips: voices a speaker; 0 for a store of faces alone.
         keep_speech: the voices themselves beside their log-mels.
     """
-    speakers = builtin_size(data)
+    speakers = synthetic_size(data)
     kept = "-speech" if keep_speech else ""
-    folder = cache_folder() / f"builtin-{speakers}-seed{seed}-clips{clips}{kept}-{_version()}"
+    folder = cache_folder() / f"synthetic-{speakers}-seed{seed}-clips{clips}{kept}-{_version()}"
     try:
         return Store(folder)
     except StoreError:
@@ -85,13 +85,13 @@ def _make(
 ) -> None:
     import torch
 
-    from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, take_away
+    from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, normalise_with_stats
     from voice2face_gan.synthetic import face, speakers, voice
 
     features = FeatureSettings()
     people = speakers.sample_speakers(count, seed=seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    source = {"layout": "builtin", "speakers": count, "seed": seed, "clips": clips, "views": VIEWS}
+    source = {"layout": "synthetic", "speakers": count, "seed": seed, "clips": clips, "views": VIEWS}
     with StoreWriter(folder, features.to_dict(), source=source, keep_speech=keep_speech) as writer:
         for start in range(0, count, _CHUNK):
             some = people[slice(start, start + _CHUNK)]
@@ -107,19 +107,19 @@ def _make(
                 }
                 for k in range(max(clips, VIEWS)):
                     mel = log_mel(torch.from_numpy(voices[k][i]), features) if k < clips else None
-                    picture = faces[k][i] if k < VIEWS else None
+                    image = faces[k][i] if k < VIEWS else None
                     record = Record(source=f"{some.name[i]}/{k}", **labels)
                     speech = to_int16(voices[k][i]) if keep_speech and k < clips else None
                     if mel is None:
-                        writer.add(record, None, picture)
+                        writer.add(record, None, image)
                     else:
-                        mel, level = (x.numpy() for x in take_away(mel))
-                        writer.add(record, mel, picture, speech, level)
+                        mel, level = (x.numpy() for x in normalise_with_stats(mel))
+                        writer.add(record, mel, image, speech, level)
             if progress is not None:
                 progress(min(start + _CHUNK, count), count)
         writer.finish()
 
 
-def builtin_speakers(store: Store) -> "np.ndarray":
+def synthetic_speakers(store: Store) -> "np.ndarray":
     """Index in the world of each record's speaker: what `sample_speakers` calls them."""
     return np.array([int(name.removeprefix("spk")) for name in store.identity])

@@ -1,4 +1,4 @@
-"""Pictures of a video, evenly spaced, in bounded memory."""
+"""Images of a video, evenly spaced, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import av
 from PIL import Image
 
 from voice2face_gan.data.parquet_cells import CellFile, is_cell
-from voice2face_gan.errors import PictureError
+from voice2face_gan.errors import ImageError
 from voice2face_gan.faces.image_io import MAX_PIXELS
 
 VIDEO = frozenset((".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v", ".mpg", ".mpeg", ".3gp", ".ogv", ".flv"))
-"""Endings of files whose pictures are frames."""
+"""Endings of files whose images are frames."""
 
 
 def is_video(path: str) -> bool:
@@ -22,7 +22,7 @@ def is_video(path: str) -> bool:
 
 
 def video_frames(source: str | CellFile, count: int) -> Iterator[Image.Image]:
-    """`count` pictures from the middles of as many equal parts of a video; fewer if it has fewer.
+    """`count` images from the middles of as many equal parts of a video; fewer if it has fewer.
 
     As in `audio.decode`, FFmpeg gets an open file, never a name, so that a playlist cannot make it open
     others.
@@ -31,38 +31,38 @@ def video_frames(source: str | CellFile, count: int) -> Iterator[Image.Image]:
         source: a path, or the content of a cell, which is closed.
         count: of images.
     Yields:
-        RGB pictures, upright.
+        RGB images, upright.
     Raises:
-        PictureError: missing, unreadable or without pictures.
+        ImageError: missing, unreadable or without images.
     """
     name = source.name if isinstance(source, CellFile) else Path(source).name
     try:
         # Closed below, with what is made of it.
         file = source if isinstance(source, CellFile) else open(source, "rb")  # noqa: SIM115
     except OSError as error:
-        raise PictureError(f"{name}: cannot be opened ({error.strerror}); check the path.") from error
+        raise ImageError(f"{name}: cannot be opened ({error.strerror}); check the path.") from error
     found = 0
     with file:
         try:
             with av.open(file, options={"protocol_whitelist": "none"}) as container:
-                for picture in _pictures(container, name, count):
+                for image in _images(container, name, count):
                     found += 1
-                    yield picture
+                    yield image
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if not found:
-                raise PictureError(
+                raise ImageError(
                     f"{name}: is not a video that can be read, or is damaged; get the file again."
                 ) from error
     if not found:
-        raise PictureError(f"{name}: no picture could be decoded, it is damaged; get the file again.")
+        raise ImageError(f"{name}: no image could be decoded, it is damaged; get the file again.")
 
 
-def _pictures(container: av.container.InputContainer, name: str, count: int) -> Iterator[Image.Image]:
+def _images(container: av.container.InputContainer, name: str, count: int) -> Iterator[Image.Image]:
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None:
-        raise PictureError(f"{name}: holds no pictures; give a video.")
+        raise ImageError(f"{name}: holds no images; give a video.")
     if stream.width * stream.height > MAX_PIXELS:
-        raise PictureError(f"{name}: is {stream.width} x {stream.height} pixels large; make it smaller.")
+        raise ImageError(f"{name}: is {stream.width} x {stream.height} pixels large; make it smaller.")
     stream.thread_count = 1  # the processes of a preparation keep all cores busy
     first, last = _span(container, stream)
     wanted = [first + (last - first) * (2 * i + 1) // (2 * count) for i in range(count)]
@@ -75,8 +75,8 @@ def _pictures(container: av.container.InputContainer, name: str, count: int) -> 
                 break
         if frame is not None and (frame.pts is None or frame.pts != shown):
             shown = frame.pts
-            picture = frame.to_image()
-            yield picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
+            image = frame.to_image()
+            yield image.rotate(frame.rotation, expand=True) if frame.rotation else image
 
 
 def _span(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[int, int]:

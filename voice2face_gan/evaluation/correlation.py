@@ -12,7 +12,7 @@ def per_identity(values: np.ndarray, identity: np.ndarray, names: np.ndarray) ->
     """Each identity's mean, NaN where it has no value; values that are not finite are left out.
 
     Args:
-        values: float (N,) or (N, K), one row a picture.
+        values: float (N,) or (N, K), one row an image.
         identity: (N,), whose it is.
         names: (people,), the identities wanted.
     Returns:

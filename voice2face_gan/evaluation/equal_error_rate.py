@@ -2,7 +2,7 @@
 
 A trial is a pair of clips; its score is the cosine of their embeddings. A threshold on the score accepts some
 pairs of two people (false acceptance) and rejects some of one (false rejection); the equal error rate is
-where both rates are the same. It is a figure of voice embedders, not of faces, so it is no metric of
+where both rates are the same. It is a figure of voice encoders, not of faces, so it is no metric of
 `registry.METRICS`.
 """
 

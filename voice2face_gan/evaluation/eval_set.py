@@ -10,7 +10,7 @@ from torch import Tensor, from_numpy, stack
 
 from voice2face_gan.data.records import GENDERS
 from voice2face_gan.data.store import Store
-from voice2face_gan.evaluation.readers.base import FaceJudge, Reading
+from voice2face_gan.evaluation.readers.base import FaceReader, Reading
 from voice2face_gan.faces.pixels import to_grid
 from voice2face_gan.faces.reframe import reframed
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Case:
+class EvalSet:
     """What is judged. All faces are framed as the template of faces/align.py, however near their model paints
     them or their store keeps them (`painted`, `kept_faces`), for so judges have learned to see them.
 
@@ -32,7 +32,7 @@ class Case:
         judge: reads both.
         real_age: float (faces,), NaN where unknown; None where no age is known.
         about: checkpoint, data, split, gender, counts.
-        model: what made the faces, where it is ours; None for a folder of pictures.
+        model: what made the faces, where it is ours; None for a folder of images.
         voices: the records whose voices were heard, in the order of `generated`; None where there are none.
         store: the whole data set, training people included; None where there is none.
     """
@@ -42,7 +42,7 @@ class Case:
     generated_gender: np.ndarray
     real: Tensor
     real_identity: np.ndarray
-    judge: FaceJudge
+    judge: FaceReader
     about: dict = field(default_factory=dict)
     real_age: np.ndarray | None = None
     model: "VoiceToFace | None" = None
@@ -87,7 +87,7 @@ class Case:
             if chosen.any() and not chosen.all():
                 yield f", {gender}", chosen
 
-    def by_gender(self) -> Iterator[tuple[str, "Case"]]:
+    def by_gender(self) -> Iterator[tuple[str, "EvalSet"]]:
         """(suffix of a figure's name, case): the whole case, then the part of each gender."""
         for suffix, clips, faces in self.masks():
             yield suffix, self if not suffix else self.part(clips, faces)
@@ -100,10 +100,10 @@ class Case:
             every = np.ones(len(self.real), dtype=bool)
             yield suffix, clips, every if not suffix else real_gender == suffix.removeprefix(", ")
 
-    def part(self, clips: np.ndarray, faces: np.ndarray) -> "Case":
+    def part(self, clips: np.ndarray, faces: np.ndarray) -> "EvalSet":
         """The clips and real faces where the masks are true, with what was read in them."""
         readings = {"generated": self.reading("generated")[clips], "real": self.reading("real")[faces]}
-        return Case(
+        return EvalSet(
             generated=self.generated[clips],
             generated_identity=self.generated_identity[clips],
             generated_gender=self.generated_gender[clips],
@@ -119,7 +119,7 @@ class Case:
             _features={k: x[clips if k[0] == "generated" else faces] for k, x in self._features.items()},
         )
 
-    def remade(self, generated: Tensor) -> "Case":
+    def remade(self, generated: Tensor) -> "EvalSet":
         """The case with other faces of the same voices, and with what was read in the real ones."""
         readings = {k: v for k, v in self._readings.items() if k == "real"}
         features = {k: v for k, v in self._features.items() if k[0] == "real"}
@@ -144,7 +144,7 @@ def kept_faces(store: Store, index: np.ndarray) -> Tensor:
     return reframed(from_numpy(store.faces[index]), store.zoom)
 
 
-def sheet(case: Case, people: int = 12, scale: int = 2) -> Image.Image:
+def sheet(case: EvalSet, people: int = 12, scale: int = 2) -> Image.Image:
     """The first people of a case in the data's order: above a real face of each, below the face generated
     from the person's first voice."""
     names = list(dict.fromkeys(case.generated_identity.tolist()))[:people]

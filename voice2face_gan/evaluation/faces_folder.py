@@ -1,13 +1,13 @@
-"""Faces made by any other system, as a folder of pictures named after the clips, and our own written so.
+"""Faces made by any other system, as a folder of images named after the clips, and our own written so.
 
-A picture belongs to the clip whose source, without the ending of a recording, is the picture's path below the
+An image belongs to the clip whose source, without the ending of a recording, is the image's path below the
 folder without its ending; "/" in the source may also be written "_" or "-". Where no clip has such a name, a
-picture belongs to the one clip of the data with its file name. So for the clip id10001/abc/00001.wav:
+image belongs to the one clip of the data with its file name. So for the clip id10001/abc/00001.wav:
 
     id10001/abc/00001.png     id10001_abc_00001.jpg     id10001-abc-00001.webp
     00001.png, anywhere       if no other clip is called 00001
 
-Pictures are taken as they are: they should be cut as the data's own faces are (faces/align.py). They may be
+Images are taken as they are: they should be cut as the data's own faces are (faces/align.py). They may be
 of any format that faces/image_io.py reads; what is in a file decides, not its ending.
 """
 
@@ -27,18 +27,18 @@ from torch import Tensor
 
 from voice2face_gan.data.layouts import media
 from voice2face_gan.data.store import Store
-from voice2face_gan.errors import DataError, OutputError, PictureError
-from voice2face_gan.evaluation.eval_set import Case
-from voice2face_gan.evaluation.protocol import make_case, people_with_both
-from voice2face_gan.evaluation.readers import FaceJudge
-from voice2face_gan.faces.image_io import open_picture
-from voice2face_gan.faces.pixels import to_picture
+from voice2face_gan.errors import DataError, ImageError, OutputError
+from voice2face_gan.evaluation.eval_set import EvalSet
+from voice2face_gan.evaluation.protocol import identities_with_voice_and_face, make_eval_set
+from voice2face_gan.evaluation.readers import FaceReader
+from voice2face_gan.faces.image_io import open_image
+from voice2face_gan.faces.pixels import to_image
 from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.files import new_folder
 
 _RECORDING = media.AUDIO | media.VIDEO | media.MEL
 _NAMED = 5  # examples in a message
-_REASONS = 2  # sentences on single pictures in an error
+_REASONS = 2  # sentences on single images in an error
 
 
 @dataclass
@@ -46,8 +46,8 @@ class FolderFaces:
     """What a folder held.
 
     Attributes:
-        faces: uint8 (clips with a picture, side, side, 3), in the clips' order.
-        given: bool (clips,), which clips have a picture.
+        faces: uint8 (clips with an image, side, side, 3), in the clips' order.
+        given: bool (clips,), which clips have an image.
         notes: sentences on what was left out or changed.
     """
 
@@ -56,28 +56,28 @@ class FolderFaces:
     notes: list[str] = field(default_factory=list)
 
 
-def folder_case(
+def folder_eval_set(
     folder: str | Path,
     store: Store,
     split: str = "test",
     gender: str = "all",
-    judge: FaceJudge | None = None,
+    judge: FaceReader | None = None,
     allow_missing: bool = False,
     zoom: float = 1.0,
-) -> tuple[Case, list[str]]:
-    """The case of a folder of pictures, one a clip, and what is to be said about it.
+) -> tuple[EvalSet, list[str]]:
+    """The case of a folder of images, one a clip, and what is to be said about it.
 
     Args:
-        folder: where the pictures lie, in folders or not.
+        folder: where the images lie, in folders or not.
         store: the data that the clips are of; faces have its side.
-        split, gender: whose clips; as `generate_case`.
+        split, gender: whose clips; as `generate_eval_set`.
         judge: default: the trunk that ships with the package.
-        allow_missing: judge the clips that have pictures, where some have none.
+        allow_missing: judge the clips that have images, where some have none.
         zoom: how much larger their faces are than the template of faces/align.py lays them.
     Raises:
         DataError: see `read_faces`; or nobody in that part of the data has both a voice and a face.
     """
-    voices, faces = people_with_both(store, split, gender)
+    voices, faces = identities_with_voice_and_face(store, split, gender)
     sources = voices.source.tolist()
     others = sorted(set(store.source[store.has_voice].tolist()) - set(sources))
     read = read_faces(folder, sources, store.about["side"], others, allow_missing)
@@ -90,7 +90,7 @@ def folder_case(
         "missing": int((~read.given).sum()),
         "trained_on": False,
     }
-    return make_case(
+    return make_eval_set(
         reframed(read.faces, zoom), voices, faces, store, split, gender, judge, about
     ), read.notes
 
@@ -102,48 +102,48 @@ def read_faces(
     others: Sequence[str] = (),
     allow_missing: bool = False,
 ) -> FolderFaces:
-    """The pictures of clips.
+    """The images of clips.
 
     Args:
         folder: where they lie.
         sources: of the clips, as the store has them.
-        side: of the faces wanted. Square pictures of one other size are resized (Lanczos).
-        others: sources of clips that are not asked for but may have pictures there too.
-        allow_missing: some clips, not all, may be without a picture, or have one that cannot be read.
+        side: of the faces wanted. Square images of one other size are resized (Lanczos).
+        others: sources of clips that are not asked for but may have images there too.
+        allow_missing: some clips, not all, may be without an image, or have one that cannot be read.
     Raises:
-        DataError: no such folder, no pictures in it, names that fit two clips, two that fit one, clips
-            without a picture, pictures that cannot be read (with the reason), that are not square or not all
+        DataError: no such folder, no images in it, names that fit two clips, two that fit one, clips
+            without an image, images that cannot be read (with the reason), that are not square or not all
             of one size. All that is wrong is said, one sentence for each kind, with examples.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give a folder of pictures named after the clips.")
-    pictures = [
+        raise DataError(f"{folder} is not a folder; give a folder of images named after the clips.")
+    images = [
         os.path.relpath(path, folder).replace(os.sep, "/") for path in media.files(folder, media.PICTURE)
     ]
-    if not pictures:
-        raise DataError(f"{folder}: there are no pictures (PNG, JPEG, WebP, ...) in it.")
-    chosen = match_names(pictures, sources, others, folder)
+    if not images:
+        raise DataError(f"{folder}: there are no images (PNG, JPEG, WebP, ...) in it.")
+    chosen = match_names(images, sources, others, folder)
     wrong, missing = [], [s for i, s in enumerate(sources) if i not in chosen]
     if missing and (not allow_missing or not chosen):
-        hint = "" if allow_missing else "; name pictures after the clips, or add --allow-missing"
+        hint = "" if allow_missing else "; name images after the clips, or add --allow-missing"
         wrong.append(
-            f"{folder}: {len(missing)} of {len(sources)} clips have no picture, {_such_as(missing)}{hint}."
+            f"{folder}: {len(missing)} of {len(sources)} clips have no image, {_such_as(missing)}{hint}."
         )
     faces, sizes, broken, partly = {}, {}, {}, []
-    for i, picture in sorted(chosen.items()):
+    for i, image in sorted(chosen.items()):
         try:
             said: list[str] = []
-            opened = open_picture(folder / picture, notes=said)
-        except PictureError as error:
-            broken[picture] = str(error)
+            opened = open_image(folder / image, notes=said)
+        except ImageError as error:
+            broken[image] = str(error)
             continue
-        partly += [picture] if said else []
-        sizes[picture] = opened.size
-        if opened.size != (side, side):  # at once: hundreds of large pictures would not fit into memory
+        partly += [image] if said else []
+        sizes[image] = opened.size
+        if opened.size != (side, side):  # at once: hundreds of large images would not fit into memory
             opened = opened.resize((side, side), Image.Resampling.LANCZOS)
         faces[i] = torch.from_numpy(np.array(opened))
-    unread = f"{len(broken)} of {len(chosen)} pictures cannot be read"
+    unread = f"{len(broken)} of {len(chosen)} images cannot be read"
     if broken and (not allow_missing or not faces):
         reasons = " ".join(list(broken.values())[:_REASONS])
         wrong.append(f"{folder}: {unread}, {_such_as(list(broken))}; make them again. {reasons}")
@@ -152,7 +152,7 @@ def read_faces(
         shown = [f"{name} ({sizes[name][0]} x {sizes[name][1]})" for name in misfits]
         than = f", as most are with {size[0]} x {size[1]}" if size else ""
         wrong.append(
-            f"{folder}: {len(misfits)} of {len(chosen)} pictures are not square and of one size{than}, "
+            f"{folder}: {len(misfits)} of {len(chosen)} images are not square and of one size{than}, "
             f"{_such_as(shown)}."
         )
     if wrong:
@@ -160,41 +160,41 @@ def read_faces(
     notes = []
     if missing:
         notes.append(
-            f"{len(missing)} of {len(sources)} clips have no picture and are left out, {_such_as(missing)}."
+            f"{len(missing)} of {len(sources)} clips have no image and are left out, {_such_as(missing)}."
         )
     if broken:
         notes.append(f"{unread} and are left out, {_such_as(list(broken))}.")
         notes += list(broken.values())[:_NAMED]
     if partly:
         notes.append(
-            f"{len(partly)} pictures hold several images, of which the first is taken, {_such_as(partly)}."
+            f"{len(partly)} images hold several images, of which the first is taken, {_such_as(partly)}."
         )
-    extra = sorted(set(pictures) - set(chosen.values()))
+    extra = sorted(set(images) - set(chosen.values()))
     if extra:
-        notes.append(f"{len(extra)} pictures are of no clip that is judged, {_such_as(extra)}.")
+        notes.append(f"{len(extra)} images are of no clip that is judged, {_such_as(extra)}.")
     other = _other_files(folder)
     if other:
         notes.append(
-            f"{len(other)} files are no pictures by their ending and are passed over, {_such_as(other)}."
+            f"{len(other)} files are no images by their ending and are passed over, {_such_as(other)}."
         )
     if size != (side, side):
-        notes.append(f"The pictures, {size[0]} x {size[1]}, were resized to the data's {side} x {side}.")
+        notes.append(f"The images, {size[0]} x {size[1]}, were resized to the data's {side} x {side}.")
     given = np.isin(np.arange(len(sources)), list(faces))
     return FolderFaces(torch.stack([faces[i] for i in sorted(faces)]), given, notes)
 
 
 def match_names(
-    pictures: Sequence[str], sources: Sequence[str], others: Sequence[str] = (), where: str | Path = ""
+    images: Sequence[str], sources: Sequence[str], others: Sequence[str] = (), where: str | Path = ""
 ) -> dict[int, str]:
-    """Which picture is whose: index in `sources` -> picture.
+    """Which image is whose: index in `sources` -> image.
 
     Args:
-        pictures: paths below their folder, "/" between the parts.
+        images: paths below their folder, "/" between the parts.
         sources: of the clips.
-        others: of clips that pictures may be of, but that are not asked for.
+        others: of clips that images may be of, but that are not asked for.
         where: the folder, for messages.
     Raises:
-        DataError: a picture fits two clips, or two pictures fit one clip.
+        DataError: an image fits two clips, or two images fit one clip.
     """
     full, stems = defaultdict(set), defaultdict(set)
     everyone = [*sources, *others]
@@ -203,18 +203,18 @@ def match_names(
             full[name].add(i)
         stems[PurePosixPath(_plain(source)).name].add(i)
     found, by_stem = defaultdict(list), defaultdict(list)
-    for picture in pictures:
-        name = unicodedata.normalize("NFC", os.path.splitext(picture)[0])
+    for image in images:
+        name = unicodedata.normalize("NFC", os.path.splitext(image)[0])
         for clips, into in ((full.get(name), found), (stems.get(PurePosixPath(name).name), by_stem)):
             if clips:
                 wanted = sorted(clips)
                 if len(clips) > 1 and wanted[0] < len(sources):
                     a, b = (everyone[i] for i in wanted[:2])
                     raise DataError(
-                        f"{where}: {picture} may be of the clip {a} or of the clip {b}; "
+                        f"{where}: {image} may be of the clip {a} or of the clip {b}; "
                         "name it after the whole path of one of them."
                     )
-                into[wanted[0]].append(picture)
+                into[wanted[0]].append(image)
                 break
     chosen = {}
     for i in range(len(sources)):
@@ -235,7 +235,7 @@ def save_faces(folder: str | Path, faces: Tensor, sources: Sequence[str], info: 
         folder: must not exist, or be empty.
         faces: uint8 (clips, side, side, 3).
         sources: of the clips.
-        info: text put into every picture.
+        info: text put into every image.
     Raises:
         OutputError: something is there already, it cannot be written, or a clip's source is no file name.
     """
@@ -247,7 +247,7 @@ def save_faces(folder: str | Path, faces: Tensor, sources: Sequence[str], info: 
     for name, source in zip(names, sources, strict=True):
         hidden = any(part.startswith(".") or not part for part in name.split("/"))  # and "..", and "/clip"
         if hidden or taken[name] > 1:
-            raise OutputError(f"No picture can be named after the clip '{source}' alone; rename the clip.")
+            raise OutputError(f"No image can be named after the clip '{source}' alone; rename the clip.")
     text = PngInfo()
     for key, value in info.items():
         text.add_text(key, value)
@@ -258,7 +258,7 @@ def save_faces(folder: str | Path, faces: Tensor, sources: Sequence[str], info: 
                 path = temporary / f"{name}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 content = BytesIO()
-                to_picture(face).save(content, "PNG", pnginfo=text)
+                to_image(face).save(content, "PNG", pnginfo=text)
                 path.write_bytes(content.getvalue())
     except OSError as error:
         raise OutputError(f"{folder} cannot be written ({error.strerror or error}).") from error
@@ -275,7 +275,7 @@ def refuse_used(folder: str | Path) -> None:
 
 
 def _other_files(folder: Path) -> list[str]:
-    """Paths below a folder of files that are not taken for pictures, hidden ones aside, sorted."""
+    """Paths below a folder of files that are not taken for images, hidden ones aside, sorted."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not media.is_hidden(name)]
@@ -294,13 +294,13 @@ def _plain(source: str) -> str:
 
 
 def _names(source: str) -> set[str]:
-    """What pictures of a clip may be called, without their ending."""
+    """What images of a clip may be called, without their ending."""
     whole = {unicodedata.normalize("NFC", s) for s in (source, _plain(source))}
     return {name.replace("/", mark) for name in whole for mark in "/_-"}
 
 
 def _common_size(sizes: dict[str, tuple[int, int]]) -> tuple[tuple[int, int] | None, list[str]]:
-    """The size that most square pictures have, None where none is square; and the other pictures."""
+    """The size that most square images have, None where none is square; and the other images."""
     square = Counter(size for size in sizes.values() if size[0] == size[1])
     size = square.most_common(1)[0][0] if square else None
     return size, [name for name, its in sizes.items() if its != size]

@@ -1,6 +1,6 @@
-"""Sets of features to compare: generated against real pictures in equal numbers, and real against real.
+"""Sets of features to compare: generated against real images in equal numbers, and real against real.
 
-The features of a case's real pictures are kept in $V2F_CACHE/statistics, so that the next checkpoint judged
+The features of a case's real images are kept in $V2F_CACHE/statistics, so that the next checkpoint judged
 on the same data need not wait for them; means and covariances follow from them, whichever part is asked for.
 """
 
@@ -11,20 +11,20 @@ import numpy as np
 
 from voice2face_gan.data.cache import kept
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.features import Feature
 from voice2face_gan.evaluation.registry import Options
 
-_PAIRWISE = 10_000  # pictures of each kind, at most, where every one meets every other
+_PAIRWISE = 10_000  # images of each kind, at most, where every one meets every other
 
 
 @dataclass
 class Set:
-    """Features of some pictures.
+    """Features of some images.
 
     Attributes:
         features: float32 (N, D).
-        identity: (N,) whose picture each is.
+        identity: (N,) whose image each is.
     """
 
     features: np.ndarray
@@ -44,7 +44,7 @@ class Pair:
     Attributes:
         suffix: of a figure's name: "", ", female" or ", male".
         generated, real: as many of the one as of the other.
-        halves: real pictures against as many other real pictures, or None where there are too few.
+        halves: real images against as many other real images, or None where there are too few.
     """
 
     suffix: str
@@ -57,13 +57,13 @@ class Pair:
 
 
 def pairs(
-    case: Case, feature: Feature, options: Options, least: int = 2, most: int | None = None
+    case: EvalSet, feature: Feature, options: Options, least: int = 2, most: int | None = None
 ) -> Iterator[Pair]:
-    """The whole case, then each gender that has pictures enough; pictures are drawn with the options' seed.
+    """The whole case, then each gender that has images enough; images are drawn with the options' seed.
 
     Args:
-        least: pictures of each kind needed.
-        most: pictures of each kind to use at most.
+        least: images of each kind needed.
+        most: images of each kind to use at most.
     Raises:
         MetricError: the whole case has too few.
     """
@@ -73,7 +73,7 @@ def pairs(
         count = min(clips.sum(), faces.sum(), most or len(clips))
         if count < least:
             if not suffix:
-                raise MetricError(f"{least} pictures or more of each kind are needed, and there are {count}.")
+                raise MetricError(f"{least} images or more of each kind are needed, and there are {count}.")
             continue
         random = np.random.default_rng(options.seed)
         order = random.permutation(np.flatnonzero(faces))
@@ -83,18 +83,18 @@ def pairs(
         yield Pair(suffix, made[drawn], real[order[:count]], halves)
 
 
-def pairwise(case: Case, feature: Feature, options: Options, least: int = 2) -> Iterator[Pair]:
-    """`pairs` for a metric in which every picture meets every other."""
+def pairwise(case: EvalSet, feature: Feature, options: Options, least: int = 2) -> Iterator[Pair]:
+    """`pairs` for a metric in which every image meets every other."""
     return pairs(case, feature, options, least, _PAIRWISE)
 
 
 def compared(feature: Feature, options: Options, what: str, count: int) -> str:
-    """The protocol of a comparison: the feature, what it means, and how many pictures.
+    """The protocol of a comparison: the feature, what it means, and how many images.
 
     Args:
         what: the figure's published name, with which a stand-in's must not be confused.
     """
-    text = f"{count} generated against {count} real pictures in {feature.about}"
+    text = f"{count} generated against {count} real images in {feature.about}"
     if feature.stand_in:
         why = (
             " (pytorch-fid's Inception weights are not on this machine)" if options.feature == "auto" else ""
@@ -103,7 +103,7 @@ def compared(feature: Feature, options: Options, what: str, count: int) -> str:
     return text
 
 
-def features_of(case: Case, which: str, feature: Feature) -> np.ndarray:
+def features_of(case: EvalSet, which: str, feature: Feature) -> np.ndarray:
     """Features float32 (N, D) of the "generated" or the "real" faces of a case; computed once, and those of
     real faces once for all cases."""
     key = (which, feature.hash)

@@ -1,6 +1,6 @@
-"""Face features for distances between sets of pictures (fid, kid, prdc).
+"""Face features for distances between sets of images (fid, kid, prdc).
 
-    inception   pytorch-fid's network, pictures resized to 299 x 299 by its bilinear interpolation, 2,048
+    inception   pytorch-fid's network, images resized to 299 x 299 by its bilinear interpolation, 2,048
                 features. Heusel et al. 2017; pytorch-fid 0.3. The only one whose figures are called fid, kid.
     dlib        dlib's 128-d face descriptor: a stand-in that sees who it is, and hardly sees texture.
     trunk       spatial means of the judge trunk's stem and four stages, 512 numbers: a stand-in that ships
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan.errors import MetricError, first_line
-from voice2face_gan.evaluation.readers import open_judge
+from voice2face_gan.evaluation.readers import open_reader
 from voice2face_gan.evaluation.readers.classifier import at_side
 from voice2face_gan.evaluation.readers.dlib import DIMENSIONS as DLIB_DIMENSIONS
 from voice2face_gan.evaluation.registry import Options
@@ -42,7 +42,7 @@ class Feature(Protocol):
         name: one of FEATURES.
         stand_in: whether its figures carry its name, not being comparable with published ones.
         dimensions: numbers a face.
-        enough: pictures below which a covariance of its features is not of full rank, and FID biased upwards.
+        enough: images below which a covariance of its features is not of full rank, and FID biased upwards.
         about: what it is, for a protocol.
         hash: of its weights and arithmetic.
     """
@@ -88,7 +88,7 @@ class DlibFeature:
     name, stand_in, dimensions, enough = "dlib", True, DLIB_DIMENSIONS, DLIB_DIMENSIONS
 
     def __init__(self):
-        self._judge = open_judge("dlib")
+        self._judge = open_reader("dlib")
         self.about, self.hash = f"the face descriptor of {self._judge.name}", f"dlib-{self._judge.name}"
 
     def extract(self, faces: Tensor) -> np.ndarray:
@@ -101,7 +101,7 @@ class TrunkFeature:
     name, stand_in = "trunk", True
 
     def __init__(self):
-        judge = open_judge("trunk").judge
+        judge = open_reader("trunk").judge
         self._layers, known = judge.net.features, judge.net.config
         blocks = zip(known["channels"], known["blocks"], strict=True)
         self.dimensions = self.enough = known["channels"][0] + sum(width * count for width, count in blocks)

@@ -7,12 +7,14 @@ from torch import Tensor
 from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
-from voice2face_gan.evaluation.eval_set import Case, kept_faces, painted
-from voice2face_gan.evaluation.readers import FaceJudge, open_judge
+from voice2face_gan.evaluation.eval_set import EvalSet, kept_faces, painted
+from voice2face_gan.evaluation.readers import FaceReader, open_reader
 from voice2face_gan.pipeline import VoiceToFace
 
 
-def people_with_both(store: Store, split: str = "test", gender: str = "all") -> tuple[Store, Store]:
+def identities_with_voice_and_face(
+    store: Store, split: str = "test", gender: str = "all"
+) -> tuple[Store, Store]:
     """Voices and faces of the people of a split who have both.
 
     Args:
@@ -29,13 +31,13 @@ def people_with_both(store: Store, split: str = "test", gender: str = "all") -> 
     return part.select(part.has_voice), part.select(part.has_face)
 
 
-def generate_case(
+def generate_eval_set(
     model: VoiceToFace,
     store: Store,
     split: str = "test",
     gender: str = "all",
-    judge: FaceJudge | None = None,
-) -> Case:
+    judge: FaceReader | None = None,
+) -> EvalSet:
     """Faces for every voice of the people of a split who have voices and faces.
 
     Args:
@@ -51,23 +53,25 @@ def generate_case(
         raise DataError(
             f"{store.folder}: prepared with other log-mel settings than the checkpoint's; prepare it again."
         )
-    voices, faces = people_with_both(store, split, gender)
+    voices, faces = identities_with_voice_and_face(store, split, gender)
     about = {"checkpoint": model.name, "trained_on": _trained_on(model, split)}
     generated = painted(model, embed_all(model, voices))
-    return make_case(generated, voices, faces, store, split, gender, judge, about, model)
+    return make_eval_set(generated, voices, faces, store, split, gender, judge, about, model)
 
 
-def make_case(generated, voices, faces, store, split, gender, judge=None, about=None, model=None) -> Case:
+def make_eval_set(
+    generated, voices, faces, store, split, gender, judge=None, about=None, model=None
+) -> EvalSet:
     """A case of faces that are there already, uint8 (clips, side, side, 3), in the order of `voices` and
     framed as the template."""
-    return Case(
+    return EvalSet(
         generated=generated,
         generated_identity=voices.identity,
         generated_gender=voices.gender,
         real=kept_faces(store, faces.face_index),
         real_identity=faces.identity,
         real_age=faces.age if np.isfinite(faces.age).any() else None,
-        judge=judge or open_judge(),
+        judge=judge or open_reader(),
         about={
             **(about or {}),
             "data": str(store.about["source"].get("layout", "")) or str(store.folder),
@@ -93,7 +97,7 @@ def embed_all(model: VoiceToFace, voices: Store, frames: int = 0) -> Tensor:
     if frames:
         voices = voices.select(np.ones(len(voices), dtype=bool))
         voices.voice_frames = np.minimum(voices.voice_frames, frames)
-    bank = VoiceBank.unlabelled(voices, model.embedder.levels)
+    bank = VoiceBank.unlabelled(voices, model.encoder.levels)
     return torch.stack([model.embed(bank.whole(i)) for i in range(len(bank))])
 
 

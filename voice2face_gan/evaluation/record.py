@@ -23,7 +23,7 @@ from pathlib import Path
 
 from voice2face_gan.data.store import LABELS, PLACES, Store
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.registry import Options, compute
 from voice2face_gan.models import inception_weights
 from voice2face_gan.models.checkpoint import weights_hash
@@ -34,7 +34,7 @@ _SAME = ("weights", "records", "split", "gender", "options")  # what makes a kep
 
 
 def compute_all(
-    case: Case, metrics: Iterable[str], options: Options | None = None
+    case: EvalSet, metrics: Iterable[str], options: Options | None = None
 ) -> tuple[Results, dict[str, str]]:
     """Every metric that can be computed, and why the others cannot: (results, skipped)."""
     results, skipped = {}, {}
@@ -47,7 +47,7 @@ def compute_all(
 
 
 def build_record(
-    case: Case, results: Results, skipped: dict[str, str] | None = None, options: Options | None = None
+    case: EvalSet, results: Results, skipped: dict[str, str] | None = None, options: Options | None = None
 ) -> dict:
     """A record, ready for JSON."""
     return {
@@ -60,7 +60,7 @@ def build_record(
     }
 
 
-def identity_of(case: Case, options: Options | None = None) -> dict:
+def identity_of(case: EvalSet, options: Options | None = None) -> dict:
     """weights, records and options of a record: what tells whether a kept one is of the same."""
     folder = None if case.model is None else case.model.checkpoint.folder
     given = asdict(options or Options())

@@ -11,14 +11,14 @@ from voice2face_gan.errors import MetricError
 from voice2face_gan.results import Figure
 
 if TYPE_CHECKING:
-    from voice2face_gan.evaluation.eval_set import Case
+    from voice2face_gan.evaluation.eval_set import EvalSet
 
 RESAMPLINGS = 1000
 
 
 @dataclass
 class Options:
-    """What a metric may be given besides pictures.
+    """What a metric may be given besides images.
 
     Attributes:
         feature: "inception", "dlib", "trunk", or "auto": Inception if its weights are here, else a stand-in.
@@ -51,7 +51,7 @@ class Options:
             self.notes.append(sentence)
 
 
-METRICS: dict[str, Callable[["Case", Options], dict[str, Figure]]] = {}
+METRICS: dict[str, Callable[["EvalSet", Options], dict[str, Figure]]] = {}
 
 
 def metric(name: str):
@@ -64,7 +64,7 @@ def metric(name: str):
     return register
 
 
-def compute(name: str, case: "Case", options: Options | None = None) -> dict[str, Figure]:
+def compute(name: str, case: "EvalSet", options: Options | None = None) -> dict[str, Figure]:
     """A metric's figures.
 
     Raises:
@@ -99,7 +99,7 @@ def resampled(identities: int, seed: int, times: int = RESAMPLINGS) -> np.ndarra
 
 
 def clip_figures(
-    case: "Case",
+    case: "EvalSet",
     name: str,
     values: np.ndarray,
     protocol: str,

@@ -1,4 +1,4 @@
-"""A voice embedder on held-out speakers: its equal error rate on their clips as they are, and on the same
+"""A voice encoder on held-out speakers: its equal error rate on their clips as they are, and on the same
 clips with noise, rooms, bands and codecs."""
 
 import numpy as np
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from voice2face_gan.audio.augment.log_mel import MelAugmentation
 from voice2face_gan.audio.augment.policy import SignalAugmentation
-from voice2face_gan.audio.log_mel import FeatureSettings, log_mels, repeat_to
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mels, tile_to
 from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.data.batches.speech import SpeechBank, check_speech
 from voice2face_gan.data.store import Store
@@ -38,7 +38,7 @@ def verification_clips(store: Store, split: str = "val", gender: str = "all") ->
 
 @torch.no_grad()
 def verify(
-    embedder: nn.Module,
+    encoder: nn.Module,
     clips: Store,
     device: torch.device,
     seed: int = 0,
@@ -48,16 +48,16 @@ def verify(
     """The figures "clean" and "noisy".
 
     Args:
-        embedder: log-mel (B, bins, frames) -> e (B, width).
+        encoder: log-mel (B, bins, frames) -> e (B, width).
         clips: see `verification_clips`.
-        device: where the embedder is; it is left as it was, in training or not.
+        device: where the encoder is; it is left as it was, in training or not.
         seed: of what happens to a clip, of the pairs and of resampling: the same seed, the same distorted
             clips.
         most, resamplings: see `verification_figure`.
     """
-    was_training = embedder.training
-    embedder.eval()
-    figures, levels = {}, getattr(embedder, "levels", False)
+    was_training = encoder.training
+    encoder.eval()
+    figures, levels = {}, getattr(encoder, "levels", False)
     kind = "speech" if clips.has_speech.all() else "log-mels, some clips' speech not being kept,"
     for name, mels, heard in (
         ("clean", _clean(clips, levels), "whole clips"),
@@ -69,9 +69,9 @@ def verify(
     ):
         e = [None] * len(clips)
         for item, mel in mels:
-            e[item] = embedder(mel[None].to(device))[0].float().cpu()
+            e[item] = encoder(mel[None].to(device))[0].float().cpu()
         figures[name] = verification_figure(torch.stack(e), clips.identity, seed, most, resamplings, heard)
-    embedder.train(was_training)
+    encoder.train(was_training)
     return figures
 
 
@@ -109,7 +109,7 @@ def _noisy(clips: Store, seed: int, levels: bool):
         for item, piece, length in zip(group, batch, lengths, strict=True):
             piece = piece[..., :length]
             mel = log_mels(piece[None], features, normalised=not levels)[0] if by_speech else piece
-            yield int(item), repeat_to(mel, features.min_frames)
+            yield int(item), tile_to(mel, features.min_frames)
 
 
 def _repeated(x: Tensor, length: int) -> Tensor:

@@ -1,1 +1,1 @@
-"""Pictures in, arrays out."""
+"""Images in, arrays out."""

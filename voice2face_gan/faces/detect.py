@@ -1,9 +1,9 @@
-"""Where the faces in a picture are: dlib's detectors, and its five points on each face.
+"""Where the faces in an image are: dlib's detectors, and its five points on each face.
 
 Two detectors, both of frontal faces and both without a network at hand: "hog" (Dalal and Triggs 2005; fast,
 faces of 80 pixels and more) and "cnn" (King 2015, max-margin; finds turned and covered faces too, some twenty
-times slower without a GPU). Both miss small faces, so small pictures are enlarged first: HOG finds 51 of 60
-UTKFace pictures at their 72 pixels, and all 60 at three times that. Large ones are reduced, and searched
+times slower without a GPU). Both miss small faces, so small images are enlarged first: HOG finds 51 of 60
+UTKFace images at their 72 pixels, and all 60 at three times that. Large ones are reduced, and searched
 again in more detail when nothing is found.
 
 dlib and its models are the extra `faces`; nothing else in this package needs them.
@@ -17,18 +17,18 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from voice2face_gan.errors import PictureError
+from voice2face_gan.errors import ImageError
 from voice2face_gan.faces.align import eye_distance
 
 DETECTORS = ("hog", "cnn")
 
-# Longer side in pixels at which a picture is searched: enlarged to the first number if it is smaller, reduced
+# Longer side in pixels at which an image is searched: enlarged to the first number if it is smaller, reduced
 # to the second if it is larger; then, if nothing is found, once more at the third.
 _SIZES = {"hog": (216, 640, 1280), "cnn": (144, 480, 960)}
-_MAX_ENLARGEMENT = 4  # a picture of a few pixels holds no face, however large it is made
+_MAX_ENLARGEMENT = 4  # an image of a few pixels holds no face, however large it is made
 
 
-class NoFaceError(PictureError):
+class NoFaceError(ImageError):
     """No face was found, or none that may be taken.
 
     Attributes:
@@ -42,11 +42,11 @@ class NoFaceError(PictureError):
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a picture.
+    """A face in an image.
 
     Attributes:
-        box: left, top, right, bottom in pixels of the picture; may reach beyond its edges.
-        points: float64 (5, 2), x and y in pixels, from left to right in the picture: outer and inner corner
+        box: left, top, right, bottom in pixels of the image; may reach beyond its edges.
+        points: float64 (5, 2), x and y in pixels, from left to right in the image: outer and inner corner
             of the left eye, inner and outer corner of the right eye; then the base of the nose.
         score: the detector's confidence; higher is surer, scales differ between detectors.
     """
@@ -70,12 +70,12 @@ class FaceDetector:
     Args:
         kind: "hog" or "cnn".
     Raises:
-        PictureError: no such detector, or the extra `faces` is not installed.
+        ImageError: no such detector, or the extra `faces` is not installed.
     """
 
     def __init__(self, kind: str = "hog"):
         if kind not in DETECTORS:
-            raise PictureError(f"There is no face detector '{kind}'; take {' or '.join(DETECTORS)}.")
+            raise ImageError(f"There is no face detector '{kind}'; take {' or '.join(DETECTORS)}.")
         dlib, models = _dlib()
         self.kind = kind
         if kind == "hog":
@@ -88,28 +88,28 @@ class FaceDetector:
 
     @property
     def least_side(self) -> int:
-        """More pixels than this on the shorter side of a picture are of no use."""
+        """More pixels than this on the shorter side of an image are of no use."""
         return _SIZES[self.kind][2]
 
-    def find(self, picture: Image.Image) -> list[Face]:
-        """All faces of an RGB picture, the largest first; maybe none."""
-        longer = max(picture.size)
+    def find(self, image: Image.Image) -> list[Face]:
+        """All faces of an RGB image, the largest first; maybe none."""
+        longer = max(image.size)
         least, most, finest = _SIZES[self.kind]
         first = min(max(longer, least), most, _MAX_ENLARGEMENT * longer)
         second = min(
             max(2 * first, finest) if longer > most else 2 * first, finest, 2 * _MAX_ENLARGEMENT * longer
         )
-        faces = self._find_at(picture, first / longer)
+        faces = self._find_at(image, first / longer)
         if not faces and second > first:
-            faces = self._find_at(picture, second / longer)
+            faces = self._find_at(image, second / longer)
         return sorted(faces, key=lambda face: (-face.area, face.box))
 
-    def _find_at(self, picture: Image.Image, scale: float) -> list[Face]:
-        """The faces of a picture, searched at `scale` times its size."""
-        size = tuple(max(1, round(scale * length)) for length in picture.size)
-        shown = picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
+    def _find_at(self, image: Image.Image, scale: float) -> list[Face]:
+        """The faces of an image, searched at `scale` times its size."""
+        size = tuple(max(1, round(scale * length)) for length in image.size)
+        shown = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
         pixels = np.asarray(shown)
-        ratio = np.array(picture.size) / size
+        ratio = np.array(image.size) / size
         faces = []
         for box, score in self._search(pixels):
             corners = np.array([(box.left(), box.top()), (box.right() + 1, box.bottom() + 1)]) * ratio
@@ -125,26 +125,26 @@ def choose(
     several: str = "largest",
     near: tuple[float, float] | None = None,
     least_eye_distance: float = 0.0,
-    name: str = "the picture",
+    name: str = "the image",
 ) -> Face:
     """The one face that is meant.
 
     Args:
         faces: what `find` gave.
-        several: "largest" takes the largest of several; "reject" refuses a picture with several.
+        several: "largest" takes the largest of several; "reject" refuses an image with several.
         near: x and y in pixels; takes the face whose middle is nearest, whatever `several` says (AVSpeech
             gives such a point for every clip).
         least_eye_distance: between the eyes' centres, in pixels; a smaller face is refused.
-        name: of the picture, for messages.
+        name: of the image, for messages.
     Raises:
         NoFaceError: none, several or too small.
     """
     if not faces:
-        raise NoFaceError("no face", f"{name}: no face was found; give a frontal, well lit picture of one.")
+        raise NoFaceError("no face", f"{name}: no face was found; give a frontal, well lit image of one.")
     if near is not None:
         face = min(faces, key=lambda f: np.hypot(f.centre[0] - near[0], f.centre[1] - near[1]))
     elif len(faces) > 1 and several == "reject":
-        raise NoFaceError("several faces", f"{name}: {len(faces)} faces were found; give a picture of one.")
+        raise NoFaceError("several faces", f"{name}: {len(faces)} faces were found; give an image of one.")
     else:
         face = max(faces, key=lambda f: f.area)
     distance = eye_distance(face.points)
@@ -152,7 +152,7 @@ def choose(
         raise NoFaceError(
             "face too small",
             f"{name}: the eyes are {distance:.0f} pixels apart, {least_eye_distance:g} are needed; "
-            "give a larger picture of the face.",
+            "give a larger image of the face.",
         )
     return face
 
@@ -169,8 +169,8 @@ def _dlib():
         import dlib
         import face_recognition_models
     except ImportError as error:
-        raise PictureError(
+        raise ImageError(
             "Finding faces needs dlib and its models: pip install 'voice2face-gan[faces]', "
-            "or prepare pictures that are aligned already with --detector none."
+            "or prepare images that are aligned already with --detector none."
         ) from error
     return dlib, face_recognition_models

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from voice2face_gan.errors import PictureError, first_line
+from voice2face_gan.errors import ImageError, first_line
 from voice2face_gan.faces.image_kind import AVIF, HEAD, HEIC, kind_of, refusal
 
 MAX_PIXELS = 100_000_000
-"""Width x height of the largest picture that is opened: what the largest cameras in common use give."""
+"""Width x height of the largest image that is opened: what the largest cameras in common use give."""
 
 MAX_BYTES = 512 * 2**20
 """Longest file that is read."""
@@ -35,7 +35,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO", "AVIF")
 _BLOCK = 2**22  # values that are scaled at a time
 
 
-def open_picture(
+def open_image(
     source: str | os.PathLike | bytes, least_side: int | None = None, notes: list[str] | None = None
 ) -> Image.Image:
     """Open an image safely.
@@ -52,13 +52,13 @@ def open_picture(
         image is given.
 
     Raises:
-        PictureError: missing, empty, no image, cut short, larger than MAX_PIXELS, or HEIC without the extra
+        ImageError: missing, empty, no image, cut short, larger than MAX_PIXELS, or HEIC without the extra
             `heic`.
     """
     name = "the bytes given" if isinstance(source, bytes) else Path(source).name
     content = io.BytesIO(source) if isinstance(source, bytes) else _read(Path(source), name)
     if not content.getbuffer().nbytes:
-        raise PictureError(f"{name}: is empty (0 bytes); give a picture.")
+        raise ImageError(f"{name}: is empty (0 bytes); give an image.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's are about files; its limit is lower than ours, see below
         return _decoded(content, name, least_side, notes)
@@ -68,27 +68,27 @@ def _decoded(content: io.BytesIO, name: str, least_side: int | None, notes: list
     head = bytes(content.getbuffer()[:HEAD])
     formats = _formats(head, name)
     try:
-        picture = Image.open(content, formats=formats)
+        image = Image.open(content, formats=formats)
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{name}: is far too large to open; give a picture of usual size.") from error
+        raise ImageError(f"{name}: is far too large to open; give an image of usual size.") from error
     except Exception as error:  # a damaged header makes Pillow's readers raise almost anything
-        raise PictureError(f"{name}: {refusal(head)}") from error
-    width, height = picture.size
+        raise ImageError(f"{name}: {refusal(head)}") from error
+    width, height = image.size
     if width * height > MAX_PIXELS:
-        raise PictureError(
+        raise ImageError(
             f"{name}: is {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; make it smaller."
         )
     try:
         if least_side is not None and min(width, height) > least_side:
             scale = least_side / min(width, height)
-            picture.draft("RGB", (max(1, round(width * scale)), max(1, round(height * scale))))
-        picture.load()
-        upright = _rgb(_upright(picture), deep=picture.format in ("PNG", "PPM"))
+            image.draft("RGB", (max(1, round(width * scale)), max(1, round(height * scale))))
+        image.load()
+        upright = _rgb(_upright(image), deep=image.format in ("PNG", "PPM"))
     except Exception as error:  # as above, of a damaged body
-        raise PictureError(
+        raise ImageError(
             f"{name}: is damaged or cut short ({first_line(error)}); get the file again."
         ) from error
-    if notes is not None and _has_more(picture):
+    if notes is not None and _has_more(image):
         notes.append(f"{name}: holds several images (an animation, or pages); the first is taken.")
     return upright
 
@@ -97,7 +97,7 @@ def _formats(head: bytes, name: str) -> list[str]:
     """The formats to try, of those that this Pillow can read.
 
     Raises:
-        PictureError: the file needs a reader that is not installed.
+        ImageError: the file needs a reader that is not installed.
     """
     Image.init()
     kind = kind_of(head)
@@ -105,24 +105,24 @@ def _formats(head: bytes, name: str) -> list[str]:
         try:
             import pillow_heif
         except ImportError as error:
-            raise PictureError(
+            raise ImageError(
                 f"{name}: is a HEIC image, which is read by pillow-heif: "
                 "pip install 'voice2face-gan[heic]', or export it as JPEG."
             ) from error
         pillow_heif.register_heif_opener()
         return ["HEIF"]
     if kind == AVIF and "AVIF" not in Image.OPEN:
-        raise PictureError(
+        raise ImageError(
             f"{name}: is an AVIF image, which this build of Pillow does not read; update Pillow, or export "
             "it as JPEG."
         )
     return [format for format in FORMATS if format in Image.OPEN]
 
 
-def _has_more(picture: Image.Image) -> bool:
+def _has_more(image: Image.Image) -> bool:
     """Whether a file has more images than the one that was read. The second of a phone's MPO is no other."""
     try:
-        return picture.format not in ("MPO", "HEIF") and bool(getattr(picture, "is_animated", False))
+        return image.format not in ("MPO", "HEIF") and bool(getattr(image, "is_animated", False))
     except Exception:  # what comes after the first image is damaged
         return True
 
@@ -132,44 +132,44 @@ def _read(path: Path, name: str) -> io.BytesIO:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise PictureError(f"{name}: is a folder; give one picture.")
+            raise ImageError(f"{name}: is a folder; give one image.")
         if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
-            raise PictureError(f"{name}: is no file but a pipe or a device; give a picture.")
+            raise ImageError(f"{name}: is no file but a pipe or a device; give an image.")
         if status.st_size > MAX_BYTES:
-            raise PictureError(f"{name}: is longer than {MAX_BYTES >> 20} MiB; give a smaller picture.")
+            raise ImageError(f"{name}: is longer than {MAX_BYTES >> 20} MiB; give a smaller image.")
         return io.BytesIO(path.read_bytes())
     except FileNotFoundError as error:
-        raise PictureError(f"{name}: there is no such file; check the path.") from error
+        raise ImageError(f"{name}: there is no such file; check the path.") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise PictureError(f"{name}: cannot be read ({reason}); check the file.") from error
+        raise ImageError(f"{name}: cannot be read ({reason}); check the file.") from error
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    """Turned as the camera was held; a picture whose EXIF is damaged stays as it is."""
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as the camera was held; an image whose EXIF is damaged stays as it is."""
     try:
-        return ImageOps.exif_transpose(picture)
+        return ImageOps.exif_transpose(image)
     except Exception:  # SyntaxError, if something else stands where the EXIF data should
-        return picture.copy()
+        return image.copy()
 
 
-def _rgb(picture: Image.Image, deep: bool) -> Image.Image:
+def _rgb(image: Image.Image, deep: bool) -> Image.Image:
     """Any mode of Pillow's -> RGB. Its own conversion would clip 16-bit greys to white.
 
     Args:
         deep: whole numbers in the mode "I" are 16-bit values, whatever the largest of them is.
     """
-    if picture.mode.startswith(("I", "F")):
-        return Image.fromarray(_eight_bits(np.asarray(picture), picture.mode, deep)).convert("RGB")
-    if picture.mode == "LAB":
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_eight_bits(np.asarray(image), image.mode, deep)).convert("RGB")
+    if image.mode == "LAB":
         from PIL import ImageCms
 
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
+        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(grey: np.ndarray, mode: str, deep: bool) -> np.ndarray:
@@ -194,7 +194,7 @@ def _eight_bits(grey: np.ndarray, mode: str, deep: bool) -> np.ndarray:
 
 
 def _blocks(array: np.ndarray) -> list[np.ndarray]:
-    """Views of rows, of about _BLOCK values each: a picture of the largest size is scaled in bounded
+    """Views of rows, of about _BLOCK values each: an image of the largest size is scaled in bounded
     memory."""
     rows = max(1, _BLOCK // max(1, array.shape[1]))
     return [array[start : start + rows] for start in range(0, len(array), rows)]

@@ -58,4 +58,4 @@ def refusal(head: bytes) -> str:
     for mark, what, remedy in _OTHERS:
         if head.startswith(mark):
             return f"is {what}; {remedy}."
-    return "is not a picture that can be read, or is damaged; give a JPEG, PNG or WebP file."
+    return "is not an image that can be read, or is damaged; give a JPEG, PNG or WebP file."

@@ -3,7 +3,7 @@
     on disk     uint8 (side, side, 3) RGB
     in a net    float32 (3, side, side), (x - 127.5) / 127.5, so [-1, 1]     (Wen et al., section 4)
 
-The mapping is fixed: a picture is never stretched by its own smallest and largest value.
+The mapping is fixed: an image is never stretched by its own smallest and largest value.
 """
 
 import torch
@@ -22,16 +22,16 @@ def to_uint8(faces: Tensor) -> Tensor:
     return pixels.to(torch.uint8).movedim(-3, -1).contiguous()
 
 
-def to_picture(face: Tensor, size: int | None = None) -> Image.Image:
-    """uint8 (side, side, 3) -> PIL picture, resized to `size` x `size` pixels if given (Lanczos)."""
-    picture = Image.fromarray(face.cpu().numpy())
-    if size is not None and size != picture.width:
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
-    return picture
+def to_image(face: Tensor, size: int | None = None) -> Image.Image:
+    """uint8 (side, side, 3) -> PIL image, resized to `size` x `size` pixels if given (Lanczos)."""
+    image = Image.fromarray(face.cpu().numpy())
+    if size is not None and size != image.width:
+        image = image.resize((size, size), Image.Resampling.LANCZOS)
+    return image
 
 
 def to_grid(faces: Tensor, columns: int, gap: int = 2) -> Image.Image:
-    """uint8 (N, side, side, 3) -> one PIL picture, row by row, white gaps of `gap` pixels."""
+    """uint8 (N, side, side, 3) -> one PIL image, row by row, white gaps of `gap` pixels."""
     count, side = len(faces), faces.shape[1]
     rows = -(-count // columns)
     step = side + gap

@@ -2,7 +2,7 @@
 
     checkpoint/
       config.json         architecture, model dimensions, log-mel and VAD settings, what it was trained on
-      model.safetensors   embedder.*, generator.* (absent in a checkpoint of a voice embedder alone),
+      model.safetensors   encoder.*, generator.* (absent in a checkpoint of a voice encoder alone),
                           gender_probe (65,), a logistic regression from the predicted e to "female":
                           weights, then bias;
                           probe.*, what else is told of a voice (models/probes.py); older checkpoints have
@@ -33,7 +33,7 @@ from voice2face_gan.resources import resource
 from voice2face_gan.version import __version__
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
-SHIPPED = ("default", "builtin")  # real people's; the built-in world's
+SHIPPED = ("default", "synthetic")  # real people's; the synthetic world's
 _PROBE, _SPACE = "probe.", "face_space."
 BEST = "best.json"  # in a run folder: names its best checkpoint
 HASH_DIGITS = 16  # of SHA-256, in hexadecimal, by which weights are known
@@ -46,8 +46,8 @@ class Checkpoint:
     Attributes:
         architecture: name in models/registry.py.
         model: the dimensions of the nets.
-        embedder: log-mel -> e.
-        generator: e -> face; None in a checkpoint of a voice embedder alone.
+        encoder: log-mel -> e.
+        generator: e -> face; None in a checkpoint of a voice encoder alone.
         gender_probe: (embedding + 1,) float32, or None where the data had no genders.
         features: log-mel settings, a FeatureSettings as dict.
         vad: voice activity settings as dict.
@@ -60,7 +60,7 @@ class Checkpoint:
 
     architecture: str
     model: Wen2019Config
-    embedder: nn.Module
+    encoder: nn.Module
     generator: nn.Module | None = None
     gender_probe: Tensor | None = None
     features: dict = field(default_factory=lambda: FeatureSettings().to_dict())
@@ -92,7 +92,7 @@ class Checkpoint:
         return folder
 
     def tensors(self) -> dict[str, Tensor]:
-        tensors = {f"embedder.{k}": v for k, v in self.embedder.state_dict().items()}
+        tensors = {f"encoder.{k}": v for k, v in self.encoder.state_dict().items()}
         if self.generator is not None:
             tensors |= {f"generator.{k}": v for k, v in self.generator.state_dict().items()}
         if self.gender_probe is not None:
@@ -121,8 +121,8 @@ def find_checkpoint(name: str | Path) -> Path:
     """The checkpoint folder that a name means.
 
     Args:
-        name: "default" or "builtin" (shipped with the package), a checkpoint folder, a run folder (its newest
-            one), RUN/best (its best one by the figures that training computed), or, where no such file or
+        name: "default" or "synthetic" (shipped with the package), a checkpoint folder, a run folder (its
+            newest one), RUN/best (its best one by the figures of training), or, where no such file or
             folder exists, "owner/name" or "owner/name@revision" on the Hugging Face hub (see `hub.hub_name`).
     Raises:
         CheckpointError: there is none, or the hub does not give it.
@@ -137,10 +137,10 @@ def find_checkpoint(name: str | Path) -> Path:
         return folder
     if folder.name == "best" and (folder.parent / "run.json").is_file():
         return _best_checkpoint(folder.parent)
-    # By name the GAN's come after the embedder's, as they do in training; hidden ones are not finished.
+    # By name the GAN's come after the encoder's, as they do in training; hidden ones are not finished.
     inside = sorted(p for p in folder.glob("checkpoints/[!.]*") if (p / CONFIG).is_file())
-    # The finished voice embedder has the probes of the warnings, which those on the way to it have not.
-    finished = folder / "embedder"
+    # The finished voice encoder has the probes of the warnings, which those on the way to it have not.
+    finished = folder / "encoder"
     if (finished / CONFIG).is_file() and not any(p.name.startswith("gan-") for p in inside):
         return finished
     if inside:
@@ -150,7 +150,7 @@ def find_checkpoint(name: str | Path) -> Path:
         return _from_hub(model)
     if not folder.exists():
         raise CheckpointError(
-            f"{folder}: no such checkpoint; give a checkpoint folder, a run folder, 'default' or 'builtin'."
+            f"{folder}: no such checkpoint; give a checkpoint folder, a run folder, 'default' or 'synthetic'."
         )
     raise CheckpointError(f"{folder} is not a checkpoint or a run with one: it has no {CONFIG}.")
 
@@ -165,7 +165,7 @@ def weights_hash(folder: Path) -> str | None:
 
 
 def run_of(checkpoint: Path | None) -> Path | None:
-    """The run folder that a checkpoint folder (RUN/checkpoints/NAME or RUN/embedder) lies in, or None."""
+    """The run folder that a checkpoint folder (RUN/checkpoints/NAME or RUN/encoder) lies in, or None."""
     if checkpoint is None:
         return None
     folder = Path(checkpoint).resolve()
@@ -209,7 +209,7 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
 
     Args:
         name: see `find_checkpoint`.
-        need_generator: refuse a checkpoint of a voice embedder alone.
+        need_generator: refuse a checkpoint of a voice encoder alone.
     Raises:
         CheckpointError: missing, incomplete, of a newer format, or weights that do not fit the configuration.
     """
@@ -237,10 +237,10 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         architecture = config["architecture"]
         model = registry.model_config(architecture, config["model"])
         with torch.device("meta"):  # no time spent on initial weights that are replaced at once
-            embedder, generator = registry.build_embedder(model), None
+            encoder, generator = registry.build_encoder(model), None
             if any(k.startswith("generator.") for k in tensors):
                 generator = registry.build_generator(model)
-        _fill(embedder, tensors, "embedder.")
+        _fill(encoder, tensors, "encoder.")
         if generator is not None:
             _fill(generator, tensors, "generator.")
         probe = tensors.get("gender_probe")
@@ -260,14 +260,14 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         raise CheckpointError(f"{called}: weights and {CONFIG} do not fit ({first_line(error)}).") from error
     if generator is None and need_generator:
         raise CheckpointError(
-            f"{called} holds a voice embedder alone; "
-            f"train a generator on it with `v2f-gan train --embedder {called}`."
+            f"{called} holds a voice encoder alone; "
+            f"train a generator on it with `v2f-gan train --encoder {called}`."
         )
     known = ("format", "architecture", "model", "features", "vad")
     return Checkpoint(
         architecture=architecture,
         model=model,
-        embedder=embedder,
+        encoder=encoder,
         generator=generator,
         gender_probe=probe,
         probes=probes,

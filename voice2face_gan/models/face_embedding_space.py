@@ -1,4 +1,4 @@
-"""One space for both senses: what a face shows, as 64 numbers that a voice embedder can be asked for.
+"""One space for both senses: what a face shows, as 64 numbers that a voice encoder can be asked for.
 
     face (aligned) -> chip -> dlib's network -> embedding (128), sex, age -> e (64)
 
@@ -51,7 +51,7 @@ MAP_SHAPES = {
 }
 
 # Where dlib lays the five landmarks of a face in a chip without margin, as parts of its side; the chips that
-# its embedder was trained on have a margin of a quarter.
+# its encoder was trained on have a margin of a quarter.
 CHIP_POINTS = (
     (0.8595674595992, 0.2134981538014),
     (0.6460604764104, 0.2289674387677),
@@ -228,7 +228,7 @@ def chip_place(points: np.ndarray, side: float) -> Tensor:
 
     Args:
         points: (5, 2) dlib's landmarks x, y of the average aligned face, in pixels.
-        side: of the picture they are in, in pixels.
+        side: of the image they are in, in pixels.
     Returns:
         float32 (3,), zoom, right and down: a chip's pixel (x, y) lies at (zoom x + right, zoom y + down) of
         the aligned face, in [-1, 1]; least squares.

@@ -1,4 +1,4 @@
-"""A frozen voice embedder for training something else on it: the same function with less work."""
+"""A frozen voice encoder for training something else on it: the same function with less work."""
 
 import copy
 
@@ -8,51 +8,53 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from voice2face_gan.device import has_recurrent_bf16
-from voice2face_gan.models.encoders.lstm import RecurrentEmbedder
-from voice2face_gan.models.wen2019 import VoiceEmbedder
+from voice2face_gan.models.encoders.lstm import LstmEncoder
+from voice2face_gan.models.wen2019 import VoiceEncoder
 
 
-def frozen(embedder: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The embedder, in evaluation mode, as it is quickest in a precision; itself where the device has no such
+def frozen(encoder: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The encoder, in evaluation mode, as it is quickest in a precision; itself where the device has no such
     layers."""
-    if not isinstance(embedder, RecurrentEmbedder):
-        return FoldedEmbedder(embedder, dtype)
-    return Lowered(embedder, dtype) if has_recurrent_bf16(next(embedder.parameters()).device) else embedder
+    if not isinstance(encoder, LstmEncoder):
+        return FusedEncoder(encoder, dtype)
+    return (
+        AutocastEncoder(encoder, dtype) if has_recurrent_bf16(next(encoder.parameters()).device) else encoder
+    )
 
 
-class Lowered(nn.Module):
-    """The embedder in another precision where PyTorch thinks that safe; arguments as in FoldedEmbedder.
+class AutocastEncoder(nn.Module):
+    """The encoder in another precision where PyTorch thinks that safe; arguments as in FusedEncoder.
 
     forward: (B, mel_bins, T), any T >= 1 -> (B, embedding) float32.
     """
 
-    def __init__(self, embedder: nn.Module, dtype: torch.dtype):
+    def __init__(self, encoder: nn.Module, dtype: torch.dtype):
         super().__init__()
-        self.embedder, self.dtype = copy.deepcopy(embedder), dtype
+        self.encoder, self.dtype = copy.deepcopy(encoder), dtype
 
     @torch.no_grad()
     def forward(self, log_mel: Tensor) -> Tensor:
         with torch.autocast(log_mel.device.type, self.dtype):
-            return self.embedder(log_mel).float()
+            return self.encoder(log_mel).float()
 
 
-class FoldedEmbedder(nn.Module):
-    """The embedder with batch normalisation folded into the convolutions before it, in one precision, and
+class FusedEncoder(nn.Module):
+    """The encoder with batch normalisation folded into the convolutions before it, in one precision, and
     channels last, which 1-d convolutions do not take: in bfloat16 on a CPU it is twice as fast.
 
     Args:
-        embedder: in evaluation mode; it is copied, later changes to it are not seen.
+        encoder: in evaluation mode; it is copied, later changes to it are not seen.
         dtype: what the convolutions compute in.
 
-    forward: (B, mel_bins, T), any T >= 1 -> (B, embedding) float32, as the embedder gives it.
+    forward: (B, mel_bins, T), any T >= 1 -> (B, embedding) float32, as the encoder gives it.
     """
 
-    def __init__(self, embedder: VoiceEmbedder, dtype: torch.dtype):
+    def __init__(self, encoder: VoiceEncoder, dtype: torch.dtype):
         super().__init__()
         self.layers: list[
             tuple[Tensor, Tensor, bool]
         ] = []  # weight (O, C, 1, 3), bias, whether a ReLU follows
-        modules = list(embedder.model)
+        modules = list(encoder.model)
         for i, module in enumerate(modules):
             if not isinstance(module, nn.Conv1d):
                 continue

@@ -1,11 +1,11 @@
-"""What a checkpoint tells of a voice beside its e: logistic regressions on what its embedder makes of it.
+"""What a checkpoint tells of a voice beside its e: logistic regressions on what its encoder makes of it.
 
     speech    somebody speaks, rather than noise, machines, music or animals being heard
     child     a child younger than 13 speaks, rather than an adult
     several   more than one person is heard, one after the other
 
-The first two read what the embedder's last layer reads, (features + 1,); the last reads how far the pieces of
-a clip agree, (2,), which a recurrent embedder alone knows. Weights, then bias.
+The first two read what the encoder's last layer reads, (features + 1,); the last reads how far the pieces of
+a clip agree, (2,), which a recurrent encoder alone knows. Weights, then bias.
 training/probes/input_quality.py fits them.
 """
 
@@ -28,21 +28,21 @@ def check_probe(name: str, probe: Tensor, features: int) -> None:
 
 
 def read_voice(
-    embedder: nn.Module, probes: dict[str, Tensor], log_mel: Tensor
+    encoder: nn.Module, probes: dict[str, Tensor], log_mel: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """
     Args:
-        embedder, probes: of a checkpoint.
-        log_mel: (B, mel_bins, T), on the embedder's device.
+        encoder, probes: of a checkpoint.
+        log_mel: (B, mel_bins, T), on the encoder's device.
     Returns:
-        (B, embedding) as the embedder gives it, and the probability (B,) of each probe.
+        (B, embedding) as the encoder gives it, and the probability (B,) of each probe.
     """
     if not probes:
-        return embedder(log_mel), {}
+        return encoder(log_mel), {}
     if SEVERAL in probes:
-        e, features, agreement = embedder.with_agreement(log_mel)
+        e, features, agreement = encoder.with_agreement(log_mel)
     else:
-        (e, features), agreement = embedder.with_features(log_mel), None
+        (e, features), agreement = encoder.with_features(log_mel), None
     told = {}
     for name in (n for n in PROBES if n in probes):
         probe = probes[name].to(features.device)

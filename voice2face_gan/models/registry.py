@@ -5,11 +5,11 @@ from dataclasses import fields
 from torch import nn
 
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models import modern, wen2019
-from voice2face_gan.models.encoders.lstm import RecurrentEmbedder
+from voice2face_gan.models import r3gan, wen2019
+from voice2face_gan.models.encoders.lstm import LstmEncoder
 
-ARCHITECTURES = {"wen2019": wen2019.Wen2019Config, "modern": modern.ModernConfig}
-ModelConfig = wen2019.Wen2019Config | modern.ModernConfig
+ARCHITECTURES = {"wen2019": wen2019.Wen2019Config, "r3gan": r3gan.R3GANConfig}
+ModelConfig = wen2019.Wen2019Config | r3gan.R3GANConfig
 
 
 def model_config(architecture: str, settings: dict) -> ModelConfig:
@@ -28,14 +28,14 @@ def model_config(architecture: str, settings: dict) -> ModelConfig:
     return kind(**settings)
 
 
-def build_embedder(config: ModelConfig) -> nn.Module:
+def build_encoder(config: ModelConfig) -> nn.Module:
     if config.voice_pool == "recurrent":
-        return RecurrentEmbedder(config.mel_bins, config.voice_channels, config.embedding)
-    return wen2019.VoiceEmbedder(config)
+        return LstmEncoder(config.mel_bins, config.voice_channels, config.embedding)
+    return wen2019.VoiceEncoder(config)
 
 
 def build_generator(config: ModelConfig) -> nn.Module:
-    return modern.Generator(config) if isinstance(config, modern.ModernConfig) else wen2019.Generator(config)
+    return r3gan.Generator(config) if isinstance(config, r3gan.R3GANConfig) else wen2019.Generator(config)
 
 
 def parameters(net: nn.Module) -> int:

@@ -1,7 +1,7 @@
 """The networks of Wen, Raj and Singh, "Face Reconstruction from Voice using Generative Adversarial
 Networks", NeurIPS 2019, and the two variants of them in use.
 
-    recipe          kernels  voice embedder's last conv   generator
+    recipe          kernels  voice encoder's last conv   generator
     wen2019         4 x 4    plain                        no norm, linear output    (the released settings)
     wen2019-paper   3 x 3    BatchNorm + ReLU             no norm, linear output    (the paper's tables)
     poster2023-*    4 x 4    plain                        BatchNorm2d, tanh output  (Ain Shams poster, 2023)
@@ -26,11 +26,11 @@ class Wen2019Config:
     """Dimensions of the 2019 networks; kept in a checkpoint's config.json.
 
     Args:
-        mel_bins: rows of the log-mel the voice embedder reads.
+        mel_bins: rows of the log-mel the voice encoder reads.
         embedding: size of the voice embedding e, and of the face trunk's output.
-        voice_channels: output channels of the voice embedder's first four convolutions (Table 1).
-        embedder_norm_last: BatchNorm and ReLU after the fifth voice convolution too (the paper's table).
-        voice_pool: "mean", or "recurrent" for the embedder of models/encoders/lstm.py (ModernConfig).
+        voice_channels: output channels of the voice encoder's first four convolutions (Table 1).
+        encoder_norm_last: BatchNorm and ReLU after the fifth voice convolution too (the paper's table).
+        voice_pool: "mean", or "recurrent" for the encoder of models/encoders/lstm.py (R3GANConfig).
         generator_channels: output channels of the generator's five up-convolutions.
         trunk_channels: output channels of the face trunk's first five convolutions.
         kernel: side of the stride-2 kernels of generator and trunk: 4 (released) or 3 (paper).
@@ -45,7 +45,7 @@ class Wen2019Config:
     mel_bins: int = 64
     embedding: int = 64
     voice_channels: tuple[int, ...] = (256, 384, 576, 864)
-    embedder_norm_last: bool = False
+    encoder_norm_last: bool = False
     voice_pool: str = "mean"
     generator_channels: tuple[int, ...] = (1024, 512, 256, 128, 64)
     trunk_channels: tuple[int, ...] = (32, 64, 128, 256, 512)
@@ -90,7 +90,7 @@ class Wen2019Config:
 
     @property
     def voice_features(self) -> int:
-        """How many numbers the voice embedder's `features` are."""
+        """How many numbers the voice encoder's `features` are."""
         return sum(self.voice_channels[1:]) if self.voice_pool == "recurrent" else self.voice_channels[-1]
 
     def to_dict(self) -> dict:
@@ -98,10 +98,10 @@ class Wen2019Config:
 
 
 def voice_checks(config) -> dict[str, bool]:
-    """Sentences about a configuration's voice embedder, and whether they hold."""
+    """Sentences about a configuration's voice encoder, and whether they hold."""
     return {
         'voice_pool must be "mean" or "recurrent"': config.voice_pool in ("mean", "recurrent"),
-        'embedder_norm_last needs voice_pool = "mean"': not config.embedder_norm_last
+        'encoder_norm_last needs voice_pool = "mean"': not config.encoder_norm_last
         or config.voice_pool == "mean",
         "voice_channels must not be empty": len(config.voice_channels) > 0,
         'voice_pool = "recurrent" needs three voice_channels or more': len(config.voice_channels) > 2
@@ -122,7 +122,7 @@ def voice_convolutions(mel_bins: int, channels: Sequence[int]) -> list[nn.Module
     return layers
 
 
-class VoiceEmbedder(nn.Module):
+class VoiceEncoder(nn.Module):
     """Log-mel to voice embedding (Table 1, "voice embedding network"): five 1-d convolutions of kernel 3
     and stride 2, then the average over time. 2.67 M parameters.
 
@@ -133,7 +133,7 @@ class VoiceEmbedder(nn.Module):
 
     def __init__(self, config: Wen2019Config):
         super().__init__()
-        ends = (config.embedding,) if config.embedder_norm_last else ()
+        ends = (config.embedding,) if config.encoder_norm_last else ()
         layers = voice_convolutions(config.mel_bins, (*config.voice_channels, *ends))
         if not ends:
             layers += [nn.Conv1d(config.voice_channels[-1], config.embedding, 3, stride=2, padding=1)]
@@ -237,18 +237,18 @@ class IdentityClassifier(nn.Module):
 
 
 def predicted(e: Tensor, config: Wen2019Config) -> Tensor:
-    """What a voice says of e, from the embedder's output (B, embedding): of length 1 with `normalise`, and in
-    any case before strength and limits, which serve the picture."""
+    """What a voice says of e, from the encoder's output (B, embedding): of length 1 with `normalise`, and in
+    any case before strength and limits, which serve the image."""
     return F.normalize(e, dim=1) if config.normalise else e
 
 
 def condition(
     e: Tensor, config: Wen2019Config, noise: Tensor | None = None, scale: float | None = None
 ) -> Tensor:
-    """What the generator takes, from the embedder's output.
+    """What the generator takes, from the encoder's output.
 
     Args:
-        e: (B, embedding), the embedder's output.
+        e: (B, embedding), the encoder's output.
         noise: (B, embedding), standard normal; None for none.
         scale: standard deviation to give the noise; default the configuration's. Where e is not normalised
             it is relative to |e|, so that 0.05 means the same disturbance in every variant.

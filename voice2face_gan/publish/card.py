@@ -9,7 +9,7 @@ import json
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from voice2face_gan.data.synthetic import is_builtin
+from voice2face_gan.data.synthetic import is_synthetic
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.hub import LIBRARY, MARK
 from voice2face_gan.publish.texts import ETHICS, INTENDED, LIMITS, NOT_FOR, toml
@@ -32,12 +32,12 @@ def model_card(
 
     Args:
         repo: "owner/name" on the hub.
-        checkpoint: a voice embedder alone will do.
+        checkpoint: a voice encoder alone will do.
         trained_on: names of the data sets, [] where they are not known.
         records: of evaluation.jsonl, oldest first, all of these weights.
         licence: as the hub spells it, None where none was stated.
     """
-    info, nets = checkpoint.info, {"voice embedder": checkpoint.embedder, "generator": checkpoint.generator}
+    info, nets = checkpoint.info, {"voice encoder": checkpoint.encoder, "generator": checkpoint.generator}
     recipe, data = _table(info.get("recipe")), _table(info.get("data"))
     environment = Environment(
         loader=PackageLoader("voice2face_gan.publish", "."),
@@ -67,7 +67,7 @@ def model_card(
         genders=_table(data.get("identities_by_gender")),
         gender=info.get("gender", "all"),
         trained_on=trained_on,
-        invented=bool(trained_on) and all(is_builtin(name) for name in trained_on),
+        invented=bool(trained_on) and all(is_synthetic(name) for name in trained_on),
         recipe_name=recipe.get("name"),
         recipe=toml(recipe) if recipe else "",
         stage=info.get("stage"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from voice2face_gan.data.open import source_names
-from voice2face_gan.data.synthetic import is_builtin
+from voice2face_gan.data.synthetic import is_synthetic
 from voice2face_gan.errors import CheckpointError, first_line
 from voice2face_gan.models.checkpoint import (
     CONFIG,
@@ -38,7 +38,7 @@ def publish(
     """Upload a checkpoint's files as they lie, in one commit.
 
     Args:
-        name: of the checkpoint, see `find_checkpoint`; a voice embedder alone will do.
+        name: of the checkpoint, see `find_checkpoint`; a voice encoder alone will do.
         repo: "owner/name" on the hub.
         private, token, message: see `models.hub.upload`.
         licence: of the weights, for a card that is written here; see `card_of`.
@@ -117,8 +117,8 @@ def _trained_on(folder: Path) -> list[str]:
         if said:
             return [str(name) for name in said]
         run = json.loads((run_of(folder) / "run.json").read_text(encoding="utf-8"))
-        names = [n if is_builtin(n) else Path(n).name for n in source_names(run["data"])]
-        given = [Path(run[key]) for key in ("embedder", "init") if run.get(key)]
+        names = [n if is_synthetic(n) else Path(n).name for n in source_names(run["data"])]
+        given = [Path(run[key]) for key in ("encoder", "init") if run.get(key)]
     except (TypeError, OSError, ValueError, KeyError):  # no run, or a run.json of something else
         return []
     for start in given:

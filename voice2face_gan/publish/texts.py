@@ -9,7 +9,7 @@ ETHICS = (
 INTENDED = "Research on what voices and faces share, teaching, and avatars of people who asked for one."
 NOT_FOR = (
     "Identification, evidence, forensics, law enforcement, surveillance, hiring, credit, insurance or any "
-    "other decision about a person; guessing anybody's origin, health or character; a picture of somebody "
+    "other decision about a person; guessing anybody's origin, health or character; an image of somebody "
     "who did not agree to it."
 )
 LIMITS = (

@@ -1,4 +1,4 @@
-"""The built-in world: speakers whose voice and face have known common causes. See `speakers`."""
+"""The synthetic world: speakers whose voice and face have known common causes. See `speakers`."""
 
 from voice2face_gan.synthetic.face import EYE_LEFT, EYE_RIGHT, MOUTH, render
 from voice2face_gan.synthetic.speakers import VOICE_DETERMINED, VOICE_FREE, Speakers, sample_speakers

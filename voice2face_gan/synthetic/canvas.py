@@ -31,13 +31,13 @@ def bump(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Canvas:
-    """A block of n pictures in the making.
+    """A block of n images in the making.
 
     Attributes:
         colour: float32 (3, n, h, w), 0-1.
         x, y: float32 (n, h, w), coordinates of the head (see `face`).
         pixel: size of a pixel in the same unit: the softness of a sharp edge.
-        left, top: head coordinates of the picture's corner for a head without shift, roll or turn.
+        left, top: head coordinates of the image's corner for a head without shift, roll or turn.
     """
 
     colour: np.ndarray
@@ -70,7 +70,7 @@ class Canvas:
         """Rows and columns that hold a box of head coordinates, whatever the pose.
 
         The slack covers the largest shift, roll and turn. It must not depend on the poses in this block:
-        then a picture would depend on the others rendered with it.
+        then an image would depend on the others rendered with it.
         """
         slack = 0.4
         size = self.colour.shape[2]
@@ -86,7 +86,7 @@ class Canvas:
 
 @dataclass
 class View:
-    """What differs between pictures of one speaker; float32 (n, 1, 1) unless said otherwise."""
+    """What differs between images of one speaker; float32 (n, 1, 1) unless said otherwise."""
 
     light: np.ndarray  # (3, n, 1, 1): unit vector towards the light; x right, y down, z to the camera
     ambient: np.ndarray  # part of the light that comes from everywhere, 0.3-0.6

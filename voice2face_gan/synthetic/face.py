@@ -1,4 +1,4 @@
-"""Pictures of the built-in world: shaded frontal faces, rendered from a speaker's attributes.
+"""Images of the synthetic world: shaded frontal faces, rendered from a speaker's attributes.
 
 The layers, back to front: background, back hair, neck and clothes, ears, head, eyes, brows and mouth, front
 hair. The head is a height field over an outline (`head.py`), so that light from any side shades nose, cheeks
@@ -21,10 +21,10 @@ from voice2face_gan.synthetic.canvas import Canvas, View, column, edge, palette
 from voice2face_gan.synthetic.speakers import WORKERS, Speakers, speaker_generator
 
 EYE_LEFT: tuple[float, float] = (0.37, 0.44)
-"""(x, y) of the pupil on the picture's left, in fractions of the side."""
+"""(x, y) of the pupil on the image's left, in fractions of the side."""
 
 EYE_RIGHT: tuple[float, float] = (0.63, 0.44)
-"""(x, y) of the pupil on the picture's right, in fractions of the side."""
+"""(x, y) of the pupil on the image's right, in fractions of the side."""
 
 MOUTH: tuple[float, float] = (0.5, 0.71)
 """(x, y) of the middle of the mouth, in fractions of the side."""
@@ -38,11 +38,11 @@ _CLOTHES = ((44, 52, 72), (120, 44, 50), (236, 234, 228), (60, 88, 78), (36, 36,
 
 
 def render(speakers: Speakers, seed: int = 0, view: int = 0, side: int = 64) -> np.ndarray:
-    """One picture of every speaker: uint8 (N, side, side, 3), RGB.
+    """One image of every speaker: uint8 (N, side, side, 3), RGB.
 
     The pupils and the middle of the mouth lie within about 0.02 of the side of EYE_LEFT, EYE_RIGHT and
     MOUTH. Views of one speaker differ in light, small turns of the head, expression, background, clothes
-    and camera noise. A picture depends on the seed, the speaker and its number only, not on the batch.
+    and camera noise. An image depends on the seed, the speaker and its number only, not on the batch.
 
     Raises:
         DataError: a side below 16, or a negative seed or view.
@@ -108,7 +108,7 @@ def _background(view: View, shape: tuple[int, ...], grid: np.ndarray) -> np.ndar
 def _neck_and_clothes(
     canvas: Canvas, some: Speakers, shape: head.Shape, view: View, skin: np.ndarray
 ) -> None:
-    """The neck in the shadow of the jaw, and the collar that the lowest rows of the picture show."""
+    """The neck in the shadow of the jaw, and the collar that the lowest rows of the image show."""
     x, y = canvas.x, canvas.y
     male = column(~some.female)
     half = 1.12 + 0.30 * male + 0.16 * (shape.jaw - 0.5)

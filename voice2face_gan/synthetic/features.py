@@ -36,7 +36,7 @@ def hair_colour(some: Speakers) -> np.ndarray:
 def eyes(canvas: Canvas, some: Speakers, face: Face, view: View, skin: np.ndarray) -> None:
     """White, iris, pupil, catchlight, lids and lashes of both eyes."""
     box = canvas.window(-1.8, 1.8, -0.7, 0.6)
-    # The eyes are what pictures are aligned by: they stay on the template whatever the turn.
+    # The eyes are what images are aligned by: they stay on the template whatever the turn.
     x, y, pixel = canvas.x[:, *box], canvas.y[:, *box], canvas.pixel
     ax, side = np.abs(x), np.sign(x)
     woman, size = column(some.female), column(some.eye_size)
@@ -155,7 +155,7 @@ class Hair:
     Attributes:
         colour: float32 (3, n).
         grow: how far the hair stands off the skull, (n, 1, 1).
-        end: how far down the sides fall, (n, 1, 1): -0.3 cropped, 0.5 ears, 2.9 chin, 6 below the picture.
+        end: how far down the sides fall, (n, 1, 1): -0.3 cropped, 0.5 ears, 2.9 chin, 6 below the image.
         outer: cover of the whole outline of the hair, (n, h, w).
         shade: light on it, (n, h, w).
     """

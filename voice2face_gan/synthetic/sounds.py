@@ -1,6 +1,6 @@
 """Sounds that are no speech: noises, machines, music, knocks, animals. All synthesised, decided by a seed.
 
-They teach and test whether a voice embedder can tell that nobody speaks (training/probes/input_quality.py).
+They teach and test whether a voice encoder can tell that nobody speaks (training/probes/input_quality.py).
 `SOUNDS` names all kinds, functions of `sounds_noise` and `sounds_music`; `FAMILIES` groups those that sound
 alike, so that a whole family can be held out. Every draw differs in pitch, tempo, colour and loudness.
 """

@@ -1,4 +1,4 @@
-"""Speakers of the built-in world: the causes that a voice and a face share, and those they do not.
+"""Speakers of the synthetic world: the causes that a voice and a face share, and those they do not.
 
 The causal graph (an arrow means "is drawn given"; every child also has some noise of its own)::
 
@@ -48,7 +48,7 @@ VOICE_DETERMINED: tuple[str, ...] = (
     "wrinkles",
     "greying",
 )
-"""Attributes a picture shows and that share a cause with the voice (sex, age, size, androgen or tissue).
+"""Attributes an image shows and that share a cause with the voice (sex, age, size, androgen or tissue).
 
 None is determined completely: each has noise of its own, so even an oracle's R2 is below one.
 `hair_length`, `beard` and `hair_recession` are in neither tuple: the voice tells about them only through sex
@@ -66,7 +66,7 @@ VOICE_FREE: tuple[str, ...] = (
     "eye_size",
     "cheek_fullness",
 )
-"""Attributes a picture shows and that are statistically independent of everything the voice holds.
+"""Attributes an image shows and that are statistically independent of everything the voice holds.
 
 Among themselves they may be dependent (deep skin tones go with dark hair and eyes). A model that "recovers"
 one of these from a voice has leaked its test set.
@@ -92,12 +92,12 @@ class Speakers:
         hair_recession (none to bald crown), hair_length (cropped to long), beard (0 shaven, 0.25
         stubble, 1 full; 0 for women), skin_tone (light to deep), hair_tone (blond to black, before greying),
         hair_red (not red to red), eye_tone (blue over green and hazel to dark brown), hair_parting (-1
-        left to 1 right in the picture; above 0.55 a fringe), hair_wave (straight to wavy),
+        left to 1 right in the image; above 0.55 a fringe), hair_wave (straight to wavy),
         hair_volume (flat to full), eye_size (small to large), cheek_fullness (hollow to full).
 
     Attributes:
         name: "spk00000" and so on; with a seed it names every random stream of that speaker's clips and
-            pictures.
+            images.
         female: bool (N,).
         age: years, 18-80.
     """
@@ -148,7 +148,7 @@ class Speakers:
 
 
 def speaker_generator(seed: int, name: str, stream: int, take: int) -> np.random.Generator:
-    """The random generator of one speaker's `take`-th clip (stream 0) or picture (stream 1).
+    """The random generator of one speaker's `take`-th clip (stream 0) or image (stream 1).
 
     It depends on the speaker's name and not on the place in a batch, so a clip stays the same whoever else
     is in the batch.

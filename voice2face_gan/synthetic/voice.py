@@ -1,4 +1,4 @@
-"""Voices of the built-in world: a source-filter synthesiser of speech-like syllables.
+"""Voices of the synthetic world: a source-filter synthesiser of speech-like syllables.
 
 A clip is planned as phrases of syllables (a plan of 10 ms frames: formants, voicing, frication, f0), then
 made in three steps. Glottal pulses, one a cycle, each with its own jitter and shimmer, are laid on the time

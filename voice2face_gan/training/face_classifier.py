@@ -19,8 +19,8 @@ from voice2face_gan.models.face_readers.classifier import (
     AGE_STD,
     EMBEDDING,
     SIDE,
-    Judge,
-    JudgeTrunk,
+    ClassifierTrunk,
+    FaceClassifier,
 )
 from voice2face_gan.training.augmentation.face_augment import disturb
 from voice2face_gan.training.engine.trainer import Reporter
@@ -33,14 +33,14 @@ _WEIGHTS = {"identity": 0.1, "gender": 1.0, "age": 2.0}
 _TRIALS = 20_000  # of `nearer`
 
 
-def train_judge(
+def train_face_classifier(
     stores: Sequence[Store],
     iterations: int,
     seed: int,
     device: torch.device,
     reporter: Reporter | None = None,
     unseen: Sequence[Store] = (),
-) -> tuple[JudgeTrunk, dict[str, dict]]:
+) -> tuple[ClassifierTrunk, dict[str, dict]]:
     """Train on the stores' training identities, measure on their test identities.
 
     Loss: cross-entropy over identities of a cosine classifier on the embedding, plus binary cross-entropy of
@@ -77,7 +77,7 @@ def train_judge(
     bank, sampler = FaceBank(train, labels), EpochSampler(len(train), seed, "judge faces")
     gender, age = _targets(train)
     torch.manual_seed(seed)
-    net = JudgeTrunk().to(device, memory_format=torch.channels_last)
+    net = ClassifierTrunk().to(device, memory_format=torch.channels_last)
     people = nn.Parameter(F.normalize(torch.randn(len(names), EMBEDDING), dim=1).to(device))
     optimiser = torch.optim.AdamW(_groups(net, people), lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=iterations)
@@ -109,21 +109,21 @@ def train_judge(
                 (step + 1) / (time.monotonic() - started),
             )
     net.eval().requires_grad_(False)
-    judge = Judge("", net.cpu(), {})
+    judge = FaceClassifier("", net.cpu(), {})
     return net, {name: measure(judge, part) for name, part in tests.items()}
 
 
 def trained_on(store: Store) -> str:
-    """In words, what `train_judge` learns from of a store."""
+    """In words, what `train_face_classifier` learns from of a store."""
     part = _faces(store).of_split("train")
-    kind = "rendered faces" if family(store) == "builtin" else "faces"
-    where = store.family.replace("builtin-", "built-in world ")
+    kind = "rendered faces" if family(store) == "synthetic" else "faces"
+    where = store.family.replace("synthetic-", "synthetic world ")
     return f"{len(part)} {kind} of {len(np.unique(part.identity))} people ({where}, training split)"
 
 
 def family(store: Store) -> str:
-    """The name of a data set: its family's; every built-in world is "builtin"."""
-    return "builtin" if store.family.startswith("builtin-") else store.family
+    """The name of a data set: its family's; every synthetic world is "synthetic"."""
+    return "synthetic" if store.family.startswith("synthetic-") else store.family
 
 
 def _faces(store: Store) -> Store:
@@ -167,7 +167,7 @@ def _masked(loss, prediction: Tensor, target: Tensor) -> Tensor:
     return loss(prediction.float()[known], target[known]) if known.any() else prediction.sum() * 0
 
 
-def measure(judge: Judge, store: Store) -> dict:
+def measure(judge: FaceClassifier, store: Store) -> dict:
     """A judge's figures on the faces of a store, whose people it must not have been trained on.
 
     Returns:

@@ -18,7 +18,7 @@ _RIDGES = (0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the mean variance of t's ele
 _FEW = 20  # people with both, below which nothing is fitted
 
 
-class Line:
+class RidgeMap:
     """e = (t - mean) @ weights + offset.
 
     Attributes:
@@ -32,7 +32,7 @@ class Line:
         self.residual, self.about = residual, about
 
     @classmethod
-    def fit(cls, voices: Store, t: Tensor, space: FaceSpace) -> "Line":
+    def fit(cls, voices: Store, t: Tensor, space: FaceSpace) -> "RidgeMap":
         """From the records with both a voice and a face, and t (records, 256) of all records."""
         embedding, name = read_face_embedding(voices)
         if name != space.name:
@@ -78,10 +78,10 @@ class Line:
         return cls(*(number.float() for number in (mean, weights, offset, residual)), about)
 
 
-def folded(embedder: nn.Module, line: Line) -> dict[str, Tensor]:
-    """The weights of an embedder of t with the line multiplied into its last layer."""
-    state = embedder.state_dict()
-    last, bias = f"{embedder.last_name}.weight", f"{embedder.last_name}.bias"
+def folded(encoder: nn.Module, line: RidgeMap) -> dict[str, Tensor]:
+    """The weights of an encoder of t with the line multiplied into its last layer."""
+    state = encoder.state_dict()
+    last, bias = f"{encoder.last_name}.weight", f"{encoder.last_name}.bias"
     weight, shift = state[last].cpu(), state[bias].cpu()  # (256, channels) or (256, channels, 3), (256,)
     return {
         **state,

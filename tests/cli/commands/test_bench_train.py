@@ -15,7 +15,7 @@ def small(tiny_settings) -> list[str]:
     settings = (text for text in tiny_settings(run__precision="auto") if not text.startswith("gan.batch"))
     return [
         "--data",
-        "builtin:20",
+        "synthetic:20",
         "--batch",
         4,
         "--steps",
@@ -44,11 +44,11 @@ def test_memory_is_of_a_process_of_its_own(store, tiny_settings):
     recipe = load_recipe("wen2019", tiny_settings())
     device = torch.device("cpu")
     waste = torch.ones(2**29)  # 2 GiB here, of which the loop's process knows nothing
-    peak = memory_of("plain", recipe, "builtin:20", device, 1)
+    peak = memory_of("plain", recipe, "synthetic:20", device, 1)
     assert waste[-1] == 1 and (peak is None or 100 < peak < 2000)
 
 
 def test_a_recipe_of_another_algorithm_is_refused(cli, small):
-    for more in (("--set", "gan.pixel=10"), ("--recipe", "modern")):
-        result = cli("bench", "train", "--data", "builtin:20", *more)
+    for more in (("--set", "gan.l1=10"), ("--recipe", "r3gan")):
+        result = cli("bench", "train", "--data", "synthetic:20", *more)
         assert result.code == 2 and "Algorithm 1" in result.stderr

@@ -1,4 +1,4 @@
-"""`v2f-gan convert wen`: from two files to a picture."""
+"""`v2f-gan convert wen`: from two files to an image."""
 
 import json
 import os
@@ -24,7 +24,7 @@ class Net(nn.Module):
 
 @pytest.fixture
 def nets(cli):
-    """A voice embedder and a generator in plain PyTorch; their files lie in the current folder."""
+    """A voice encoder and a generator in plain PyTorch; their files lie in the current folder."""
     torch.manual_seed(8)
     layers, width = [], 64
     for out in (8, 8, 12, 12):
@@ -61,8 +61,8 @@ def test_a_converted_pair_generates_what_the_plain_nets_do(cli, nets, clips):
     e = nn.functional.normalize(voice(mel[None]).mean(dim=2))
     wanted = (faces(e[:, :, None, None])[0].permute(1, 2, 0) * 127.5 + 127.5).clamp(0, 255).numpy()
     assert wanted.std() > 5
-    with Image.open(cli.here / "face.png") as picture:
-        assert np.abs(np.asarray(picture).astype(float) - wanted).max() < 0.51
+    with Image.open(cli.here / "face.png") as image:
+        assert np.abs(np.asarray(image).astype(float) - wanted).max() < 0.51
 
 
 def one_sentence(cli, *arguments) -> str:
@@ -79,7 +79,7 @@ def left(folder) -> list[str]:
 
 def test_mistakes_end_in_a_sentence_and_write_nothing(cli, nets):
     voice, generator = FILES
-    assert "give the voice embedder first" in one_sentence(cli, generator, voice, "-o", "wen")
+    assert "give the voice encoder first" in one_sentence(cli, generator, voice, "-o", "wen")
     assert "nowhere.pth cannot be read" in one_sentence(cli, "nowhere.pth", generator, "-o", "wen")
     content = (cli.here / generator).read_bytes()
     (cli.here / generator).write_bytes(content[: len(content) // 2])

@@ -199,7 +199,7 @@ def test_faces_in_images(cli, faces):
     assert result.code == 2, result.stderr
     told = json.loads(result.stdout)
     assert [os.path.basename(e["clip"]) for e in told["errors"]] == ["broken.jpg", "nobody.png"]
-    assert told["skipped"] == 1 and told["made"] == 10 and told["embedder"].startswith("dlib-resnet-")
+    assert told["skipped"] == 1 and told["made"] == 10 and told["encoder"].startswith("dlib-resnet-")
     values, beside = np.load("f.npy"), json.loads(Path("f.json").read_text())
     assert values.shape == (10, 128) and values.dtype == np.float32
     places = [os.path.relpath(name, faces) for name in beside["files"]]

@@ -1,4 +1,4 @@
-"""`v2f-gan evaluate`, `train-judge` and `bench`: tables for people, JSON for programs."""
+"""`v2f-gan evaluate`, `train-face-classifier` and `bench`: tables for people, JSON for programs."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ def judged_by(judge_folder, monkeypatch):
 
 
 def evaluate(cli, *arguments):
-    return cli("evaluate", "--data", "builtin:20", *arguments)
+    return cli("evaluate", "--data", "synthetic:20", *arguments)
 
 
 def names(*metrics) -> list[str]:
@@ -62,7 +62,7 @@ def test_all_of_them(cli, model_folder):
     assert (record["identities"], record["clips"], record["faces"]) == (4, 16, 24)
     assert record["judge"]["name"].startswith("judge-random-") and not record["trained_on"]
     assert record["judge"]["name"] in record["judge_description"] and record["seed"] == 0
-    assert record["source"]["layout"] == "builtin" and set(record["seconds"]) == set(told)
+    assert record["source"]["layout"] == "synthetic" and set(record["seconds"]) == set(told)
     assert record["weights"] and record["records"] and record["date"] and record["voice2face_gan"]
     assert "judge-random-" in result.stderr and "gender accuracy 0.5" in result.stderr
 
@@ -102,7 +102,7 @@ def test_lengths_without_clips_are_said(cli, model_folder):
 def test_fid_through_inception_without_weights_is_an_error_at_once(cli, model_folder, tmp_path, monkeypatch):
     from voice2face_gan.evaluation import protocol
 
-    monkeypatch.setattr(protocol, "generate_case", lambda *_: pytest.fail("faces were generated"))
+    monkeypatch.setattr(protocol, "generate_eval_set", lambda *_: pytest.fail("faces were generated"))
     (tmp_path / "text.pth").write_text("no weights")
     for weights, words in (
         (["--feature", "inception"], "could not be downloaded: V2F_OFFLINE is set"),
@@ -177,8 +177,8 @@ def test_a_sheet_of_faces(cli, model_folder):
 
     result = evaluate(cli, "--metric", "l1", "--checkpoint", model_folder, "--sheet", "new/sheet.png")
     assert result.code == 0
-    with Image.open(cli.here / "new" / "sheet.png") as picture:
-        assert picture.format == "PNG" and picture.size == (2 * (4 * 66 - 2), 2 * (2 * 66 - 2))
+    with Image.open(cli.here / "new" / "sheet.png") as image:
+        assert image.format == "PNG" and image.size == (2 * (4 * 66 - 2), 2 * (2 * 66 - 2))
     result = evaluate(cli, "--metric", "l1", "--checkpoint", model_folder, "--sheet", "/proc/nowhere/x.png")
     assert result.code == 2 and "cannot be written" in result.stderr
 
@@ -207,7 +207,7 @@ def test_faces_saved_and_given_back_have_the_same_figures(cli, model_folder):
 def test_a_bad_folder_of_faces(cli, tmp_path):
     from PIL import Image
 
-    def picture(name: str, size=(64, 64)):
+    def image(name: str, size=(64, 64)):
         path = tmp_path / "theirs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", size).save(path)
@@ -215,29 +215,29 @@ def test_a_bad_folder_of_faces(cli, tmp_path):
 
     for speaker in ("spk00008", "spk00009", "spk00018"):
         for clip in range(4):
-            picture(f"{speaker}/{clip}.png")
-    picture("spk00009/2.png", (64, 60))
-    picture("spk00009/3.png", (32, 32))
-    broken = picture("spk00018/0.png")
+            image(f"{speaker}/{clip}.png")
+    image("spk00009/2.png", (64, 60))
+    image("spk00009/3.png", (32, 32))
+    broken = image("spk00018/0.png")
     broken.write_bytes(broken.read_bytes()[:50])
     result = evaluate(cli, "--metric", "l1", "--faces", tmp_path / "theirs", "--json")
     assert result.code == 2 and result.stdout == ""
     for words in (
-        "4 of 16 clips have no picture, spk00019/0, spk00019/1, spk00019/2, spk00019/3",
-        "1 of 12 pictures cannot be read, spk00018/0.png",
-        "2 of 12 pictures are not square and of one size",
+        "4 of 16 clips have no image, spk00019/0, spk00019/1, spk00019/2, spk00019/3",
+        "1 of 12 images cannot be read, spk00018/0.png",
+        "2 of 12 images are not square and of one size",
         "spk00009/2.png (64 x 60), spk00009/3.png (32 x 32)",
     ):
         assert words in result.stderr
     for name in ("spk00009/2.png", "spk00009/3.png", "spk00018/0.png"):
-        picture(name)
+        image(name)
     result = evaluate(cli, "--metric", "l1", "--faces", tmp_path / "theirs")
     assert result.code == 2 and "or add --allow-missing" in result.stderr
     result = evaluate(cli, "--metric", "l1", "--faces", tmp_path / "theirs", "--allow-missing", "--json")
     assert result.code == 0 and json.loads(result.stdout)["l1"]["l1"]["n"] == 12
-    assert "4 of 16 clips have no picture and are left out" in result.stderr
-    picture("spk00019_0.png")
-    picture("spk00019-0.png")
+    assert "4 of 16 clips have no image and are left out" in result.stderr
+    image("spk00019_0.png")
+    image("spk00019-0.png")
     result = evaluate(cli, "--metric", "l1", "--faces", tmp_path / "theirs", "--allow-missing")
     assert result.code == 2 and "spk00019-0.png and spk00019_0.png are both of the clip" in result.stderr
 
@@ -247,7 +247,7 @@ def test_what_does_not_go_with_a_folder(cli, model_folder, tmp_path):
         (["--faces", tmp_path, "--checkpoint", model_folder], "--checkpoint and --faces exclude each other"),
         (["--faces", tmp_path, "--save-faces", "new"], "--save-faces and --faces exclude each other"),
         (["--faces", tmp_path / "none"], "is not a folder"),
-        (["--faces", tmp_path / "here"], "there are no pictures"),
+        (["--faces", tmp_path / "here"], "there are no images"),
         (["--allow-missing"], "goes with --faces"),
         (["--zoom", "1.4"], "--zoom goes with --faces"),
         (["--checkpoint", model_folder, "--save-faces", tmp_path], "exists and is kept"),
@@ -263,7 +263,7 @@ def test_what_does_not_go_with_a_folder(cli, model_folder, tmp_path):
 def test_what_cannot_be_evaluated(cli, model_folder, trained, tmp_path, monkeypatch):
     for arguments, words in (
         (["--checkpoint", tmp_path], "not a checkpoint"),
-        (["--checkpoint", trained / "embedder"], "voice embedder alone"),
+        (["--checkpoint", trained / "encoder"], "voice encoder alone"),
         (["--checkpoint", model_folder, "--data", tmp_path], "prepared store"),
         (["--checkpoint", model_folder, "--metric", "l1", "-o", "no/such/folder.json"], "cannot be written"),
         (["--checkpoint", model_folder, "--judge", "nobody"], "no judge 'nobody'"),
@@ -273,25 +273,36 @@ def test_what_cannot_be_evaluated(cli, model_folder, trained, tmp_path, monkeypa
         assert result.code == 2 and words in result.stderr, arguments
     monkeypatch.setattr(readers, "resource", lambda kind, name: tmp_path / "no judge")
     result = evaluate(cli, "--metric", "l1", "--checkpoint", model_folder)
-    assert result.code == 2 and "train-judge" in result.stderr
+    assert result.code == 2 and "train-face-classifier" in result.stderr
 
 
 def test_a_judge_from_the_command_line(cli, monkeypatch):
-    from voice2face_gan.models.face_readers.classifier import load_judge
+    from voice2face_gan.models.face_readers.classifier import load_classifier
     from voice2face_gan.training import face_classifier
 
     monkeypatch.setattr(face_classifier, "_BATCH", 8)
-    arguments = ["train-judge", "-o", "new/judge", "--data", "builtin:50", "--iterations", 10, "--json"]
+    arguments = [
+        "train-face-classifier",
+        "-o",
+        "new/judge",
+        "--data",
+        "synthetic:50",
+        "--iterations",
+        10,
+        "--json",
+    ]
     result = cli(*arguments)
     assert result.code == 0, result.stderr
     told = json.loads(result.stdout)
-    assert told["held_out"]["builtin"]["identities"] == 10
-    assert told["command"] == "v2f-gan train-judge --data builtin:50 --iterations 10 --seed 0"
-    assert told["trained_on"] == "210 rendered faces of 35 people (built-in world 1, training split)"
-    assert load_judge(cli.here / "new" / "judge").about["held_out"] == told["held_out"]
+    assert told["held_out"]["synthetic"]["identities"] == 10
+    assert told["command"] == "v2f-gan train-face-classifier --data synthetic:50 --iterations 10 --seed 0"
+    assert told["trained_on"] == "210 rendered faces of 35 people (synthetic world 1, training split)"
+    assert load_classifier(cli.here / "new" / "judge").about["held_out"] == told["held_out"]
     result = cli(*arguments)
     assert result.code == 2 and "exists and is kept" in result.stderr
-    result = cli("train-judge", "-o", "/proc/nowhere/judge", "--data", "builtin:50", "--iterations", 10)
+    result = cli(
+        "train-face-classifier", "-o", "/proc/nowhere/judge", "--data", "synthetic:50", "--iterations", 10
+    )
     assert result.code == 2 and "/proc/nowhere" in result.stderr
 
 
@@ -300,7 +311,7 @@ def test_the_bench(cli, model_folder):
     assert result.code == 0, result.stderr
     told = json.loads(result.stdout)
     steps = {"decode wav", "decode mp3", "decode m4a", "decode opus", "vad", "log-mel", "embed", "generate"}
-    assert steps <= set(told["steps"]) and "whole, wav to picture" in told["steps"]
+    assert steps <= set(told["steps"]) and "whole, wav to image" in told["steps"]
     assert all(0 < t["min_ms"] <= t["median_ms"] for t in told["steps"].values())
     assert told["log_mel_ratio"] > 0 and told["checkpoint"] == "painter"
 
@@ -327,6 +338,6 @@ def test_that_is_said_whatever_the_metric_if_the_judge_was_asked(cli, model_fold
 
 
 def test_spread_is_for_generators_with_noise(cli, model_folder, store):
-    arguments = ("evaluate", "--checkpoint", model_folder, "--data", "builtin:20", "--metric", "l1")
-    result = cli(*arguments, "--spread", 0)
+    arguments = ("evaluate", "--checkpoint", model_folder, "--data", "synthetic:20", "--metric", "l1")
+    result = cli(*arguments, "--noise-scale", 0)
     assert result.code == 2 and "takes no noise" in result.stderr

@@ -18,7 +18,7 @@ CONTENT = bytes(range(256)) * 100
 
 
 class SmallInception(nn.Module):
-    """2,048 numbers of each picture, at random places of it."""
+    """2,048 numbers of each image, at random places of it."""
 
     def forward(self, x):
         at = torch.randperm(x[0].numel(), generator=torch.Generator().manual_seed(0))[:2048]
@@ -55,7 +55,7 @@ def cache(tmp_path, monkeypatch, loaded):
 @pytest.fixture
 def evaluate(cli, model_folder):
     def call(*arguments):
-        return cli("evaluate", "--data", "builtin:20", "--checkpoint", model_folder, "--json", *arguments)
+        return cli("evaluate", "--data", "synthetic:20", "--checkpoint", model_folder, "--json", *arguments)
 
     return call
 
@@ -70,7 +70,7 @@ def test_fid_by_name_downloads_them_once(evaluate, server, cache, loaded):
     assert server.host in said and "0.0 MB" in said and str(cache) in said
     figures = json.loads(result.stdout)["fid"]
     assert {"fid", "floor"} <= set(figures) and figures["fid"]["value"] > 0
-    # Few pictures for 2,048 features.
+    # Few images for 2,048 features.
     assert "biased upwards" in figures["fid"]["protocol"]
     assert "are fewer than the 2048 that its 2048 features need; it is biased upwards" in result.stderr
     again = evaluate("--metric", "fid", "--metric", "prdc")
@@ -194,16 +194,16 @@ def test_progress_is_drawn_on_a_terminal(monkeypatch):
 
     from rich.console import Console
 
-    from voice2face_gan.cli import _console, _judge_options
+    from voice2face_gan.cli import _console, _reader_options
 
     text = io.StringIO()
     terminal = Console(file=text, force_terminal=True, width=100)
     monkeypatch.setattr(_console, "console", lambda: terminal)
-    with _judge_options._download_bar() as (begin, progress):
+    with _reader_options._download_bar() as (begin, progress):
         begin("a host", 95_600_000)
         progress(47_800_000)
     assert "47.8/95.6 MB" in text.getvalue()
-    with _judge_options._download_bar() as (begin, progress):
+    with _reader_options._download_bar() as (begin, progress):
         begin("a host", None)
         progress(1000)
     assert "1.0/?" in text.getvalue()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.wen2019 import Generator, VoiceEmbedder, Wen2019Config
+from voice2face_gan.models.wen2019 import Generator, VoiceEncoder, Wen2019Config
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -17,7 +17,7 @@ SMALL = Wen2019Config(voice_channels=(8,), embedding=12, generator_channels=(12,
 @pytest.fixture
 def checkpoint(tmp_path):
     torch.manual_seed(2)
-    nets = VoiceEmbedder(SMALL), Generator(SMALL)
+    nets = VoiceEncoder(SMALL), Generator(SMALL)
     return Checkpoint("wen2019", SMALL, *nets).save(tmp_path / "model")
 
 
@@ -36,14 +36,14 @@ def test_a_folder_of_two_graphs(cli, checkpoint):
     assert said.pop("output") == "web"
     assert said == json.loads((cli.here / "web" / "config.json").read_text())
     first, second = done.stderr.splitlines()
-    assert first.startswith("embedder.onnx: log_mel (batch, 64, frames) -> e (batch, 12); ")
+    assert first.startswith("encoder.onnx: log_mel (batch, 64, frames) -> e (batch, 12); ")
     assert second.startswith("generator.onnx: e (batch, 12) -> face (batch, 3, 64, 64); ")
     assert first.endswith(" from PyTorch at most") and said["compared_with"].startswith("onnxruntime ")
     for file, graph in said["graphs"].items():
         assert 0 <= graph["max_abs_difference"] < 1e-5
         onnxruntime.InferenceSession(str(cli.here / "web" / file), providers=["CPUExecutionProvider"])
     assert "add --force" in one_sentence(cli, checkpoint, "-o", "web")
-    assert "holds no embedder.onnx" in one_sentence(cli, checkpoint, "-o", checkpoint, "--force")
+    assert "holds no encoder.onnx" in one_sentence(cli, checkpoint, "-o", checkpoint, "--force")
     assert "is a folder" in one_sentence(
         cli, checkpoint, "-o", (cli.here / "web").rename("x.onnx"), "--force"
     )
@@ -64,8 +64,8 @@ def test_a_file_is_replaced_when_asked(cli, checkpoint, monkeypatch):
 
 
 def test_what_has_no_generator_or_is_no_checkpoint(cli, tmp_path):
-    folder = Checkpoint("wen2019", SMALL, VoiceEmbedder(SMALL)).save(tmp_path / "embedder")
-    assert "voice embedder alone" in one_sentence(cli, folder, "-o", "web")
+    folder = Checkpoint("wen2019", SMALL, VoiceEncoder(SMALL)).save(tmp_path / "encoder")
+    assert "voice encoder alone" in one_sentence(cli, folder, "-o", "web")
     assert "no such checkpoint" in one_sentence(cli, "nowhere", "-o", "web")
     assert cli("export", "onnx", "-o", "web", "--opset", 9).code == 2
     assert list(cli.here.iterdir()) == []

@@ -13,7 +13,7 @@ from voice2face_gan.data.face_embedding import read_face_embedding
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
-from voice2face_gan.data.synthetic import builtin_store
+from voice2face_gan.data.synthetic import synthetic_store
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.models.face_embedding_space import SEX, SIZE, FaceSpace
@@ -27,7 +27,7 @@ needs_dlib = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def _world(own_cache):
-    return builtin_store("builtin:45", clips=0)
+    return synthetic_store("synthetic:45", clips=0)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_from_stores_to_a_space_and_back(cli, world, voices):
 
 @needs_dlib
 def test_what_it_refuses(cli, voices, tmp_path):
-    few = Store(shutil.copytree(builtin_store("builtin:10", clips=0).folder, tmp_path / "few.store"))
+    few = Store(shutil.copytree(synthetic_store("synthetic:10", clips=0).folder, tmp_path / "few.store"))
     for stores, words in (
         ((voices.folder,), "There are no faces in these stores."),
         ((few.folder, voices.folder), "48 faces (48 with sex, 48 with age) are too few for a face space"),
@@ -130,4 +130,4 @@ def test_faces_of_another_zoom_are_refused_and_nearer_ones_have_nearer_landmarks
         result = cli("face-space", store.folder, "-o", f"space-{store.zoom:g}")
         assert result.code == 0, result.stderr
         zooms.append(float(FaceSpace.load(cli.here / f"space-{store.zoom:g}").chip[0]))
-    assert zooms[1] / zooms[0] == pytest.approx(1.4, rel=0.03)  # a chip takes up as much more of the picture
+    assert zooms[1] / zooms[0] == pytest.approx(1.4, rel=0.03)  # a chip takes up as much more of the image

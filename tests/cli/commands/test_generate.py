@@ -24,9 +24,9 @@ def generate(cli, model_folder):
 
 
 def pixels(path) -> np.ndarray:
-    with Image.open(path) as picture:
-        assert picture.format == "PNG" and picture.mode == "RGB"
-        return np.asarray(picture).astype(int)
+    with Image.open(path) as image:
+        assert image.format == "PNG" and image.mode == "RGB"
+        return np.asarray(image).astype(int)
 
 
 def files(folder) -> list[str]:
@@ -50,10 +50,10 @@ def test_one_clip(generate, clips):
     assert "Synthetic" in result.stderr
 
 
-def test_the_picture_says_what_it_is(generate, clips):
+def test_the_image_says_what_it_is(generate, clips):
     generate(clips[0], "--seed", 7, "--variants", 2)
-    with Image.open(generate.here / "spk0-2.png") as picture:
-        text = picture.text
+    with Image.open(generate.here / "spk0-2.png") as image:
+        text = image.text
     assert text["Synthetic"].startswith("yes") and text["Checkpoint"] == "painter"
     assert text["Seed"] == "7" and text["Variant"] == "2" and text["Software"].startswith("voice2face-gan 0")
 
@@ -137,13 +137,13 @@ def test_a_grid(generate, clips):
     assert json.loads(result.stdout)["grid"] == "sheet.png"
     generate(clips[1])
     assert np.abs(sheet[66:130, :64] - pixels(generate.here / "spk1.png")).max() <= 1
-    with Image.open(generate.here / "sheet.png") as picture:
-        assert "Synthetic" in picture.text
+    with Image.open(generate.here / "sheet.png") as image:
+        assert "Synthetic" in image.text
     assert generate(clips[0], "--grid").code == 0 and (generate.here / "grid.png").exists()
     assert "exists and is kept" in one_sentence(generate(clips[0], "--grid"))
 
 
-def test_a_picture_that_exists_is_kept(generate, clips):
+def test_a_image_that_exists_is_kept(generate, clips):
     generate(clips[0], "-o", "face.png")
     before = (generate.here / "face.png").read_bytes()
     assert "face.png exists and is kept; add --force" in one_sentence(generate(clips[1], "-o", "face.png"))
@@ -171,7 +171,7 @@ def test_gender_as_told(generate, clips, model_folder, model):
         assert generate(*clips, "--gender", gender, "-o", gender).code == 0
     moved = 0
     for i, clip in enumerate(clips):
-        e, _ = model.hear(voice_features(clip).log_mel)
+        e, _ = model.encode(voice_features(clip).log_mel)
         auto, female, male = (pixels(generate.here / g / f"spk{i}.png") for g in ("auto", "female", "male"))
         same, other = (female, male) if model.female(e) > 0.5 else (male, female)
         assert np.array_equal(auto, same)
@@ -349,7 +349,7 @@ def test_wrong_checkpoints_and_devices(cli, clips, trained, tmp_path):
     for checkpoint, words in (
         (tmp_path / "none", "no such checkpoint"),
         (tmp_path, "not a checkpoint"),
-        (trained / "embedder", "voice embedder alone"),
+        (trained / "encoder", "voice encoder alone"),
     ):
         assert words in one_sentence(cli("generate", clips[0], "--checkpoint", checkpoint))
     for device in ("gpu", "cuda:99", "xyz", ""):

@@ -202,18 +202,20 @@ def test_figures_are_of_these_very_weights(cli, run_copy):
 def test_what_it_was_trained_on(cli, run_copy):
     assert "invented people" in section(dry(cli, run_copy, "me/voices"), "Data")
     about = json.loads((run_copy / "run.json").read_text())
-    (run_copy / "run.json").write_text(json.dumps(about | {"data": "builtin,/home/me/vox.store"}))
+    (run_copy / "run.json").write_text(json.dumps(about | {"data": "synthetic,/home/me/vox.store"}))
     said = section(dry(cli, run_copy, "me/voices"), "Data")
-    assert "builtin, vox.store: recordings and photographs of real people" in said and "/home/me" not in said
+    assert (
+        "synthetic, vox.store: recordings and photographs of real people" in said and "/home/me" not in said
+    )
     # What the nets started from counts too, and may be anything.
     (run_copy / "run.json").write_text(json.dumps(about | {"init": "/home/me/other"}))
     said = section(dry(cli, run_copy, "me/voices"), "Data")
     assert "whatever other was trained on before" in said and "invented" not in said
 
 
-def test_an_embedder_alone(cli, logged_in, trained):
-    result = cli("push", trained / "embedder", "me/ears", "--licence", "mit")
+def test_an_encoder_alone(cli, logged_in, trained):
+    result = cli("push", trained / "encoder", "me/ears", "--licence", "mit")
     assert result.code == 0, result.stderr
     card = logged_in.models["me/ears"].files["README.md"].decode()
-    assert "gan" not in front_matter(card)["tags"] and "v2f-gan train --embedder me/ears" in card
+    assert "gan" not in front_matter(card)["tags"] and "v2f-gan train --encoder me/ears" in card
     assert load_checkpoint("me/ears", need_generator=False).generator is None

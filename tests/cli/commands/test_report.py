@@ -40,7 +40,7 @@ def test_a_report_of_a_run(cli, run_copy, tmp_path, store, monkeypatch):
     monkeypatch.setattr(plots, "available", lambda: True)
     answer = told(cli("report", run_copy, *FAST, "--json"))
     (run,) = answer["runs"]
-    assert (run["run"], run["checkpoint"], run["data"]) == (run_copy.name, "gan-0000030", "builtin:20")
+    assert (run["run"], run["checkpoint"], run["data"]) == (run_copy.name, "gan-0000030", "synthetic:20")
     assert run["metrics"] == run["computed_now"] == ["gender", "l1", "cosine"] and run["people_shown"] == 4
     assert {p.name for p in cli.here.iterdir()} == {"report.html", "report.md", "report_files"}
     assert answer["html"] == "report.html" and not answer["real_people"]
@@ -84,7 +84,7 @@ def test_several_runs_are_columns(cli, run_copy, model_folder):
     newest = run_copy / "checkpoints" / "gan-0000030"
     older = run_copy / "checkpoints" / "gan-0000020"
     answer = told(
-        cli("report", run_copy, newest, older, model_folder, "--data", "builtin:20", "--metric", "l1",
+        cli("report", run_copy, newest, older, model_folder, "--data", "synthetic:20", "--metric", "l1",
             "-o", "new/both.html", "--people", 2, "--json")
     )  # fmt: skip
     name = run_copy.name
@@ -98,7 +98,7 @@ def test_several_runs_are_columns(cli, run_copy, model_folder):
 
 
 def test_real_photographs(cli, model_folder, store, tmp_path):
-    """A store of another layout than the built-in world holds real people."""
+    """A store of another layout than the synthetic world holds real people."""
     folder = shutil.copytree(store.folder, tmp_path / "people.store")
     about = json.loads((folder / "store.json").read_text())
     about["source"] = {"layout": "paired", "family": "paired/people", "sources": ["/home/jane/secret"]}
@@ -115,7 +115,7 @@ def test_what_cannot_be_reported(cli, run_copy, model_folder, tmp_path):
     for arguments, words in (
         ([tmp_path / "none"], "no such checkpoint"),
         ([run_copy, tmp_path], "not a checkpoint or a run"),
-        ([run_copy / "embedder"], "voice embedder alone"),
+        ([run_copy / "encoder"], "voice encoder alone"),
         ([model_folder], "nothing says what data it was trained on"),
         ([run_copy, "--metric", "l1,beauty"], "Unknown metric 'beauty'"),
         ([run_copy, "--data", tmp_path / "none"], "does not exist"),

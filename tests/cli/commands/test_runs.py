@@ -45,7 +45,12 @@ def test_as_json(cli, root):
     assert [x["number"] for x in found] == [0, 2, 3, 4, 5, 6, 7, 10]
     by_number = {x["number"]: x for x in found}
     done = by_number[0]
-    assert (done["recipe"], done["data"], done["gender"], done["seed"]) == ("wen2019", "builtin:20", "all", 0)
+    assert (done["recipe"], done["data"], done["gender"], done["seed"]) == (
+        "wen2019",
+        "synthetic:20",
+        "all",
+        0,
+    )
     assert (done["stage"], done["iteration"], done["iterations"], done["finished"]) == ("gan", 30, 30, True)
     assert done["checkpoint"] == "gan-0000030" and done["figures"] == {} and done["best"] is None
     assert 0 <= done["seconds_ago"] < 86_400
@@ -54,7 +59,7 @@ def test_as_json(cli, root):
     assert measured["figures"] == {"fid_trunk": 11.5, "gender": 85.0}
     assert (measured["best"], measured["best_by"]) == ("gan-0000020", "fid_trunk")
     begun = by_number[10]
-    assert (begun["stage"], begun["iteration"], begun["iterations"]) == ("embedder", 0, 7)
+    assert (begun["stage"], begun["iteration"], begun["iterations"]) == ("encoder", 0, 7)
     assert not begun["finished"] and begun["checkpoint"] is None and begun["error"] is None
     assert by_number[3]["error"] == "it has no run.json"
     assert all("run.json cannot be read" in by_number[i]["error"] for i in (4, 5, 6, 7))

@@ -50,7 +50,7 @@ def test_a_run_from_the_command_line(cli, tiny):
     )
     assert all(math.isfinite(v) for v in told["losses"].values())
     about = json.loads((run / "run.json").read_text())
-    assert about["seed"] == 3 and about["data"] == "builtin:20" and about["gender"] == "all"
+    assert about["seed"] == 3 and about["data"] == "synthetic:20" and about["gender"] == "all"
     assert about["recipe"]["gan"]["batch"] == 8
     assert "14 identities (8 female, 6 male), 42 voices" in result.stderr
     assert "generate CLIP --checkpoint" in result.stderr
@@ -58,16 +58,16 @@ def test_a_run_from_the_command_line(cli, tiny):
 
 
 def test_the_recipe_that_is_taken_when_none_is_named(cli, store):
-    """`modern`; on the built-in world, without a GPU, a small and short one of it."""
-    small = ("gan.batch=8", "embedder.batch=8", "embedder.crop_frames=[60,80]", "data.crop_frames=[60,80]")
+    """`r3gan`; on the synthetic world, without a GPU, a small and short one of it."""
+    small = ("gan.batch=8", "encoder.batch=8", "encoder.crop_frames=[60,80]", "data.crop_frames=[60,80]")
     small += ("model.voice_channels=[16,16,16,16]", "run.tensorboard='off'", "run.evaluate_every=0")
     options = ("--iterations", 1, "--json", *(part for text in small for part in ("--set", text)))
-    built_in = cli("train", "--data", "builtin:20", *options)
+    built_in = cli("train", "--data", "synthetic:20", *options)
     assert built_in.code == 0, built_in.stderr
     own = cli("train", "--data", store.folder, "--set", "model.width=4", *options)
     assert own.code == 0, own.stderr
     names = [json.loads(result.stdout)["run"] for result in (built_in, own)]
-    assert names == ["runs/00000-modern-laptop-all-b8", "runs/00001-modern-all-b8"]
+    assert names == ["runs/00000-r3gan-small-all-b8", "runs/00001-r3gan-all-b8"]
     assert load_checkpoint(cli.here / names[0]).model.width == 32
 
 
@@ -93,12 +93,12 @@ def test_a_gender_that_the_data_lack(cli, store, tmp_path):
     assert not (cli.here / "runs").exists()
 
 
-def test_a_given_embedder(cli, tiny, trained):
-    result = cli("train", *tiny(), "--iterations", 2, "--embedder", trained, "--json")
-    assert result.code == 0 and "embedder stage" not in result.stderr
+def test_a_given_encoder(cli, tiny, trained):
+    result = cli("train", *tiny(), "--iterations", 2, "--encoder", trained, "--json")
+    assert result.code == 0 and "encoder stage" not in result.stderr
     run = cli.here / json.loads(result.stdout)["run"]
     assert {line["stage"] for line in lines(run)} == {"gan"}
-    assert json.loads((run / "run.json").read_text())["embedder"] == str(
+    assert json.loads((run / "run.json").read_text())["encoder"] == str(
         trained / "checkpoints" / "gan-0000030"
     )
 
@@ -106,15 +106,15 @@ def test_a_given_embedder(cli, tiny, trained):
 def test_what_is_wrong_is_said_before_a_run_folder_is_made(cli, tiny, trained, tmp_path):
     (tmp_path / "no store").mkdir()
     for arguments, words in (
-        (["--data", "builtin:3"], "10 or more"),
+        (["--data", "synthetic:3"], "10 or more"),
         (["--data", tmp_path / "nowhere"], "does not exist"),
         (["--data", tmp_path / "no store"], "prepared store"),
         (["--recipe", "wen2018"], "did you mean 'wen2019'"),
         (["--set", "gan.bach=3"], "did you mean 'gan.batch'"),
-        (["--recipe", "laptop", "--set", "model.kernel=5"], "kernel must be 3 or 4"),
+        (["--recipe", "wen2019-small", "--set", "model.kernel=5"], "kernel must be 3 or 4"),
         (["--device", "abacus"], "no such device"),
-        ([*tiny(), "--embedder", tmp_path / "none"], "no such checkpoint"),
-        ([*tiny(model__embedding=32), "--embedder", trained], "the recipe expects 32"),
+        ([*tiny(), "--encoder", tmp_path / "none"], "no such checkpoint"),
+        ([*tiny(model__embedding=32), "--encoder", trained], "the recipe expects 32"),
         ([*tiny(model__mel_bins=40)], "the recipe reads 40"),
         (["--resume"], "no run to resume"),
         (["--resume", tmp_path], "not a run folder"),
@@ -123,9 +123,9 @@ def test_what_is_wrong_is_said_before_a_run_folder_is_made(cli, tiny, trained, t
         assert list(cli.here.iterdir()) == [], arguments
 
 
-def test_wens_nets_train_on_the_defaults_embedder_too(cli, tiny, clips):
+def test_wens_nets_train_on_the_defaults_encoder_too(cli, tiny, clips):
     """It is recurrent, and their checkpoints hold it."""
-    result = cli("train", *tiny(), "--embedder", "default", "--iterations", 1, "--json")
+    result = cli("train", *tiny(), "--encoder", "default", "--iterations", 1, "--json")
     assert result.code == 0, result.stderr
     folder = json.loads(result.stdout)["run"]
     assert cli("generate", clips[0], "--checkpoint", folder, "-o", "face.png").code == 0
@@ -134,18 +134,18 @@ def test_wens_nets_train_on_the_defaults_embedder_too(cli, tiny, clips):
 @pytest.mark.parametrize(
     ("command", "recipe", "words"),
     [
-        ("train", "hearing", "is for a voice embedder alone (embedder.space): v2f-gan train-embedder"),
-        ("train", "faces", "needs a voice embedder of its face space"),
-        ("train-embedder", "faces", "trains no voice embedder, it is given one"),
+        ("train", "default-encoder", "is for a voice encoder alone (encoder.space): v2f-gan train-encoder"),
+        ("train", "default", "needs a voice encoder of its face space"),
+        ("train-encoder", "default", "trains no voice encoder, it is given one"),
     ],
 )
 def test_a_recipe_that_is_for_another_command_is_refused(cli, command, recipe, words):
-    said = error(cli(command, "--data", "builtin:20", "--recipe", recipe, "--iterations", 1))
+    said = error(cli(command, "--data", "synthetic:20", "--recipe", recipe, "--iterations", 1))
     assert words in said and list(cli.here.iterdir()) == []
 
 
 def test_a_store_without_levels_is_refused_before_a_run_folder_is_made(cli, store, tmp_path):
-    """The default's voice embedder hears them."""
+    """The default's voice encoder hears them."""
     shutil.copytree(store.folder, tmp_path / "old")
     about = json.loads((tmp_path / "old" / "store.json").read_text())
     (tmp_path / "old" / "store.json").write_text(json.dumps(about | {"levels": False}))
@@ -163,12 +163,12 @@ def test_a_folder_of_runs_that_cannot_be_written(cli, tiny):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("--data", "builtin:30"),
+        ("--data", "synthetic:30"),
         ("--gender", "male"),
         ("--recipe", "wen2019"),
         ("--set", "gan.lr=1"),
         ("--seed", "1"),
-        ("--embedder", "x"),
+        ("--encoder", "x"),
         ("--init", "x"),
     ],
 )
@@ -207,7 +207,7 @@ def test_ctrl_c_and_kill_9_and_resume(cli, tiny, start):
     options = {
         "run__checkpoint_every": 1000,
         "run__log_every": 5,
-        "embedder__iterations": 5,
+        "encoder__iterations": 5,
         "gan__iterations": 150,
     }
     process = start("train", *tiny(**options), "--out", "a", "--json", cwd=cli.here)
@@ -253,12 +253,12 @@ def test_a_full_disk_ends_in_a_sentence(cli, tiny, store, full_disk):
 
 def test_a_cache_that_cannot_be_written(cli, monkeypatch):
     monkeypatch.setenv("V2F_CACHE", "/proc/nowhere")
-    assert "/proc/nowhere" in error(cli("train", "--data", "builtin:10"))
+    assert "/proc/nowhere" in error(cli("train", "--data", "synthetic:10"))
 
 
 def test_fine_tuning_takes_the_recipe_of_what_it_starts_from(cli, tiny, trained):
     result = cli(
-        "train", "--data", "builtin:20", "--init", trained, "--iterations", 2, "--gender", "male", "--json"
+        "train", "--data", "synthetic:20", "--init", trained, "--iterations", 2, "--gender", "male", "--json"
     )
     assert result.code == 0, result.stderr
     told = json.loads(result.stdout)
@@ -286,7 +286,7 @@ def test_fine_tuning_on_faces_taken_nearer(cli, trained, store, tmp_path):
 def test_what_cannot_be_fine_tuned(cli, tiny, trained):
     result = cli("train", *tiny(model__kernel=3), "--recipe", "wen2019", "--init", trained)
     assert "does not fit the recipe wen2019: its model.kernel is 4, the recipe's 3" in error(result)
-    assert "give either --init or --embedder" in error(cli("train", "--init", trained, "--embedder", trained))
+    assert "give either --init or --encoder" in error(cli("train", "--init", trained, "--encoder", trained))
     assert "no such checkpoint" in error(cli("train", "--init", "nowhere"))
     assert not (cli.here / "runs").exists()
 
@@ -318,7 +318,7 @@ def test_without_validation_people_no_figures(cli, tiny, store, tmp_path):
     text = (tmp_path / "some" / "records.csv").read_text().replace(",val", ",train")
     (tmp_path / "some" / "records.csv").write_text(text)
     assert "val" not in Store(tmp_path / "some").split
-    options = [x for x in tiny(run__evaluate_every=2) if x != "builtin:20"]
+    options = [x for x in tiny(run__evaluate_every=2) if x != "synthetic:20"]
     result = cli("train", "--data", tmp_path / "some", *options[1:], "--iterations", 2)
     assert result.code == 0 and "No figures while training" in result.stderr
 
@@ -336,5 +336,5 @@ def test_without_validation_people_no_figures(cli, tiny, store, tmp_path):
     ],
 )
 def test_keys_of_a_run_are_checked(cli, key, hint):
-    measured = ("train", "--data", "builtin:20", "--set", "run.evaluate_every=5")
+    measured = ("train", "--data", "synthetic:20", "--set", "run.evaluate_every=5")
     assert hint in error(cli(*measured, "--set", key))

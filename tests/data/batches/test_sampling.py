@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.log_mel import normalise, take_away
+from voice2face_gan.audio.log_mel import normalise, normalise_with_stats
 from voice2face_gan.data.batches.sampling import (
     STREAMS,
     EpochSampler,
@@ -121,7 +121,7 @@ def test_faces_are_in_range_and_mirrored_where_asked(small):
     assert torch.allclose(plain[2], (expected.float() - 127.5) / 127.5)
 
 
-def test_what_lies_beyond_a_pictures_edges_is_missing_where_asked(tmp_path):
+def test_what_lies_beyond_a_images_edges_is_missing_where_asked(tmp_path):
     face = np.full((8, 8, 3), 200, dtype=np.uint8)
     with StoreWriter(tmp_path / "s", FEATURES, side=8) as writer:
         for name, inside in (("a", (2, 1, 8, 7)), ("b", None)):
@@ -180,7 +180,7 @@ def levelled(tmp_path_factory):
     with StoreWriter(folder, FEATURES, side=8) as writer:
         for i, frames in enumerate((25, 40)):
             mels.append(torch.from_numpy(np.random.default_rng(i).normal(-5 + i, 1 + i, (4, frames))).float())
-            level = take_away(mels[i])[1].numpy()
+            level = normalise_with_stats(mels[i])[1].numpy()
             writer.add(Record(f"r{i}", "ab"[i]), normalise(mels[i]).numpy(), None, None, level)
         writer.finish()
     return Store(folder), mels
@@ -197,7 +197,7 @@ def test_log_mels_come_back_as_they_were_where_levels_are_heard(levelled):
         torch.testing.assert_close(plain.whole(i), normalise(mel), atol=2e-3, rtol=2e-3)
     items, rng = np.array([0, 1, 1]), np.random.default_rng
     cut, normal = bank.crops(items, 9, rng(4))[0], plain.crops(items, 9, rng(4))[0]
-    mean, std = torch.stack([take_away(mels[i])[1] for i in items], dim=1)[..., None]
+    mean, std = torch.stack([normalise_with_stats(mels[i])[1] for i in items], dim=1)[..., None]
     torch.testing.assert_close(cut, normal * std + mean, atol=2e-2, rtol=2e-3)
 
 

@@ -20,8 +20,8 @@ def film_sound() -> np.ndarray:
     return (0.4 * np.sin(2 * np.pi * 200 * (np.floor(t) + 1) * t)).astype(np.float32)
 
 
-def film_pictures() -> np.ndarray:
-    """Grey that grows by 4 with every picture: its level tells the time."""
+def film_images() -> np.ndarray:
+    """Grey that grows by 4 with every image: its level tells the time."""
     levels = (np.arange(SECONDS * FPS) * 4).astype(np.uint8)
     return np.broadcast_to(levels[:, None, None, None], (len(levels), 64, 96, 3))
 
@@ -113,7 +113,7 @@ class Server:
 
 
 def levels(path) -> list[float]:
-    """The grey of every picture, and so its time in the film: 4 a picture, ten pictures a second."""
+    """The grey of every image, and so its time in the film: 4 an image, ten images a second."""
     with open_film(str(path)) as film:
         return [float(frame.to_ndarray(format="gray").mean()) for frame in film.decode(video=0)]
 

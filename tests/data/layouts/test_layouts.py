@@ -277,7 +277,7 @@ def test_a_metadata_file_gives_vggface_genders(tmp_path):
         ("voxceleb2", ["empty", "meta"], "holds no folders of VoxCeleb2"),
         ("wen2019", ["empty"], "has no fbank/ and VGG_ALL_FRONTAL/"),
         ("hq-voxceleb", ["empty"], "has no vox1/masked_faces"),
-        ("vggface", ["empty"], "holds no folders with pictures"),
+        ("vggface", ["empty"], "holds no folders with images"),
         ("vggface2", ["empty"], "holds no folders of VGGFace2"),
         ("avspeech", ["empty"], "clips.csv: cannot be read"),
         ("videos", ["empty"], "holds no video"),
@@ -297,7 +297,7 @@ def test_what_is_missing_is_said_in_a_sentence(name, sources, words, tmp_path):
 
 def test_faces_that_belong_to_nobody_are_refused(tmp_path):
     tree = trees.voxceleb1(tmp_path, faces=False)
-    trees.write_picture(tmp_path / "other" / "Somebody_Else" / "1.jpg", trees.people().pictures[0][0])
+    trees.write_image(tmp_path / "other" / "Somebody_Else" / "1.jpg", trees.people().images[0][0])
     with pytest.raises(DataError, match="no folder is called as a person of the metadata is"):
         find_layout("voxceleb1").records([*tree.sources, tmp_path / "other"])
 

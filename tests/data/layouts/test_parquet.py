@@ -335,7 +335,7 @@ def test_damaged_cells_are_listed_and_the_others_prepared(tmp_path):
     assert set(found) == {("voice", "4"), ("voice", "7"), ("voice", "8")} | {("face", r) for r in "5678"}
     assert {reason for reason, _ in found.values()} == {"unreadable recording", "unreadable video"}
     assert all(what.startswith("rows.parquet, row ") for _, what in found.values())
-    assert found["face", "8"][1] == "rows.parquet, row 8, video: holds no pictures; give a video."
+    assert found["face", "8"][1] == "rows.parquet, row 8, video: holds no images; give a video."
     assert "holds no bytes" in found["voice", "4"][1] and "is empty" in found["face", "6"][1]
 
 

@@ -1,4 +1,4 @@
-"""Small data sets in the layouts of real ones, made of the built-in world: nobody's voice, nobody's face.
+"""Small data sets in the layouts of real ones, made of the synthetic world: nobody's voice, nobody's face.
 
 Every builder writes a tree below a folder and returns a `Tree`: the SRC arguments of its layout, and what a
 faithful reading of it must find. Names are invented, and spelt differently from set to set, as in life.
@@ -56,12 +56,12 @@ class Tree:
 
 @dataclass(frozen=True)
 class People:
-    """The people of all trees: `waves[k]` is (12, samples), `pictures[k]` (12, 64, 64, 3)."""
+    """The people of all trees: `waves[k]` is (12, samples), `images[k]` (12, 64, 64, 3)."""
 
     names: tuple[str, ...]
     genders: tuple[str, ...]
     waves: list[np.ndarray]
-    pictures: list[np.ndarray]
+    images: list[np.ndarray]
 
     def letter(self, i: int) -> str:
         return self.genders[i][0]
@@ -79,7 +79,7 @@ def people() -> People:
         names=tuple(NAMES),
         genders=tuple("female" if f else "male" for f in speakers.female),
         waves=[synthesise(speakers, SECONDS, seed=11, clip=k) for k in range(3)],
-        pictures=[render(speakers, seed=11, view=k) for k in range(3)],
+        images=[render(speakers, seed=11, view=k) for k in range(3)],
     )
 
 
@@ -92,9 +92,9 @@ def write_wav(path: Path, sound: np.ndarray, rate: int = SAMPLE_RATE) -> None:
         file.writeframes((sound.clip(-1, 1) * 32767).astype("<i2").tobytes())
 
 
-def write_picture(path: Path, picture: np.ndarray, side: int = 64) -> None:
+def write_image(path: Path, image: np.ndarray, side: int = 64) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC).save(path)
+    Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC).save(path)
 
 
 def write_table(path: Path, rows: list[list], delimiter: str = ",", encoding: str = "utf-8") -> None:
@@ -106,28 +106,28 @@ def write_table(path: Path, rows: list[list], delimiter: str = ",", encoding: st
 def write_film(
     path: Path,
     sound: np.ndarray | None,
-    pictures: np.ndarray | None = None,
+    images: np.ndarray | None = None,
     fps: int = 10,
     video: str = "libx264",
     audio: str = "aac",
     rate: int = SAMPLE_RATE,
     **options: str,
 ) -> None:
-    """A recording or film by PyAV: sound (samples,) at `rate`, pictures (n, h, w, 3) at `fps`; either
+    """A recording or film by PyAV: sound (samples,) at `rate`, images (n, h, w, 3) at `fps`; either
     None."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options) as out:
         seen = heard = None
-        if pictures is not None:
-            seen = out.add_stream(video, rate=fps, width=pictures.shape[2], height=pictures.shape[1])
+        if images is not None:
+            seen = out.add_stream(video, rate=fps, width=images.shape[2], height=images.shape[1])
             seen.pix_fmt = "yuv420p"
             seen.options = {"preset": "ultrafast", "g": str(fps)} if video == "libx264" else {}
         if sound is not None:
             heard = out.add_stream(audio, rate=rate, layout="mono", format="fltp")
             heard.options = {"aac_coder": "fast"} if audio == "aac" else {}
         if seen is not None:
-            for picture in pictures:
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            for image in images:
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
                 out.mux(seen.encode(frame.reformat(format="yuv420p")))
             out.mux(seen.encode(None))
         if heard is not None:
@@ -149,7 +149,7 @@ def _clips(root: Path, ids: list[str], ending: str, who: list[int], videos: int 
             if ending == ".wav":
                 write_wav(path, people().waves[k][i])
             elif ending == ".mp4":
-                write_film(path, people().waves[k][i], np.stack([p[i] for p in people().pictures]), fps=3)
+                write_film(path, people().waves[k][i], np.stack([p[i] for p in people().images]), fps=3)
             else:
                 write_film(path, people().waves[k][i])
             count += 1
@@ -160,7 +160,7 @@ def _faces(root: Path, folders: list[str], who: list[int], views: int = 3, side:
     count = 0
     for i in who:
         for k in range(views):
-            write_picture(root / folders[i] / f"{k:08d}.jpg", people().pictures[k][i], side)
+            write_image(root / folders[i] / f"{k:08d}.jpg", people().images[k][i], side)
             count += 1
     return count
 
@@ -201,7 +201,7 @@ def voxceleb1(folder: Path, faces: bool = True, below: str = "wav") -> Tree:
     count = 0
     if faces:
         _faces(folder / "vggface", list(NAMES.values()), everyone[1:])
-        write_picture(folder / "vggface" / "AJ_Oest" / "1.jpg", people().pictures[0][0])
+        write_image(folder / "vggface" / "AJ_Oest" / "1.jpg", people().images[0][0])
         sources += [str(folder / "vox1" / "vox1_meta.csv"), str(folder / "vggface")]
         genders.pop(people().names[0])
         voices, count = voices - 2, 3 * len(genders)
@@ -274,7 +274,7 @@ def vggface2(folder: Path) -> Tree:
 
 
 def avspeech(folder: Path) -> Tree:
-    """What the fetcher leaves: five videos, two clips of each, sound and pictures in one file."""
+    """What the fetcher leaves: five videos, two clips of each, sound and images in one file."""
     rows = [["file", "youtube_id", "start", "end", "x", "y"]]
     genders = {}
     for i in range(5):
@@ -282,8 +282,8 @@ def avspeech(folder: Path) -> Tree:
         genders[f"yt_{video}"] = ""
         for k in range(2):
             name = f"clips/{video[:2]}/{video}_{k * 10:.6f}-{k * 10 + 1:.6f}.mp4"
-            pictures = np.stack([p[i] for p in people().pictures])
-            write_film(folder / "avspeech" / name, people().waves[k][i], pictures, fps=3)
+            images = np.stack([p[i] for p in people().images])
+            write_film(folder / "avspeech" / name, people().waves[k][i], images, fps=3)
             rows.append([name, video, k * 10.0, k * 10 + 1.0, 0.25 + 0.1 * i, 0.5])
     write_table(folder / "avspeech" / "clips.csv", rows)
     return Tree([str(folder / "avspeech")], genders, 10, 10)
@@ -296,8 +296,8 @@ def paired(folder: Path) -> Tree:
         for k in range(2):
             clip = f"{i:04d}{name}_{video_id(i, k)}_{k:07d}"
             write_wav(root / "voice" / f"{clip}.wav", people().waves[k][i])
-            write_picture(root / "face" / f"{clip}.webp", people().pictures[k][i], 128)
-            write_picture(root / "face_normalised" / f"{clip}.webp", people().pictures[2][i], 128)
+            write_image(root / "face" / f"{clip}.webp", people().images[k][i], 128)
+            write_image(root / "face_normalised" / f"{clip}.webp", people().images[2][i], 128)
             files = [f"voice/{clip}.wav", f"face/{clip}.webp", f"face_normalised/{clip}.webp"]
             rows.append([clip, name, people().letter(i), "Norway", *files])
             voices += 1
@@ -332,7 +332,7 @@ def faces(folder: Path) -> Tree:
     genders = {}
     for i in range(12):
         for k in range(2):
-            write_picture(folder / "faces" / f"{i:03d}{k}.webp", people().pictures[k][i], 72)
+            write_image(folder / "faces" / f"{i:03d}{k}.webp", people().images[k][i], 72)
             rows.append([f"{i:03d}{k}.webp", people().letter(i), 20 + i, "asian"])
             genders[f"faces/{i:03d}{k}"] = people().genders[i]
     write_table(folder / "faces" / "labels.csv", rows)
@@ -347,7 +347,7 @@ def videos(folder: Path, in_folders: bool = False) -> Tree:
             codecs = {"video": "libvpx", "audio": "libopus", "rate": 48_000} if in_folders else {}
             sound = np.repeat(people().waves[k][i], 3) if in_folders else people().waves[k][i]
             write_film(
-                folder / "videos" / name, sound, np.stack([p[i] for p in people().pictures]), 3, **codecs
+                folder / "videos" / name, sound, np.stack([p[i] for p in people().images]), 3, **codecs
             )
             count += 1
         genders[f"speaker {i}"] = people().genders[i] if i else ""
@@ -362,25 +362,25 @@ def folders(folder: Path, by_gender: bool = True) -> Tree:
         person = root / people().genders[i] / name if by_gender else root / name
         for k in range(2):
             write_wav(person / "voices" / f"{k}.WAV", people().waves[k][i])
-            write_picture(person / "faces" / f"{k}.JPG", people().pictures[k][i])
+            write_image(person / "faces" / f"{k}.JPG", people().images[k][i])
     if not by_gender:
         rows = [["identity", "gender"]] + [[name, people().letter(i)] for i, name in enumerate(NAMES)]
         write_table(root / "labels.csv", rows)
     return Tree([str(root)], dict(zip(people().names, people().genders, strict=True)), 24, 24)
 
 
-def film(sound: np.ndarray | None, pictures: np.ndarray | None, ending: str = ".mp4") -> bytes:
+def film(sound: np.ndarray | None, images: np.ndarray | None, ending: str = ".mp4") -> bytes:
     """The content of a film: with sound alone, or images alone, as rows of parquet files hold them."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"film{ending}"
-        write_film(path, sound, pictures, fps=3)
+        write_film(path, sound, images, fps=3)
         return path.read_bytes()
 
 
 @functools.cache
 def streams(i: int, k: int) -> tuple[bytes, bytes]:
     """Person i's k-th clip as (images alone, sound alone)."""
-    return film(None, np.stack([p[i] for p in people().pictures])), film(people().waves[k][i], None, ".m4a")
+    return film(None, np.stack([p[i] for p in people().images])), film(people().waves[k][i], None, ".m4a")
 
 
 def write_parquet(path: Path, columns: dict[str, list], structs: tuple[str, ...] = (), **options) -> None:

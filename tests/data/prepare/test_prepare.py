@@ -1,4 +1,4 @@
-"""Preparation of a built-in world as recordings and pictures: what comes out, and that it always does."""
+"""Preparation of a synthetic world as recordings and images: what comes out, and that it always does."""
 
 import json
 import os
@@ -29,7 +29,7 @@ from voice2face_gan.errors import DataError, StoreError
 from voice2face_gan.synthetic import face, speakers, voice
 
 PLAIN = PrepareSettings.of(["faces.detector=none"])
-PEOPLE = 12  # of 4 clips and 4 pictures
+PEOPLE = 12  # of 4 clips and 4 images
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,11 @@ def test_a_world_comes_back(made):
     assert frames == wanted.shape[1], "neither repeated nor cut"
     heard = torch.from_numpy(np.array(store.voices[start : start + frames])).float().T
     torch.testing.assert_close(heard, wanted, atol=0.02, rtol=0.01)
-    picture = np.flatnonzero(np.char.startswith(store.source, f"{people.name[3]}/faces/2"))[0]
+    image = np.flatnonzero(np.char.startswith(store.source, f"{people.name[3]}/faces/2"))[0]
     rendered = Image.fromarray(face.render(people, view=2, side=128)[3]).resize(
         (64, 64), Image.Resampling.BICUBIC
     )
-    difference = np.abs(store.faces[store.face_index[picture]].astype(int) - np.asarray(rendered))
+    difference = np.abs(store.faces[store.face_index[image]].astype(int) - np.asarray(rendered))
     assert difference.mean() < 4, "but for the JPEG"
 
 

@@ -24,7 +24,7 @@ from voice2face_gan.data.prepare.settings import PrepareSettings
 from voice2face_gan.data.prepare.shards import load_shard, make_plan, start
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.video import video_frames
-from voice2face_gan.errors import DataError, PictureError
+from voice2face_gan.errors import DataError, ImageError
 from voice2face_gan.synthetic import speakers, voice
 
 PLAIN = PrepareSettings.of(["faces.detector=none", "voice.max_seconds=5"])
@@ -75,17 +75,17 @@ def damage(world: Path) -> dict[str, str]:
     (faces / "cut.jpg").write_bytes((faces / "whole.jpg").read_bytes()[:3000])
     (faces / "whole.jpg").unlink()
     (faces / "empty.png").write_bytes(b"")
-    (faces / "text.jpg").write_text("no picture at all\n" * 50)
+    (faces / "text.jpg").write_text("no image at all\n" * 50)
     (faces / "bomb.png").write_bytes(bomb(20_000))
     return {
         "cut.m4a": "unreadable recording",
         "empty.wav": "unreadable recording",
         "text.wav": "unreadable recording",
         "silence.wav": "too little speech",
-        "cut.jpg": "unreadable picture",
-        "empty.png": "unreadable picture",
-        "text.jpg": "unreadable picture",
-        "bomb.png": "unreadable picture",
+        "cut.jpg": "unreadable image",
+        "empty.png": "unreadable image",
+        "text.jpg": "unreadable image",
+        "bomb.png": "unreadable image",
     }
 
 
@@ -109,28 +109,28 @@ def test_the_good_are_prepared_and_the_bad_are_listed(tmp_path):
 
 
 def plainly_opened(source, least_side=None, notes=None):
-    """What Pillow's own functions make of an ordinary picture."""
-    with Image.open(source) as picture:
-        if least_side is not None and min(picture.size) > least_side:
-            scale = least_side / min(picture.size)
-            picture.draft("RGB", tuple(max(1, round(side * scale)) for side in picture.size))
-        return ImageOps.exif_transpose(picture).convert("RGB")
+    """What Pillow's own functions make of an ordinary image."""
+    with Image.open(source) as image:
+        if least_side is not None and min(image.size) > least_side:
+            scale = least_side / min(image.size)
+            image.draft("RGB", tuple(max(1, round(side * scale)) for side in image.size))
+        return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def test_ordinary_pictures_are_what_pillow_makes_of_them(tmp_path, monkeypatch):
+def test_ordinary_images_are_what_pillow_makes_of_them(tmp_path, monkeypatch):
     """RGB and grey JPEG and PNG, turned or not: the store is the same to the byte."""
     for i in range(3):
         folder = tmp_path / "world" / f"p{i}" / "faces"
         folder.mkdir(parents=True)
-        picture = Image.fromarray(np.random.default_rng(i).integers(0, 256, (90, 70, 3), dtype=np.uint8))
+        image = Image.fromarray(np.random.default_rng(i).integers(0, 256, (90, 70, 3), dtype=np.uint8))
         exif = Image.Exif()
         exif[0x0112] = (1, 6, 3)[i]
         for mode in ("RGB", "L"):
-            picture.convert(mode).save(folder / f"{mode}.jpg", exif=exif)
-            picture.convert(mode).save(folder / f"{mode}.png", exif=exif)
-            picture.convert(mode).resize((700, 900)).save(folder / f"{mode}-large.jpg", progressive=True)
+            image.convert(mode).save(folder / f"{mode}.jpg", exif=exif)
+            image.convert(mode).save(folder / f"{mode}.png", exif=exif)
+            image.convert(mode).resize((700, 900)).save(folder / f"{mode}-large.jpg", progressive=True)
     ours = prepare("folders", [tmp_path / "world"], tmp_path / "ours" / "store", PLAIN, workers=1).store
-    monkeypatch.setattr("voice2face_gan.data.prepare.record.open_picture", plainly_opened)
+    monkeypatch.setattr("voice2face_gan.data.prepare.record.open_image", plainly_opened)
     theirs = prepare("folders", [tmp_path / "world"], tmp_path / "theirs" / "store", PLAIN, workers=1).store
     assert ours.has_face.sum() == 18 and ours.noted() == 0
     files = sorted(path.name for path in ours.folder.iterdir())
@@ -161,7 +161,7 @@ def test_images_of_every_kind_are_prepared_or_listed(tmp_path, monkeypatch, cli)
         *("--detector", "none", "--workers", 1, "--json"),
     )
     assert result.code == 0
-    assert json.loads(result.stdout)["dropped"] == {"face: unreadable picture": 2}
+    assert json.loads(result.stdout)["dropped"] == {"face: unreadable image": 2}
     assert json.loads(result.stdout)["noted"] == 2
     said = " ".join(result.stderr.split())
     assert "2 files were dropped" in said and "2 files were taken in part" in said
@@ -222,23 +222,23 @@ def video(path: Path, seconds: float = 2.0, rate: int = 10) -> Path:
     import av
 
     with av.open(str(path), "w") as container:
-        pictures = container.add_stream("mpeg4", rate=rate)
-        pictures.width = pictures.height = 64
+        images = container.add_stream("mpeg4", rate=rate)
+        images.width = images.height = 64
         sound = container.add_stream("aac", rate=16_000, layout="mono")
         count = int(seconds * rate)
         for i in range(count):
             shade = np.full((64, 64, 3), 255 * i // (count - 1), np.uint8)
-            container.mux(pictures.encode(av.VideoFrame.from_ndarray(shade)))
-        container.mux(pictures.encode(None))
+            container.mux(images.encode(av.VideoFrame.from_ndarray(shade)))
+        container.mux(images.encode(None))
         frame = av.AudioFrame.from_ndarray(speech(seconds)[None], format="fltp", layout="mono")
         frame.sample_rate, frame.pts = 16_000, 0
         container.mux([*sound.encode(frame), *sound.encode(None)])
     return path
 
 
-def test_a_video_gives_its_sound_and_evenly_spaced_pictures(tmp_path):
+def test_a_video_gives_its_sound_and_evenly_spaced_images(tmp_path):
     path = video(tmp_path / "a.mp4")
-    shades = [np.asarray(picture).mean() for picture in video_frames(str(path), 4)]
+    shades = [np.asarray(image).mean() for image in video_frames(str(path), 4)]
     np.testing.assert_allclose(shades, [255 * (i + 0.5) / 4 for i in range(4)], atol=20)
     both = item(voice=path, face=path)
     assert len(both.faces) == 4 and both.log_mel is not None and not both.dropped
@@ -246,12 +246,12 @@ def test_a_video_gives_its_sound_and_evenly_spaced_pictures(tmp_path):
 
 def test_a_video_that_is_none_is_refused(tmp_path):
     (tmp_path / "a.mp4").write_text("no video")
-    with pytest.raises(PictureError, match="a.mp4: is not a video"):
+    with pytest.raises(ImageError, match="a.mp4: is not a video"):
         next(video_frames(str(tmp_path / "a.mp4"), 3))
     (tmp_path / "b.mp4").write_bytes(encode(speech(1.0), "m4a"))
     assert item(face=tmp_path / "b.mp4").dropped[0][2:] == (
         "unreadable video",
-        "b.mp4: holds no pictures; give a video.",
+        "b.mp4: holds no images; give a video.",
     )
 
 

@@ -38,7 +38,7 @@ def test_age_between_the_genders_is_not_age_within_them(people, case):
     assert figures["r, female"].value == pytest.approx(-1) and figures["r, male"].value == pytest.approx(-1)
 
 
-def test_age_is_the_mean_of_a_persons_pictures(people, case):
+def test_age_is_the_mean_of_a_persons_images(people, case):
     """p0 is heard twice, at 10 and 30, and seen twice, at 20 and 40."""
     made, real = aged(people, [10, 30, 50, 90]), aged(people, [20, 40, 50, 90])
     who, whose = ["p0", "p0", "p1", "p2"], ["p0", "p0", "p1", "p2"]

@@ -104,7 +104,7 @@ def test_fewer_than_three_people_have_no_r(rendered, case):
 
 @needs_dlib
 def test_detection_counts_people(rendered, case):
-    """p0: a face and a grey picture; p1: a face. Of the real faces, p1's is grey."""
+    """p0: a face and a grey image; p1: a face. Of the real faces, p1's is grey."""
     grey = torch.full((64, 64, 3), 128, dtype=torch.uint8)
     made = torch.stack([rendered[0, 0], grey, rendered[0, 1]])
     real = torch.stack([rendered[1, 0], grey])
@@ -122,7 +122,7 @@ def test_landmarks_of_real_faces_lie_on_the_template():
 
     from voice2face_gan.faces.align import EYE_DISTANCE, EYES_Y, align
     from voice2face_gan.faces.detect import detector
-    from voice2face_gan.faces.image_io import open_picture
+    from voice2face_gan.faces.image_io import open_image
 
     folder = SHARED / "faces" / "utkface"
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
@@ -130,9 +130,9 @@ def test_landmarks_of_real_faces_lie_on_the_template():
     key = next(k for k, v in rows[0].items() if v and v.lower().endswith((".webp", ".png", ".jpg")))
     faces = []
     for row in rows:
-        picture = open_picture(folder / row[key])
-        if found := detector("hog").find(picture):
-            faces.append(torch.from_numpy(align(picture, found[0].points)[0]))
+        image = open_image(folder / row[key])
+        if found := detector("hog").find(image):
+            faces.append(torch.from_numpy(align(image, found[0].points)[0]))
     points, found = landmarks(torch.stack(faces))
     assert len(faces) >= 10 and found.mean() > 0.8
     eyes = np.stack([points[:, 36:42].mean(axis=1), points[:, 42:48].mean(axis=1)], axis=1) / 256

@@ -7,7 +7,7 @@ import torch
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute
 from voice2face_gan.evaluation.metrics.diversity import VARIANTS, pairwise_distances, variants_apart
-from voice2face_gan.evaluation.protocol import generate_case
+from voice2face_gan.evaluation.protocol import generate_eval_set
 
 
 def faces_at(*angles: float) -> torch.Tensor:
@@ -74,7 +74,7 @@ def test_one_clip_has_nothing_to_differ_from(case):
 
 def test_variants_are_the_models_own(model, store):
     """As `generate` makes them: the first is the plain face, the others are noisy."""
-    part = generate_case(model, store)
+    part = generate_eval_set(model, store)
     figures = compute("diversity", part)
     values, who = variants_apart(part, seed=0)
     assert list(who) == list(np.unique(part.generated_identity)) and figures["variants of a clip"].n == 4

@@ -18,7 +18,7 @@ from voice2face_gan.evaluation.registry import Options
 class Waits:
     """A model that draws a woman as soon as it has heard anything above 0."""
 
-    embedder = SimpleNamespace(levels=False)
+    encoder = SimpleNamespace(levels=False)
 
     def embed(self, log_mel):
         return log_mel.max()[None]
@@ -103,10 +103,10 @@ def test_without_a_model_nothing_can_be_heard(late):
 
 def test_of_our_model(model, store, judge_folder):
     """The first seconds through the pipeline: what cutting the store's voices by hand gives."""
-    from voice2face_gan.evaluation.protocol import generate_case
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.protocol import generate_eval_set
+    from voice2face_gan.evaluation.readers import open_reader
 
-    given = generate_case(model, store, judge=open_judge(str(judge_folder)))
+    given = generate_eval_set(model, store, judge=open_reader(str(judge_folder)))
     figures = compute("duration", given, Options(seconds=(1.0, 4.0), inner=("gender",)))
     voice = given.voices
     cut = [np.asarray(voice.voices[at : at + 98], dtype=np.float32).T for at in voice.voice_offset]

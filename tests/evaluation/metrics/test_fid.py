@@ -57,7 +57,7 @@ def test_two_gaussians_in_closed_form():
 
 
 @pytest.mark.parametrize(("n", "m"), [(5, 5), (31, 200), (200, 12)])
-def test_fewer_pictures_than_numbers(n, m):
+def test_fewer_images_than_numbers(n, m):
     """Covariances without full rank, by roots of either shape. With the first half of
     the numbers in one set and the second half in the other, no direction is shared."""
     random = np.random.default_rng(0)
@@ -83,15 +83,15 @@ def test_covariances_by_parts(monkeypatch):
 @torch.inference_mode()
 def test_it_is_pytorch_fids_distance(weights):
     """On features of pytorch-fid's network with random weights: those of its first block, of which there are
-    fewer than pictures. With more its root of a matrix is not exact, and nothing to compare with."""
+    fewer than images. With more its root of a matrix is not exact, and nothing to compare with."""
     from pytorch_fid.fid_score import calculate_frechet_distance
 
     net = features.inception(weights)
     net.resize_input, net.output_blocks, net.last_needed_block = False, [0], 0
-    pictures = np.random.default_rng(0).integers(0, 256, (192, 5, 10, 3), dtype=np.uint8)
-    faces = torch.from_numpy(pictures.repeat(10, axis=1).repeat(5, axis=2)).permute(0, 3, 1, 2).float() / 255
+    images = np.random.default_rng(0).integers(0, 256, (192, 5, 10, 3), dtype=np.uint8)
+    faces = torch.from_numpy(images.repeat(10, axis=1).repeat(5, axis=2)).permute(0, 3, 1, 2).float() / 255
     x = torch.cat([net(part)[0].mean(dim=(2, 3)) for part in faces.split(32)]).numpy().astype(np.float64)
-    x = (x - x.mean()) / x.std()  # random weights hardly tell pictures apart
+    x = (x - x.mean()) / x.std()  # random weights hardly tell images apart
     assert x.shape == (192, 64)
     a, b = x[:96], x[96:] * 1.5 + 0.1
     stats = [(part.mean(axis=0), np.cov(part, rowvar=False)) for part in (a, b)]
@@ -140,21 +140,21 @@ def test_a_stand_in_has_its_own_name_and_says_so(made, monkeypatch):
     figure = figures["fid_trunk"]
     assert figure.value == pytest.approx(4 * 9, abs=1e-6) and figure.n == 40
     assert "not comparable with published FID" in figure.protocol and "not on this machine" in figure.protocol
-    assert "fewer than 45 pictures: biased upwards" in figure.protocol
+    assert "fewer than 45 images: biased upwards" in figure.protocol
     assert figures["floor"].n == 20 and 0 < figures["floor"].value < 150
     assert figures["fid_trunk, female"].value == pytest.approx(36, abs=1e-6)
     assert figures["fid_trunk, female"].n == 20
-    assert len(options.notes) == 2 and "20 pictures of a kind are fewer than the 45" in options.notes[1]
+    assert len(options.notes) == 2 and "20 images of a kind are fewer than the 45" in options.notes[1]
     assert compute("fid", made(shift=0))["fid_trunk"].value < 1e-9
 
 
-def test_enough_pictures_of_inception_need_no_words(made, monkeypatch):
+def test_enough_images_of_inception_need_no_words(made, monkeypatch):
     monkeypatch.setattr(features, "InceptionFeature", lambda _: FourNumbers(stand_in=False))
     monkeypatch.setattr(inception_weights, "find", lambda _: inception_weights.Found(Path("weights.pth")))
     options = Options(feature="inception")
     figures = compute("fid", made(shift=1, count=50, gender=["female"] * 50), options)
     assert list(figures) == ["fid", "floor"] and not options.notes
-    assert figures["fid"].protocol == "50 generated against 50 real pictures in four pixels"
+    assert figures["fid"].protocol == "50 generated against 50 real images in four pixels"
 
 
 def test_counts_are_equal(made, monkeypatch):
@@ -166,7 +166,7 @@ def test_counts_are_equal(made, monkeypatch):
     part = made(shift=0)
     part.generated, part.generated_identity = part.generated[:1], part.generated_identity[:1]
     part.generated_gender = part.generated_gender[:1]
-    with pytest.raises(MetricError, match="2 pictures"):
+    with pytest.raises(MetricError, match="2 images"):
         compute("fid", part)
 
 
@@ -193,7 +193,7 @@ def test_the_network_is_downloaded_and_gives_the_distance(
     for (
         name,
         tensor,
-    ) in state.items():  # random weights hardly tell pictures apart: the last block says it louder
+    ) in state.items():  # random weights hardly tell images apart: the last block says it louder
         if name.startswith("Mixed_7c") and name.endswith("bn.weight"):
             tensor *= 1000
     weights = tmp_path / "louder.pth"
@@ -202,13 +202,13 @@ def test_the_network_is_downloaded_and_gives_the_distance(
     monkeypatch.setattr(inception_weights, "DIGEST", inception_weights.sha256(weights)[:8])
     file_server.answers["/w"] = weights.read_bytes()
     assert len(file_server.answers["/w"]) > 90e6
-    given = ["evaluate", "--data", "builtin:20", "--checkpoint", model_folder, "--metric", "fid", "--json"]
+    given = ["evaluate", "--data", "synthetic:20", "--checkpoint", model_folder, "--metric", "fid", "--json"]
     result = cli(*given, "--save-faces", "made")
     assert result.code == 0, result.stderr
     assert file_server.asked == ["/w"] and "Downloading Inception's weights" in result.stderr
     figure = json.loads(result.stdout)["fid"]["fid"]
     assert figure["n"] == 16 and "pytorch-fid's Inception" in figure["protocol"] and figure["value"] > 0.01
-    # Again from the saved faces: the same pictures, through the file that is there now.
-    again = json.loads(cli("evaluate", "--data", "builtin:20", "--faces", "made", *given[5:]).stdout)["fid"]
+    # Again from the saved faces: the same images, through the file that is there now.
+    again = json.loads(cli("evaluate", "--data", "synthetic:20", "--faces", "made", *given[5:]).stdout)["fid"]
     assert again["fid"]["value"] == pytest.approx(figure["value"], rel=1e-4)
     assert file_server.asked == ["/w"]

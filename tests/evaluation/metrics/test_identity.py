@@ -13,7 +13,7 @@ from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute
 from voice2face_gan.evaluation.metrics import identity
 from voice2face_gan.evaluation.metrics.identity import centroids, some_faces
-from voice2face_gan.evaluation.protocol import generate_case
+from voice2face_gan.evaluation.protocol import generate_eval_set
 from voice2face_gan.evaluation.registry import Options
 
 FEATURES = {"n_mels": 4, "hop_ms": 10, "min_frames": 20}
@@ -58,10 +58,10 @@ def heard(case, faces):
             zoom=1.0,
             decode=lambda e, z=None: torch.from_numpy(faces)[(e[:, 0].long() + shift) % 6],
             checkpoint=SimpleNamespace(info={"data": {"identities": 7}, **info}),
-            embedder=SimpleNamespace(levels=False),
+            encoder=SimpleNamespace(levels=False),
         )
-        pictures = torch.from_numpy(faces[8:])
-        return case(pictures, pictures, ["p8"], model=model, store=store, about=about or {})
+        images = torch.from_numpy(faces[8:])
+        return case(images, images, ["p8"], model=model, store=store, about=about or {})
 
     return make
 
@@ -138,9 +138,9 @@ def test_a_centroid_is_the_mean_of_unit_vectors():
 
 
 def test_what_cannot_be_asked(heard, small, case, faces):
-    pictures = torch.from_numpy(faces)
+    images = torch.from_numpy(faces)
     with pytest.raises(MetricError, match="a checkpoint and its data"):
-        compute("identity", case(pictures, pictures))
+        compute("identity", case(images, images))
     with pytest.raises(MetricError, match="training people with voices and faces: .*'train' is empty"):
         compute("identity", heard(small.of_split("test")))
     with pytest.raises(MetricError, match="of 1 in these data, 1 have two voices"):
@@ -151,9 +151,9 @@ def test_what_cannot_be_asked(heard, small, case, faces):
 
 
 def test_a_trained_model(model, store, judge_folder):
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.readers import open_reader
 
-    figures = compute("identity", generate_case(model, store, judge=open_judge(str(judge_folder))))
+    figures = compute("identity", generate_eval_set(model, store, judge=open_reader(str(judge_folder))))
     assert figures["top-1"].n == 14 and figures["top-5"].chance == pytest.approx(500 / 14)
     assert figures["top-1"].value <= figures["top-5"].value
     assert "judge-random" in figures["top-1"].protocol

@@ -10,7 +10,7 @@ from voice2face_gan.evaluation.metrics.kid import kernel_distance
 
 
 def some(count: int, seed: int, shift: float = 0, size: int = 5, people: int = 0) -> Set:
-    """Normal features of as many people as pictures, or of so many in turn."""
+    """Normal features of as many people as images, or of so many in turn."""
     x = np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32) + np.float32(shift)
     return Set(x, np.arange(count) % (people or count))
 
@@ -70,8 +70,8 @@ def test_nineteen_of_twenty_intervals_hold_the_truth():
     assert 0.88 < held < 0.99
 
 
-def test_pictures_of_one_person_are_not_many_people():
-    """Every picture four times: the interval is that of the people, not half as wide."""
+def test_images_of_one_person_are_not_many_people():
+    """Every image four times: the interval is that of the people, not half as wide."""
     a, b = some(60, 0), some(60, 1, 0.7)
     four = [Set(np.repeat(x.features, 4, axis=0), np.repeat(x.identity, 4)) for x in (a, b)]
     assert kernel_distance(*four)[1] == pytest.approx(kernel_distance(a, b)[1], rel=0.15)

@@ -22,9 +22,9 @@ def embedded(case):
         return Reading(embedding, None, None, np.ones(len(embedding), dtype=bool))
 
     def make(generated, real, who, whose, gender):
-        pictures = [torch.zeros(len(x), 8, 8, 3, dtype=torch.uint8) for x in (generated, real)]
+        images = [torch.zeros(len(x), 8, 8, 3, dtype=torch.uint8) for x in (generated, real)]
         readings = {"generated": reading(generated), "real": reading(real)}
-        return case(*pictures, who, whose, gender, _readings=readings)
+        return case(*images, who, whose, gender, _readings=readings)
 
     return make
 
@@ -156,7 +156,7 @@ def test_centring_takes_away_what_all_faces_share(embedded):
     assert figures["U"].value < 80 and figures["U centred"].value == 100
 
 
-def test_who_has_many_pictures_moves_the_centre_no_further():
+def test_who_has_many_images_moves_the_centre_no_further():
     embedding = np.array([[0.0, 4]] * 9 + [[2.0, 0]])
     assert centre(embedding, np.array(["a"] * 9 + ["b"])) == pytest.approx([1, 2])
 

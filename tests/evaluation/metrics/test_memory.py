@@ -15,7 +15,7 @@ from voice2face_gan.evaluation.metrics.memory import (
     closest,
     closest_sheet,
     nearest_angle,
-    nearest_picture,
+    nearest_image,
 )
 from voice2face_gan.evaluation.registry import Options
 
@@ -116,9 +116,9 @@ def test_nearest_by_hand():
     assert np.allclose(index[0], [0.4, 0]) and index[1].tolist() == [1, 0]
     a = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
     b = torch.stack([a[0] + 9, a[0] + 4])
-    assert nearest_picture(a, b) == pytest.approx([4])
+    assert nearest_image(a, b) == pytest.approx([4])
     b[1, :4, :4] = 36  # one of 256 squares, 36 away, the others 4: sqrt((255 x 16 + 1296) / 256)
-    assert nearest_picture(a, b) == pytest.approx([np.sqrt((255 * 16 + 1296) / 256)])
+    assert nearest_image(a, b) == pytest.approx([np.sqrt((255 * 16 + 1296) / 256)])
     fine = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
     fine[:, ::2] = 100  # stripes that a square of 4 x 4 pixels averages away
     assert np.allclose(averaged(fine), 50 - 127.5) and averaged(fine).shape == (1, 768)
@@ -126,9 +126,9 @@ def test_nearest_by_hand():
 
 def test_parts_give_the_same(new, monkeypatch):
     a, b = new(20, 0), new(30, 1)
-    whole = nearest_picture(a, b)
+    whole = nearest_image(a, b)
     monkeypatch.setattr(memory, "_CHUNK", 7)
-    assert np.allclose(nearest_picture(a, b), whole)
+    assert np.allclose(nearest_image(a, b), whole)
     assert np.allclose(whole, [np.sqrt(((averaged(b) - x) ** 2).mean(axis=1)).min() for x in averaged(a)])
 
 
@@ -161,7 +161,7 @@ def test_closest(case, new, trained_on):
 
 def test_what_cannot_be_told(case, new, trained_on):
     made, real = new(4, 1), new(4, 2)
-    with pytest.raises(MetricError, match="pictures alone"):
+    with pytest.raises(MetricError, match="images alone"):
         compute("memory", case(made, real))
     store = trained_on(new(6, 0))
     with pytest.raises(MetricError, match="may have been"):
@@ -178,7 +178,7 @@ def test_no_training_faces(case, new, trained_on):
 
 
 def test_a_model_of_other_data(case, new, trained_on, model):
-    """The checkpoint says that it was trained on the built-in world of 14 people."""
+    """The checkpoint says that it was trained on the synthetic world of 14 people."""
     options = Options()
     part = case(new(4, 1), new(4, 2), store=trained_on(new(6, 0)), model=model)
     compute("memory", part, options)
@@ -188,10 +188,10 @@ def test_a_model_of_other_data(case, new, trained_on, model):
 
 def test_the_built_in_world(model, store):
     """With the shipped judge; the training faces' readings are kept on disk."""
-    from voice2face_gan.evaluation.protocol import generate_case
+    from voice2face_gan.evaluation.protocol import generate_eval_set
 
     options = Options()
-    part = generate_case(model, store)
+    part = generate_eval_set(model, store)
     first = compute("memory", part, options)
     assert not options.notes and first["generated nearest"].n == 16
     assert first["held-out real nearest"].n == 24

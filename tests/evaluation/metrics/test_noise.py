@@ -53,7 +53,7 @@ class Paints:
 
     def __init__(self, voice, noise):
         self.faces = torch.stack([noise, voice])
-        self.checkpoint, self.embedder = SimpleNamespace(folder=None), SimpleNamespace(levels=False)
+        self.checkpoint, self.encoder = SimpleNamespace(folder=None), SimpleNamespace(levels=False)
 
     def embed(self, log_mel):
         assert log_mel.shape == (64, 1000)
@@ -100,12 +100,12 @@ def test_the_name_of_the_training_state():
 
 
 def test_the_runs_discriminator_is_asked(trained, store, judge_folder):
-    from voice2face_gan.evaluation.protocol import generate_case
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.protocol import generate_eval_set
+    from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.models.wen2019 import Discriminator, FaceTrunk
 
     model = VoiceToFace.from_pretrained(trained)
-    given = generate_case(model, store, judge=open_judge(str(judge_folder)))
+    given = generate_eval_set(model, store, judge=open_reader(str(judge_folder)))
     figures = compute("noise", given, Options(seed=5))
     state = torch.load(model.checkpoint.folder / STATE, weights_only=True)
     trunk, head = FaceTrunk(model.config), Discriminator(model.config)
@@ -121,37 +121,37 @@ def test_the_runs_discriminator_is_asked(trained, store, judge_folder):
 
 
 @pytest.fixture(scope="module")
-def modern_folder(tmp_path_factory, trained, store):
-    """The checkpoint of a modern run of an iteration, whose judges are far from where they began."""
+def r3gan_folder(tmp_path_factory, trained, store):
+    """The checkpoint of a r3gan run of an iteration, whose judges are far from where they began."""
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.training.recipe.recipe import load_recipe
-    from voice2face_gan.training.stages.r3gan import ModernStage
+    from voice2face_gan.training.stages.r3gan import R3GANStage
 
     small = ("model.width=4", "model.z_dim=6", "gan.batch=8", "data.crop_frames=[100,200]")
-    recipe = load_recipe("modern", (*small, "run.precision='fp32'"))
-    embedder = load_checkpoint(trained / "embedder", need_generator=False)
+    recipe = load_recipe("r3gan", (*small, "run.precision='fp32'"))
+    encoder = load_checkpoint(trained / "encoder", need_generator=False)
     people = store.of_split("train"), store.of_split("val")
-    stage = ModernStage(*people, embedder, recipe, 0, torch.device("cpu"))
+    stage = R3GANStage(*people, encoder, recipe, 0, torch.device("cpu"))
     stage.step(0)
     with torch.no_grad():
         for parameter in (*stage.judges, *stage.average.parameters()):
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    folder = stage.checkpoint(1).save(tmp_path_factory.mktemp("modern") / "gan")
+    folder = stage.checkpoint(1).save(tmp_path_factory.mktemp("r3gan") / "gan")
     torch.save(stage.state(), folder / STATE)
     return folder
 
 
-def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(modern_folder, store, judge_folder):
-    from voice2face_gan.evaluation.protocol import embed_all, generate_case
-    from voice2face_gan.evaluation.readers import open_judge
-    from voice2face_gan.models.modern import FaceTrunk, Heads
+def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(r3gan_folder, store, judge_folder):
+    from voice2face_gan.evaluation.protocol import embed_all, generate_eval_set
+    from voice2face_gan.evaluation.readers import open_reader
+    from voice2face_gan.models.r3gan import FaceTrunk, Heads
 
-    model, options = VoiceToFace.from_pretrained(modern_folder), Options(seed=5)
-    given = generate_case(model, store, judge=open_judge(str(judge_folder)))
+    model, options = VoiceToFace.from_pretrained(r3gan_folder), Options(seed=5)
+    given = generate_eval_set(model, store, judge=open_reader(str(judge_folder)))
     figures = compute("noise", given, options)
     assert options.notes == []
     assert set(figures) == {"AUC realism", "realism voice", "realism noise", "AUC discriminator"}
-    state = torch.load(modern_folder / STATE, weights_only=True)
+    state = torch.load(r3gan_folder / STATE, weights_only=True)
     trunk, heads = FaceTrunk(model.config), Heads(model.config, 14)
     trunk.load_state_dict(state["trunk"])
     heads.load_state_dict(state["heads"])
@@ -169,10 +169,10 @@ def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(modern_folder, s
     assert figures["AUC discriminator"].n == len(given.generated) and "this voice" in str(figures)
 
 
-def test_what_a_score_adds_at_one_e_counts_for_nothing(modern_folder, people):
+def test_what_a_score_adds_at_one_e_counts_for_nothing(r3gan_folder, people):
     """Scores at other e may lie anywhere; a face is compared at its own alone, and of one face none is above
     the other."""
-    kept = kept_discriminator(VoiceToFace.from_pretrained(modern_folder))
+    kept = kept_discriminator(VoiceToFace.from_pretrained(r3gan_folder))
     faces, e = people(12, ["female"] * 12), torch.randn(6, 64, generator=torch.Generator().manual_seed(2))
     plain = placements(*kept.scores(faces[:6], faces[6:], e))
     assert 0 < plain.mean() < 1
@@ -184,8 +184,8 @@ def test_what_a_score_adds_at_one_e_counts_for_nothing(modern_folder, people):
 
 
 def test_a_state_that_cannot_be_read(run_copy, model, store, judge_folder):
-    from voice2face_gan.evaluation.protocol import generate_case
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.protocol import generate_eval_set
+    from voice2face_gan.evaluation.readers import open_reader
 
     assert kept_discriminator(model) is None  # a packaged checkpoint
     spoilt = VoiceToFace.from_pretrained(run_copy)
@@ -193,6 +193,8 @@ def test_a_state_that_cannot_be_read(run_copy, model, store, judge_folder):
     with pytest.raises(MetricError, match="holds no discriminator"):
         kept_discriminator(spoilt)
     options = Options()
-    figures = compute("noise", generate_case(spoilt, store, judge=open_judge(str(judge_folder))), options)
+    figures = compute(
+        "noise", generate_eval_set(spoilt, store, judge=open_reader(str(judge_folder))), options
+    )
     assert set(figures) == {"AUC realism", "realism voice", "realism noise"}
     assert len(options.notes) == 1 and STATE in options.notes[0]

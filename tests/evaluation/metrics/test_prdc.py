@@ -79,5 +79,5 @@ def test_figures(case, people):
     assert "k = 5" in figures["coverage_trunk"].protocol
     assert "not comparable with published coverage" in figures["coverage_trunk"].protocol
     few = case(real[:5], real[:5])
-    with pytest.raises(MetricError, match="6 pictures or more"):
+    with pytest.raises(MetricError, match="6 images or more"):
         compute("prdc", few)

@@ -32,10 +32,10 @@ def world():
 
 @pytest.fixture
 def built(case, world):
-    """Function (generated faces, whose) -> a case of the built-in world."""
+    """Function (generated faces, whose) -> a case of the synthetic world."""
 
     def make(generated, whose, store=None):
-        about = {"source": {"layout": "builtin", "seed": SEED}}
+        about = {"source": {"layout": "synthetic", "seed": SEED}}
         return case(generated, world[1], whose, world[2], store=store or SimpleNamespace(about=about))
 
     return make
@@ -121,9 +121,9 @@ def test_attributes_that_nobody_differs_in_are_left_out(built, world):
 def test_what_is_needed(built, world, case):
     some, faces, names = world
     elsewhere = SimpleNamespace(about={"source": {"layout": "voxceleb1"}})
-    with pytest.raises(MetricError, match="needs the built-in world"):
+    with pytest.raises(MetricError, match="needs the synthetic world"):
         compute("recovery", built(faces, names, elsewhere))
-    with pytest.raises(MetricError, match="needs the built-in world"):
+    with pytest.raises(MetricError, match="needs the synthetic world"):
         compute("recovery", case(faces, faces, names))
     with pytest.raises(MetricError, match="10 speakers or more, and there are 3"):
         compute("recovery", built(faces[:3], some.name[:3]))

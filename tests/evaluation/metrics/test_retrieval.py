@@ -15,15 +15,15 @@ WAYS = ("cosine", "L2", "L1")
 
 @pytest.fixture
 def embedded(case):
-    """Function (generated, real, who, whose) -> a case of pictures that the judge has read already."""
+    """Function (generated, real, who, whose) -> a case of images that the judge has read already."""
 
     def make(generated, real, who, whose, gender=None):
-        pictures = [torch.zeros(len(x), 8, 8, 3, dtype=torch.uint8) for x in (generated, real)]
+        images = [torch.zeros(len(x), 8, 8, 3, dtype=torch.uint8) for x in (generated, real)]
         readings = {
             which: Reading(np.asarray(x, dtype=np.float32), None, None, np.ones(len(x), dtype=bool))
             for which, x in (("generated", generated), ("real", real))
         }
-        return case(*pictures, who, whose, gender or ["female"] * len(who), _readings=readings)
+        return case(*images, who, whose, gender or ["female"] * len(who), _readings=readings)
 
     return make
 
@@ -115,8 +115,8 @@ def test_ties_are_in_random_order():
     assert np.bincount(nearer, minlength=5) == pytest.approx(200, abs=50)
 
 
-def test_the_pictures_of_an_identity_take_turns(embedded):
-    """Two people with a picture just like what was generated and one far away. Two galleries: of the two near
+def test_the_images_of_an_identity_take_turns(embedded):
+    """Two people with an image just like what was generated and one far away. Two galleries: of the two near
     and the two far ones, of which p000 loses one; or of a near and a far one, and whose is far is lost."""
     real = np.array([[0.0, 1], [100, 0], [0, 2], [99, 1]])
     made = embedded(real[[0, 2]], real, names(2), names(2, 2))

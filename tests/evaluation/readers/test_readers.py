@@ -1,4 +1,4 @@
-"""Judges behind one interface: dlib's embedder, judges of the user's, and what is said of each."""
+"""Judges behind one interface: dlib's encoder, judges of the user's, and what is said of each."""
 
 import builtins
 import importlib.util
@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from voice2face_gan.errors import CheckpointError, MetricError
-from voice2face_gan.evaluation.readers import describe, hog, open_judge
-from voice2face_gan.evaluation.readers.user import CheckedJudge
+from voice2face_gan.evaluation.readers import describe, hog, open_reader
+from voice2face_gan.evaluation.readers.user import CheckedReader
 
 needs_dlib = pytest.mark.skipif(
     not all(importlib.util.find_spec(n) for n in ("dlib", "face_recognition_models")),
@@ -56,8 +56,8 @@ def file(tmp_path):
 def plain(file):
     """Function (attributes of its answer) -> a checked judge that gives them."""
 
-    def make(**change) -> CheckedJudge:
-        judge = open_judge(f"{file}:Plain")
+    def make(**change) -> CheckedReader:
+        judge = open_reader(f"{file}:Plain")
         judge._judge.change = change
         return judge
 
@@ -70,7 +70,7 @@ FACES = torch.full((4, 64, 64, 3), 7, dtype=torch.uint8)
 def test_a_judge_from_a_file_and_from_a_module(file, monkeypatch):
     monkeypatch.syspath_prepend(file.parent)
     for source in (f"{file}:Plain", "mine:Plain"):
-        judge = open_judge(source)
+        judge = open_reader(source)
         assert judge.name == "plain" and judge.about == {"trained_on": "nothing"}
         reading = judge.read(FACES)
         assert reading.embedding.shape == (4, 3) and reading.embedding.dtype == np.float32
@@ -121,8 +121,8 @@ def test_a_judge_that_fails_or_is_none_is_named(file, tmp_path):
         ("non sense:", "There is no judge"),
     ):
         with pytest.raises(MetricError, match=said):
-            open_judge(source)
-    judge = open_judge(f"{file}:Plain")
+            open_reader(source)
+    judge = open_reader(f"{file}:Plain")
     judge._judge.read = lambda faces: 1 / 0
     with pytest.raises(MetricError, match=r"mine\.py:Plain: read failed .ZeroDivisionError"):
         judge.read(FACES)
@@ -146,13 +146,13 @@ def test_what_a_judge_says_of_itself_is_checked(plain, change, said):
     for name, value in change.items():
         setattr(judge, name, value)
     with pytest.raises(MetricError, match=said):
-        CheckedJudge(judge, "x:y")
+        CheckedReader(judge, "x:y")
 
 
 def test_the_folder_of_a_judge(judge_folder, tmp_path):
-    assert open_judge(str(judge_folder)).name.startswith("judge-random-")
-    with pytest.raises(CheckpointError, match="train-judge"):
-        open_judge(str(tmp_path))
+    assert open_reader(str(judge_folder)).name.startswith("judge-random-")
+    with pytest.raises(CheckpointError, match="train-face-classifier"):
+        open_reader(str(tmp_path))
 
 
 def test_what_is_said_of_a_judge():
@@ -163,29 +163,29 @@ def test_what_is_said_of_a_judge():
             self.about = about
 
     assert describe(Told()) == (
-        "Judge j, trained on faces that it does not name; how well it reads new faces is not stated."
+        "Reader j, trained on faces that it does not name; how well it reads new faces is not stated."
     )
     assert describe(Told(trained_on="drawings", held_out={"age_r": 0.5, "faces": 3})) == (
-        "Judge j, trained on drawings; on faces of people it never saw: age r 0.5, faces 3."
+        "Reader j, trained on drawings; on faces of people it never saw: age r 0.5, faces 3."
     )
     nested = {
         "faces/utkface": {"gender_accuracy": 0.9, "age_r": 0.8},
-        "builtin": {"age_r": 0.7},
+        "synthetic": {"age_r": 0.7},
         "LFW": "99 %",
     }
     assert describe(Told(trained_on="both", held_out=nested)).endswith(
-        "never saw: faces/utkface (gender accuracy 0.9, age r 0.8); builtin (age r 0.7); LFW (99 %)."
+        "never saw: faces/utkface (gender accuracy 0.9, age r 0.8); synthetic (age r 0.7); LFW (99 %)."
     )
     assert describe(Told(held_out="only words")).endswith("never saw: only words.")
 
 
-# dlib's embedder
+# dlib's encoder
 
 
 @needs_dlib
 def test_dlib_tells_rendered_people_apart(store):
     """Two views of 8 people: a view is nearest to the other view of its own person for most of them."""
-    judge = open_judge("dlib")
+    judge = open_reader("dlib")
     assert judge.name.startswith("dlib-resnet-") and len(judge.name) == len("dlib-resnet-") + 8
     assert "99.38" in describe(judge) and "dlib" in describe(judge)
     people = np.unique(store.identity)[:8]
@@ -203,26 +203,26 @@ def test_dlib_tells_rendered_people_apart(store):
 
 @needs_dlib
 def test_its_numbers_are_dlibs_own(store):
-    """On faces that HOG finds and on a picture where it finds none."""
+    """On faces that HOG finds and on an image where it finds none."""
     dlib, models = hog.libraries()
     faces = torch.from_numpy(np.asarray(store.faces[[0, 9]]))
     faces = torch.cat([faces, torch.full((1, 64, 64, 3), 128, dtype=torch.uint8)])
     boxes, found = hog.find(faces)
-    chips = [dlib.get_face_chip(picture, shape, size=150) for picture, shape in hog.shapes(faces, boxes, 5)]
+    chips = [dlib.get_face_chip(image, shape, size=150) for image, shape in hog.shapes(faces, boxes, 5)]
     net = dlib.face_recognition_model_v1(models.face_recognition_model_location())
-    reading = open_judge("dlib").read(faces)
+    reading = open_reader("dlib").read(faces)
     assert np.abs(reading.embedding - np.array(net.compute_face_descriptor(chips))).max() < 1e-4
     assert np.array_equal(reading.found, found)
 
 
 @needs_dlib
-def test_dlib_reads_larger_pictures_alike_and_grey_ones_as_not_found(store):
-    """The same faces at 128 pixels give nearly the same numbers; a grey picture has no face but is read."""
+def test_dlib_reads_larger_images_alike_and_grey_ones_as_not_found(store):
+    """The same faces at 128 pixels give nearly the same numbers; a grey image has no face but is read."""
     from voice2face_gan.faces.pixels import to_uint8, to_unit
 
     small = torch.from_numpy(np.asarray(store.faces[:3]))
     large = to_uint8(torch.nn.functional.interpolate(to_unit(small), (128, 128), mode="bicubic"))
-    judge = open_judge("dlib")
+    judge = open_reader("dlib")
     a, b = judge.read(small), judge.read(large)
     assert a.found.all() and b.found.all()
     assert np.linalg.norm(a.embedding - b.embedding, axis=1).max() < 0.25  # 0.6 parts people, as dlib says
@@ -256,4 +256,4 @@ def test_without_dlib_its_judge_is_a_sentence(monkeypatch):
     hog.libraries.cache_clear()
     monkeypatch.setattr(builtins, "__import__", no_dlib)
     with pytest.raises(MetricError, match=r"pip install 'voice2face-gan\[faces\]'"):
-        open_judge("dlib")
+        open_reader("dlib")

@@ -40,8 +40,8 @@ def figures(k: float = 0.0) -> dict:
         "l1": {"l1": Figure(41.23 + k, 40, "clips", "pixels apart", low=40.0, high=42.0)},
         "retrieval": {f"R@{r} cosine": figure(r * 9.0, f"among {r} of 25", "%", r * 4.0) for r in (1, 2, 5)},
         "duration": {f"gender x @{s}s": figure(50.0 + s, f"after {s} s", "%", 50.0) for s in (1, 2, 4)},
-        "fid": {"fid_trunk": Figure(12.5 + k, 40, "pictures", "stage means, a stand-in: not comparable"),
-                "floor": Figure(3.25 + k, 20, "pictures", "real against real")},
+        "fid": {"fid_trunk": Figure(12.5 + k, 40, "images", "stage means, a stand-in: not comparable"),
+                "floor": Figure(3.25 + k, 20, "images", "real against real")},
         "identity": {"top-1": Figure(float("nan"), 4, "clips", "closed set", "%")},
     }  # fmt: skip
 
@@ -64,18 +64,18 @@ def report(store):
         }
         log = [
             {"stage": s, "iteration": i, "per_second": 1.0, "loss_a": 3.0 / i, "b": i}
-            for s in ("embedder", "gan")
+            for s in ("encoder", "gan")
             for i in (10, 20, 30)
         ]
         given = dict(
             label=label, checkpoint="gan-0000030", config=config, weights="0123456789abcdef", shipped=False,
-            trained_on="builtin:20", parameters={"voice embedder": 1234, "generator": 56789},
-            data=gather.DataCard("builtin:20", store, False), about=about,
+            trained_on="synthetic:20", parameters={"voice encoder": 1234, "generator": 56789},
+            data=gather.DataCard("synthetic:20", store, False), about=about,
             judge={"name": "judge-x", "trained_on": "drawings", "held_out": {"gender_accuracy": 0.5}},
             metrics=figures(k), skipped={"memory": "memory needs <training> faces"}, fresh=[],
             notes=["a note"],
-            people=[gather.Picture(f"person-{i}", png(i), f"Person {i}") for i in (1, 2, 3, 4)],
-            closest=gather.Picture("closest", png(200), "Nearest"), log=log,
+            people=[gather.ReportImage(f"person-{i}", png(i), f"Person {i}") for i in (1, 2, 3, 4)],
+            closest=gather.ReportImage("closest", png(200), "Nearest"), log=log,
         )  # fmt: skip
         return gather.RunReport(**{**given, **more})
 

@@ -43,5 +43,5 @@ def test_in_a_browser_nothing_is_broken_or_sticks_out(report, with_plots, tmp_pa
     title = re.search(r"<title>(.+?)</title>", done.stdout, re.S)
     assert title, done.stderr[-2000:]
     seen = json.loads(html.unescape(title[1]))
-    assert seen["images"] == len(made.pictures) and seen["broken"] == 0
+    assert seen["images"] == len(made.images) and seen["broken"] == 0
     assert seen["width"] <= seen["inner"] == width and seen["wide"] == []

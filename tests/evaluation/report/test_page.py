@@ -129,8 +129,8 @@ def test_odd_names_stay_text(report, with_plots):
 
 
 def test_stand_ins_are_never_beside_published_fids(report):
-    both = [report(), report("inception", metrics={"fid": {"fid": Figure(80.5, 9, "pictures", "Inception"),
-            "floor": Figure(7.5, 9, "pictures", "real, Inception")}})]  # fmt: skip
+    both = [report(), report("inception", metrics={"fid": {"fid": Figure(80.5, 9, "images", "Inception"),
+            "floor": Figure(7.5, 9, "images", "real, Inception")}})]  # fmt: skip
     own, stand_in = [g for g in tables.metric_groups(both) if g.metric == "fid"]
     assert "not comparable with published FID" in stand_in.note and not stand_in.published
     assert [row.figure for row in stand_in.rows] == ["fid_trunk", "floor"]
@@ -175,11 +175,11 @@ def test_without_matplotlib_the_page_says_how_to_get_plots(report):
     assert not [a for tag, a in html.tags if tag == "img" and "svg" in a["src"]]
 
 
-def test_the_twins_pictures_are_there(report, with_plots):
+def test_the_twins_images_are_there(report, with_plots):
     made = build([report(), report("b")], "command", folder="my report_files")
     linked = re.findall(r"!\[[^\]]*\]\(my%20report_files/([^)]+)\)", made.markdown.decode())
-    assert sorted(linked) == sorted(made.pictures) and len(linked) == len(set(linked)) >= 10
-    assert all(Image.open(io.BytesIO(content)).format == "PNG" for content in made.pictures.values())
+    assert sorted(linked) == sorted(made.images) and len(linked) == len(set(linked)) >= 10
+    assert all(Image.open(io.BytesIO(content)).format == "PNG" for content in made.images.values())
 
 
 def test_recipes_are_toml():

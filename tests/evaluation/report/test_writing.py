@@ -10,9 +10,9 @@ from voice2face_gan.evaluation.report import Places, build, write
 
 def test_places(tmp_path):
     places = Places.of(tmp_path)
-    assert places.html == tmp_path / "report.html" and places.pictures == tmp_path / "report_files"
+    assert places.html == tmp_path / "report.html" and places.images == tmp_path / "report_files"
     places = Places.of(tmp_path / "a.b.html")
-    assert (places.markdown.name, places.pictures.name) == ("a.b.md", "a.b_files")
+    assert (places.markdown.name, places.images.name) == ("a.b.md", "a.b_files")
     with pytest.raises(OutputError, match=r"ends in \.html"):
         Places.of(tmp_path / "report.pdf")
     for name in ("report.html", "report.md", "report_files"):
@@ -28,7 +28,7 @@ def test_force_replaces_reports_alone(tmp_path):
     folder = tmp_path / "report_files"
     folder.mkdir()
     (folder / "thesis.doc").write_text("mine")
-    with pytest.raises(OutputError, match="more than pictures"):
+    with pytest.raises(OutputError, match="more than images"):
         Places.of(tmp_path, force=True)
     shutil.rmtree(folder)
     folder.write_text("a file")
@@ -48,7 +48,7 @@ def test_written_whole_or_not_at_all(report, tmp_path, full_disk):
     write(made, Places.of(tmp_path))
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     assert {p.name for p in tmp_path.iterdir()} == {"report.html", "report.md", "report_files"}
-    assert {p.name for p in (tmp_path / "report_files").iterdir()} == set(made.pictures)
+    assert {p.name for p in (tmp_path / "report_files").iterdir()} == set(made.images)
     new = build([report("new")], "command")
     with full_disk(len(new.html) - 1), pytest.raises(OutputError, match="cannot be written"):
         write(new, Places.of(tmp_path, force=True))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models.encoders.ge2e import DIMENSIONS, Teacher
+from voice2face_gan.models.encoders.ge2e import DIMENSIONS, GE2EEncoder
 from voice2face_gan.synthetic.speakers import sample_speakers
 from voice2face_gan.synthetic.voice import synthesise
 
@@ -23,7 +23,7 @@ def _one_thread(one_thread):
 
 @pytest.fixture(scope="module")
 def teacher(teacher_file):
-    return Teacher(teacher_file)
+    return GE2EEncoder(teacher_file)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_other_files_are_refused_and_never_executed(teacher_file, tmp_path, monk
     (tmp_path / "half.pt").write_bytes(teacher_file.read_bytes()[:5000])
     for name in (*contents, "text.pt", "empty.pt", "half.pt", "missing.pt"):
         with pytest.raises(CheckpointError, match=f"{name}: not the weights of Resemblyzer's") as error:
-            Teacher(tmp_path / name)
+            GE2EEncoder(tmp_path / name)
         assert "\n" not in str(error.value)
     assert not (tmp_path / "executed").exists()
 
@@ -119,13 +119,13 @@ def test_other_files_are_refused_and_never_executed(teacher_file, tmp_path, monk
 def test_without_the_package_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CheckpointError, match="pip install --no-deps resemblyzer"):
-        Teacher()
+        GE2EEncoder()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("resemblyzer") is None, reason="resemblyzer is not installed")
 def test_the_packages_weights_tell_speakers_apart(voices):
     """Another clip of the same built-in speaker is nearer than one of another speaker is on average."""
-    teacher = Teacher()
+    teacher = GE2EEncoder()
     again = synthesise(sample_speakers(6, seed=9), 3.0, seed=9, clip=1)
     first, second = (torch.stack([teacher(torch.from_numpy(x)) for x in clips]) for clips in (voices, again))
     near = first @ second.t()

@@ -1,4 +1,4 @@
-"""The recurrent embedder: its sizes, what it cuts a clip into, how loud it hears it, its place in a model."""
+"""The recurrent encoder: its sizes, what it cuts a clip into, how loud it hears it, its place in a model."""
 
 import pytest
 import torch
@@ -8,10 +8,10 @@ from voice2face_gan.audio.log_mel import log_mels
 from voice2face_gan.device import full_precision, has_recurrent_bf16
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.encoders import lstm as recurrent_embedder
-from voice2face_gan.models.encoders.lstm import LEVEL, PIECE, STEP, RecurrentEmbedder, cut, without_noise
+from voice2face_gan.models.encoders import lstm as recurrent_encoder
+from voice2face_gan.models.encoders.lstm import LEVEL, PIECE, STEP, LstmEncoder, cut, without_noise
 from voice2face_gan.models.inference import frozen
-from voice2face_gan.models.registry import build_embedder, model_config, parameters
+from voice2face_gan.models.registry import build_encoder, model_config, parameters
 
 SMALL = {
     "voice_pool": "recurrent",
@@ -21,18 +21,18 @@ SMALL = {
 }
 
 
-def small() -> RecurrentEmbedder:
+def small() -> LstmEncoder:
     torch.manual_seed(0)
-    return build_embedder(model_config("modern", SMALL)).eval()
+    return build_encoder(model_config("r3gan", SMALL)).eval()
 
 
 def test_sizes():
     """Counted by hand: bands and the signal's power; four gates of each layer, two biases each; t; e."""
     with torch.device("meta"):
-        net = RecurrentEmbedder(64, (40, 256, 256, 256, 128), 64)
+        net = LstmEncoder(64, (40, 256, 256, 256, 128), 64)
     lstm = 4 * 256 * (40 + 256 + 2) + 2 * 4 * 256 * (256 + 256 + 2)
     assert parameters(net) == 64 * 41 + lstm + 128 * 257 + 64 * (128 + 3 * 256 + 1)
-    config = model_config("modern", {**SMALL, "voice_channels": (40, 256, 256, 256, 128)})
+    config = model_config("r3gan", {**SMALL, "voice_channels": (40, 256, 256, 256, 128)})
     assert config.voice_features == 128 + 3 * 256
 
 
@@ -87,7 +87,7 @@ def test_pieces_agree_as_far_as_their_t_point_one_way():
 def test_long_recordings_are_heard_in_parts(monkeypatch):
     net, mel = small(), torch.randn(2, 64, 2000) - 4
     whole, most = net(mel), []
-    monkeypatch.setattr(recurrent_embedder, "_AT_ONCE", 10)
+    monkeypatch.setattr(recurrent_encoder, "_AT_ONCE", 10)
     net.layers[0].register_forward_hook(lambda _, given, __: most.append(len(given[0])))
     torch.testing.assert_close(net(mel), whole, atol=1e-6, rtol=1e-5)
     assert len(most) == 5 and max(most) == 10
@@ -145,7 +145,7 @@ def test_where_nothing_is_learned_it_may_be_fast():
 
 
 def test_its_gradient_is_finite_where_nothing_is_heard():
-    net = build_embedder(model_config("modern", SMALL))
+    net = build_encoder(model_config("r3gan", SMALL))
     net(torch.full((2, 64, 40), -23.0)).square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in net.parameters())
 
@@ -159,16 +159,16 @@ def test_a_frozen_one_says_the_same():
 
 
 def test_a_checkpoint_brings_it_back_with_its_probes(tmp_path):
-    config = model_config("modern", SMALL)
+    config = model_config("r3gan", SMALL)
     probes = {"speech": torch.randn(config.voice_features + 1)}
-    kept = Checkpoint("modern", config, build_embedder(config).eval(), probes=probes)
+    kept = Checkpoint("r3gan", config, build_encoder(config).eval(), probes=probes)
     loaded = load_checkpoint(kept.save(tmp_path / "e"), need_generator=False)
     mel = torch.randn(1, 64, 180) - 4
-    assert isinstance(loaded.embedder, RecurrentEmbedder) and loaded.model == config
-    assert torch.equal(loaded.embedder(mel), kept.embedder(mel))
+    assert isinstance(loaded.encoder, LstmEncoder) and loaded.model == config
+    assert torch.equal(loaded.encoder(mel), kept.encoder(mel))
     assert torch.equal(loaded.probes["speech"], probes["speech"])
 
 
 def test_settings_that_make_none_are_refused():
     with pytest.raises(CheckpointError, match="needs three voice_channels or more"):
-        model_config("modern", {**SMALL, "voice_channels": (5, 8)})
+        model_config("r3gan", {**SMALL, "voice_channels": (5, 8)})

@@ -10,7 +10,7 @@ from voice2face_gan.device import full_precision
 from voice2face_gan.errors import OutputError
 from voice2face_gan.models import registry
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.encoders.lstm import RecurrentEmbedder
+from voice2face_gan.models.encoders.lstm import LstmEncoder
 from voice2face_gan.models.exchange import onnx as module
 from voice2face_gan.models.exchange.onnx import (
     LIMIT,
@@ -20,7 +20,7 @@ from voice2face_gan.models.exchange.onnx import (
     largest_difference,
     to_onnx,
 )
-from voice2face_gan.models.modern import ModernConfig
+from voice2face_gan.models.r3gan import R3GANConfig
 from voice2face_gan.models.wen2019 import Wen2019Config, condition
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -31,38 +31,38 @@ pytest.importorskip("onnxscript")
 VOICE = {"voice_channels": (8, 10), "embedding": 12}
 WEN = {**VOICE, "generator_channels": (12, 10, 8, 8, 6)}
 MODELS = {
-    "paper": Wen2019Config(**WEN, kernel=3, embedder_norm_last=True, normalise=False, noise=0.0),
+    "paper": Wen2019Config(**WEN, kernel=3, encoder_norm_last=True, normalise=False, noise=0.0),
     "poster": Wen2019Config(**WEN, generator_norm="batch", generator_output="tanh"),
-    "modern": ModernConfig(**VOICE, z_dim=5, width=4),
-    "modern-128": ModernConfig(**VOICE, z_dim=0, width=4, side=128, modulate=False),
-    "modern-recurrent": ModernConfig(
+    "r3gan": R3GANConfig(**VOICE, z_dim=5, width=4),
+    "r3gan-128": R3GANConfig(**VOICE, z_dim=0, width=4, side=128, modulate=False),
+    "r3gan-recurrent": R3GANConfig(
         voice_channels=(6, 8, 8, 7), embedding=12, width=4, z_dim=0, voice_pool="recurrent"
     ),
 }
-PROBED = ("paper", "modern", "modern-recurrent")
+PROBED = ("paper", "r3gan", "r3gan-recurrent")
 
 
 def checkpoint_of(name: str) -> Checkpoint:
     """A net of random weights whose layers all count."""
     torch.manual_seed(5)
     config = MODELS[name]
-    embedder, generator = registry.build_embedder(config), registry.build_generator(config)
+    encoder, generator = registry.build_encoder(config), registry.build_generator(config)
     with torch.no_grad():
-        embedder(torch.randn(8, 64, 50))  # running statistics that are not those of a new net
+        encoder(torch.randn(8, 64, 50))  # running statistics that are not those of a new net
         for tensor in generator.parameters():  # what begins at zero counts too; signals keep their size
             fan = max(tensor[0].numel(), 1) if tensor.dim() > 1 else 25
             tensor.add_(torch.randn(tensor.shape) * 0.5 / fan**0.5)
         generator(torch.randn(8, 12))
-    for net in (embedder, generator):
+    for net in (encoder, generator):
         net.eval().requires_grad_(False)
-    architecture = "modern" if name.startswith("modern") else "wen2019"
+    architecture = "r3gan" if name.startswith("r3gan") else "wen2019"
     info = {"gender": "female", "iteration": 7}
-    gender_probe, size = torch.randn(13), embedder.features(torch.zeros(1, 64, 50)).shape[1]
+    gender_probe, size = torch.randn(13), encoder.features(torch.zeros(1, 64, 50)).shape[1]
     own = torch.Generator().manual_seed(5)
     probes = {k: torch.randn(size + 1, generator=own) for k in ("child", "speech")} if name in PROBED else {}
-    if isinstance(embedder, RecurrentEmbedder):
+    if isinstance(encoder, LstmEncoder):
         probes["several"] = torch.tensor([-4.0, 3.0])
-    return Checkpoint(architecture, config, embedder, generator, gender_probe, info=info, probes=probes)
+    return Checkpoint(architecture, config, encoder, generator, gender_probe, info=info, probes=probes)
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_both_graphs_give_what_the_pipeline_gives(exported, name):
     model = VoiceToFace(checkpoint, name)
     for batch, frames in ((1, 1), (1, 61), (4, 40)):
         mel = torch.randn(batch, 64, frames)
-        e = run(folder / "embedder.onnx", "e", log_mel=mel)
+        e = run(folder / "encoder.onnx", "e", log_mel=mel)
         wanted = torch.stack([model.embed(row) for row in mel])
         assert wanted.shape == (batch, 12) and wanted.std() > 1e-2
         torch.testing.assert_close(e, wanted, rtol=1e-3, atol=1e-5)
@@ -119,23 +119,23 @@ def test_what_the_pipeline_warns_by_is_told_too(exported, name):
     checkpoint, folder, config = exported(name)
     model, names = VoiceToFace(checkpoint, name), ["speech", "child"] if name in PROBED else []
     names += ["several"] if "several" in checkpoint.probes else []
-    assert list(config["graphs"]["embedder.onnx"]["outputs"]) == ["e", *names]
+    assert list(config["graphs"]["encoder.onnx"]["outputs"]) == ["e", *names]
     for batch, frames in ((1, 1), (4, 40), (2, 500)) if names else ():
         mel = 2 * torch.randn(batch, 64, frames) - 3
-        wanted = [model.hear(row)[1] for row in mel]
+        wanted = [model.encode(row)[1] for row in mel]
         for told in names:
-            probability = run(folder / "embedder.onnx", told, log_mel=mel)
+            probability = run(folder / "encoder.onnx", told, log_mel=mel)
             assert probability.shape == (batch,)
             assert probability.tolist() == pytest.approx([x[told] for x in wanted], abs=1e-5)
-    assert ("not normalised" in config["graphs"]["embedder.onnx"]["inputs"]["log_mel"]["is"]) is (
-        name == "modern-recurrent"
+    assert ("not normalised" in config["graphs"]["encoder.onnx"]["inputs"]["log_mel"]["is"]) is (
+        name == "r3gan-recurrent"
     )
 
 
 def test_the_config_says_how_to_use_them(exported):
-    checkpoint, folder, config = exported("modern")
+    checkpoint, folder, config = exported("r3gan")
     assert json.loads((folder / "config.json").read_text()) == config
-    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "embedder.onnx", "generator.onnx"]
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "encoder.onnx", "generator.onnx"]
     for file, graph in config["graphs"].items():
         proto = onnx.load(folder / file)
         assert {o.version for o in proto.opset_import if not o.domain} == {18} == {config["opset"]}
@@ -153,7 +153,7 @@ def test_the_config_says_how_to_use_them(exported):
 
 
 def test_no_paths_of_this_machine_are_in_it(exported):
-    _, folder, _ = exported("modern")
+    _, folder, _ = exported("r3gan")
     for file in folder.glob("*.onnx"):
         content = file.read_bytes()
         assert b".py" not in content and b"site-packages" not in content
@@ -161,7 +161,7 @@ def test_no_paths_of_this_machine_are_in_it(exported):
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
-    checkpoint, file = checkpoint_of("modern"), tmp_path_factory.mktemp("single") / "new" / "v2f.onnx"
+    checkpoint, file = checkpoint_of("r3gan"), tmp_path_factory.mktemp("single") / "new" / "v2f.onnx"
     return checkpoint, file, export_onnx(checkpoint, file, opset=20)
 
 
@@ -171,9 +171,9 @@ def test_one_file_from_log_mel_to_face(single):
     assert [p.name for p in file.parent.iterdir()] == ["v2f.onnx"]
     for batch, frames in ((1, 40), (3, 77)):
         mel, z = torch.randn(batch, 64, frames), torch.randn(batch, 5)
-        wanted = checkpoint.generator(condition(checkpoint.embedder(mel), checkpoint.model), z)
+        wanted = checkpoint.generator(condition(checkpoint.encoder(mel), checkpoint.model), z)
         torch.testing.assert_close(run(file, "face", log_mel=mel, z=z), wanted, rtol=1e-3, atol=1e-4)
-        features = checkpoint.embedder.features(mel)
+        features = checkpoint.encoder.features(mel)
         for name, probe in checkpoint.probes.items():
             told = torch.sigmoid(features @ probe[:-1] + probe[-1])
             torch.testing.assert_close(run(file, name, log_mel=mel, z=z), told, rtol=1e-4, atol=1e-5)
@@ -199,7 +199,7 @@ def test_the_difference_is_measured(single):
     assert 1e-3 < largest_difference(graph, content) < 0.2
     layer.bias.data[3] = float("nan")
     assert largest_difference(graph, content) == float("inf")
-    other = checkpoint_of("modern-128")
+    other = checkpoint_of("r3gan-128")
     other.generator.z_dim = 0
     net = graphs_of(other, "v2f.onnx")[0].net
     graph = type(graph)(graph.file, lambda mel, z: net(mel), graph.inputs, graph.outputs)
@@ -208,8 +208,8 @@ def test_the_difference_is_measured(single):
 
 @pytest.mark.parametrize("difference", [2 * LIMIT, float("inf"), float("nan")])
 def test_what_differs_is_not_written(tmp_path, exported, monkeypatch, difference):
-    checkpoint, folder, _ = exported("modern")
-    proto = onnx.load(folder / "embedder.onnx")
+    checkpoint, folder, _ = exported("r3gan")
+    proto = onnx.load(folder / "encoder.onnx")
     monkeypatch.setattr(module, "to_onnx", lambda *_: proto)
     monkeypatch.setattr(module, "largest_difference", lambda *_: difference)
     for name in ("out", "out.onnx"):
@@ -220,24 +220,24 @@ def test_what_differs_is_not_written(tmp_path, exported, monkeypatch, difference
 
 def test_a_net_that_cannot_be_traced_ends_in_a_sentence(tmp_path):
     checkpoint = checkpoint_of("poster")
-    checkpoint.embedder.forward = lambda mel: mel.mean(dim=2) if float(mel.sum()) > 0 else mel[:, :, 0]
+    checkpoint.encoder.forward = lambda mel: mel.mean(dim=2) if float(mel.sum()) > 0 else mel[:, :, 0]
     with pytest.raises(
-        OutputError, match=r"embedder.onnx cannot be written as ONNX of opset 18 \(.*usual\.$"
+        OutputError, match=r"encoder.onnx cannot be written as ONNX of opset 18 \(.*usual\.$"
     ) as e:
         export_onnx(checkpoint, tmp_path / "out")
     assert "\n" not in str(e.value) and list(tmp_path.iterdir()) == []
 
 
 def test_an_opset_of_the_future(exported):
-    checkpoint, _, _ = exported("modern")
+    checkpoint, _, _ = exported("r3gan")
     with pytest.raises(OutputError, match="opset 999 is newer than what the onnx package knows"):
         to_onnx(graphs_of(checkpoint)[0], 999)
 
 
 def test_without_the_packages(tmp_path, exported, monkeypatch):
-    checkpoint, folder, _ = exported("modern")
+    checkpoint, folder, _ = exported("r3gan")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert largest_difference(graphs_of(checkpoint)[0], (folder / "embedder.onnx").read_bytes()) is None
+    assert largest_difference(graphs_of(checkpoint)[0], (folder / "encoder.onnx").read_bytes()) is None
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(OutputError, match=r"pip install 'voice2face-gan\[export\]'"):
         export_onnx(checkpoint, tmp_path / "out")

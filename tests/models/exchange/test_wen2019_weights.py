@@ -86,7 +86,7 @@ def same(checkpoint, voice: Net, faces: Net, normalise: bool = True) -> None:
         mel = torch.randn(batch, 64, frames)
         e = voice(mel).mean(dim=2)
         assert e.std() > 1e-3
-        torch.testing.assert_close(checkpoint.embedder(mel), e, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(checkpoint.encoder(mel), e, rtol=1e-4, atol=1e-5)
         e = F.normalize(e) if normalise else e
         wanted = faces(e[:, :, None, None])
         assert wanted.std() > 1e-3 and wanted.shape == (batch, 3, 64, 64)
@@ -102,7 +102,7 @@ def test_every_variant_is_told_by_its_shapes(pair, tmp_path, kernel, norm, norm_
     loaded = load_checkpoint(folder)
     same(loaded, voice, faces)
     model = loaded.model
-    assert (model.kernel, model.generator_norm, model.embedder_norm_last) == (
+    assert (model.kernel, model.generator_norm, model.encoder_norm_last) == (
         kernel, "batch" if norm else "none", norm_last,
     )  # fmt: skip
     assert (model.voice_channels, model.generator_channels, model.embedding) == (VOICE, FACES, SIZE)
@@ -170,10 +170,10 @@ def test_it_says_where_it_came_from(pair):
     files = pair()
     checkpoint = convert_wen(*files)
     source = checkpoint.info["converted_from"]
-    for role, file in zip(("voice_embedder", "generator"), files, strict=True):
+    for role, file in zip(("voice_encoder", "generator"), files, strict=True):
         assert source[role] == {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     assert checkpoint.info["recognised"] == {
-        "voice_embedder": "64 -> 6 -> 8 -> 10 -> 12 -> 16, last one plain",
+        "voice_encoder": "64 -> 6 -> 8 -> 10 -> 12 -> 16, last one plain",
         "generator": "16 -> 16 -> 14 -> 12 -> 10 -> 8 -> 3, kernels 4 x 4, no norm, linear output, "
         "takes e / |e|",
     }
@@ -196,9 +196,9 @@ def refused(files, *words: str) -> str:
 
 def test_the_wrong_way_round(pair):
     voice, faces = pair()
-    refused((faces, voice), f"{faces} holds a generator and {voice} a voice embedder", "embedder first")
+    refused((faces, voice), f"{faces} holds a generator and {voice} a voice encoder", "encoder first")
     refused((voice, voice), f"{voice}: the tensor 'model.0.weight' (6, 64, 3)", "generator")
-    refused((faces, faces), f"{faces}: the tensor 'model.0.weight' (16, 16, 4, 4)", "voice embedder")
+    refused((faces, faces), f"{faces}: the tensor 'model.0.weight' (16, 16, 4, 4)", "voice encoder")
 
 
 def changed(net: Net, **entries) -> dict:
@@ -227,7 +227,7 @@ VOICES = {
 
 
 @pytest.mark.parametrize("case", VOICES)
-def test_the_first_tensor_that_does_not_fit_a_voice_embedder_is_named(pair, case):
+def test_the_first_tensor_that_does_not_fit_a_voice_encoder_is_named(pair, case):
     entries, *words = VOICES[case]
     files = pair(voice=changed(voice_net(), **entries))
     refused(files, str(files[0]), *words)

@@ -1,4 +1,4 @@
-"""dlib's embedder in PyTorch: weights from a file written by hand, what a block adds up, and dlib itself."""
+"""dlib's encoder in PyTorch: weights from a file written by hand, what a block adds up, and dlib itself."""
 
 import numpy as np
 import pytest
@@ -138,7 +138,7 @@ def test_features_are_means_of_blocks_and_the_embedding_is_of_the_last():
 
 
 def test_it_gives_what_dlib_gives():
-    """On noise, on a grey picture and on rendered faces."""
+    """On noise, on a grey image and on rendered faces."""
     dlib = pytest.importorskip("dlib")
     path = pytest.importorskip("face_recognition_models").face_recognition_model_location()
     faces = torch.from_numpy(render(sample_speakers(2, seed=1), seed=1, view=0)).permute(0, 3, 1, 2).float()

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from voice2face_gan.training.augmentation.data_echoing import Echo
+from voice2face_gan.training.augmentation.data_echoing import EchoBuffer
 
 BATCH, FRAMES = 4, 30
 
@@ -26,7 +26,7 @@ def rng(iteration: int) -> np.random.Generator:
 
 def test_each_example_serves_so_often_on_average():
     making = Making()
-    echo, drawn = Echo(making, batches=5, times=3), []
+    echo, drawn = EchoBuffer(making, batches=5, times=3), []
     for iteration in range(600):
         drawn.append(echo.draw(iteration, 20, rng(iteration))[1])
     assert making.made == list(range(199 + 5))  # each once, one every three iterations
@@ -35,16 +35,16 @@ def test_each_example_serves_so_often_on_average():
 
 
 def test_only_what_is_there_is_drawn():
-    echo = Echo(Making(), batches=5, times=3)
+    echo = EchoBuffer(Making(), batches=5, times=3)
     for iteration in (0, 1, 2, 3, 30, 31):
         drawn = echo.draw(iteration, 20, rng(iteration))[1] // BATCH
         assert drawn.min() >= iteration // 3 and drawn.max() < iteration // 3 + 5
 
 
 def test_a_resumed_run_draws_the_same():
-    through, making = Echo(Making(), 5, 3), Making()
+    through, making = EchoBuffer(Making(), 5, 3), Making()
     whole = [through.draw(i, 20, rng(i)) for i in range(40)]
-    resumed = Echo(making, 5, 3)
+    resumed = EchoBuffer(making, 5, 3)
     for i in range(25, 40):
         mel, labels = resumed.draw(i, 20, rng(i))
         assert torch.equal(mel, whole[i][0]) and torch.equal(labels, whole[i][1])
@@ -52,7 +52,7 @@ def test_a_resumed_run_draws_the_same():
 
 
 def test_a_cut_is_a_piece_of_its_example():
-    echo = Echo(making := Making(), batches=2, times=2)
+    echo = EchoBuffer(making := Making(), batches=2, times=2)
     starts = set()
     for iteration in range(12):
         mel, labels = echo.draw(iteration, 20, rng(iteration))

@@ -46,7 +46,7 @@ def test_translation_moves_whole_pixels_and_fills_with_grey():
     assert torch.equal(moved[..., :-8], faces[..., 8:]) and not moved[..., -8:].any()
 
 
-def test_the_hole_is_a_quarter_of_the_picture():
+def test_the_hole_is_a_quarter_of_the_image():
     faces = torch.ones(1, 3, 64, 64)
     cut = augment(faces, 0.9, numbers(cut=ON))
     assert float(cut.mean()) == pytest.approx(0.75, abs=0.03)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.training.augmentation.speaker_perturbation import Guises
+from voice2face_gan.training.augmentation.speaker_perturbation import SpeakerPerturbation
 
 SPEEDS = (0.8, 1.0, 1.25)
 
 
 def test_the_fixed_speeds_come_first_and_the_rest_is_drawn_within_bounds():
-    guises = Guises(200, SPEEDS, 4)
+    guises = SpeakerPerturbation(200, SPEEDS, 4)
     assert guises.count == 7 and guises.tilt.shape == (200, 7, 3)
     np.testing.assert_allclose(guises.speed[:, :3], np.tile(SPEEDS, (200, 1)), rtol=1e-6)
     assert (guises.resonances[:, :3] == 1).all() and (guises.tilt[:, :3] == 0).all()
@@ -23,19 +23,19 @@ def test_the_fixed_speeds_come_first_and_the_rest_is_drawn_within_bounds():
 
 
 def test_they_are_the_same_every_time():
-    one, two = Guises(5, SPEEDS, 2), Guises(5, SPEEDS, 2)
+    one, two = SpeakerPerturbation(5, SPEEDS, 2), SpeakerPerturbation(5, SPEEDS, 2)
     for name in ("speed", "resonances", "tilt"):
         assert np.array_equal(getattr(one, name), getattr(two, name))
 
 
 def test_a_clips_own_voice_is_left_alone():
     speech = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0)) * 0.1
-    heard = Guises(2, SPEEDS, 1).heard(speech, np.array([0, 1]), np.array([1, 1]), 3000)
+    heard = SpeakerPerturbation(2, SPEEDS, 1).heard(speech, np.array([0, 1]), np.array([1, 1]), 3000)
     assert torch.equal(heard, speech[:, :3000])
 
 
 def test_each_row_is_heard_in_its_own_guise():
-    guises = Guises(3, SPEEDS, 3)
+    guises = SpeakerPerturbation(3, SPEEDS, 3)
     speech = torch.randn(4, 6000, generator=torch.Generator().manual_seed(0)) * 0.1
     clips, which = np.array([0, 1, 2, 2]), np.array([1, 3, 4, 0])
     together = guises.heard(speech, clips, which, 4000)

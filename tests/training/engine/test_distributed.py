@@ -16,19 +16,19 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DeviceError, TrainingError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.training.engine import distributed
-from voice2face_gan.training.engine.distributed import Alone, started_processes
+from voice2face_gan.training.engine.distributed import SingleProcess, started_processes
 from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
-from voice2face_gan.training.stages.r3gan import ModernStage
+from voice2face_gan.training.stages.r3gan import R3GANStage
 
 CPU = torch.device("cpu")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-SETTINGS = {"run__log_every": 1, "run__checkpoint_every": 4, "gan__ema": 0.9, "gan__pixel": 1.0}
+SETTINGS = {"run__log_every": 1, "run__checkpoint_every": 4, "gan__ema_decay": 0.9, "gan__l1": 1.0}
 
 SCRIPT = """
 import hashlib, json, sys
-from voice2face_gan.data.synthetic import builtin_store
+from voice2face_gan.data.synthetic import synthetic_store
 from voice2face_gan.errors import TrainingError
 from voice2face_gan.training.engine import train as engine
 from voice2face_gan.training.engine.distributed import started_processes
@@ -61,38 +61,38 @@ unused = torch.nn.Parameter(torch.zeros(3))
 here.average([parameter, unused])
 result = {
     "rank": here.rank, "size": here.size, "device": str(here.device),
-    "mine": list(range(9))[here.mine(9)],
+    "mine": list(range(9))[here.shard(9)],
     "gradient": parameter.grad.flatten().tolist(), "unused": unused.grad is None,
-    "most": here.most(3 - here.rank), "mean": here.mean(torch.tensor([here.rank, 1.0])).tolist(),
+    "most": here.max(3 - here.rank), "mean": here.mean(torch.tensor([here.rank, 1.0])).tolist(),
     "on_main": here.on_main(lambda: f"from {here.rank}"),
     "main_fails": told(fail, here.on_main),
-    "other_fails": told(lambda: fail() if here.rank else 5, here.everywhere),
-    "nobody_fails": here.everywhere(lambda: here.rank),
+    "other_fails": told(lambda: fail() if here.rank else 5, here.on_all_ranks),
+    "nobody_fails": here.on_all_ranks(lambda: here.rank),
 }
-outcome = engine.train(Run.open(sys.argv[1]), builtin_store("builtin:20"), here.device, processes=here)
+outcome = engine.train(Run.open(sys.argv[1]), synthetic_store("synthetic:20"), here.device, processes=here)
 nets = [getattr(kept[0], n) for n in ("generator", "average", "trunk", "discriminator", "classifier")]
 weights = b"".join(v.numpy().tobytes() for net in nets for v in net.state_dict().values())
 result |= {"hash": hashlib.sha256(weights).hexdigest(), "iteration": outcome.iteration}
 sys.path.append(sys.argv[3])
-from test_distributed import modern_run
-result["modern"] = modern_run(sys.argv[4], sys.argv[5], here)
+from test_distributed import r3gan_run
+result["r3gan"] = r3gan_run(sys.argv[4], sys.argv[5], here)
 with open(f"{sys.argv[2]}/{here.rank}.json", "w") as file:
     json.dump(result, file)
 here.close()
 """
 
 
-def modern_run(embedder: str, store: str, processes: Alone) -> dict[str, list]:
-    """Four iterations of the modern stage: losses, the mean of all processes', and the judges' weights after
+def r3gan_run(encoder: str, store: str, processes: SingleProcess) -> dict[str, list]:
+    """Four iterations of the r3gan stage: losses, the mean of all processes', and the judges' weights after
     each. Of a batch of 8 one pair is penalised, which cannot be shared evenly."""
     settings = {"model.width": 4, "model.z_dim": 6, "gan.batch": 8, "data.crop_frames": [100, 200]}
-    settings |= {"gan.identity": 0.5, "gan.likeness": 0.5, "gan.pixel": 1.0, "run.precision": "fp32"}
-    settings |= {"modern.penalty_share": 0.125, "gan.iterations": 100}
+    settings |= {"gan.d_identity": 0.5, "gan.g_identity": 0.5, "gan.l1": 1.0, "run.precision": "fp32"}
+    settings |= {"r3gan.penalty_share": 0.125, "gan.iterations": 100}
     settings |= {"gan.lr": 1e-4}  # Adam's first steps make much of the smallest gradients, rounding and all
     data = Store(store)
-    recipe = load_recipe("modern", [f"{key}={json.dumps(value)}" for key, value in settings.items()])
-    nets = load_checkpoint(embedder, need_generator=False)
-    stage = ModernStage(data.of_split("train"), data.of_split("val"), nets, recipe, 0, CPU, processes)
+    recipe = load_recipe("r3gan", [f"{key}={json.dumps(value)}" for key, value in settings.items()])
+    nets = load_checkpoint(encoder, need_generator=False)
+    stage = R3GANStage(data.of_split("train"), data.of_split("val"), nets, recipe, 0, CPU, processes)
     losses, weights = [], []
     for iteration in range(4):
         found = stage.step(iteration)
@@ -111,9 +111,9 @@ def log(run: Run) -> list[dict]:
 def together(tmp_path_factory, python, store, trained, new_run):
     """A GAN that two processes trained for 10 iterations, and what each of them saw."""
     place = tmp_path_factory.mktemp("together")
-    run = new_run(place / "runs", 10, embedder=trained, **SETTINGS)
+    run = new_run(place / "runs", 10, encoder=trained, **SETTINGS)
     (place / "script.py").write_text(SCRIPT)
-    more = (Path(__file__).parent, trained / "embedder", store.folder)
+    more = (Path(__file__).parent, trained / "encoder", store.folder)
     result = python(*TORCHRUN, place / "script.py", run.folder, place, *more, timeout=300)
     assert result.code == 0, result.stderr
     return run, [json.loads((place / f"{rank}.json").read_text()) for rank in (0, 1)]
@@ -134,7 +134,7 @@ def test_two_processes_do_what_one_does(together, tmp_path, store, trained, new_
     run, seen = together
     assert seen[0]["hash"] == seen[1]["hash"], "the weights have drifted apart"
     assert seen[0]["iteration"] == 10
-    alone = new_run(tmp_path, 10, embedder=trained, **SETTINGS)
+    alone = new_run(tmp_path, 10, encoder=trained, **SETTINGS)
     train(alone, store, CPU)
     ours, theirs = log(alone), log(run)
     assert [x["iteration"] for x in theirs] == list(range(1, 11))  # by one process, each once
@@ -147,11 +147,11 @@ def test_two_processes_do_what_one_does(together, tmp_path, store, trained, new_
         assert (two[name] - value).abs().max() < 0.02 * moved + 1e-7, name
 
 
-def test_two_processes_do_what_one_does_in_the_modern_stage(together, trained, store):
-    theirs, again = (one["modern"] for one in together[1])
+def test_two_processes_do_what_one_does_in_the_r3gan_stage(together, trained, store):
+    theirs, again = (one["r3gan"] for one in together[1])
     assert theirs == again
-    ours = modern_run(trained / "embedder", store.folder, Alone("cpu"))
-    assert {"C_real", "D_penalty", "G_pixel"} <= set(ours["losses"][0])
+    ours = r3gan_run(trained / "encoder", store.folder, SingleProcess("cpu"))
+    assert {"C_real", "D_penalty", "G_l1"} <= set(ours["losses"][0])
     for a, b in zip(ours["losses"], theirs["losses"], strict=True):
         assert b == pytest.approx(a, rel=1e-4)
     ours, theirs = (torch.tensor(of["weights"]) for of in (ours, theirs))
@@ -170,21 +170,21 @@ def test_one_process_goes_on_with_what_two_saved(together, tmp_path, store):
 
 
 def test_one_alone_has_all_of_the_batch():
-    here = Alone("cpu")
+    here = SingleProcess("cpu")
     parameter = torch.nn.Parameter(torch.ones(2))
     parameter.grad = torch.full((2,), 3.0)
     here.average([parameter])
-    assert parameter.grad.tolist() == [3.0, 3.0] and here.is_main and here.most(2) == 2
-    assert list(range(7))[here.mine(7)] == list(range(7))
-    with pytest.raises(TrainingError, match="why"), here.ending():
+    assert parameter.grad.tolist() == [3.0, 3.0] and here.is_main and here.max(2) == 2
+    assert list(range(7))[here.shard(7)] == list(range(7))
+    with pytest.raises(TrainingError, match="why"), here.error_boundary():
         raise TrainingError("why")
 
 
 @pytest.mark.parametrize(("batch", "size"), [(9, 2), (2, 2), (6, 4)])
 def test_a_batch_that_cannot_be_shared(tmp_path, store, new_run, batch, size):
-    here = Alone("cpu")
+    here = SingleProcess("cpu")
     here.size = size
-    run = new_run(tmp_path, embedder__batch=16, gan__batch=batch)
+    run = new_run(tmp_path, encoder__batch=16, gan__batch=batch)
     with pytest.raises(TrainingError, match=rf"gan.batch is {batch}, which {size} processes.*gan.batch="):
         train(run, store, CPU, processes=here)
 
@@ -194,7 +194,7 @@ def test_of_several_processes_none_chooses_a_gpu(monkeypatch):
     with pytest.raises(DeviceError, match="each takes its own GPU"):
         started_processes("cuda:1")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert type(started_processes("cpu")) is Alone
+    assert type(started_processes("cpu")) is SingleProcess
 
 
 def test_without_accelerate_a_sentence(monkeypatch):
@@ -205,13 +205,13 @@ def test_without_accelerate_a_sentence(monkeypatch):
 
 
 def test_the_main_process_alone_speaks(monkeypatch):
-    here = Alone("cpu")
+    here = SingleProcess("cpu")
     here.rank = 1
-    with pytest.raises(SystemExit) as end, here.ending():
+    with pytest.raises(SystemExit) as end, here.error_boundary():
         raise TrainingError("said by the main process already")
     assert end.value.code == 2
-    with pytest.raises(distributed.OwnError), here.ending():
-        raise distributed.OwnError("of this process alone")
+    with pytest.raises(distributed.RankError), here.error_boundary():
+        raise distributed.RankError("of this process alone")
 
 
 def start(cwd, *arguments) -> subprocess.Popen:
@@ -233,7 +233,7 @@ def test_from_the_command_line_an_error_is_one_sentence(tmp_path, tiny, store):
 
 @pytest.mark.slow
 def test_interrupted_from_the_command_line_and_resumed_by_accelerate(tmp_path, tiny, store):
-    options = tiny(gan__iterations=100_000, embedder__iterations=4, run__log_every=5)
+    options = tiny(gan__iterations=100_000, encoder__iterations=4, run__log_every=5)
     command = ("-m", "voice2face_gan", "train", "--device", "cpu")
     process = start(tmp_path, *TORCHRUN, *command, *options)
     for _ in range(1200):

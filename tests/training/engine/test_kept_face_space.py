@@ -106,7 +106,7 @@ def test_a_discriminator_that_starts_anew_learns_alone_first(make_stage):
     stage = make_stage()
     given = start_from(stage, replace(stage.checkpoint(0), generator=stage.generator), {})
     assert given == ["generator"]
-    stage.judges_first = 2
+    stage.discriminator_first = 2
     before = [p.detach().clone() for p in stage.generator.parameters()]
     judges = [p.detach().clone() for p in stage.judges]
     losses = [stage.step(i) for i in range(2)]
@@ -115,20 +115,22 @@ def test_a_discriminator_that_starts_anew_learns_alone_first(make_stage):
     assert any(not torch.equal(a, b) for a, b in zip(judges, stage.judges, strict=True))
     again = make_stage()
     again.load(stage.state())
-    assert again.judges_first == 2, "a resumed run goes on as it would have"
+    assert again.discriminator_first == 2, "a resumed run goes on as it would have"
     assert "G" in stage.step(2)
     assert any(not torch.equal(a, b) for a, b in zip(before, stage.generator.parameters(), strict=True))
 
 
 def test_a_generator_that_was_given_changes_slowly(make_stage):
     """A tenth of the rate, while its judges learn at all of it; its average forgets nothing early."""
-    stage, given = make_stage("gan.ema=0.9"), make_stage("gan.ema=0.9")
+    stage, given = make_stage("gan.ema_decay=0.9"), make_stage("gan.ema_decay=0.9")
     start_from(given, replace(stage.checkpoint(0), generator=stage.generator), {})
     assert given.fine_tunes and not stage.fine_tunes
     rates = []
     for one in (stage, given):
         one._set_rate(0)
-        rates.append([o.param_groups[0]["lr"] for o in (one.generator_optimiser, one.judge_optimiser)])
+        rates.append(
+            [o.param_groups[0]["lr"] for o in (one.generator_optimiser, one.discriminator_optimiser)]
+        )
     assert rates[1][0] == pytest.approx(rates[0][0] / 10) and rates[1][1] == rates[0][1]
     for one, decay in ((stage, 1 - 9 / 10), (given, 0.9)):
         before = next(one.average.parameters()).detach().clone()
@@ -137,7 +139,7 @@ def test_a_generator_that_was_given_changes_slowly(make_stage):
         one._update_average(0)
         moved = (next(one.average.parameters()) - before).mean()
         assert float(moved) == pytest.approx(1 - decay, abs=1e-4)
-    again = make_stage("gan.ema=0.9")
+    again = make_stage("gan.ema_decay=0.9")
     again.load(given.state())
     assert again.fine_tunes, "a resumed run goes on so"
 

@@ -63,9 +63,9 @@ SETTINGS = {
     "run__log_every": 4,
     "run__checkpoint_every": 8,
     "run__grid_every": 6,
-    "gan__ema": 0.9,
+    "gan__ema_decay": 0.9,
 }
-EXPECTED = [(stage, i) for stage in ("embedder", "gan") for i in (4, 8, 12)]
+EXPECTED = [(stage, i) for stage in ("encoder", "gan") for i in (4, 8, 12)]
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,9 @@ def test_what_a_run_leaves(whole):
     assert checkpoint.info["stage"] == "gan" and checkpoint.info["iteration"] == 12
     assert checkpoint.info["data"]["identities"] == 14
     assert checkpoint.gender_probe is not None
-    embedder = load_checkpoint(whole.folder / "embedder", need_generator=False)
-    for name, value in embedder.embedder.state_dict().items():
-        assert torch.equal(checkpoint.embedder.state_dict()[name], value)
+    encoder = load_checkpoint(whole.folder / "encoder", need_generator=False)
+    for name, value in encoder.encoder.state_dict().items():
+        assert torch.equal(checkpoint.encoder.state_dict()[name], value)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(whole, tmp_path, store, new_run):
@@ -110,7 +110,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(whole, tmp_path, 
     assert final_bytes(other) != final_bytes(whole)
 
 
-@pytest.mark.parametrize("stage", ["embedder", "gan"])
+@pytest.mark.parametrize("stage", ["encoder", "gan"])
 def test_interrupted_and_resumed_equals_uninterrupted(whole, tmp_path, store, new_run, stage):
     run = new_run(tmp_path, **SETTINGS)
     before = signal.getsignal(signal.SIGINT)
@@ -130,7 +130,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(whole, tmp_path, store, ne
     assert places(run) == EXPECTED and same_losses(run, whole)
 
 
-@pytest.mark.parametrize(("stage", "iteration"), [("embedder", 4), ("gan", 4), ("gan", 12)])
+@pytest.mark.parametrize(("stage", "iteration"), [("encoder", 4), ("gan", 4), ("gan", 12)])
 def test_killed_and_resumed_equals_uninterrupted(whole, tmp_path, store, new_run, stage, iteration):
     """Before the stage's first checkpoint, and after one; a half-written line and folder lie about."""
     run = new_run(tmp_path, **SETTINGS)
@@ -147,9 +147,9 @@ def test_killed_and_resumed_equals_uninterrupted(whole, tmp_path, store, new_run
 
 def test_an_interrupt_in_the_last_iteration_of_a_stage_is_not_lost(tmp_path, store, new_run):
     run = new_run(tmp_path, **SETTINGS)
-    outcome = train(run, store, CPU, At("embedder", 12, interrupt))
-    assert outcome.reason == "interrupted" and not outcome.finished and outcome.stage == "embedder"
-    assert (run.folder / "embedder").is_dir()
+    outcome = train(run, store, CPU, At("encoder", 12, interrupt))
+    assert outcome.reason == "interrupted" and not outcome.finished and outcome.stage == "encoder"
+    assert (run.folder / "encoder").is_dir()
     reporter = At()
     assert train(Run.open(run.folder), store, CPU, reporter).finished
     assert reporter.told == [("gan", 0, 12)]
@@ -164,7 +164,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, store, new_run):
 
 def test_sigterm_saves_too(tmp_path, store, new_run):
     run = new_run(tmp_path, **SETTINGS)
-    outcome = train(run, store, CPU, At("embedder", 4, lambda: signal.raise_signal(signal.SIGTERM)))
+    outcome = train(run, store, CPU, At("encoder", 4, lambda: signal.raise_signal(signal.SIGTERM)))
     assert outcome.reason == "interrupted" and outcome.iteration == 4
 
 
@@ -184,7 +184,7 @@ def test_iterations_bound_each_stage(tmp_path, store, new_run):
     run = new_run(tmp_path, **SETTINGS)
     reporter = At()
     outcome = train(run, store, CPU, reporter, iterations=3)
-    assert outcome.finished and reporter.told == [("embedder", 0, 3), ("gan", 0, 3)]
+    assert outcome.finished and reporter.told == [("encoder", 0, 3), ("gan", 0, 3)]
     outcome = train(Run.open(run.folder), store, CPU, reporter, iterations=5)
     assert outcome.iteration == 5 and reporter.told[2:] == [("gan", 3, 5)]
 
@@ -206,13 +206,13 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
     """Also where the checkpoint is due before the next look at the losses (every 5 against every 20)."""
     settings = SETTINGS | {"run__checkpoint_every": 5, "run__log_every": 20, "iterations": 40}
     run = new_run(tmp_path, **settings)
-    step = wen2019.GanStage.step
+    step = wen2019.Wen2019Stage.step
 
     def spoilt(self, iteration):
         losses = step(self, iteration)
         return losses | {"D_real": losses["D_real"] * bad} if iteration == 6 else losses
 
-    monkeypatch.setattr(wen2019.GanStage, "step", spoilt)
+    monkeypatch.setattr(wen2019.Wen2019Stage, "step", spoilt)
     with pytest.raises(
         TrainingError, match=r"loss D_real is no longer a finite number.*gan stage.*--set gan.lr"
     ):
@@ -227,7 +227,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path, store, new_run, monkeypatch):
     """A step spoils the weights after its losses were computed: the next losses would tell, too late."""
     run = new_run(tmp_path, **SETTINGS)
-    step = wen2019.GanStage.step
+    step = wen2019.Wen2019Stage.step
 
     def spoilt(self, iteration):
         losses = step(self, iteration)
@@ -235,43 +235,45 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path, store, new_run, mon
             self.average.model[0].weight.data[0] = math.nan
         return losses
 
-    monkeypatch.setattr(wen2019.GanStage, "step", spoilt)
+    monkeypatch.setattr(wen2019.Wen2019Stage, "step", spoilt)
     with pytest.raises(TrainingError, match="weight generator.model.0.weight is no longer"):
         train(run, store, CPU)
     assert run.load_state()["iteration"] == 8
 
 
 def test_a_rate_far_too_high_ends_in_a_sentence(tmp_path, store, new_run):
-    run = new_run(tmp_path, **SETTINGS | {"iterations": 400}, gan__lr=1e18, embedder__iterations=4)
+    run = new_run(tmp_path, **SETTINGS | {"iterations": 400}, gan__lr=1e18, encoder__iterations=4)
     with pytest.raises(TrainingError, match="no longer a finite number"):
         train(run, store, CPU)
 
 
-# A given embedder
+# A given encoder
 
 
-def test_a_given_embedder_is_used_and_not_trained(trained, tmp_path, store, new_run, monkeypatch):
-    monkeypatch.setattr(speaker_classification.EmbedderStage, "step", lambda *_: pytest.fail("trained"))
-    run = new_run(tmp_path, 5, embedder=trained)
+def test_a_given_encoder_is_used_and_not_trained(trained, tmp_path, store, new_run, monkeypatch):
+    monkeypatch.setattr(
+        speaker_classification.SpeakerClassificationStage, "step", lambda *_: pytest.fail("trained")
+    )
+    run = new_run(tmp_path, 5, encoder=trained)
     assert train(run, store, CPU).finished
     given, used = load_checkpoint(trained), load_checkpoint(run.folder)
-    for name, value in given.embedder.state_dict().items():
-        assert torch.equal(used.embedder.state_dict()[name], value)
+    for name, value in given.encoder.state_dict().items():
+        assert torch.equal(used.encoder.state_dict()[name], value)
     assert {stage for stage, _ in places(run)} == {"gan"}
 
 
-def test_an_embedder_that_does_not_fit_is_refused(trained, tmp_path, store, new_run):
+def test_an_encoder_that_does_not_fit_is_refused(trained, tmp_path, store, new_run):
     with pytest.raises(DataError, match="gives 64 numbers a voice, the recipe expects 32"):
-        train(new_run(tmp_path, embedder=trained, model__embedding=32), store, CPU)
+        train(new_run(tmp_path, encoder=trained, model__embedding=32), store, CPU)
     other = tmp_path / "other"
-    shutil.copytree(trained / "embedder", other)
+    shutil.copytree(trained / "encoder", other)
     config = json.loads((other / "config.json").read_text())
     config["features"]["f_max"] = 4000.0
     (other / "config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match="log-mel settings differ"):
-        train(new_run(tmp_path, embedder=other), store, CPU)
+        train(new_run(tmp_path, encoder=other), store, CPU)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        train(new_run(tmp_path, embedder=tmp_path / "nowhere"), store, CPU)
+        train(new_run(tmp_path, encoder=tmp_path / "nowhere"), store, CPU)
 
 
 # Nets that are fine-tuned
@@ -282,8 +284,14 @@ def teacher(tmp_path_factory, store, new_run):
     """A run that has learnt to paint something like a face."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    more = {"gan__pixel": 10.0, "gan__fool": 0.0, "gan__likeness": 0.0, "gan__lr": 3e-3, "gan__ema": 0.9}
-    run = new_run(tmp_path_factory.mktemp("teacher"), 40, embedder__iterations=4, **more)
+    more = {
+        "gan__l1": 10.0,
+        "gan__g_adversarial": 0.0,
+        "gan__g_identity": 0.0,
+        "gan__lr": 3e-3,
+        "gan__ema_decay": 0.9,
+    }
+    run = new_run(tmp_path_factory.mktemp("teacher"), 40, encoder__iterations=4, **more)
     train(run, store, CPU)
     torch.set_num_threads(before)
     return run.folder
@@ -293,17 +301,19 @@ def equal(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-FINE = {"gan__pixel": 10.0, "run__log_every": 1, "gan__ema": 0.9}
+FINE = {"gan__l1": 10.0, "run__log_every": 1, "gan__ema_decay": 0.9}
 
 
 def test_fine_tuning_starts_from_the_nets_given(teacher, tmp_path, store, new_run, monkeypatch):
     monkeypatch.setattr(
-        speaker_classification.EmbedderStage, "step", lambda *_: pytest.fail("the embedder was trained")
+        speaker_classification.SpeakerClassificationStage,
+        "step",
+        lambda *_: pytest.fail("the encoder was trained"),
     )
     run = new_run(tmp_path, 5, init=teacher, data__gender="female", **FINE)
     assert train(run, store, CPU).finished
     given, first = load_checkpoint(teacher), load_checkpoint(run.folder / "checkpoints" / "gan-0000000")
-    for net in ("generator", "embedder"):
+    for net in ("generator", "encoder"):
         assert equal(getattr(given, net).state_dict(), getattr(first, net).state_dict())
     assert torch.equal(given.gender_probe, first.gender_probe)  # women alone cannot give another
     assert not equal(given.generator.state_dict(), load_checkpoint(run.folder).generator.state_dict())
@@ -314,10 +324,10 @@ def test_fine_tuning_starts_from_the_nets_given(teacher, tmp_path, store, new_ru
 
 
 def test_fine_tuning_starts_lower_than_from_nothing(teacher, tmp_path, store, new_run):
-    fine, scratch = new_run(tmp_path, 1, init=teacher, **FINE), new_run(tmp_path, 1, embedder=teacher, **FINE)
+    fine, scratch = new_run(tmp_path, 1, init=teacher, **FINE), new_run(tmp_path, 1, encoder=teacher, **FINE)
     for run in (fine, scratch):
         train(run, store, CPU)
-    assert log(fine)[0]["G_pixel"] < 0.8 * log(scratch)[0]["G_pixel"]
+    assert log(fine)[0]["G_l1"] < 0.8 * log(scratch)[0]["G_l1"]
 
 
 def test_a_checkpoint_without_training_state_gives_its_generator(model_folder, tmp_path, store, new_run):
@@ -344,15 +354,15 @@ def test_nets_that_do_not_fit_the_recipe_are_refused(teacher, tmp_path, store, n
             CheckpointError, match=rf"does not fit the recipe wen2019: its {name} is.*--recipe"
         ):
             given_nets(new_run(tmp_path, init=teacher, **{key: value}))
-    with pytest.raises(CheckpointError, match="voice embedder alone"):
-        given_nets(new_run(tmp_path, init=teacher / "embedder"))
+    with pytest.raises(CheckpointError, match="voice encoder alone"):
+        given_nets(new_run(tmp_path, init=teacher / "encoder"))
     assert given_nets(new_run(tmp_path)) is None
 
 
 # Figures on the way
 
 
-class Judge:
+class FaceClassifier:
     """Gives each checkpoint the figure that was set for its iteration; remembers what it was asked."""
 
     def __init__(self, values: dict[int, float], fails_at: int = 0):
@@ -376,7 +386,7 @@ MEASURED = SETTINGS | {"run__evaluate_every": 5, "run__keep": 1}
 
 
 def test_figures_while_training_choose_the_best(whole, tmp_path, store, new_run):
-    run, judge, told = new_run(tmp_path, **MEASURED), Judge({5: 3.0, 10: 2.0, 12: 7.0}), []
+    run, judge, told = new_run(tmp_path, **MEASURED), FaceClassifier({5: 3.0, 10: 2.0, 12: 7.0}), []
     reporter = At()
     reporter.evaluated = lambda *what: told.append(what)
     assert train(run, store, CPU, reporter, evaluate=judge).finished
@@ -392,7 +402,7 @@ def test_figures_while_training_choose_the_best(whole, tmp_path, store, new_run)
 
 
 def test_figures_that_a_kill_left_undone_are_computed_on_resuming(whole, tmp_path, store, new_run):
-    run, judge = new_run(tmp_path, **MEASURED), Judge({5: 3.0, 10: 2.0, 12: 7.0}, fails_at=10)
+    run, judge = new_run(tmp_path, **MEASURED), FaceClassifier({5: 3.0, 10: 2.0, 12: 7.0}, fails_at=10)
     with pytest.raises(RuntimeError, match="as if killed"):
         train(run, store, CPU, evaluate=judge)
     assert figures(run) == [(5, 3.0)] and run.load_state()["iteration"] == 10
@@ -404,7 +414,7 @@ def test_figures_that_a_kill_left_undone_are_computed_on_resuming(whole, tmp_pat
 
 
 def test_without_evaluate_every_nothing_is_measured(tmp_path, store, new_run):
-    judge = Judge({})
+    judge = FaceClassifier({})
     train(new_run(tmp_path, **SETTINGS), store, CPU, evaluate=judge)
     assert judge.asked == []
 
@@ -413,7 +423,7 @@ def test_too_little_memory_ends_in_a_sentence(tmp_path, store, new_run, monkeypa
     def step(self, iteration):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
 
-    monkeypatch.setattr(wen2019.GanStage, "step", step)
+    monkeypatch.setattr(wen2019.Wen2019Stage, "step", step)
     with pytest.raises(
         TrainingError, match="too little memory for iteration 0 of the gan.*--set gan.batch=4"
     ):

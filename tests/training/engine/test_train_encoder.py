@@ -1,4 +1,4 @@
-"""A run of the voice embedder alone, and clips that are distorted as it trains."""
+"""A run of the voice encoder alone, and clips that are distorted as it trains."""
 
 import json
 
@@ -9,31 +9,31 @@ import torch
 from voice2face_gan.audio.log_mel import FeatureSettings, log_mels
 from voice2face_gan.data.batches.sampling import VoiceBank, classes
 from voice2face_gan.data.batches.speech import SpeechBank
-from voice2face_gan.data.synthetic import builtin_store
+from voice2face_gan.data.synthetic import synthetic_store
 from voice2face_gan.errors import DataError, RecipeError, TrainingError
 from voice2face_gan.models.checkpoint import find_checkpoint, load_checkpoint
 from voice2face_gan.training.engine.train import train
-from voice2face_gan.training.engine.train_encoder import embedder_records, new_settings, train_embedder
-from voice2face_gan.training.engine.warm_start import refuse_embedder_run
+from voice2face_gan.training.engine.train_encoder import encoder_records, new_settings, train_encoder
+from voice2face_gan.training.engine.warm_start import refuse_encoder_run
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import EMBEDDER_RUN, Run
-from voice2face_gan.training.stages.speaker_classification import Distortion, EmbedderStage
+from voice2face_gan.training.stages.speaker_classification import Distortion, SpeakerClassificationStage
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def spoken(own_cache):
-    """The built-in world of 10 speakers with their speech: 7 to train on, 1 to validate, 2 to test."""
-    return builtin_store("builtin:10", keep_speech=True)
+    """The synthetic world of 10 speakers with their speech: 7 to train on, 1 to validate, 2 to test."""
+    return synthetic_store("synthetic:10", keep_speech=True)
 
 
 @pytest.fixture
-def new_embedder_run(tmp_path, tiny_settings):
+def new_encoder_run(tmp_path, tiny_settings):
     def make(name: str = "runs", iterations: int = 8, **more) -> Run:
-        more = {"embedder__iterations": iterations, "run__log_every": 1} | more
+        more = {"encoder__iterations": iterations, "run__log_every": 1} | more
         recipe = load_recipe("wen2019", tiny_settings(**more))
-        return Run.create(tmp_path / name, recipe, new_settings("builtin:10", "all", 0, None))
+        return Run.create(tmp_path / name, recipe, new_settings("synthetic:10", "all", 0, None))
 
     return make
 
@@ -44,8 +44,8 @@ def losses(run: Run) -> list:
 
 def test_undistorted_a_store_with_speech_trains_as_one_without(spoken, tiny_settings):
     recipe = load_recipe("wen2019", tiny_settings())
-    plain = builtin_store("builtin:10")
-    stages = [EmbedderStage(s.of_split("train"), recipe, 0, CPU) for s in (spoken, plain)]
+    plain = synthetic_store("synthetic:10")
+    stages = [SpeakerClassificationStage(s.of_split("train"), recipe, 0, CPU) for s in (spoken, plain)]
     for i in range(3):
         a, b = (stage.step(i)["cross_entropy"] for stage in stages)
         assert torch.equal(a, b)
@@ -54,7 +54,7 @@ def test_undistorted_a_store_with_speech_trains_as_one_without(spoken, tiny_sett
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_the_share_asked_for_is_distorted(spoken, share, tiny_settings):
-    settings = load_recipe("wen2019", tiny_settings(embedder__augment=share)).embedder
+    settings = load_recipe("wen2019", tiny_settings(encoder__augment=share)).encoder
     voices = spoken.select(spoken.has_voice)
     _, labels = classes(voices)
     bank, items = VoiceBank(voices, labels), np.arange(40).repeat(5)
@@ -66,7 +66,7 @@ def test_the_share_asked_for_is_distorted(spoken, share, tiny_settings):
 
 
 def test_a_store_of_log_mels_alone_is_distorted_too(store, tiny_settings):
-    settings = load_recipe("wen2019", tiny_settings(embedder__augment=1.0)).embedder
+    settings = load_recipe("wen2019", tiny_settings(encoder__augment=1.0)).encoder
     voices = store.select(store.has_voice)
     assert not voices.has_speech.any()
     mel, who = VoiceBank(voices, classes(voices)[1]).crops(np.arange(20), 100, np.random.default_rng(0))
@@ -89,63 +89,63 @@ def test_speech_and_log_mel_of_a_store_are_one(spoken):
 
 def test_with_distortion_it_learns(spoken, tiny_settings):
     settings = {"augment": 0.5, "iterations": 40, "lr": 0.01}
-    recipe = load_recipe("wen2019", tiny_settings(**{f"embedder__{k}": v for k, v in settings.items()}))
-    stage = EmbedderStage(spoken.of_split("train"), recipe, 0, CPU)
+    recipe = load_recipe("wen2019", tiny_settings(**{f"encoder__{k}": v for k, v in settings.items()}))
+    stage = SpeakerClassificationStage(spoken.of_split("train"), recipe, 0, CPU)
     told = [float(stage.step(i)["cross_entropy"]) for i in range(40)]
     assert np.mean(told[-8:]) < 0.85 * np.mean(told[:4])
 
 
-def test_a_run_is_measured_resumed_and_used(spoken, store, new_embedder_run, new_run, tmp_path):
+def test_a_run_is_measured_resumed_and_used(spoken, store, new_encoder_run, new_run, tmp_path):
     asked = []
 
     def evaluate(folder):
         asked.append(folder.name)
-        value = {"embedder-0000004": 20.0, "embedder-0000008": 30.0}[folder.name]
+        value = {"encoder-0000004": 20.0, "encoder-0000008": 30.0}[folder.name]
         return {"metrics": {"equal_error_rate": {"clean": {"value": value}}}}
 
-    more = {"run__evaluate_every": 4, "run__best": "eer", "run__keep": 1, "embedder__augment": 0.5}
-    whole, parts = new_embedder_run("a", **more), new_embedder_run("b", **more)
-    outcome = train_embedder(whole, spoken, CPU, evaluate=evaluate)
-    assert outcome.finished and outcome.stage == "embedder" and outcome.iteration == 8
-    assert asked == ["embedder-0000004", "embedder-0000008"]
-    assert whole.best()["checkpoint"] == "embedder-0000004" and whole.best()["eer"] == 20.0
-    assert find_checkpoint(whole.folder / "best").name == "embedder-0000004", "kept though it is old"
+    more = {"run__evaluate_every": 4, "run__best": "eer", "run__keep": 1, "encoder__augment": 0.5}
+    whole, parts = new_encoder_run("a", **more), new_encoder_run("b", **more)
+    outcome = train_encoder(whole, spoken, CPU, evaluate=evaluate)
+    assert outcome.finished and outcome.stage == "encoder" and outcome.iteration == 8
+    assert asked == ["encoder-0000004", "encoder-0000008"]
+    assert whole.best()["checkpoint"] == "encoder-0000004" and whole.best()["eer"] == 20.0
+    assert find_checkpoint(whole.folder / "best").name == "encoder-0000004", "kept though it is old"
 
-    part = train_embedder(parts, spoken, CPU, iterations=3)
+    part = train_encoder(parts, spoken, CPU, iterations=3)
     assert part.iteration == 3
-    train_embedder(Run.open(parts.folder), spoken, CPU)
+    train_encoder(Run.open(parts.folder), spoken, CPU)
     assert losses(parts) == losses(whole)
-    a, b = (load_checkpoint(run.embedder_folder, need_generator=False).tensors() for run in (whole, parts))
+    a, b = (load_checkpoint(run.encoder_folder, need_generator=False).tensors() for run in (whole, parts))
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
-    gan = new_run(tmp_path / "gan", 2, embedder=whole.folder)
+    gan = new_run(tmp_path / "gan", 2, encoder=whole.folder)
     train(gan, store, CPU)
-    c = load_checkpoint(gan.embedder_folder, need_generator=False).tensors()
+    c = load_checkpoint(gan.encoder_folder, need_generator=False).tensors()
     assert all(torch.equal(a[k], c[k]) for k in a)
 
 
-def test_faces_are_not_needed_but_two_speakers_are(spoken, new_embedder_run):
-    run = new_embedder_run()
+def test_faces_are_not_needed_but_two_speakers_are(spoken, new_encoder_run):
+    run = new_encoder_run()
     voices = spoken.select(~spoken.has_face | spoken.has_voice)
     voices.face_index = np.full(len(voices), -1)
-    assert len(embedder_records(voices, run)) == 28
+    assert len(encoder_records(voices, run)) == 28
     one = voices.select(voices.identity == voices.identity[0])
     with pytest.raises(DataError, match="1 of the people to train on have voices"):
-        embedder_records(one, run)
+        encoder_records(one, run)
     with pytest.raises(DataError, match="bins"):
-        embedder_records(voices, new_embedder_run(model__mel_bins=40))
+        encoder_records(voices, new_encoder_run(model__mel_bins=40))
 
 
-def test_it_is_no_run_of_train(spoken, new_embedder_run, new_run, tmp_path):
-    run = new_embedder_run("mixed")
-    assert run.folder.name.endswith("-b16"), "the embedder's batch"
-    with pytest.raises(TrainingError, match="train-embedder --resume"):
-        refuse_embedder_run(run)
+def test_it_is_no_run_of_train(spoken, new_encoder_run, new_run, tmp_path):
+    run = new_encoder_run("mixed")
+    assert run.folder.name.endswith("-b16"), "the encoder's batch"
+    with pytest.raises(TrainingError, match="train-encoder --resume"):
+        refuse_encoder_run(run)
     with pytest.raises(TrainingError, match="no run to resume"):
         Run.newest(tmp_path / "mixed")
     assert Run.newest(tmp_path / "mixed", EMBEDDER_RUN).folder == run.folder
     other = new_run(tmp_path / "mixed")
-    refuse_embedder_run(other)
+    refuse_encoder_run(other)
     assert Run.newest(tmp_path / "mixed").folder == other.folder
     assert Run.newest(tmp_path / "mixed", EMBEDDER_RUN).folder == run.folder
 
@@ -160,9 +160,9 @@ def test_it_is_no_run_of_train(spoken, new_embedder_run, new_run, tmp_path):
 )
 def test_recipes_are_checked(key, value, words, tiny_settings):
     with pytest.raises(RecipeError, match=words):
-        load_recipe("wen2019", tiny_settings(**{"embedder__augment": 0.5, f"embedder__{key}": value}))
+        load_recipe("wen2019", tiny_settings(**{"encoder__augment": 0.5, f"encoder__{key}": value}))
 
 
 def test_the_recipe_of_the_command_distorts_and_the_others_do_not():
-    assert load_recipe("embedder").embedder.augment > 0.5
-    assert load_recipe("wen2019").embedder.augment == 0
+    assert load_recipe("speaker-encoder").encoder.augment > 0.5
+    assert load_recipe("wen2019").encoder.augment == 0

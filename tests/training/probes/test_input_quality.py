@@ -11,8 +11,8 @@ from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
-from voice2face_gan.models.encoders.lstm import RecurrentEmbedder
-from voice2face_gan.models.wen2019 import VoiceEmbedder, Wen2019Config
+from voice2face_gan.models.encoders.lstm import LstmEncoder
+from voice2face_gan.models.wen2019 import VoiceEncoder, Wen2019Config
 from voice2face_gan.synthetic.sounds import SOUNDS, make_sound
 from voice2face_gan.synthetic.speakers import sample_speakers
 from voice2face_gan.synthetic.voice import synthesise
@@ -30,10 +30,10 @@ def auc(positive, negative) -> float:
 
 
 @pytest.fixture(scope="module")
-def embedder():
+def encoder():
     """Random filters: what is asked of the probes can be read from those, too."""
     torch.manual_seed(0)
-    net = VoiceEmbedder(Wen2019Config(voice_channels=(32, 48, 64)))
+    net = VoiceEncoder(Wen2019Config(voice_channels=(32, 48, 64)))
     net(torch.randn(8, 64, 100))  # running statistics
     return net.eval().requires_grad_(False)
 
@@ -67,38 +67,41 @@ def store(write):
 
 
 @pytest.fixture(scope="module")
-def probes(embedder, store):
-    return input_quality.fit_alarms(embedder, FEATURES, store, clips=96, sounds=44)
+def probes(encoder, store):
+    return input_quality.fit_quality_probes(encoder, FEATURES, store, clips=96, sounds=44)
 
 
-def test_new_speech_and_new_sounds_are_told_apart(embedder, probes, write):
+def test_new_speech_and_new_sounds_are_told_apart(encoder, probes, write):
     voices = write([None] * 8, seed=21)
-    spoken = input_quality.speech_features(embedder, FEATURES, voices, np.repeat(np.arange(8), 2), seed=6)
-    other, kinds = input_quality.sound_features(embedder, FEATURES, VadSettings(), list(SOUNDS), 44, seed=6)
+    spoken = input_quality.speech_features(encoder, FEATURES, voices, np.repeat(np.arange(8), 2), seed=6)
+    other, kinds = input_quality.sound_features(encoder, FEATURES, VadSettings(), list(SOUNDS), 44, seed=6)
     assert set(kinds) == set(SOUNDS) and len(kinds) == len(other) >= 44
     speech, none = probability(probes["speech"], spoken), probability(probes["speech"], other)
     assert auc(speech, none) > 0.9
     assert speech.median() > 0.5 > none.median()
 
 
-def test_new_children_and_adults_are_told_apart(embedder, probes, write):
+def test_new_children_and_adults_are_told_apart(encoder, probes, write):
     people = write([9] * 8 + [40] * 8, seed=22)
-    x = input_quality.speech_features(embedder, FEATURES, people, np.arange(16), seed=7)
+    x = input_quality.speech_features(encoder, FEATURES, people, np.arange(16), seed=7)
     child = probability(probes["child"], x)
     assert auc(child[:8], child[8:]) > 0.8  # ten children to learn from, filters that nobody trained
 
 
-def test_the_probes_fit_the_embedder_and_the_seed_decides(embedder, probes, store):
+def test_the_probes_fit_the_encoder_and_the_seed_decides(encoder, probes, store):
     assert set(probes) == {"speech", "child"}
     assert all(p.shape == (65,) and p.dtype == torch.float32 for p in probes.values())
-    few = [input_quality.fit_alarms(embedder, FEATURES, store, clips=24, sounds=6, seed=s) for s in (1, 1, 2)]
+    few = [
+        input_quality.fit_quality_probes(encoder, FEATURES, store, clips=24, sounds=6, seed=s)
+        for s in (1, 1, 2)
+    ]
     assert all(torch.equal(few[0][k], few[1][k]) and not torch.equal(few[0][k], few[2][k]) for k in probes)
 
 
 def test_two_people_in_turn_agree_less_than_one(store, write):
     """Pieces that point where their power lies: one voice's are alike, and a probe tells two."""
 
-    class Pointing(RecurrentEmbedder):
+    class Pointing(LstmEncoder):
         def _of_pieces(self, pieces):
             return F.normalize(pieces.mean(dim=1), dim=1).repeat(1, 2)
 
@@ -116,16 +119,16 @@ def test_two_people_in_turn_agree_less_than_one(store, write):
         input_quality.turns(net, FEATURES, write([30]), 4)
 
 
-def test_without_children_there_is_no_probe_of_them(embedder, write):
-    found = input_quality.fit_alarms(
-        embedder, FEATURES, write([None, 20, 15]), clips=12, sounds=4, kinds=("hum", "drums")
+def test_without_children_there_is_no_probe_of_them(encoder, write):
+    found = input_quality.fit_quality_probes(
+        encoder, FEATURES, write([None, 20, 15]), clips=12, sounds=4, kinds=("hum", "drums")
     )
     assert set(found) == {"speech"}
 
 
-def test_a_store_of_log_mels_alone_is_refused(embedder, write):
+def test_a_store_of_log_mels_alone_is_refused(encoder, write):
     with pytest.raises(DataError, match="keeps no speech; prepare it again with --keep-speech"):
-        input_quality.fit_alarms(embedder, FEATURES, write([30, 8], keep_speech=False))
+        input_quality.fit_quality_probes(encoder, FEATURES, write([30, 8], keep_speech=False))
 
 
 def test_who_counts_as_what(write):
@@ -145,7 +148,7 @@ def test_children_are_drawn_against_adults_of_their_corpus(store):
     assert count[30] == pytest.approx(1000, abs=100) and count[36] == pytest.approx(1000, abs=100)
 
 
-def test_a_sound_is_heard_whole_and_as_the_pipeline_hears_it(embedder, monkeypatch):
+def test_a_sound_is_heard_whole_and_as_the_pipeline_hears_it(encoder, monkeypatch):
     """Clicks come twice, for the detector drops the pauses (but of one that a room fills); silence, which is
     refused, once."""
 
@@ -158,21 +161,21 @@ def test_a_sound_is_heard_whole_and_as_the_pipeline_hears_it(embedder, monkeypat
 
     monkeypatch.setattr(input_quality, "make_sound", make)
     x, kinds = input_quality.sound_features(
-        embedder, FEATURES, VadSettings(), ["clicks", "silence"], 8, seed=1
+        encoder, FEATURES, VadSettings(), ["clicks", "silence"], 8, seed=1
     )
     assert (kinds == "silence").sum() == 4 and (kinds == "clicks").sum() == 7
     first, second = x[kinds == "clicks"][:2]
     assert (first - second).abs().max() > 1e-3
 
 
-def test_noisy_speech_is_speech(embedder, store, monkeypatch):
+def test_noisy_speech_is_speech(encoder, store, monkeypatch):
     """Half of the pieces are distorted, some of these have a sound behind them."""
     used = []
     monkeypatch.setattr(input_quality, "make_sound", lambda *a: used.append(a[0]) or make_sound(*a))
     items = np.arange(16) % len(store)
-    heard = input_quality.speech_features(embedder, FEATURES, store, items, ("drums",), seed=2)
+    heard = input_quality.speech_features(encoder, FEATURES, store, items, ("drums",), seed=2)
     monkeypatch.setattr(input_quality, "_DISTORTED", 0)
-    plain = input_quality.speech_features(embedder, FEATURES, store, items, ("drums",), seed=2)
+    plain = input_quality.speech_features(encoder, FEATURES, store, items, ("drums",), seed=2)
     changed = (heard - plain).abs().amax(dim=1) > 1e-4
     assert 3 <= int(changed.sum()) <= 13
     assert 1 <= len(used) < int(changed.sum()) and set(used) == {"drums"}

@@ -14,60 +14,91 @@ def refused(name: str, *overrides: str) -> str:
 
 
 def test_the_recipes_of_the_space():
-    faces, hearing = load_recipe("faces"), load_recipe("hearing")
+    faces, hearing = load_recipe("default"), load_recipe("default-encoder")
     for recipe in (faces, hearing):
-        assert recipe.architecture == "modern" and not recipe.model["normalise"]
-    assert faces.modern.space and faces.gan.identity == faces.gan.likeness == 0 and not hearing.modern.space
-    assert hearing.embedder.space and hearing.embedder.augment > 0 and not faces.embedder.space
-    for name in ("modern", "wen2019", "embedder"):
-        assert not load_recipe(name).modern.space and not load_recipe(name).embedder.space
+        assert recipe.architecture == "r3gan" and not recipe.model["normalise"]
+    assert (
+        faces.face_embedding.space
+        and faces.gan.d_identity == faces.gan.g_identity == 0
+        and not hearing.face_embedding.space
+    )
+    assert hearing.encoder.space and hearing.encoder.augment > 0 and not faces.encoder.space
+    for name in ("r3gan", "wen2019", "speaker-encoder"):
+        assert not load_recipe(name).face_embedding.space and not load_recipe(name).encoder.space
 
 
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("modern.read_space=-1", "modern.read_space must not be negative"),
-        ("modern.read_from=-0.1", "modern.read_from must be from 0 to 0.5"),
-        ("modern.read_from=0.6", "modern.read_from must be from 0 to 0.5"),
-        ("modern.heard=1.5", "modern.heard must be between 0 and 1"),
-        ("modern.heard=-0.5", "modern.heard must be between 0 and 1"),
-        ("modern.strength=[3,1]", "modern.strength must be two numbers, not negative, in order"),
-        ("modern.strength=[-1,1]", "modern.strength must be two numbers, not negative, in order"),
-        ("modern.strength=[1]", "'modern.strength' must be 2 numbers, not [1]"),
-        ("modern.strength=1", "'modern.strength' must be a list"),
-        ("modern.space=3", "'modern.space' must be text"),
+        ("face_embedding.identity_loss=-1", "face_embedding.identity_loss must not be negative"),
+        ("face_embedding.identity_loss_from=-0.1", "face_embedding.identity_loss_from must be from 0 to 0.5"),
+        ("face_embedding.identity_loss_from=0.6", "face_embedding.identity_loss_from must be from 0 to 0.5"),
+        ("face_embedding.simulated_voices=1.5", "face_embedding.simulated_voices must be between 0 and 1"),
+        ("face_embedding.simulated_voices=-0.5", "face_embedding.simulated_voices must be between 0 and 1"),
+        (
+            "face_embedding.strength_range=[3,1]",
+            "face_embedding.strength_range must be two numbers, not negative, in order",
+        ),
+        (
+            "face_embedding.strength_range=[-1,1]",
+            "face_embedding.strength_range must be two numbers, not negative, in order",
+        ),
+        ("face_embedding.strength_range=[1]", "'face_embedding.strength_range' must be 2 numbers, not [1]"),
+        ("face_embedding.strength_range=1", "'face_embedding.strength_range' must be a list"),
+        ("face_embedding.space=3", "'face_embedding.space' must be text"),
     ],
 )
 def test_what_the_stage_of_faces_refuses(override, words):
-    assert words in refused("faces", override)
+    assert words in refused("default", override)
 
 
 def test_what_the_stage_of_faces_takes():
-    load_recipe("faces", ("modern.read_from=0.5", "modern.heard=0", "model.projection=false"))
-    load_recipe("wen2019", ("modern.space=here", "modern.strength=[1,1]", "modern.whole=0.5"))
+    load_recipe(
+        "default",
+        (
+            "face_embedding.identity_loss_from=0.5",
+            "face_embedding.simulated_voices=0",
+            "model.projection=false",
+        ),
+    )
+    load_recipe(
+        "wen2019",
+        (
+            "face_embedding.space=here",
+            "face_embedding.strength_range=[1,1]",
+            "face_embedding.fully_visible=0.5",
+        ),
+    )
 
 
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("embedder.speeds=[0.4,1.0,1.1]", "from 0.5 to 2"),
-        ("embedder.speeds=[1.1,1.0,0.9]", "embedder.speeds must be from 0.5 to 2, in order"),
-        ("run.best=fid", "with embedder.space run.best must be 'eer' or 'eer_noisy'"),
-        ("modern.space=here", "embedder.space is of recipes for train-embedder, modern.space of recipes for"),
-        ("embedder.speeds=[]", "embedder.speeds must be one or more factors"),
-        ("embedder.speeds=['slow']", "'embedder.speeds' must be a number"),
-        ("embedder.speeds=1", "'embedder.speeds' must be a list"),
+        ("encoder.speeds=[0.4,1.0,1.1]", "from 0.5 to 2"),
+        ("encoder.speeds=[1.1,1.0,0.9]", "encoder.speeds must be from 0.5 to 2, in order"),
+        ("run.best=fid", "with encoder.space run.best must be 'eer' or 'eer_noisy'"),
+        (
+            "face_embedding.space=here",
+            "encoder.space is for train-encoder, face_embedding.space for",
+        ),
+        ("encoder.speeds=[]", "encoder.speeds must be one or more factors"),
+        ("encoder.speeds=['slow']", "'encoder.speeds' must be a number"),
+        ("encoder.speeds=1", "'encoder.speeds' must be a list"),
     ],
 )
-def test_what_the_embedder_of_a_space_refuses(override, words):
-    assert words in refused("hearing", override)
+def test_what_the_encoder_of_a_space_refuses(override, words):
+    assert words in refused("default-encoder", override)
 
 
 @pytest.mark.parametrize("speeds", [(1.0,), (0.9, 1.1), (0.9, 1.0, 1.1)])
 def test_speeds_are_one_or_more(speeds):
-    assert load_recipe("hearing", (f"embedder.speeds={list(speeds)}",)).embedder.speeds == speeds
+    assert load_recipe("default-encoder", (f"encoder.speeds={list(speeds)}",)).encoder.speeds == speeds
 
 
 def test_unpaired_faces_need_a_discriminator_that_does_not_hear():
-    assert "modern.paired = false needs model.projection = false" in refused("modern", "modern.paired=false")
-    assert not load_recipe("modern", ("modern.paired=false", "model.projection=false")).modern.paired
+    assert "r3gan.same_identity = false needs model.projection = false" in refused(
+        "r3gan", "r3gan.same_identity=false"
+    )
+    assert not load_recipe(
+        "r3gan", ("r3gan.same_identity=false", "model.projection=false")
+    ).r3gan.same_identity

@@ -10,10 +10,10 @@ import torch
 from voice2face_gan.errors import TrainingError, VoiceToFaceError
 from voice2face_gan.training.recipe.recipe import load_recipe, recipe_names
 from voice2face_gan.training.run.tensorboard import installed
-from voice2face_gan.training.stages.distillation import HearingStage
-from voice2face_gan.training.stages.r3gan import ModernStage
-from voice2face_gan.training.stages.speaker_classification import EmbedderStage
-from voice2face_gan.training.stages.wen2019 import GanStage
+from voice2face_gan.training.stages.distillation import DistillationStage
+from voice2face_gan.training.stages.r3gan import R3GANStage
+from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
+from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 # A key -> another value than that of the small recipes, or a function of that value.
 OTHER = {
@@ -34,37 +34,37 @@ OTHER = {
     "data.gender": lambda now: "male" if now != "male" else "female",
     "data.split": lambda now: "all" if now == "train" else "train",
     "data.crop_frames": [50, 60],
-    "embedder.iterations": 3,
-    "embedder.batch": 6,
-    "embedder.lr": lambda now: 3 * now,
-    "embedder.betas": [0.4, 0.5],
-    "embedder.weight_decay": 0.5,
-    "embedder.crop_frames": [50, 60],
-    "embedder.augment": lambda now: 0.9 if now else 0.8,
-    "embedder.augment_snr": [-20.0, -19.0],
-    "embedder.augment_speed": 0.3,
-    "embedder.speeds": [0.6, 1.0],
+    "encoder.iterations": 3,
+    "encoder.batch": 6,
+    "encoder.lr": lambda now: 3 * now,
+    "encoder.betas": [0.4, 0.5],
+    "encoder.weight_decay": 0.5,
+    "encoder.crop_frames": [50, 60],
+    "encoder.augment": lambda now: 0.9 if now else 0.8,
+    "encoder.augment_snr": [-20.0, -19.0],
+    "encoder.augment_speed": 0.3,
+    "encoder.speeds": [0.6, 1.0],
     "gan.iterations": 3,
     "gan.batch": 6,
     "gan.lr": lambda now: 3 * now,
     "gan.betas": [0.3, 0.4],
-    "gan.identity": lambda now: now + 0.7,
-    "gan.fool": lambda now: now + 0.7,
-    "gan.likeness": lambda now: now + 0.7,
-    "gan.pixel": lambda now: now + 3.0,
-    "gan.decay": 1.0,
-    "gan.ema": 0.05,
-    "modern.loss": "softplus",
-    "modern.gamma": lambda now: now + 5.0,
-    "modern.gamma_end": lambda now: now + 5.0,
-    "modern.penalty_share": 1.0,
-    "modern.augment": 0.9,
-    "modern.read": lambda now: now + 2.0,
-    "modern.read_space": lambda now: now + 2.0,
-    "modern.read_from": 0.4,
-    "modern.heard": 1.0,
-    "modern.strength": [5.0, 6.0],
-    "modern.whole": 0.5,
+    "gan.d_identity": lambda now: now + 0.7,
+    "gan.g_adversarial": lambda now: now + 0.7,
+    "gan.g_identity": lambda now: now + 0.7,
+    "gan.l1": lambda now: now + 3.0,
+    "gan.lr_decay": 1.0,
+    "gan.ema_decay": 0.05,
+    "r3gan.loss": "softplus",
+    "r3gan.gamma": lambda now: now + 5.0,
+    "r3gan.gamma_end": lambda now: now + 5.0,
+    "r3gan.penalty_share": 1.0,
+    "r3gan.augment": 0.9,
+    "r3gan.embedding_loss": lambda now: now + 2.0,
+    "face_embedding.identity_loss": lambda now: now + 2.0,
+    "face_embedding.identity_loss_from": 0.4,
+    "face_embedding.simulated_voices": 1.0,
+    "face_embedding.strength_range": [5.0, 6.0],
+    "face_embedding.fully_visible": 0.5,
     "run.precision": "bf16",
     "run.checkpoint_every": 2,
     "run.grid_every": 1,
@@ -76,7 +76,7 @@ OTHER = {
 }
 # What a key needs besides, on both sides, to show in two iterations.
 WITH = {
-    "modern.paired": ("model.projection=false",),
+    "r3gan.same_identity": ("model.projection=false",),
     "run.checkpoint_every": ("run.checkpoint_every=1",),
     "run.keep": ("run.checkpoint_every=1",),
     "run.log_every": ("run.log_every=1",),
@@ -85,15 +85,24 @@ WITH = {
     "run.best": ("run.evaluate_every=1",),
 }
 # Keys whose effect is that other data or another machine is asked for; with the recipe, if of it alone.
-REFUSED = ("model.mel_bins", "model.side", "modern.space", "embedder.space")
-REFUSED += ("hearing data.gender", "hearing run.precision")  # some processors have no bfloat16 LSTM layers
+REFUSED = ("model.mel_bins", "model.side", "face_embedding.space", "encoder.space")
+REFUSED += (
+    "default-encoder data.gender",
+    "default-encoder run.precision",
+)  # some processors have no bfloat16 LSTM layers
 QUICK = {  # the others, whose effect is the same code's, are slow
     "wen2019": ("",),
-    "modern": ("modern.", "model.z_dim", "model.width", "model.side", "model.fine", "model.rim")
+    "r3gan": ("r3gan.", "model.z_dim", "model.width", "model.side", "model.fine", "model.rim")
     + ("model.modulate", "model.projection", "model.noise"),
-    "faces": ("modern.space", "modern.read_", "modern.heard", "modern.strength", "modern.whole"),
-    "hearing": ("embedder.iterations", "embedder.lr", "embedder.betas"),
-    "embedder": ("embedder.augment",),
+    "default": (
+        "face_embedding.space",
+        "face_embedding.identity_loss",
+        "face_embedding.simulated_voices",
+        "face_embedding.strength_range",
+        "face_embedding.fully_visible",
+    ),
+    "default-encoder": ("encoder.iterations", "encoder.lr", "encoder.betas"),
+    "speaker-encoder": ("encoder.augment",),
 }
 
 
@@ -121,7 +130,7 @@ def told(path) -> list:
 
 
 def digest(folder) -> dict[str, object]:
-    """What a run left: names of files, losses, weights, pictures."""
+    """What a run left: names of files, losses, weights, images."""
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -182,9 +191,9 @@ def folders(space_folder, other_teacher_file, tmp_path_factory):
     other.basis[:] = other.basis.flip(1)
     other.save(place / "foreign")
     return {
-        "embedder.space": str(place / "foreign"),
-        "modern.space": str(place / "moved"),
-        "embedder.teacher": str(other_teacher_file),
+        "encoder.space": str(place / "foreign"),
+        "face_embedding.space": str(place / "moved"),
+        "encoder.teacher": str(other_teacher_file),
     }
 
 
@@ -198,8 +207,11 @@ def test_each_key_of_each_recipe_has_an_effect(outcome, folders, name, key):
         pytest.fail(f"{key}: add another value of it to OTHER, for this test to show its effect")
     base, many = WITH.get(key, ()), key.startswith("data.")
     value = other(now) if callable(other) else other
-    if (name, key) == ("faces-wen", "modern.space"):  # Wen's losses ask the space for nothing
-        value = folders["embedder.space"]
+    if (name, key) == (
+        "wen2019-face-embedding",
+        "face_embedding.space",
+    ):  # Wen's losses ask the space for nothing
+        value = folders["encoder.space"]
     before, after = (outcome(name, x, many) for x in (base, (*base, f"{key}={json.dumps(value)}")))
     assert isinstance(before, dict), before
     if isinstance(after, str):
@@ -211,11 +223,11 @@ def test_each_key_of_each_recipe_has_an_effect(outcome, folders, name, key):
 
 
 STAGES = {
-    "wen2019": (EmbedderStage, GanStage),
-    "modern": (EmbedderStage, ModernStage),
-    "faces": (ModernStage,),
-    "faces-wen": (GanStage,),
-    "hearing": (HearingStage,),
+    "wen2019": (SpeakerClassificationStage, Wen2019Stage),
+    "r3gan": (SpeakerClassificationStage, R3GANStage),
+    "default": (R3GANStage,),
+    "wen2019-face-embedding": (Wen2019Stage,),
+    "default-encoder": (DistillationStage,),
 }
 
 

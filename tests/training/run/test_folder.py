@@ -101,7 +101,7 @@ def test_no_pickle_is_executed(run_copy, tmp_path):
 
 def test_lines_that_will_be_done_again_are_forgotten(tmp_path, new_run):
     run = new_run(tmp_path)
-    for stage, iteration in (("embedder", 10), ("embedder", 20), ("gan", 10), ("gan", 20), ("gan", 30)):
+    for stage, iteration in (("encoder", 10), ("encoder", 20), ("gan", 10), ("gan", 20), ("gan", 30)):
         run.log({"stage": stage, "iteration": iteration})
     with (run.folder / "train.jsonl").open("a") as file:
         file.write('{"stage": "gan", "itera')  # killed while writing
@@ -111,9 +111,9 @@ def test_lines_that_will_be_done_again_are_forgotten(tmp_path, new_run):
         return [(x["stage"], x["iteration"]) for x in map(json.loads, text.splitlines())]
 
     run.forget_after("gan", 20)
-    assert lines() == [("embedder", 10), ("embedder", 20), ("gan", 10), ("gan", 20)]
-    run.forget_after("embedder", 10, ("gan",))
-    assert lines() == [("embedder", 10)]
+    assert lines() == [("encoder", 10), ("encoder", 20), ("gan", 10), ("gan", 20)]
+    run.forget_after("encoder", 10, ("gan",))
+    assert lines() == [("encoder", 10)]
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoints(run_copy, full_disk):

@@ -52,7 +52,7 @@ def test_what_is_written(tmp_path, store, new_run):
     assert [(e.sample_rate, e.length_frames) for e in seen.Audio(f"clip/{names[0]}")] == [(16_000, 64_000)]
     (mel,) = seen.Images(f"log-mel/{names[0]}")
     assert mel.height == 64 and mel.width == store.voice_frames[0]
-    assert events(run, "embedder").Scalars("loss/cross_entropy")[0].step == 2
+    assert events(run, "encoder").Scalars("loss/cross_entropy")[0].step == 2
 
 
 def run_log(run: Run) -> list[dict]:
@@ -93,7 +93,7 @@ def test_large_weights_are_sampled(tmp_path):
 
 
 def test_the_sound_of_a_clip(store):
-    """The built-in world is spoken again: the same log-mels come out as the store holds."""
+    """The synthetic world is spoken again: the same log-mels come out as the store holds."""
     from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, normalise
 
     for record in np.flatnonzero(store.has_voice)[[1, 6, -1]]:

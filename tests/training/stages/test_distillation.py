@@ -1,4 +1,4 @@
-"""An embedder of e: the line from the teacher to faces, who is left out, and the distillation."""
+"""An encoder of e: the line from the teacher to faces, who is left out, and the distillation."""
 
 import copy
 import json
@@ -16,17 +16,17 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import CheckpointError, DataError, RecipeError
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.encoders.ge2e import DIMENSIONS, Teacher
+from voice2face_gan.models.encoders.ge2e import DIMENSIONS, GE2EEncoder
 from voice2face_gan.models.encoders.lstm import PIECE
 from voice2face_gan.models.face_embedding_space import AGE, COMPONENTS, SEX, SIZE, FaceSpace
-from voice2face_gan.models.registry import build_embedder, model_config
-from voice2face_gan.training.engine.train_encoder import new_settings, train_embedder
+from voice2face_gan.models.registry import build_encoder, model_config
+from voice2face_gan.training.engine.train_encoder import new_settings, train_encoder
 from voice2face_gan.training.recipe.recipe import load_recipe
-from voice2face_gan.training.ridge import Line, _ridge, folded
+from voice2face_gan.training.ridge import RidgeMap, _ridge, folded
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages import layerwise_distillation
-from voice2face_gan.training.stages.distillation import HearingStage, remembered, teach
-from voice2face_gan.training.stages.speaker_classification import EmbedderStage
+from voice2face_gan.training.stages.distillation import DistillationStage, remembered, teach
+from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
 
 CPU = torch.device("cpu")
 PEOPLE = 22
@@ -66,7 +66,7 @@ def test_a_line_that_is_there_is_found(pairs, space):
     causes = normal(300, 8)
     t = 0.5 + causes @ normal(8, DIMENSIONS, seed=1)
     e = 0.2 + causes @ normal(8, SIZE, seed=2) / 3
-    line = Line.fit(pairs(range(300), e), t, space)
+    line = RidgeMap.fit(pairs(range(300), e), t, space)
     found = (t - line.mean) @ line.weights + line.offset
     # The ridge, 0.3 of the mean variance of 256 numbers, takes a hundredth of that of eight causes.
     assert (found - e).norm() < 0.05 * (e - e.mean(0)).norm()
@@ -83,7 +83,7 @@ def test_the_residual_is_what_the_voice_leaves_open(pairs, space):
     causes = normal(800, 8)
     r = torch.linspace(0, 0.95, SIZE)
     e = r * causes[:, torch.arange(SIZE) % 8] + (1 - r**2).sqrt() * normal(800, SIZE, seed=2)
-    line = Line.fit(pairs(range(800), e), causes @ normal(8, DIMENSIONS, seed=1), space)
+    line = RidgeMap.fit(pairs(range(800), e), causes @ normal(8, DIMENSIONS, seed=1), space)
     assert ((1 - line.residual**2).sqrt() - r)[r > 0.2].abs().max() < 0.12
     assert line.residual[r < 0.1].min() > 0.95 and ((line.residual >= 0) & (line.residual <= 1)).all()
     assert line.about["r_sex"] == pytest.approx(float(r[SEX]), abs=0.05)
@@ -95,9 +95,9 @@ def test_nobody_is_predicted_from_other_clips_of_himself(pairs, space):
     who = np.arange(50).repeat(6)
     t = normal(50, DIMENSIONS)[who] + 0.05 * normal(300, DIMENSIONS, seed=1)
     e = normal(50, SIZE, seed=2)[who]
-    line = Line.fit(pairs(who, e), t, space)
+    line = RidgeMap.fit(pairs(who, e), t, space)
     assert line.residual[:COMPONENTS].mean() > 0.95 and line.about["people"] == 50
-    by_clip = Line.fit(pairs(range(300), e), t, space)  # each clip a person of its own
+    by_clip = RidgeMap.fit(pairs(range(300), e), t, space)  # each clip a person of its own
     assert by_clip.residual.mean() < 0.5
 
 
@@ -122,16 +122,16 @@ def test_clips_are_weighted_by_the_root_of_their_number(pairs, space):
     kind = torch.tensor([0.0] * 20 + [1.0] * 180)
     t = kind[:, None] + 0.01 * normal(200, DIMENSIONS)
     e = kind[:, None] * 4 + 0.01 * normal(200, SIZE, seed=1)
-    line = Line.fit(pairs(who, e), t, space)
+    line = RidgeMap.fit(pairs(who, e), t, space)
     assert line.mean.mean() == pytest.approx(0.75, abs=0.01)
     assert line.offset.mean() == pytest.approx(3.0, abs=0.02)
 
 
 def test_pairs_that_are_none_are_refused(pairs, space):
     with pytest.raises(DataError, match="read by another-space, not by face-space-"):
-        Line.fit(pairs(range(30), torch.zeros(30, SIZE), "another-space"), normal(30, DIMENSIONS), space)
+        RidgeMap.fit(pairs(range(30), torch.zeros(30, SIZE), "another-space"), normal(30, DIMENSIONS), space)
     with pytest.raises(DataError, match="19 people with both voices and faces are too few; 20"):
-        Line.fit(pairs(np.arange(38) // 2, torch.zeros(38, SIZE)), normal(38, DIMENSIONS), space)
+        RidgeMap.fit(pairs(np.arange(38) // 2, torch.zeros(38, SIZE)), normal(38, DIMENSIONS), space)
 
 
 # Folding
@@ -141,12 +141,12 @@ def test_pairs_that_are_none_are_refused(pairs, space):
 def test_the_line_is_multiplied_into_the_last_layer(pool):
     torch.manual_seed(0)
     settings = {"voice_pool": pool, "normalise": False, "voice_channels": (8, 8, 8, 8)}
-    wide = build_embedder(model_config("modern", {**settings, "embedding": DIMENSIONS}))
-    narrow = build_embedder(model_config("modern", settings)).eval()
+    wide = build_encoder(model_config("r3gan", {**settings, "embedding": DIMENSIONS}))
+    narrow = build_encoder(model_config("r3gan", settings)).eval()
     wide(torch.randn(8, 64, 90))  # its normalisation has seen something
     wide.eval()
     weights = torch.randn(DIMENSIONS, SIZE) / 16
-    line = Line(torch.randn(DIMENSIONS), weights, torch.randn(SIZE), torch.ones(SIZE), {})
+    line = RidgeMap(torch.randn(DIMENSIONS), weights, torch.randn(SIZE), torch.ones(SIZE), {})
     narrow.load_state_dict(folded(wide, line))
     for frames in (1, 33, 200):
         mel = torch.randn(3, 64, frames)
@@ -164,15 +164,15 @@ def recipe(space_folder, teacher_file):
 
     def make(*overrides: str):
         small = (
-            "embedder.batch=4",
-            "embedder.iterations=4",
-            "embedder.augment=0.25",
+            "encoder.batch=4",
+            "encoder.iterations=4",
+            "encoder.augment=0.25",
             "run.precision='fp32'",
             "run.tensorboard='off'",
-            f"embedder.space={json.dumps(str(space_folder))}",
-            f"embedder.teacher={json.dumps(str(teacher_file))}",
+            f"encoder.space={json.dumps(str(space_folder))}",
+            f"encoder.teacher={json.dumps(str(teacher_file))}",
         )
-        return load_recipe("hearing", (*small, *overrides))
+        return load_recipe("default-encoder", (*small, *overrides))
 
     return make
 
@@ -183,17 +183,17 @@ def make_hearing(taught_store, recipe, monkeypatch):
     monkeypatch.setattr(layerwise_distillation, "_KEPT", 1)
     monkeypatch.setattr(layerwise_distillation, "_LOOKED", 1)
 
-    def make(*overrides: str, store: Store = taught_store) -> HearingStage:
-        return HearingStage(store, recipe(*overrides), 0, CPU)
+    def make(*overrides: str, store: Store = taught_store) -> DistillationStage:
+        return DistillationStage(store, recipe(*overrides), 0, CPU)
 
     return make
 
 
-UNDISTORTED = "embedder.augment=1e-9"
+UNDISTORTED = "encoder.augment=1e-9"
 
 
 def test_the_teacher_hears_each_clip_as_it_is(taught_store, teacher_file):
-    teacher = Teacher(teacher_file)
+    teacher = GE2EEncoder(teacher_file)
     speech = SpeechBank(taught_store.select(np.arange(PEOPLE) < 3))
     told = teach(teacher, speech)
     assert told.shape == (3, DIMENSIONS) and not told.requires_grad
@@ -203,7 +203,7 @@ def test_the_teacher_hears_each_clip_as_it_is(taught_store, teacher_file):
 
 def test_what_the_teacher_said_is_remembered(taught_store, teacher_file, tmp_path, monkeypatch):
     monkeypatch.setenv("V2F_CACHE", str(tmp_path))
-    teacher, some = Teacher(teacher_file), taught_store.select(np.arange(PEOPLE) < 3)
+    teacher, some = GE2EEncoder(teacher_file), taught_store.select(np.arange(PEOPLE) < 3)
     speech, calls = SpeechBank(some), []
     teacher.register_forward_hook(lambda *_: calls.append(1))
     first = remembered(teacher, speech)
@@ -221,7 +221,7 @@ def test_what_the_teacher_said_is_remembered(taught_store, teacher_file, tmp_pat
 
 def test_what_it_hears_is_speech_of_the_right_speed(make_hearing):
     """Undistorted crops of the same speech, read at 0.8, 1 and 1.25 times the pace."""
-    stage = make_hearing("embedder.speeds=[0.8,1.0,1.25]", UNDISTORTED)
+    stage = make_hearing("encoder.speeds=[0.8,1.0,1.25]", UNDISTORTED)
     clips, speeds = np.array([5, 6, 7]), np.array([0.8, 1.0, 1.25])
     rng = np.random.default_rng(0)
     speech = stage._distorted(clips, stage._crops(clips, np.arange(3), rng), rng)
@@ -241,7 +241,7 @@ def test_what_it_hears_is_speech_of_the_right_speed(make_hearing):
 
 def test_clips_come_once_a_pass_and_in_all_guises(make_hearing):
     """Of a batch guises, crops and distortion are drawn apart from each other."""
-    stage = make_hearing(UNDISTORTED, f"embedder.batch={PEOPLE}")
+    stage = make_hearing(UNDISTORTED, f"encoder.batch={PEOPLE}")
     heard, said = stage._said(0)
     assert heard.shape == (PEOPLE, (PIECE - 1) * 160 + 400) and torch.equal(heard, stage._said(0)[0])
     assert torch.equal(heard, said), "nothing is distorted"
@@ -251,12 +251,12 @@ def test_clips_come_once_a_pass_and_in_all_guises(make_hearing):
     wanted = stage._crops(clips, which, generator(0, "cuts", 0))[:, : said.shape[1]]
     assert torch.equal(said, wanted) and (stage.guises.resonances[clips, which] != 1).any()
     assert stage.guises.count == 7 + 25
-    more = make_hearing("embedder.augment=1", f"embedder.batch={PEOPLE}")._said(0)[1]
+    more = make_hearing("encoder.augment=1", f"encoder.batch={PEOPLE}")._said(0)[1]
     assert (torch.cosine_similarity(more, said) > 0.999).all(), "the same crops, but for the level"
 
 
 def test_the_teacher_hears_them_as_they_were_said_and_as_loud(make_hearing):
-    stage, plain = make_hearing("embedder.augment=1"), make_hearing(UNDISTORTED)
+    stage, plain = make_hearing("encoder.augment=1"), make_hearing(UNDISTORTED)
     (heard, said), (clean, _) = stage._said(0), plain._said(0)
     power = heard.square().mean(dim=1)
     torch.testing.assert_close(said.square().mean(dim=1), power, atol=1e-9, rtol=1e-3)
@@ -265,25 +265,25 @@ def test_the_teacher_hears_them_as_they_were_said_and_as_loud(make_hearing):
 
 
 def test_without_distortion_it_hears_clean_speech(make_hearing):
-    stage = make_hearing("embedder.augment=0")
+    stage = make_hearing("encoder.augment=0")
     heard, said = stage._said(0)
     assert torch.equal(heard, said) and torch.isfinite(stage.step(0)["h1_missed"])
 
 
 def test_its_layers_are_taught_from_the_first_iteration_to_the_last(make_hearing):
     """One key says how long: no other has to be changed with it."""
-    stage = make_hearing("embedder.iterations=3")
+    stage = make_hearing("encoder.iterations=3")
     assert stage.iterations == 3
     losses = [stage.step(i) for i in range(3)]
     assert "c1_missed" in losses[0] and "c1_missed" not in losses[1], "alone, then on top of each other"
     assert all({"h1_missed", "h2_missed", "h3_missed", "t_missed"} <= set(x) for x in losses)
-    layer = stage.embedder.layers[1]
+    layer = stage.encoder.layers[1]
     assert torch.equal(layer.weight_hh_l0, stage.hints._of_layer(1)["weight_hh_l0"])
 
 
 def test_the_rate_is_the_recipes(make_hearing):
     """lr times a beginning of 30 iterations, falling evenly to zero in each part."""
-    stage = make_hearing("embedder.lr=0.3", "embedder.iterations=4", "embedder.betas=[0.5,0.6]")
+    stage = make_hearing("encoder.lr=0.3", "encoder.iterations=4", "encoder.betas=[0.5,0.6]")
     (group,) = stage.hints.optimiser.param_groups
     assert group["betas"] == (0.5, 0.6)
     for iteration, wanted in ((0, 0.3), (1, 0.15), (2, 0.35 * 0.3), (3, 0.35 * 0.15)):
@@ -292,14 +292,14 @@ def test_the_rate_is_the_recipes(make_hearing):
 
 
 def test_its_checkpoint_gives_e(make_hearing, tmp_path, space):
-    """By the teacher's line, from the t that the embedder says."""
+    """By the teacher's line, from the t that the encoder says."""
     stage = make_hearing()
     stage.step(0)
     kept = load_checkpoint(stage.checkpoint(1).save(tmp_path / "e"), need_generator=False)
     assert kept.model.embedding == SIZE == len(kept.model.residual) and not kept.model.normalise
     torch.testing.assert_close(torch.tensor(kept.model.residual), stage.line.residual, atol=1e-4, rtol=0)
-    assert kept.info["hearing"]["space"] == space.name and kept.info["hearing"]["people"] == PEOPLE
-    ears, wide = kept.embedder.eval(), stage.embedder.eval()
+    assert kept.info["distillation"]["space"] == space.name and kept.info["distillation"]["people"] == PEOPLE
+    ears, wide = kept.encoder.eval(), stage.encoder.eval()
     with torch.no_grad():
         clips = [stage.bank.whole(i)[None] for i in range(5)]
         t, e = torch.cat([wide(mel) for mel in clips]), torch.cat([ears(mel) for mel in clips])
@@ -316,19 +316,19 @@ def test_a_resumed_stage_is_the_same_stage(make_hearing):
     for iteration in (1, 2):
         a, b = stage.step(iteration), other.step(iteration)
         assert all(torch.equal(a[k], b[k]) for k in a)
-    weights = [torch.cat([p.detach().flatten() for p in s.embedder.parameters()]) for s in (stage, other)]
+    weights = [torch.cat([p.detach().flatten() for p in s.encoder.parameters()]) for s in (stage, other)]
     assert torch.equal(*weights)
 
 
-def test_it_goes_on_from_a_trained_embedder(make_hearing):
+def test_it_goes_on_from_a_trained_encoder(make_hearing):
     """All but the last layer, which holds the line, and without the part of each layer by itself."""
     stage, other = make_hearing(), make_hearing()
     stage.step(0)
-    trained = stage.checkpoint(1).embedder
+    trained = stage.checkpoint(1).encoder
     other.start_from(trained)
     mel = torch.randn(2, 64, 200) - 4
     with torch.no_grad():
-        mine, theirs = other.embedder.features(mel), trained.features(mel)
+        mine, theirs = other.encoder.features(mel), trained.features(mel)
     assert torch.equal(mine, theirs)
     assert "c1_missed" not in other.step(0) and "c1_missed" in stage.step(1)
     assert other.hints.begun and not stage.hints.begun
@@ -346,24 +346,24 @@ def test_what_it_cannot_learn_from_is_said(make_hearing, taught_store, store, sp
     with pytest.raises(DataError, match="at 24000 Hz, the teacher hears 16000"):
         make_hearing(store=slow)
     with pytest.raises(CheckpointError, match="no usable face space"):
-        make_hearing(f"embedder.space={json.dumps(str(tmp_path))}")
+        make_hearing(f"encoder.space={json.dumps(str(tmp_path))}")
     with pytest.raises(CheckpointError, match="Resemblyzer's speaker encoder"):
-        make_hearing(f"embedder.teacher={json.dumps(str(space_folder / 'space.json'))}")
+        make_hearing(f"encoder.teacher={json.dumps(str(space_folder / 'space.json'))}")
 
 
 def test_a_stage_is_of_its_own_kind_of_recipe(taught_store, recipe, tiny_settings):
-    with pytest.raises(RecipeError, match="trains no voice embedder that tells speakers apart"):
-        EmbedderStage(taught_store, recipe(), 0, CPU)
-    with pytest.raises(RecipeError, match="trains no voice embedder that tells speakers apart"):
-        EmbedderStage(taught_store, load_recipe("faces"), 0, CPU)
+    with pytest.raises(RecipeError, match="trains no voice encoder that tells speakers apart"):
+        SpeakerClassificationStage(taught_store, recipe(), 0, CPU)
+    with pytest.raises(RecipeError, match="trains no voice encoder that tells speakers apart"):
+        SpeakerClassificationStage(taught_store, load_recipe("default"), 0, CPU)
 
 
-def test_a_run_of_it_ends_in_an_embedder_of_e(make_hearing, taught_store, tmp_path):
-    stage = make_hearing("embedder.iterations=2")
+def test_a_run_of_it_ends_in_an_encoder_of_e(make_hearing, taught_store, tmp_path):
+    stage = make_hearing("encoder.iterations=2")
     settings = new_settings(str(taught_store.folder), "all", 0, None)
     run = Run.create(tmp_path / "runs", stage.recipe, settings)
-    outcome = train_embedder(run, taught_store, CPU)
+    outcome = train_encoder(run, taught_store, CPU)
     assert outcome.finished and "h1_missed" in outcome.losses
-    kept = load_checkpoint(run.embedder_folder, need_generator=False)
+    kept = load_checkpoint(run.encoder_folder, need_generator=False)
     assert len(kept.model.residual) == SIZE
-    assert kept.embedder(torch.randn(1, 64, 200) - 4).shape == (1, SIZE)
+    assert kept.encoder(torch.randn(1, 64, 200) - 4).shape == (1, SIZE)

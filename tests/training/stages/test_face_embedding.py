@@ -13,13 +13,13 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
-from voice2face_gan.models.registry import build_embedder, model_config
-from voice2face_gan.training.engine.distributed import Alone
+from voice2face_gan.models.registry import build_encoder, model_config
+from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages import face_embedding as module
-from voice2face_gan.training.stages.face_embedding import SpaceStage, WenSpaceStage
+from voice2face_gan.training.stages.face_embedding import R3GANFaceEmbeddingStage, Wen2019FaceEmbeddingStage
 from voice2face_gan.training.stages.wen2019 import NOBODY
 
 CPU = torch.device("cpu")
@@ -31,35 +31,37 @@ SMALL = (
     "model.z_dim=6",
     "gan.batch=4",
     "gan.iterations=100",
-    "modern.read_from=0",
-    "modern.whole=0",
+    "face_embedding.identity_loss_from=0",
+    "face_embedding.fully_visible=0",
     "run.precision='fp32'",
 )
 
 
 @pytest.fixture
-def embedder(read_store):
-    """Function (residual, more of what it says of itself) -> a checkpoint of an embedder of e."""
+def encoder(read_store):
+    """Function (residual, more of what it says of itself) -> a checkpoint of an encoder of e."""
 
     def make(residual=RESIDUAL, **info) -> Checkpoint:
         torch.manual_seed(0)
         settings = {"normalise": False, "noise": 0.0, "voice_channels": (8, 8, 8, 8), "residual": residual}
-        config = model_config("modern", settings)
+        config = model_config("r3gan", settings)
         features = read_store.about["features"]
-        return Checkpoint("modern", config, build_embedder(config), features=features, info=info)
+        return Checkpoint("r3gan", config, build_encoder(config), features=features, info=info)
 
     return make
 
 
 @pytest.fixture
-def make_space_stage(read_store, embedder, space_folder):
+def make_space_stage(read_store, encoder, space_folder):
     """Function (*overrides, data, heard, processes) -> a new stage of small nets."""
 
-    def make(*overrides: str, data: Store = read_store, heard=None, processes=None) -> SpaceStage:
-        folder = f"modern.space={json.dumps(str(space_folder))}"
-        recipe = load_recipe("faces", (*SMALL, folder, *overrides))
+    def make(
+        *overrides: str, data: Store = read_store, heard=None, processes=None
+    ) -> R3GANFaceEmbeddingStage:
+        folder = f"face_embedding.space={json.dumps(str(space_folder))}"
+        recipe = load_recipe("default", (*SMALL, folder, *overrides))
         people = data.of_split("train"), data.of_split("val")
-        return SpaceStage(*people, heard or embedder(), recipe, 0, CPU, processes)
+        return R3GANFaceEmbeddingStage(*people, heard or encoder(), recipe, 0, CPU, processes)
 
     return make
 
@@ -76,7 +78,7 @@ def weights(stage) -> torch.Tensor:
 
 
 def test_every_face_comes_with_its_own_e(make_space_stage, read_store):
-    stage = make_space_stage("modern.heard=0", "data.flip=false")
+    stage = make_space_stage("face_embedding.simulated_voices=0", "data.flip=false")
     assert len(stage.e) == read_store.of_split("train").has_face.sum() == stage.data["faces"]
     e, identity, real, whose = stage._batch(2)
     with torch.no_grad():
@@ -98,13 +100,13 @@ def test_faces_without_voices_teach_too(make_space_stage, read_store):
     assert all(torch.isfinite(value) for value in stage.step(0).values())
 
 
-def test_a_share_of_the_batch_lies_wholly_within_its_pictures(make_space_stage, read_store):
+def test_a_share_of_the_batch_lies_wholly_within_its_images(make_space_stage, read_store):
     """Every tenth face does; of the others half is missing."""
     cut = read_store.select(np.ones(len(read_store), dtype=bool))
     cut.inside = np.array(read_store.inside)
     cut.inside[np.arange(len(cut.inside)) % 10 > 0, 3] = 32
     settings = ("gan.batch=8", "data.flip=false")
-    stage = make_space_stage(*settings, "modern.whole=0.25", data=cut)
+    stage = make_space_stage(*settings, "face_embedding.fully_visible=0.25", data=cut)
     held = read_store.of_split("train")
     seen = []
     for iteration in range(6):
@@ -123,13 +125,15 @@ def test_a_share_of_the_batch_lies_wholly_within_its_pictures(make_space_stage, 
     none = read_store.select(np.ones(len(read_store), dtype=bool))
     none.inside = np.array(read_store.inside)
     none.inside[:, 3] = 32
-    stage = make_space_stage(*settings, "modern.whole=0.25", data=none)
+    stage = make_space_stage(*settings, "face_embedding.fully_visible=0.25", data=none)
     assert len(stage._batch(0)[0]) == 8, "where none does, the others teach"
 
 
 def test_a_heard_e_is_what_a_voice_would_have_given(make_space_stage):
     """e' = s (R2 e + sqrt(R2 (1 - R2)) n): of R2's variance, and as near to e as its prediction."""
-    stage = make_space_stage("modern.heard=1", "modern.strength=[2,2]", "gan.batch=600")
+    stage = make_space_stage(
+        "face_embedding.simulated_voices=1", "face_embedding.strength_range=[2,2]", "gan.batch=600"
+    )
     e, *_ = stage._batch(1)
     assert not stage._own.any()
     true, noise = own(stage, 1, 600), gaussian((600, SIZE), 0, "noise", 1)
@@ -142,10 +146,13 @@ def test_a_heard_e_is_what_a_voice_would_have_given(make_space_stage):
     assert float((left.var(dim=0) - TOLD * (1 - TOLD)).mean()) == pytest.approx(0, abs=0.004)
 
 
-def test_each_heard_e_has_a_strength_of_its_own(make_space_stage, embedder):
+def test_each_heard_e_has_a_strength_of_its_own(make_space_stage, encoder):
     """Where voices tell everything e' is s e."""
     stage = make_space_stage(
-        "modern.heard=1", "modern.strength=[0.5,3]", "gan.batch=400", heard=embedder((0.0,) * SIZE)
+        "face_embedding.simulated_voices=1",
+        "face_embedding.strength_range=[0.5,3]",
+        "gan.batch=400",
+        heard=encoder((0.0,) * SIZE),
     )
     e, *_ = stage._batch(0)
     true = own(stage, 0, 400)
@@ -158,7 +165,7 @@ def test_each_heard_e_has_a_strength_of_its_own(make_space_stage, embedder):
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_shares_asked_for_are_heard_and_plain(make_space_stage, share, monkeypatch):
     monkeypatch.setattr(module, "_PLAIN", share)
-    stage = make_space_stage(f"modern.heard={share}", "gan.batch=300")
+    stage = make_space_stage(f"face_embedding.simulated_voices={share}", "gan.batch=300")
     e, *_ = stage._batch(0)
     same = (e == own(stage, 0, 300)).all(dim=1)
     assert torch.equal(same, stage._own)
@@ -171,8 +178,8 @@ def test_the_shares_asked_for_are_heard_and_plain(make_space_stage, share, monke
 
 
 def test_two_processes_share_what_one_draws(make_space_stage):
-    def stage(rank: int, size: int) -> SpaceStage:
-        here = Alone("cpu")
+    def stage(rank: int, size: int) -> R3GANFaceEmbeddingStage:
+        here = SingleProcess("cpu")
         here.rank, here.size = rank, size
         return make_space_stage("gan.batch=8", processes=here)
 
@@ -189,13 +196,13 @@ def test_two_processes_share_what_one_draws(make_space_stage):
 def test_the_pixel_loss_of_two_processes_is_that_of_one(make_space_stage):
     """Also where more faces with their own e are in one process's part than in the other's."""
 
-    def loss(here: Alone) -> tuple[float, int]:
-        stage = make_space_stage("gan.batch=8", "modern.heard=0.6", processes=here)
+    def loss(here: SingleProcess) -> tuple[float, int]:
+        stage = make_space_stage("gan.batch=8", "face_embedding.simulated_voices=0.6", processes=here)
         _, _, real, _ = stage._batch(0)
         return float(stage._pixel_loss(100, torch.zeros_like(real), real)), int(stage._own.sum())
 
-    whole, counted = loss(Alone("cpu"))
-    halves = [Alone("cpu") for _ in range(2)]
+    whole, counted = loss(SingleProcess("cpu"))
+    halves = [SingleProcess("cpu") for _ in range(2)]
     for rank, here in enumerate(halves):
         here.rank, here.size = rank, 2
         here.mean = lambda count: torch.full_like(count, counted / 2)  # as the other tells it
@@ -208,19 +215,21 @@ def test_the_pixel_loss_of_two_processes_is_that_of_one(make_space_stage):
 
 
 def test_the_space_is_asked_once_there_are_faces(make_space_stage):
-    stage = make_space_stage("modern.read_from=0.1", "gan.iterations=1000")
+    stage = make_space_stage("face_embedding.identity_loss_from=0.1", "gan.iterations=1000")
     asked = {0: 0, 100: 0, 125: 0.25, 150: 0.5, 200: 1, 201: 1, 999: 1}
     assert {i: stage._asked(i) for i in asked} == pytest.approx(asked)
-    assert make_space_stage("modern.read_from=0")._asked(0) == 1
+    assert make_space_stage("face_embedding.identity_loss_from=0")._asked(0) == 1
     fake = torch.zeros(4, 3, 64, 64)
     assert stage._extra_losses(100, torch.zeros(4, SIZE), fake) == {}
     half, full = (stage._extra_losses(i, torch.zeros(4, SIZE), fake) for i in (150, 1000))
-    assert set(half) == set(full) == {"G_space", "G_attributes"}
-    assert float(half["G_space"]) == pytest.approx(0.5 * float(full["G_space"]), rel=0.2)  # disturbed anew
+    assert set(half) == set(full) == {"G_face_embedding", "G_sex_age"}
+    assert float(half["G_face_embedding"]) == pytest.approx(
+        0.5 * float(full["G_face_embedding"]), rel=0.2
+    )  # disturbed anew
 
 
 def test_the_pixel_loss_counts_own_faces_alone_and_fades(make_space_stage):
-    stage = make_space_stage("modern.read_from=0.1", "gan.iterations=1000")
+    stage = make_space_stage("face_embedding.identity_loss_from=0.1", "gan.iterations=1000")
     real = torch.zeros(4, 3, 64, 64)
     fake = torch.tensor([0.1, 0.2, 0.4, 0.8])[:, None, None, None].expand_as(real)
     stage._own = torch.tensor([True, False, True, False])
@@ -231,16 +240,16 @@ def test_the_pixel_loss_counts_own_faces_alone_and_fades(make_space_stage):
 
 
 def test_what_the_space_asks_for_written_out(make_space_stage):
-    stage = make_space_stage("modern.read_space=3")
+    stage = make_space_stage("face_embedding.identity_loss=3")
     e, _, real, _ = stage._batch(0)
     losses = stage._extra_losses(7, e, real)
     with torch.no_grad():
         embedding, attributes = stage.space.read(real, stage._disturbed(7))
     wanted = stage.space.centre + (e[:, :62] * stage.space.scale) @ stage.space.basis.t()
     apart = (embedding - wanted).square().sum() / 4 / stage.space.scale.square().sum()
-    assert float(losses["G_space"]) == pytest.approx(3 * float(apart), rel=1e-4)
+    assert float(losses["G_face_embedding"]) == pytest.approx(3 * float(apart), rel=1e-4)
     unlike = (attributes - e[:, 62:]).square().sum() / 4
-    assert float(losses["G_attributes"]) == pytest.approx(3 * 0.25 * float(unlike), rel=1e-4)
+    assert float(losses["G_sex_age"]) == pytest.approx(3 * 0.25 * float(unlike), rel=1e-4)
 
 
 def test_as_far_as_people_are_from_the_average_is_one(make_space_stage):
@@ -252,7 +261,7 @@ def test_as_far_as_people_are_from_the_average_is_one(make_space_stage):
     assert float(apart) == pytest.approx(1, abs=0.15)
 
 
-def test_pictures_are_disturbed_a_little_and_anew_each_time(make_space_stage):
+def test_images_are_disturbed_a_little_and_anew_each_time(make_space_stage):
     stage = make_space_stage("gan.batch=50")
     first, second = stage._disturbed(0), stage._disturbed(1)
     assert first.shape == (50, 3) and not torch.equal(first, second)
@@ -271,7 +280,7 @@ def test_a_step_trains_both_nets_and_leaves_the_space_alone(make_space_stage):
     before, space = weights(stage), copy.deepcopy(stage.space.state_dict())
     for iteration in range(2):
         losses = stage.step(iteration)
-    wanted = {"D", "D_penalty", "R_real", "G", "G_read", "G_space", "G_attributes", "G_pixel"}
+    wanted = {"D", "D_penalty", "R_real", "G", "G_read", "G_face_embedding", "G_sex_age", "G_l1"}
     assert set(losses) == wanted and all(torch.isfinite(value) for value in losses.values())
     assert not torch.equal(weights(stage), before)
     assert all(torch.equal(value, space[name]) for name, value in stage.space.state_dict().items())
@@ -282,8 +291,8 @@ def test_a_step_trains_both_nets_and_leaves_the_space_alone(make_space_stage):
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
-        ("G_pixel", ("modern.read_from=0.5", "gan.pixel=1")),  # the space is not asked yet
-        ("G_space", ("modern.read_from=0", "gan.pixel=0")),
+        ("G_l1", ("face_embedding.identity_loss_from=0.5", "gan.l1=1")),  # the space is not asked yet
+        ("G_face_embedding", ("face_embedding.identity_loss_from=0", "gan.l1=0")),
     ],
 )
 def test_it_learns_four_faces(make_space_stage, read_store, name, overrides, monkeypatch):
@@ -293,7 +302,12 @@ def test_it_learns_four_faces(make_space_stage, read_store, name, overrides, mon
     for person in people:
         chosen[np.flatnonzero((read_store.identity == person) & read_store.has_face)[:2]] = True
     monkeypatch.setattr(module, "_PLAIN", 1.0)
-    alone = ("modern.heard=0", "gan.fool=0", "modern.read=0", "data.flip=false")
+    alone = (
+        "face_embedding.simulated_voices=0",
+        "gan.g_adversarial=0",
+        "r3gan.embedding_loss=0",
+        "data.flip=false",
+    )
     stage = make_space_stage(*alone, *overrides, "gan.lr=3e-3", data=read_store.select(chosen))
     assert len(stage.e) == 4
     losses = [float(stage.step(i)[name]) for i in range(14)]
@@ -318,29 +332,29 @@ WEN = (
 
 
 @pytest.fixture
-def ears(embedder, space_folder, tmp_path):
-    """The folder of an embedder that says which space its e is of."""
-    return embedder(hearing={"space": FaceSpace.load(space_folder).name}).save(tmp_path / "ears")
+def ears(encoder, space_folder, tmp_path):
+    """The folder of an encoder that says which space its e is of."""
+    return encoder(hearing={"space": FaceSpace.load(space_folder).name}).save(tmp_path / "ears")
 
 
 @pytest.fixture
 def new_space_run(read_store, space_folder, tmp_path):
-    """Function (recipe, its overrides, embedder or init) -> a run of two iterations."""
+    """Function (recipe, its overrides, encoder or init) -> a run of two iterations."""
 
     def make(name: str, overrides, **given) -> Run:
-        folder = f"modern.space={json.dumps(str(space_folder))}"
+        folder = f"face_embedding.space={json.dumps(str(space_folder))}"
         recipe = load_recipe(name, (*overrides, folder, "gan.iterations=2", "run.tensorboard=false"))
         settings = {"data": str(read_store.folder), "gender": "all", "seed": 0, "iterations": None}
         settings |= {k: str(v) for k, v in given.items()}
-        return Run.create(tmp_path / "runs", recipe, {"embedder": None, "init": None, **settings})
+        return Run.create(tmp_path / "runs", recipe, {"encoder": None, "init": None, **settings})
 
     return make
 
 
-def test_a_run_takes_this_stage_and_keeps_what_the_embedder_knows(read_store, ears, new_space_run):
-    run = new_space_run("faces", SMALL, embedder=ears)
+def test_a_run_takes_this_stage_and_keeps_what_the_encoder_knows(read_store, ears, new_space_run):
+    run = new_space_run("faces", SMALL, encoder=ears)
     outcome = train(run, read_store, CPU)
-    assert outcome.finished and "G_space" in outcome.losses
+    assert outcome.finished and "G_face_embedding" in outcome.losses
     kept = load_checkpoint(outcome.checkpoint)
     assert kept.model.residual == RESIDUAL and not kept.model.normalise
     assert kept.info["data"]["faces"] == read_store.of_split("train").has_face.sum()
@@ -350,14 +364,14 @@ def test_a_run_takes_this_stage_and_keeps_what_the_embedder_knows(read_store, ea
 
 def test_wens_nets_learn_from_the_same_faces(read_store, ears, new_space_run):
     """Their configuration knows no residual; what a voice would have given is simulated all the same."""
-    run = new_space_run("faces-wen", WEN, embedder=ears)
+    run = new_space_run("wen2019-face-embedding", WEN, encoder=ears)
     outcome = train(run, read_store, CPU)
     assert outcome.finished and all(np.isfinite(value) for value in outcome.losses.values())
     kept = load_checkpoint(outcome.checkpoint)
     assert kept.architecture == "wen2019" and not kept.model.normalise
     people = read_store.of_split("train"), read_store.of_split("val")
-    nets = load_checkpoint(run.embedder_folder, need_generator=False)
-    stage = WenSpaceStage(*people, nets, run.recipe, 0, CPU)
+    nets = load_checkpoint(run.encoder_folder, need_generator=False)
+    stage = Wen2019FaceEmbeddingStage(*people, nets, run.recipe, 0, CPU)
     torch.testing.assert_close(stage.told, TOLD)
     assert len(stage.e) == people[0].has_face.sum()
 
@@ -365,15 +379,15 @@ def test_wens_nets_learn_from_the_same_faces(read_store, ears, new_space_run):
 # What is refused
 
 
-def test_what_does_not_fit_is_said(make_space_stage, embedder, read_store, store, space_folder, tmp_path):
+def test_what_does_not_fit_is_said(make_space_stage, encoder, read_store, store, space_folder, tmp_path):
     with pytest.raises(DataError, match=r"gives no e of a face space \(its residual has 0 numbers, not 64\)"):
-        make_space_stage(heard=embedder(()))
+        make_space_stage(heard=encoder(()))
     with pytest.raises(DataError, match="gives the e of face-space-0, but .* is face-space-"):
-        make_space_stage(heard=embedder(hearing={"space": "face-space-0"}))
+        make_space_stage(heard=encoder(hearing={"space": "face-space-0"}))
     with pytest.raises(DataError, match="no usable face embeddings"):
         make_space_stage(data=store)
     with pytest.raises(CheckpointError, match="no usable face space"):
-        make_space_stage(f"modern.space={json.dumps(str(tmp_path))}")
+        make_space_stage(f"face_embedding.space={json.dumps(str(tmp_path))}")
     import shutil
 
     other = Store(shutil.copytree(read_store.folder, tmp_path / "other.store"))

@@ -1,4 +1,4 @@
-"""Hints: what the teacher's layers do, that a pupil like the teacher misses nothing of it, and learning."""
+"""Layer-wise distillation: targets of the teacher's layers, zero loss of an encoder like it, and learning."""
 
 import copy
 
@@ -10,15 +10,15 @@ from torch import nn
 from voice2face_gan.audio.log_mel import FeatureSettings, log_mels
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.encoders import lstm
-from voice2face_gan.models.encoders.ge2e import HOP, WINDOW, Teacher
-from voice2face_gan.models.encoders.lstm import PIECE, RecurrentEmbedder, without_noise
-from voice2face_gan.training.engine.distributed import Alone
-from voice2face_gan.training.recipe.schema import EmbedderRecipe
+from voice2face_gan.models.encoders.ge2e import HOP, WINDOW, GE2EEncoder
+from voice2face_gan.models.encoders.lstm import PIECE, LstmEncoder, without_noise
+from voice2face_gan.training.engine.distributed import SingleProcess
+from voice2face_gan.training.recipe.schema import EncoderRecipe
 from voice2face_gan.training.stages import layerwise_distillation as module
 from voice2face_gan.training.stages.layerwise_distillation import (
     RUNS,
-    Hints,
-    Whitened,
+    LayerwiseDistillation,
+    WhitenedLinear,
     check_frames,
     fit_bands,
 )
@@ -46,7 +46,7 @@ def plain(number: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.fixture(scope="module")
 def teacher(teacher_file):
     """Of large weights: one of small ones says the same at all times."""
-    teacher = Teacher(teacher_file)
+    teacher = GE2EEncoder(teacher_file)
     for name, weight in teacher.lstm.named_parameters():
         weight.mul_(4 if "weight" in name else 1)
     return teacher
@@ -54,13 +54,13 @@ def teacher(teacher_file):
 
 @pytest.fixture
 def make_hints(teacher, monkeypatch):
-    def make(iterations: int = 40, lr: float = 2e-3, speech=plain) -> Hints:
+    def make(iterations: int = 40, lr: float = 2e-3, speech=plain) -> LayerwiseDistillation:
         monkeypatch.setattr(module, "_LOOKED", 2)
         monkeypatch.setattr(module, "_KEPT", 2)
         torch.manual_seed(1)
-        embedder = RecurrentEmbedder(64, SIZES, 64)
-        settings = EmbedderRecipe(iterations=iterations, lr=lr, betas=(0.9, 0.98))
-        return Hints(embedder, teacher, speech, FeatureSettings(), settings)
+        encoder = LstmEncoder(64, SIZES, 64)
+        settings = EncoderRecipe(iterations=iterations, lr=lr, betas=(0.9, 0.98))
+        return LayerwiseDistillation(encoder, teacher, speech, FeatureSettings(), settings)
 
     return make
 
@@ -68,8 +68,8 @@ def make_hints(teacher, monkeypatch):
 def test_a_whitened_layer_is_a_linear_layer():
     torch.manual_seed(0)
     x = torch.randn(500, 6) @ torch.randn(6, 6) + 3
-    layer = Whitened(6, 4)
-    layer.whiten(x, Alone("cpu"))
+    layer = WhitenedLinear(6, 4)
+    layer.whiten(x, SingleProcess("cpu"))
     weight, bias = torch.randn(4, 6), torch.randn(4)
     layer.take(weight, bias)
     torch.testing.assert_close(layer.folded(), (weight, bias), atol=1e-4, rtol=1e-4)
@@ -82,13 +82,13 @@ def test_a_whitened_layer_is_a_linear_layer():
 
 def test_bands_are_the_teachers(teacher):
     """Of sounds that nothing was fitted to, and where the sound is soft too."""
-    embedder = RecurrentEmbedder(64, SIZES, 64)
-    fit_bands(embedder, teacher, torch.cat([babble(n, 8) for n in range(3)]), FeatureSettings())
-    assert embedder.bands.weight.min() >= 0
+    encoder = LstmEncoder(64, SIZES, 64)
+    fit_bands(encoder, teacher, torch.cat([babble(n, 8) for n in range(3)]), FeatureSettings())
+    assert encoder.bands.weight.min() >= 0
     for loud in (1.0, 0.05):
         speech = loud * babble(9, 8)
         with torch.no_grad():
-            ours = embedder.heard(log_mels(speech, FeatureSettings(), normalised=False))
+            ours = encoder.heard(log_mels(speech, FeatureSettings(), normalised=False))
         theirs = teacher.bands(speech)
         assert ours.shape == theirs.shape == (8, PIECE, 40)
         inner = slice(2, 38)  # the outermost reach beyond our bins
@@ -107,19 +107,19 @@ def test_the_teachers_bands_are_its_own_but_for_the_place_of_frames(teacher):
 
 
 def test_one_piece_is_heard_by_its_layers_as_by_the_teacher(teacher, monkeypatch):
-    """The layers one by one, and the embedder with the teacher's weights and bands: its t."""
+    """The layers one by one, and the encoder with the teacher's weights and bands: its t."""
     bands = teacher.bands(babble(5))
     x = bands
     for layer in teacher.layers():
         x, _ = layer(x)
     torch.testing.assert_close(x, teacher.lstm(bands)[0])
-    embedder = RecurrentEmbedder(64, SIZES, 64)
-    for mine, theirs in zip(embedder.layers, teacher.layers(), strict=True):
+    encoder = LstmEncoder(64, SIZES, 64)
+    for mine, theirs in zip(encoder.layers, teacher.layers(), strict=True):
         mine.load_state_dict(theirs.state_dict())
-    embedder.told.load_state_dict(teacher.linear.state_dict())
-    embedder.heard = lambda mel: bands
+    encoder.told.load_state_dict(teacher.linear.state_dict())
+    encoder.heard = lambda mel: bands
     monkeypatch.setattr(lstm, "_NOISE", 0.0)
-    t = embedder.features(torch.zeros(3, 64, PIECE))[:, :256]
+    t = encoder.features(torch.zeros(3, 64, PIECE))[:, :256]
     wanted = F.normalize(teacher.linear(teacher.lstm(bands)[0][:, -1]).relu(), dim=1)
     torch.testing.assert_close(t, wanted, atol=1e-5, rtol=1e-4)
 
@@ -140,7 +140,7 @@ def test_runs_start_where_the_ones_before_ended(make_hints, teacher, frames):
         torch.testing.assert_close(ends[:, -1], whole.c_after)
 
 
-def teach(hints: Hints, teacher: Teacher) -> None:
+def teach(hints: LayerwiseDistillation, teacher: GE2EEncoder) -> None:
     """All that the teacher knows."""
     hints._prepare()
     wanted = [
@@ -157,23 +157,23 @@ def teach(hints: Hints, teacher: Teacher) -> None:
 def test_a_pupil_like_the_teacher_misses_nothing(make_hints, teacher, frames):
     hints = make_hints()
     teach(hints, teacher)
-    embedder = hints._outside[0]
+    encoder = hints._outside[0]
     bands = teacher.bands(babble(7))
     told = hints._states(bands, frames)
     losses = hints._alone(bands, told, frames)
     if frames == PIECE:
         losses |= {f"stacked {k}": v for k, v in hints._stacked(bands, told).items()}
     assert max(losses.values()) < 1e-3, losses
-    hints._give(embedder)
-    torch.testing.assert_close(embedder.told.weight, teacher.linear.weight, atol=1e-3, rtol=1e-2)
+    hints._give(encoder)
+    torch.testing.assert_close(encoder.told.weight, teacher.linear.weight, atol=1e-3, rtol=1e-2)
     wrong = hints._alone(bands.roll(1, dims=0), told, frames)
     assert wrong["h1_missed"] > 0.01
 
 
-class Small(Teacher):
+class Small(GE2EEncoder):
     """A teacher of two layers of twelve."""
 
-    def __init__(self, other: Teacher):
+    def __init__(self, other: GE2EEncoder):
         nn.Module.__init__(self)
         torch.manual_seed(0)
         self.lstm, self.linear = nn.LSTM(40, 12, 2, batch_first=True), nn.Linear(12, 6)
@@ -187,16 +187,16 @@ def test_it_learns(teacher, monkeypatch):
     """From nothing, in the two parts: what is missed falls in each."""
     monkeypatch.setattr(module, "RUNS", (4, 40))
     monkeypatch.setattr(module, "_KEPT", 2)
-    embedder = RecurrentEmbedder(64, (40, 12, 12, 6), 64)
-    settings = EmbedderRecipe(iterations=240, lr=5e-3, betas=(0.9, 0.98))
-    hints = Hints(embedder, Small(teacher), plain, FeatureSettings(), settings)
+    encoder = LstmEncoder(64, (40, 12, 12, 6), 64)
+    settings = EncoderRecipe(iterations=240, lr=5e-3, betas=(0.9, 0.98))
+    hints = LayerwiseDistillation(encoder, Small(teacher), plain, FeatureSettings(), settings)
     losses = [hints.step(i) for i in range(240)]
     for name in ("h1_missed", "h2_missed"):
         assert losses[0][name] > 0.4 and losses[143][name] < 0.25 and losses[239][name] < 0.05, name
     assert losses[0]["t_missed"] > 0.8 and losses[239]["t_missed"] < 0.05
     assert "c1_missed" in losses[143] and "c1_missed" not in losses[144], "alone, then on top of each other"
     assert hints.optimiser.param_groups[0]["lr"] < 1e-4
-    given, mine = embedder.layers[0].weight_ih_l0, hints._of_layer(0)["weight_ih_l0"]
+    given, mine = encoder.layers[0].weight_ih_l0, hints._of_layer(0)["weight_ih_l0"]
     assert torch.equal(given, mine)
 
 
@@ -215,19 +215,19 @@ def test_the_teacher_hears_what_was_said_and_the_pupil_what_became_of_it(make_hi
     torch.testing.assert_close(pair._made(0)[0], mels)
 
 
-def test_one_that_goes_on_starts_from_what_its_embedder_does(make_hints):
+def test_one_that_goes_on_starts_from_what_its_encoder_does(make_hints):
     """On top of each other from the first step on, and at first it says what it said."""
     hints = make_hints()
-    embedder = hints._outside[0]
-    before = copy.deepcopy(embedder.state_dict())
+    encoder = hints._outside[0]
+    before = copy.deepcopy(encoder.state_dict())
     hints.go_on()
     hints._prepare()
-    hints._give(embedder)
-    assert torch.equal(embedder.bands.weight, before["bands.weight"])
-    mine, was = embedder.layers[1], before["layers.1.bias_ih_l0"] + before["layers.1.bias_hh_l0"]
+    hints._give(encoder)
+    assert torch.equal(encoder.bands.weight, before["bands.weight"])
+    mine, was = encoder.layers[1], before["layers.1.bias_ih_l0"] + before["layers.1.bias_hh_l0"]
     torch.testing.assert_close(mine.weight_hh_l0, before["layers.1.weight_hh_l0"], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(mine.bias_ih_l0 + mine.bias_hh_l0, was, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(embedder.told.weight, before["told.weight"], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encoder.told.weight, before["told.weight"], atol=1e-5, rtol=1e-4)
     assert "c1_missed" not in hints.step(0)
     other = make_hints()
     other.load(hints.state())

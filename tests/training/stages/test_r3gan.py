@@ -1,4 +1,4 @@
-"""The modern stage: its losses written out plainly, each ingredient on and off, pairs, resuming."""
+"""The r3gan stage: its losses written out plainly, each ingredient on and off, pairs, resuming."""
 
 import copy
 import math
@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.modern import ModernConfig
-from voice2face_gan.training.engine.distributed import Alone
-from voice2face_gan.training.stages.r3gan import ModernStage
-from voice2face_gan.training.stages.wen2019 import with_embedder_of
+from voice2face_gan.models.r3gan import R3GANConfig
+from voice2face_gan.training.engine.distributed import SingleProcess
+from voice2face_gan.training.stages.r3gan import R3GANStage
+from voice2face_gan.training.stages.wen2019 import with_encoder_of
 
 
 def weights(stage) -> torch.Tensor:
@@ -27,7 +27,7 @@ def test_real_and_generated_faces_are_of_one_person(make_stage):
 
 def test_the_losses_are_those_of_the_text(make_stage):
     """Written out for the first iteration, without augmentation, penalties computed on every pair."""
-    stage = make_stage("modern.augment=0", "modern.penalty_share=1", "gan.identity=0.5", "gan.likeness=0.5")
+    stage = make_stage("r3gan.augment=0", "r3gan.penalty_share=1", "gan.d_identity=0.5", "gan.g_identity=0.5")
     e, identity, real, _ = stage._batch(0)
     fake = stage.generator(e, stage._noise(0)).detach()
     both = torch.cat([real, fake]).requires_grad_(True)
@@ -50,9 +50,9 @@ def test_the_losses_are_those_of_the_text(make_stage):
 
 def test_what_a_real_face_lacks_nobody_is_asked_for(make_stage):
     """The generated face may look like anything there: losses and gradients are the same."""
-    stage = make_stage("gan.pixel=1", "modern.augment=0.3")
+    stage = make_stage("gan.l1=1", "r3gan.augment=0.3")
     stage.faces.inside = stage.faces.inside.clone()
-    stage.faces.inside[:, 1] = 20  # the upper 20 rows lie beyond every picture
+    stage.faces.inside[:, 1] = 20  # the upper 20 rows lie beyond every image
     real, inner = stage._batch(0)[2], stage.generator
     assert real[:, :, :20].isnan().all() and real[:, :, 20:].isfinite().all()
 
@@ -74,19 +74,19 @@ def test_what_a_real_face_lacks_nobody_is_asked_for(make_stage):
         seen.append(stage.step(0))
         assert float(stage.generator.colour.grad) == 0
         stage.generator = inner
-    assert seen[0].keys() == seen[1].keys() and "G_pixel" in seen[0]
+    assert seen[0].keys() == seen[1].keys() and "G_l1" in seen[0]
     for name, value in seen[0].items():
         assert float(value) == float(seen[1][name]), name
 
 
 def test_the_penalty_follows_half_a_cosine(make_stage):
     """gamma 2 -> 0 and nothing else: the gradient left on the judges is gamma / 2 times the penalty's."""
-    stage = make_stage("modern.gamma=2", "modern.gamma_end=0", "gan.iterations=100", "modern.penalty_share=1")
+    stage = make_stage("r3gan.gamma=2", "r3gan.gamma_end=0", "gan.iterations=100", "r3gan.penalty_share=1")
     e, _, real, _ = stage._batch(0)
     shown = torch.cat([real, real.flip(0)])
     sizes = []
     for iteration in (0, 50, 100):
-        stage.judge_optimiser.zero_grad()
+        stage.discriminator_optimiser.zero_grad()
         stage._penalise(iteration, e, shown)
         sizes.append(float(sum(p.grad.norm() for p in stage.judges if p.grad is not None)))
     assert sizes[0] == pytest.approx(2 * sizes[1], rel=1e-4) and sizes[2] == 0 < sizes[0]
@@ -95,11 +95,11 @@ def test_the_penalty_follows_half_a_cosine(make_stage):
 @pytest.mark.parametrize(
     ("overrides", "present", "absent"),
     [
-        ((), {"D", "D_penalty", "R_real", "G", "G_read"}, {"C_real", "G_identity", "G_pixel"}),
-        (("modern.gamma=0", "modern.gamma_end=0"), {"D"}, {"D_penalty"}),
-        (("modern.read=0",), {"G"}, {"R_real", "G_read"}),
-        (("gan.pixel=1", "gan.likeness=1", "gan.identity=1"), {"G_pixel", "G_identity", "C_real"}, set()),
-        (("modern.loss='softplus'",), {"D", "G"}, set()),
+        ((), {"D", "D_penalty", "R_real", "G", "G_read"}, {"C_real", "G_identity", "G_l1"}),
+        (("r3gan.gamma=0", "r3gan.gamma_end=0"), {"D"}, {"D_penalty"}),
+        (("r3gan.embedding_loss=0",), {"G"}, {"R_real", "G_read"}),
+        (("gan.l1=1", "gan.g_identity=1", "gan.d_identity=1"), {"G_l1", "G_identity", "C_real"}, set()),
+        (("r3gan.loss='softplus'",), {"D", "G"}, set()),
         (("model.z_dim=0", "model.projection=false", "model.modulate=false"), {"D", "G"}, set()),
     ],
 )
@@ -114,7 +114,7 @@ def test_every_ingredient_trains_and_can_be_left_out(make_stage, overrides, pres
 
 
 def test_softplus_is_the_non_saturating_loss(make_stage):
-    stage = make_stage("modern.loss='softplus'")
+    stage = make_stage("r3gan.loss='softplus'")
     higher, lower = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0], requires_grad=True)
     judges = F.softplus(-higher).mean() + F.softplus(lower).mean()
     assert float(stage._adversary(higher, lower)) == pytest.approx(float(judges))
@@ -137,7 +137,7 @@ def test_a_resumed_run_is_the_same_run(make_stage):
 
 def test_it_learns_to_give_the_embedding_back(make_stage):
     """Nothing but the reading loss: after some steps generated faces say more of their e than at first."""
-    stage = make_stage("gan.fool=0", "modern.read=5", "modern.augment=0", "gan.lr=2e-3")
+    stage = make_stage("gan.g_adversarial=0", "r3gan.embedding_loss=5", "r3gan.augment=0", "gan.lr=2e-3")
     first = float(stage.step(0)["G_read"])
     for iteration in range(1, 60):
         losses = stage.step(iteration)
@@ -157,7 +157,7 @@ def test_the_checkpoint_makes_faces(make_stage, tmp_path):
     assert not torch.equal(faces, model.decode(e, model.noise(2, seed=1)))
     model.spread = 0.0
     assert torch.equal(model.decode(e), model.decode(e, torch.zeros(2, 6)))
-    assert stage.picture().size[0] > 0
+    assert stage.image().size[0] > 0
 
 
 def test_the_first_variant_is_the_plain_answer(make_stage, clips, tmp_path):
@@ -172,20 +172,20 @@ def test_the_first_variant_is_the_plain_answer(make_stage, clips, tmp_path):
     assert model.generate(clips[0], variants=3, seed=6)[1].tobytes() != three[1].tobytes()
 
 
-def test_what_an_embedder_brings_fits_nets_that_normalise_its_e():
+def test_what_an_encoder_brings_fits_nets_that_normalise_its_e():
     """The default's strength and limits are for an e that is not normalised."""
-    heard = ModernConfig(normalise=False, strength=4.0, limit=(2.0,) * 64, residual=(0.5,) * 64)
-    own = with_embedder_of(ModernConfig(), heard)
+    heard = R3GANConfig(normalise=False, strength=4.0, limit=(2.0,) * 64, residual=(0.5,) * 64)
+    own = with_encoder_of(R3GANConfig(), heard)
     assert own.strength == 1 and own.limit == () and own.residual == heard.residual
-    own = with_embedder_of(ModernConfig(normalise=False), heard)
+    own = with_encoder_of(R3GANConfig(normalise=False), heard)
     assert own.strength == 4 and own.limit == heard.limit
 
 
 def test_two_processes_share_what_one_draws(make_stage):
     """Batches, noise and augmentation of either are those of every second place of one process's."""
 
-    def stage(rank: int, size: int) -> ModernStage:
-        here = Alone("cpu")
+    def stage(rank: int, size: int) -> R3GANStage:
+        here = SingleProcess("cpu")
         here.rank, here.size = rank, size
         return make_stage(processes=here)
 
@@ -208,10 +208,10 @@ def test_the_penalty_of_two_processes_is_that_of_one(make_stage, share, owned):
     """Whichever places of the whole batch are penalised, also where none of them is a process's own."""
 
     def penalty(rank: int, size: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        here = Alone("cpu")
+        here = SingleProcess("cpu")
         here.rank, here.size = rank, size
-        stage = make_stage(f"modern.penalty_share={share}", processes=here)
-        mine = here.mine(8)
+        stage = make_stage(f"r3gan.penalty_share={share}", processes=here)
+        mine = here.shard(8)
         found = stage._penalise(0, e[mine], torch.cat([real[mine], fake[mine]]))
         return found, [torch.zeros_like(p) if p.grad is None else p.grad for p in stage.judges]
 

@@ -1,4 +1,4 @@
-"""The voice embedder's stage: it learns, its rate falls, its state goes round."""
+"""The voice encoder's stage: it learns, its rate falls, its state goes round."""
 
 import copy
 import math
@@ -8,20 +8,20 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.training.recipe.recipe import load_recipe
-from voice2face_gan.training.stages.speaker_classification import EmbedderStage
+from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
 
 
 @pytest.fixture
 def make_stage(store, tiny_settings):
-    def make(data=store, **overrides) -> EmbedderStage:
+    def make(data=store, **overrides) -> SpeakerClassificationStage:
         recipe = load_recipe("wen2019", tiny_settings(**overrides))
-        return EmbedderStage(data.of_split("train"), recipe, 0, torch.device("cpu"))
+        return SpeakerClassificationStage(data.of_split("train"), recipe, 0, torch.device("cpu"))
 
     return make
 
 
 def test_it_learns_who_speaks(make_stage):
-    stage = make_stage(embedder__iterations=60, embedder__lr=0.01, embedder__batch=32)
+    stage = make_stage(encoder__iterations=60, encoder__lr=0.01, encoder__batch=32)
     assert stage.head[-1].out_features == 14
     losses = [{k: float(v) for k, v in stage.step(i).items()} for i in range(60)]
     assert 2.2 < losses[0]["cross_entropy"] < 3.2  # log 14 = 2.64
@@ -38,12 +38,12 @@ def test_the_loss_is_the_cross_entropy_of_the_batch(make_stage):
     crops = generator(0, "cuts", 0)
     frames = int(crops.integers(100, 201))
     mel, labels = other.bank.crops(other.sampler.draw(0, 16), frames, crops)
-    other.embedder.train()
-    assert torch.allclose(F.cross_entropy(other.head(other.embedder(mel)), labels), loss, atol=1e-5)
+    other.encoder.train()
+    assert torch.allclose(F.cross_entropy(other.head(other.encoder(mel)), labels), loss, atol=1e-5)
 
 
 def test_the_rate_falls_along_half_a_cosine(make_stage):
-    stage = make_stage(embedder__iterations=10, embedder__lr=1e-3)
+    stage = make_stage(encoder__iterations=10, encoder__lr=1e-3)
     for iteration in range(10):
         stage.step(iteration)
         (group,) = stage.optimiser.param_groups
@@ -67,12 +67,12 @@ def test_its_checkpoint_finds_speech_as_its_store_did(make_stage, store):
     assert make_stage(data=prepared).checkpoint(1).vad == {"padding_ms": 50}
 
 
-def test_its_checkpoint_is_an_embedder_alone(make_stage, tmp_path):
+def test_its_checkpoint_is_an_encoder_alone(make_stage, tmp_path):
     from voice2face_gan.models.checkpoint import load_checkpoint
 
     stage = make_stage()
     stage.step(0)
     loaded = load_checkpoint(stage.checkpoint(1).save(tmp_path / "e"), need_generator=False)
-    assert loaded.generator is None and loaded.info["stage"] == "embedder"
+    assert loaded.generator is None and loaded.info["stage"] == "encoder"
     assert loaded.info["data"]["voices"] == 56
-    assert stage.picture() is None
+    assert stage.image() is None

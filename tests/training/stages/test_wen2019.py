@@ -14,18 +14,18 @@ from voice2face_gan.errors import DataError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.wen2019 import condition
 from voice2face_gan.training.recipe.recipe import load_recipe
-from voice2face_gan.training.stages.wen2019 import GanStage
+from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 
 @pytest.fixture
 def make_stage(trained, store, tiny_settings):
-    """Function (**overrides) -> a new GAN stage on the trained run's embedder, in fp32."""
+    """Function (**overrides) -> a new GAN stage on the trained run's encoder, in fp32."""
 
-    def make(records: Store | None = None, recipe: str = "wen2019", **overrides) -> GanStage:
-        embedder = load_checkpoint(trained / "embedder", need_generator=False)
+    def make(records: Store | None = None, recipe: str = "wen2019", **overrides) -> Wen2019Stage:
+        encoder = load_checkpoint(trained / "encoder", need_generator=False)
         part = store.of_split("train") if records is None else records
         settings = load_recipe(recipe, tiny_settings(**overrides))
-        return GanStage(part, store.of_split("val"), embedder, settings, 0, torch.device("cpu"))
+        return Wen2019Stage(part, store.of_split("val"), encoder, settings, 0, torch.device("cpu"))
 
     return make
 
@@ -35,7 +35,7 @@ def make_stage(trained, store, tiny_settings):
 def test_losses_and_weights_are_those_of_algorithm_1(make_stage, recipe, steps, rate):
     """Over 20 steps at the recipes' rate; and at one at which the nets move far in five, where a wrong step
     shows in the next one's losses."""
-    stage = make_stage(recipe=recipe, gan__lr=rate, model__embedder_norm_last=False)
+    stage = make_stage(recipe=recipe, gan__lr=rate, model__encoder_norm_last=False)
     plain = AlgorithmOne(stage)
     losses = []
     for iteration in range(steps):
@@ -74,7 +74,7 @@ def test_a_handed_over_step_is_the_plain_loops_next(make_stage):
 
 def test_each_loss_has_its_weight(make_stage):
     """With weight 0 the classifier does not move, and the discriminator does."""
-    stage = make_stage(gan__identity=0)
+    stage = make_stage(gan__d_identity=0)
     still, moving = (copy.deepcopy(net.state_dict()) for net in (stage.classifier, stage.discriminator))
     stage.step(0)
     assert all(torch.equal(stage.classifier.state_dict()[name], value) for name, value in still.items())
@@ -89,44 +89,46 @@ def test_the_generators_losses_have_their_weights(make_stage):
         stage.step(0)
         return torch.cat([p.grad.flatten() for p in stage.generator.parameters()])
 
-    fool, likeness = gradient(gan__likeness=0), gradient(gan__fool=0)
+    fool, likeness = gradient(gan__g_identity=0), gradient(gan__g_adversarial=0)
     assert fool.norm() > 0 and likeness.norm() > 0
-    both = gradient(gan__fool=2, gan__likeness=3)
+    both = gradient(gan__g_adversarial=2, gan__g_identity=3)
     assert torch.allclose(both, 2 * fool + 3 * likeness, atol=1e-3 * float(both.abs().max()))
 
 
 def test_with_a_pixel_loss_real_faces_are_of_the_voices_people(make_stage):
-    stage = make_stage(gan__pixel=10)
+    stage = make_stage(gan__l1=10)
     for iteration in range(5):
         e, voice, real, face = stage._batch(iteration)
         assert torch.equal(voice, face)
         with torch.no_grad():
             expected = (stage.generator(e) - real).abs().mean()
-        assert torch.allclose(stage.step(iteration)["G_pixel"], expected, atol=1e-5)
+        assert torch.allclose(stage.step(iteration)["G_l1"], expected, atol=1e-5)
     plain = make_stage()
     assert any(not torch.equal(*plain._batch(i)[1::2]) for i in range(5))
-    assert "G_pixel" not in plain.step(0)
+    assert "G_l1" not in plain.step(0)
 
 
 def test_the_rate_falls_evenly_over_the_last_iterations(make_stage):
-    stage = make_stage(gan__decay=0.5, gan__iterations=10, gan__lr=1e-3)
+    stage = make_stage(gan__lr_decay=0.5, gan__iterations=10, gan__lr=1e-3)
     rates = []
     for iteration in range(10):
         stage.step(iteration)
-        rates.append([o.param_groups[0]["lr"] for o in (stage.generator_optimiser, stage.judge_optimiser)])
+        rates.append(
+            [o.param_groups[0]["lr"] for o in (stage.generator_optimiser, stage.discriminator_optimiser)]
+        )
     expected = [1e-3] * 6 + [0.8e-3, 0.6e-3, 0.4e-3, 0.2e-3]
     assert np.allclose(rates, np.array(expected)[:, None])
 
 
-def test_the_embedder_is_frozen(make_stage):
+def test_the_encoder_is_frozen(make_stage):
     stage = make_stage()
-    before = copy.deepcopy(stage.embedder.state_dict())
+    before = copy.deepcopy(stage.encoder.state_dict())
     for iteration in range(4):
         stage.step(iteration)
-    assert not stage.embedder.training
-    for name, value in stage.embedder.state_dict().items():  # running statistics included
+    assert not stage.encoder.training
+    for name, value in stage.encoder.state_dict().items():  # running statistics included
         assert torch.equal(value, before[name]), name
-    assert all(p.grad is None for p in stage.embedder.parameters())
+    assert all(p.grad is None for p in stage.encoder.parameters())
 
 
 def test_the_conditions_are_unit_vectors_with_noise(make_stage, store):
@@ -171,7 +173,7 @@ def test_one_person_is_too_few(make_stage, store):
 
 
 def test_the_average_follows_the_weights(make_stage):
-    stage = make_stage(gan__ema=0.9, gan__lr=0.01)
+    stage = make_stage(gan__ema_decay=0.9, gan__lr=0.01)
     expected = {k: v.clone() for k, v in stage.generator.state_dict().items()}
     for iteration in range(3):
         stage.step(iteration)
@@ -183,10 +185,10 @@ def test_the_average_follows_the_weights(make_stage):
 
 
 def test_a_batch_normalised_generator_keeps_its_statistics(make_stage):
-    settings = {"model__generator_norm": "batch", "model__generator_output": "tanh", "gan__ema": 0.9}
+    settings = {"model__generator_norm": "batch", "model__generator_output": "tanh", "gan__ema_decay": 0.9}
     stage = make_stage(**settings)
     stage.step(0)
-    stage.picture()  # in evaluation mode; must leave the generator training
+    stage.image()  # in evaluation mode; must leave the generator training
     assert stage.generator.training
     buffers = dict(stage.generator.named_buffers())
     assert any(float((v - 1).abs().max()) > 1e-4 for k, v in buffers.items() if k.endswith("running_var"))
@@ -195,53 +197,53 @@ def test_a_batch_normalised_generator_keeps_its_statistics(make_stage):
 
 
 def test_state_goes_round(make_stage):
-    stage = make_stage(gan__ema=0.9)
+    stage = make_stage(gan__ema_decay=0.9)
     stage.step(0)
-    other = make_stage(gan__ema=0.9)
+    other = make_stage(gan__ema_decay=0.9)
     other.load(copy.deepcopy(stage.state()))
     for iteration in (1, 2):
         a, b = stage.step(iteration), other.step(iteration)
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_an_embedder_of_other_widths_makes_a_checkpoint_that_loads(trained, store, tiny_settings, tmp_path):
-    """The embedder given need not be the recipe's: what is saved describes the one that is used."""
-    embedder = load_checkpoint(trained / "embedder", need_generator=False)
+def test_an_encoder_of_other_widths_makes_a_checkpoint_that_loads(trained, store, tiny_settings, tmp_path):
+    """The encoder given need not be the recipe's: what is saved describes the one that is used."""
+    encoder = load_checkpoint(trained / "encoder", need_generator=False)
     recipe = load_recipe("wen2019-paper", tiny_settings(model__voice_channels=[24, 24, 24]))
-    assert recipe.model["embedder_norm_last"] and not embedder.model.embedder_norm_last
-    stage = GanStage(store.of_split("train"), store, embedder, recipe, 0, torch.device("cpu"))
+    assert recipe.model["encoder_norm_last"] and not encoder.model.encoder_norm_last
+    stage = Wen2019Stage(store.of_split("train"), store, encoder, recipe, 0, torch.device("cpu"))
     stage.step(0)
     loaded = load_checkpoint(stage.checkpoint(1).save(tmp_path / "model"))
     x = torch.randn(2, 64, 100)
-    assert torch.equal(loaded.embedder(x), embedder.embedder(x))
+    assert torch.equal(loaded.encoder(x), encoder.encoder(x))
     assert loaded.model.kernel == 3 and not loaded.model.normalise
 
 
 def test_the_grid_shows_real_faces_above_and_generated_ones_below(make_stage, store):
     stage = make_stage()
-    picture = np.asarray(stage.picture())
-    assert picture.shape == (2 * 66 - 2, 2 * 66 - 2, 3)  # two people validate
+    image = np.asarray(stage.image())
+    assert image.shape == (2 * 66 - 2, 2 * 66 - 2, 3)  # two people validate
     val = store.of_split("val")
     first = val.select(val.identity == sorted(set(val.identity.tolist()))[0])
-    assert np.array_equal(picture[:64, :64], store.faces[first.face_index[0]])
-    e = condition(stage.embedder(stage._grid_voices[0][None]), stage.config)
+    assert np.array_equal(image[:64, :64], store.faces[first.face_index[0]])
+    e = condition(stage.encoder(stage._grid_voices[0][None]), stage.config)
     with torch.no_grad():
         face = stage.generator(e)[0]
     expected = ((face * 127.5 + 127.5).round().clamp(0, 255)).permute(1, 2, 0).numpy()
-    assert np.abs(picture[66:, :64].astype(int) - expected).max() <= 1
+    assert np.abs(image[66:, :64].astype(int) - expected).max() <= 1
 
 
 def test_ages_and_genders_may_be_unknown(tmp_path, trained, tiny_settings):
     """A data set that knows nothing of its people trains, without a gender probe."""
     rng = np.random.default_rng(0)
-    embedder = load_checkpoint(trained / "embedder", need_generator=False)
-    with StoreWriter(tmp_path / "store", embedder.features) as writer:
+    encoder = load_checkpoint(trained / "encoder", need_generator=False)
+    with StoreWriter(tmp_path / "store", encoder.features) as writer:
         for i in range(6):
             mel, face = rng.standard_normal((64, 50)), rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             writer.add(Record(f"r{i}", f"p{i % 3}", split="train"), mel, face)
         writer.finish()
     records = Store(tmp_path / "store")
     recipe = load_recipe("wen2019", tiny_settings())
-    stage = GanStage(records, records, embedder, recipe, 0, torch.device("cpu"))
+    stage = Wen2019Stage(records, records, encoder, recipe, 0, torch.device("cpu"))
     stage.step(0)
     assert stage.checkpoint(1).gender_probe is None

@@ -111,7 +111,7 @@ def _order(
     info.tracks = len(streams)
     info.container_seconds = container.duration / av.time_base if container.duration else None
     if not streams:
-        what = "holds pictures but no sound" if container.streams.video else "holds no sound"
+        what = "holds images but no sound" if container.streams.video else "holds no sound"
         raise AudioError(f"{name}: {what}; give a recording of a voice.")
     if track is not None:
         count = f"{len(streams)} sound tracks" if len(streams) > 1 else "one sound track"
@@ -151,7 +151,7 @@ def _pieces(container: av.container.InputContainer, index: int, name: str) -> It
     stream = container.streams.audio[index]
     for other in container.streams:
         if other is not stream:
-            other.discard = av.stream.Discard.all  # the pictures of a film are not even read
+            other.discard = av.stream.Discard.all  # the images of a film are not even read
     yield from _joined(_frames(container, stream), name)
 
 

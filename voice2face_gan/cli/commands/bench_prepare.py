@@ -9,7 +9,7 @@ from voice2face_gan.cli._console import console, json_option, print_json, say
 @click.argument("layout", required=False)
 @click.argument("sources", nargs=-1, metavar="[SRC...]")
 @click.option(
-    "--limit", type=click.IntRange(24), default=400, show_default=True, help="Records: voices and pictures."
+    "--limit", type=click.IntRange(24), default=400, show_default=True, help="Records: voices and images."
 )
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes, after one.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for prepare.")
@@ -18,13 +18,13 @@ from voice2face_gan.cli._console import console, json_option, print_json, say
     type=click.Choice(["wav", "mp3", "m4a", "opus"]),
     default="wav",
     show_default=True,
-    help="Of the built-in world's recordings.",
+    help="Of the synthetic world's recordings.",
 )
 @json_option
 def bench_prepare(layout, sources, limit, workers, overrides, format, as_json):
     """Records a second, hours of audio a minute, peak memory, and where the time goes.
 
-    Measured on LAYOUT SRC..., or on a built-in world of recordings and pictures. The way to beat is decoding
+    Measured on LAYOUT SRC..., or on a synthetic world of recordings and images. The way to beat is decoding
     and VAD alone: the rest of a voice's preparation should cost little beside them.
     """
     from voice2face_gan.bench.prepare import STEPS, measure

@@ -10,7 +10,7 @@ from voice2face_gan.cli._console import console, json_option, open_data, print_j
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @click.option("--batch", type=click.IntRange(2), default=64, show_default=True, help="Images of a step.")
 @click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="Counted steps of each.")
-@click.option("--data", default="builtin:64", show_default=True, help="As for train.")
+@click.option("--data", default="synthetic:64", show_default=True, help="As for train.")
 @click.option("--threads", type=click.IntRange(1), help="Processor threads. [default: PyTorch's own choice]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure peak memory too.")

@@ -11,7 +11,7 @@ from voice2face_gan.cli.commands.prepare import describe, document
 @click.command()
 @click.argument("store")
 @click.option(
-    "--sheet", metavar="FILE.png", help="Write a picture of random faces, each with a voice beside it."
+    "--sheet", metavar="FILE.png", help="Write an image of random faces, each with a voice beside it."
 )
 @click.option("--rows", type=click.IntRange(1, 200), default=12, show_default=True, help="Of the sheet.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random choice.")
@@ -20,7 +20,7 @@ from voice2face_gan.cli.commands.prepare import describe, document
 def data(store, sheet, rows, seed, force, as_json):
     """What is in STORE: people, clips, faces and hours by split and gender, and what was dropped.
 
-    STORE is a prepared store or builtin[:SPEAKERS].
+    STORE is a prepared store or synthetic[:SPEAKERS].
     """
     opened = open_data(store)
     describe(opened)
@@ -45,7 +45,7 @@ def _write_sheet(store, path: Path, rows: int, seed: int, force: bool) -> Path:
     from voice2face_gan.files import write_bytes
 
     if path.suffix.lower() != ".png":
-        raise OutputError(f"--sheet {path}: pictures are written as PNG; give a name that ends in .png.")
+        raise OutputError(f"--sheet {path}: images are written as PNG; give a name that ends in .png.")
     if path.exists() and not force:
         raise OutputError(f"{path} exists and is kept; add --force to replace it.")
     content = BytesIO()

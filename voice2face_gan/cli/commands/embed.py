@@ -10,7 +10,7 @@ from voice2face_gan.cli._clips import IMAGES, Arguments, ClipsCommand, refuse_ad
 from voice2face_gan.cli._console import console, json_option, print_json, progress_bar, say
 from voice2face_gan.cli._embedding_file import FORMATS, EmbeddingFile, format_of
 from voice2face_gan.cli._tally import Tally
-from voice2face_gan.errors import OutputError, PictureError, VoiceToFaceError
+from voice2face_gan.errors import ImageError, OutputError, VoiceToFaceError
 
 _PIECE = 256  # faces of a store between two ticks of the progress bar
 _SIDE = 256  # pixels a side of the aligned faces: what dlib's detector is given
@@ -57,7 +57,7 @@ def embed(clips, output, kind, faces, checkpoint, audio_track, start, end, devic
     strength; of an image the largest face is taken. Folders are read as `generate` reads them. What fails is
     listed, the exit code is then 2, and the file holds the others. A file is written whole or not at all.
 
-    A model that was trained on the face embeddings of a store has seen their embedder: judge it with another.
+    A model that was trained on the face embeddings of a store has seen their encoder: judge it with another.
     """
     if faces and any(_is_store(name) for name in clips):
         _refuse_mixed(clips, output)
@@ -70,9 +70,9 @@ def embed(clips, output, kind, faces, checkpoint, audio_track, start, end, devic
     kind = format_of(output, kind)
     arguments = Arguments.of(clips, IMAGES) if faces else Arguments.of(clips)
     if faces and "-" in arguments.given:
-        raise PictureError("embed --faces reads no standard input; give the names of images.")
+        raise ImageError("embed --faces reads no standard input; give the names of images.")
     tally = Tally()
-    result = {"embedder": judge} if faces else {"checkpoint": checkpoint}
+    result = {"encoder": judge} if faces else {"checkpoint": checkpoint}
     with EmbeddingFile(output, kind, force, result) as file, progress_bar() as bar:
         many = bool(arguments.folders) or len(arguments.given) > 8
         total = arguments.count(None) if many and console().is_terminal else len(arguments.given)
@@ -133,14 +133,14 @@ def _faces(arguments, judge, tally, tick, result) -> Iterator[tuple]:
     import numpy as np
     import torch
 
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.faces.align import align
     from voice2face_gan.faces.detect import choose, detector
-    from voice2face_gan.faces.image_io import open_picture
+    from voice2face_gan.faces.image_io import open_image
 
-    reader = open_judge(judge)
+    reader = open_reader(judge)
     find = detector("hog")
-    result["embedder"] = reader.name
+    result["encoder"] = reader.name
 
     def read(batch: list) -> Iterator[tuple]:
         embedding = reader.read(torch.from_numpy(np.stack([face for _, _, face in batch]))).embedding
@@ -152,7 +152,7 @@ def _faces(arguments, judge, tally, tick, result) -> Iterator[tuple]:
         tick()
         try:
             refuse_address(clip.name)
-            image = open_picture(clip.name, find.least_side)
+            image = open_image(clip.name, find.least_side)
         except VoiceToFaceError as error:
             tally.failed(clip, error)
             continue
@@ -171,9 +171,9 @@ def _faces(arguments, judge, tally, tick, result) -> Iterator[tuple]:
 
 
 def _is_store(name: str) -> bool:
-    from voice2face_gan.data.synthetic import is_builtin
+    from voice2face_gan.data.synthetic import is_synthetic
 
-    return is_builtin(name) or _is_store_folder(name)
+    return is_synthetic(name) or _is_store_folder(name)
 
 
 def _is_store_folder(name: str) -> bool:
@@ -199,10 +199,10 @@ def _embed_stores(names, judge: str, as_json: bool) -> None:
     from voice2face_gan.cli._console import open_data
     from voice2face_gan.data.face_embedding import write_face_embedding
     from voice2face_gan.errors import DataError
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.faces.reframe import reframed
 
-    reader = open_judge(judge)
+    reader = open_reader(judge)
     written = []
     for name in names:
         store = open_data(name)
@@ -222,4 +222,4 @@ def _embed_stores(names, judge: str, as_json: bool) -> None:
             {"store": str(store.folder), "faces": len(embedding), "dimensions": embedding.shape[1]}
         )
     if as_json:
-        print_json({"embedder": reader.name, "stores": written})
+        print_json({"encoder": reader.name, "stores": written})

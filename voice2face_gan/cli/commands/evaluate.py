@@ -5,7 +5,7 @@ import os
 import click
 
 from voice2face_gan.cli._console import json_option, open_data, print_json, progress_bar, say
-from voice2face_gan.cli._judge_options import fetch_inception, judging_options
+from voice2face_gan.cli._reader_options import fetch_inception, judging_options
 from voice2face_gan.errors import MetricError, OutputError
 
 METRICS = (
@@ -42,25 +42,25 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
 )
 @click.option(
     "--checkpoint",
-    help="A checkpoint, a run folder, or a shipped one: 'builtin' (the default on the built-in world) or "
+    help="A checkpoint, a run folder, or a shipped one: 'synthetic' (the default on the synthetic world) or "
     "'default' (elsewhere).",
 )
 @click.option(
     "--faces",
     "faces_folder",
     metavar="DIR",
-    help="Instead of a checkpoint: pictures by any system, named after the clips of --data.",
+    help="Instead of a checkpoint: images by any system, named after the clips of --data.",
 )
-@click.option("--allow-missing", is_flag=True, help="With --faces: judge the clips that have a picture.")
+@click.option("--allow-missing", is_flag=True, help="With --faces: judge the clips that have an image.")
 @click.option(
     "--zoom",
     type=click.FloatRange(1, 3),
     metavar="X",
-    help="With --faces: how much nearer the faces are than evaluate looks at them; 1.4 for pictures that "
+    help="With --faces: how much nearer the faces are than evaluate looks at them; 1.4 for images that "
     "generate makes with the model 'default'.",
 )
 @click.option(
-    "--data", default="builtin", show_default=True, help="A store, a raw data set, or builtin[:SPEAKERS]."
+    "--data", default="synthetic", show_default=True, help="A store, a raw data set, or synthetic[:SPEAKERS]."
 )
 @click.option("--gender", type=click.Choice(["female", "male", "all"]), default="all", show_default=True)
 @judging_options
@@ -98,21 +98,21 @@ def evaluate(
     """Measure a model, or the faces of any system, on people it was not trained on.
 
     \b
-      v2f-gan evaluate                                    the built-in world, and the model made for it
+      v2f-gan evaluate                                    the synthetic world, and the model made for it
       v2f-gan evaluate --metric matching --metric gender --judge dlib --data STORE
       v2f-gan evaluate --metric fid                       FID; downloads Inception's weights once
       v2f-gan evaluate --checkpoint runs/00003-... --data STORE --gender female --json
-      v2f-gan evaluate --faces theirs/ --data STORE       a picture a clip, made by anything
+      v2f-gan evaluate --faces theirs/ --data STORE       an image a clip, made by anything
 
     --json prints {metric: {figure: {value, low, high, n, counted, chance, unit, protocol}}}.
     """
     from pathlib import Path
 
     from voice2face_gan.cli._tables import show
-    from voice2face_gan.data.synthetic import is_builtin
+    from voice2face_gan.data.synthetic import is_synthetic
     from voice2face_gan.evaluation.faces_folder import refuse_used
     from voice2face_gan.evaluation.features import open_feature
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.evaluation.registry import Options
 
     # What cannot work is said at once, not after minutes.
@@ -136,7 +136,7 @@ def evaluate(
         strength=strength,
         seed=seed,
     )
-    judge = open_judge(judge_name)
+    judge = open_reader(judge_name)
     every = "all" in metrics
     names = METRICS if every else tuple(dict.fromkeys(metrics))
     fetch_inception(names, every, options)
@@ -144,12 +144,12 @@ def evaluate(
         open_feature(feature, options)
     store = open_data(data)
     if faces_folder is None:
-        checkpoint = checkpoint or ("builtin" if is_builtin(data) else "default")
+        checkpoint = checkpoint or ("synthetic" if is_synthetic(data) else "default")
         case = _made_by(checkpoint, store, split, gender, judge, device, options)
     else:
-        from voice2face_gan.evaluation.faces_folder import folder_case
+        from voice2face_gan.evaluation.faces_folder import folder_eval_set
 
-        case, notes = folder_case(faces_folder, store, split, gender, judge, allow_missing, zoom or 1.0)
+        case, notes = folder_eval_set(faces_folder, store, split, gender, judge, allow_missing, zoom or 1.0)
         for note in notes:
             say(note)
     if save_faces:
@@ -176,7 +176,7 @@ def _refuse_with_faces() -> None:
 def _made_by(checkpoint, store, split, gender, judge, device, options):
     """The case of a model: a face for every clip."""
     from voice2face_gan.device import choose_device
-    from voice2face_gan.evaluation.protocol import generate_case
+    from voice2face_gan.evaluation.protocol import generate_eval_set
     from voice2face_gan.pipeline import VoiceToFace
 
     model = VoiceToFace.from_pretrained(checkpoint, choose_device(device), options.strength)
@@ -186,8 +186,8 @@ def _made_by(checkpoint, store, split, gender, judge, device, options):
     if model.noise(1) is not None:
         options.note(f"the faces were drawn with noise z of standard deviation {options.spread:g}.")
     elif options.spread != 1:
-        raise MetricError(f"--spread: the generator of {model.name} takes no noise.")
-    return generate_case(model, store, split, gender, judge)
+        raise MetricError(f"--noise-scale: the generator of {model.name} takes no noise.")
+    return generate_eval_set(model, store, split, gender, judge)
 
 
 def _compute(names, case, options, every: bool) -> tuple[dict, dict, dict]:
@@ -224,7 +224,7 @@ def _save(case, folder: str) -> None:
     from voice2face_gan.version import __version__
 
     info = {
-        "Synthetic": "yes: generated from a voice; not a picture of a real person",
+        "Synthetic": "yes: generated from a voice; not an image of a real person",
         "Software": f"voice2face-gan {__version__}",
         "Checkpoint": case.about["checkpoint"],
     }

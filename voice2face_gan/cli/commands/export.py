@@ -23,11 +23,11 @@ def export() -> None:
 @click.option("--force", is_flag=True, help="Replace an export that exists.")
 @json_option
 def onnx(checkpoint, output, opset, force, as_json):
-    """Voice embedder and generator as ONNX, compared with PyTorch before they are kept.
+    """Voice encoder and generator as ONNX, compared with PyTorch before they are kept.
 
     \b
       pip install 'voice2face-gan[export]'
-      v2f-gan export onnx -o web               web/embedder.onnx, web/generator.onnx, web/config.json
+      v2f-gan export onnx -o web               web/encoder.onnx, web/generator.onnx, web/config.json
       v2f-gan export onnx RUN/best -o v2f.onnx    one graph, from log-mel to face
 
     CKPT is 'default', a checkpoint or a run folder. Inputs, outputs, value ranges and log-mel settings are in

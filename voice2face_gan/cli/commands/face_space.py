@@ -23,11 +23,11 @@ def face_space(stores, out, checkpoint, as_json):
 
     \b
       v2f-gan face-space utk.store vox.store -o space
-      v2f-gan train-embedder --recipe hearing --data vox.store,voices.store --set embedder.space=space
-      v2f-gan train --recipe faces --data vox.store,utk.store --embedder RUN --set modern.space=space
+      v2f-gan train-encoder --recipe default-encoder --data vox.store,voices.store --set encoder.space=space
+      v2f-gan train --recipe default --data vox.store,utk.store --encoder RUN --set face_embedding.space=space
 
     Faces of test people are read, but nothing is fitted on them. The space's centre is the average face of
-    the people who have a voice. It holds dlib's embedder (extra `faces`): judge what it trained with another.
+    the people who have a voice. It holds dlib's encoder (extra `faces`): judge what it trained with another.
     """
     import torch
 
@@ -119,8 +119,8 @@ def _keep(space, checkpoint, folder: str) -> None:
     from dataclasses import replace
 
     info = {**checkpoint.info, "face_space": space.summary()}
-    if "hearing" in info:
-        info["hearing"] = {**info["hearing"], "space": space.name}
+    if "default-encoder" in info:
+        info["distillation"] = {**info["distillation"], "space": space.name}
     kept = replace(checkpoint, face_space=space.map_tensors(), info=info)
     kept.save(folder, half=True)
 

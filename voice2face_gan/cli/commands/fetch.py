@@ -28,7 +28,7 @@ def fetch() -> None:
     "--retries", type=click.IntRange(0), default=4, show_default=True, help="Tries after the first."
 )
 @click.option(
-    "--height", type=click.IntRange(64), default=480, show_default=True, help="Pictures' height, at most."
+    "--height", type=click.IntRange(64), default=480, show_default=True, help="Images' height, at most."
 )
 @click.option(
     "--retry-failed", is_flag=True, help="Also try again what failed for good: gone, private, cut short."

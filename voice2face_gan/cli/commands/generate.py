@@ -16,8 +16,8 @@ from voice2face_gan.cli._output_paths import (
     STANDARD_OUTPUT,
     folder_names,
     grid_name,
+    image_names,
     output_folder,
-    picture_names,
     together_names,
     variant_paths,
 )
@@ -25,7 +25,7 @@ from voice2face_gan.cli._png import refuse_terminal, write_grid, write_png
 from voice2face_gan.cli._tally import Tally
 from voice2face_gan.errors import OutputError, VoiceToFaceError
 
-_NOTICE = "Synthetic pictures: what the training data associate with a voice, not the speaker's face."
+_NOTICE = "Synthetic images: what the training data associate with a voice, not the speaker's face."
 
 
 @click.command(cls=ClipsCommand)
@@ -60,11 +60,9 @@ _NOTICE = "Synthetic pictures: what the training data associate with a voice, no
     help="0 the average face, 1 as predicted, above 1 exaggerated. [default: the model's]",
 )
 @click.option(
-    "--size", type=click.IntRange(8, 4096), metavar="PX", help="Side of a picture. [default: the model's]"
+    "--size", type=click.IntRange(8, 4096), metavar="PX", help="Side of an image. [default: the model's]"
 )
-@click.option(
-    "--grid", is_flag=True, help="One picture of all faces, a row a clip, instead of one file each."
-)
+@click.option("--grid", is_flag=True, help="One image of all faces, a row a clip, instead of one file each.")
 @click.option(
     "--together",
     is_flag=True,
@@ -194,7 +192,7 @@ class _Names:
             alone = len(arguments.given) == 1
             self._below = dict.fromkeys(arguments.folders, "") if alone else folder_names(arguments.folders)
         if arguments.files:
-            self._files = picture_names(arguments.files, output, variants)
+            self._files = image_names(arguments.files, output, variants)
 
     def of(self, clip: Clip) -> list[Path]:
         if self.sheet:
@@ -253,9 +251,9 @@ def _each(model, found, rows, tally, at_once, options) -> Iterator[dict]:
             yield source
 
     if at_once:  # several clips' faces are made together, which is faster, but the first of them would wait
-        heard_all = (heard for source in sources() for heard in model.listen_all([source], **options))
+        heard_all = (heard for source in sources() for heard in model.generate_many([source], **options))
     else:
-        heard_all = model.listen_all(sources(), **options)
+        heard_all = model.generate_many(sources(), **options)
     for heard in heard_all:
         clip, paths = waiting.popleft()
         if isinstance(heard, VoiceToFaceError):
@@ -289,7 +287,7 @@ def _together(model, found, paths, grid, tally, part, options) -> Iterator[dict]
             say(f"Warning: {clip.name}: {item.warning}.")
     if not voices:
         return
-    heard = model.listen_together(voices, **options)
+    heard = model.generate_together_detailed(voices, **options)
     what = f"{len(voices)} clip{'s' if len(voices) > 1 else ''} together"
     if grid:
         write_grid([heard.faces], paths[0])

@@ -19,8 +19,8 @@ def push(checkpoint, repo, private, licence, message, dry_run, as_json):
     """Publish a checkpoint on the Hugging Face hub: its config.json, model.safetensors and a model card.
 
     \b
-      v2f-gan push runs/00000-modern-all-b32/best me/my-voices --dry-run
-      v2f-gan push runs/00000-modern-all-b32/best me/my-voices --private --licence cc-by-nc-4.0
+      v2f-gan push runs/00000-r3gan-all-b32/best me/my-voices --dry-run
+      v2f-gan push runs/00000-r3gan-all-b32/best me/my-voices --private --licence cc-by-nc-4.0
 
     CHECKPOINT is a checkpoint or a run folder. Log in first: `hf auth login`, or set HF_TOKEN. The card says
     what the checkpoint knows of its data, training and figures; a README.md in the checkpoint's folder is

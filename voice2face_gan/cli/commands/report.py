@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from voice2face_gan.cli._console import json_option, open_data, print_json, say
-from voice2face_gan.cli._judge_options import fetch_inception, judging_options
+from voice2face_gan.cli._reader_options import fetch_inception, judging_options
 from voice2face_gan.cli.commands.evaluate import METRICS
 
 
@@ -23,7 +23,7 @@ from voice2face_gan.cli.commands.evaluate import METRICS
 )
 @click.option(
     "--data",
-    help="A store, a raw data set, or builtin[:SPEAKERS]. [default: what each run was trained on]",
+    help="A store, a raw data set, or synthetic[:SPEAKERS]. [default: what each run was trained on]",
 )
 @judging_options
 @click.option(
@@ -34,7 +34,7 @@ from voice2face_gan.cli.commands.evaluate import METRICS
     "--published/--no-published", default=True, show_default=True, help="Numbers of others beside ours."
 )
 @click.option(
-    "--people", type=click.IntRange(1, 200), default=12, show_default=True, help="Whose pictures are shown."
+    "--people", type=click.IntRange(1, 200), default=12, show_default=True, help="Whose images are shown."
 )
 @click.option("--force", is_flag=True, help="Replace a report that exists.")
 @json_option
@@ -59,10 +59,10 @@ def report(
     force,
     as_json,
 ):
-    """A page about RUN...: pictures, figures with their protocols, plots, data set card and model card.
+    """A page about RUN...: images, figures with their protocols, plots, data set card and model card.
 
     RUN is 'default', a checkpoint or a run folder. Everything is in the one HTML file; beside it lies the
-    same as Markdown, with its pictures in a folder. Figures that the run's evaluation.jsonl holds are
+    same as Markdown, with its images in a folder. Figures that the run's evaluation.jsonl holds are
     used again.
 
     \b
@@ -71,7 +71,7 @@ def report(
       v2f-gan report runs/00003-* --metric gender,matching --data STORE
     """
     from voice2face_gan.device import choose_device
-    from voice2face_gan.evaluation.readers import open_judge
+    from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.evaluation.report import Places, Wanted, build, gather_runs, write
 
@@ -100,16 +100,16 @@ def report(
     fetch_inception(wanted.metrics, every, options)
     if options.no_inception:  # the page says more
         say(f"A stand-in takes the place of Inception ({options.no_inception}).")
-    reports = gather_runs(wanted, open_judge(judge_name), open_data, say)
+    reports = gather_runs(wanted, open_reader(judge_name), open_data, say)
     command = _command(runs, data, click.get_current_context())
-    page = build(reports, command, places.pictures.name, published)
+    page = build(reports, command, places.images.name, published)
     write(page, places)
     for run in reports:
         for name, reason in run.skipped.items():
             say(f"{run.label}: {name} left out: {reason}")
     for note in page.notes:
         say(note)
-    say(f"{places.html}, {places.markdown}, {places.pictures}{os.sep}: {len(reports)} runs.")
+    say(f"{places.html}, {places.markdown}, {places.images}{os.sep}: {len(reports)} runs.")
     if page.real_people:
         say("Warning: the report holds photographs of real people: do not publish or commit it.")
     if as_json:
@@ -150,7 +150,7 @@ def _document(reports, page, places) -> dict:
     return {
         "html": str(places.html),
         "markdown": str(places.markdown),
-        "pictures": str(places.pictures),
+        "images": str(places.images),
         "real_people": page.real_people,
         "runs": [
             {

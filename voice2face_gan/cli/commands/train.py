@@ -8,26 +8,26 @@ from voice2face_gan.cli._console import console, json_option, open_data, print_j
 from voice2face_gan.cli._run_options import running_options
 from voice2face_gan.errors import TrainingError
 
-DEFAULT, SMALL = "modern", "modern-laptop"
+DEFAULT, SMALL = "r3gan", "r3gan-small"
 
 
 @click.command()
 @click.option(
     "--data",
-    default="builtin",
+    default="synthetic",
     show_default=True,
-    help="A store, a raw data set, several with commas, or builtin[:SPEAKERS].",
+    help="A store, a raw data set, several with commas, or synthetic[:SPEAKERS].",
 )
 @click.option(
     "--gender", type=click.Choice(["female", "male", "all"]), help="Train on these only. [default: all]"
 )
 @click.option(
     "--recipe",
-    help="Recipe name or TOML file. [default: modern; on the built-in world without a GPU modern-laptop]",
+    help="Recipe name or TOML file. [default: r3gan; on the synthetic world without a GPU r3gan-small]",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: gan.batch=64.")
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations of each stage.")
-@click.option("--embedder", metavar="CKPT", help="A trained voice embedder, instead of training one.")
+@click.option("--encoder", metavar="CKPT", help="A trained voice encoder, instead of training one.")
 @click.option(
     "--init",
     metavar="CKPT",
@@ -36,12 +36,12 @@ DEFAULT, SMALL = "modern", "modern-laptop"
 @running_options
 @json_option
 def train(
-    data, gender, recipe, overrides, iterations, minutes, root, embedder, init, device, seed, resume, as_json
+    data, gender, recipe, overrides, iterations, minutes, root, encoder, init, device, seed, resume, as_json
 ):
-    """Train a voice embedder, then a generator on it.
+    """Train a voice encoder, then a generator on it.
 
     \b
-      v2f-gan train                                     the built-in world, offline
+      v2f-gan train                                     the synthetic world, offline
       v2f-gan train --gender female --iterations 200
       v2f-gan train --data STORE --recipe wen2019       your own data
       v2f-gan train --data STORE --init default         your own data, from the default model
@@ -54,14 +54,14 @@ def train(
     from voice2face_gan.training.engine.train import train as train_run
 
     here = started_processes(device)
-    with here.ending():
+    with here.error_boundary():
         if resume is not None:
             _check_fixed()
             run, store = _earlier_run(resume, root, here)
             limit = iterations
         else:
             settings = {"gender": gender, "seed": seed, "iterations": iterations}
-            run, store = _new_run(data, recipe, overrides, root, embedder, init, settings, here)
+            run, store = _new_run(data, recipe, overrides, root, encoder, init, settings, here)
             limit = None
         evaluate = _evaluation(run, store, here)
         if here.is_main:
@@ -77,7 +77,7 @@ def train(
 def _check_fixed() -> None:
     """Refuses, beside --resume, what a run keeps as it was started with."""
     context = click.get_current_context()
-    for name in ("data", "gender", "recipe", "overrides", "embedder", "init", "seed"):
+    for name in ("data", "gender", "recipe", "overrides", "encoder", "init", "seed"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             option = "set" if name == "overrides" else name
             raise TrainingError(
@@ -86,42 +86,42 @@ def _check_fixed() -> None:
 
 
 def _earlier_run(resume, root, here):
-    from voice2face_gan.training.engine.warm_start import refuse_embedder_run
+    from voice2face_gan.training.engine.warm_start import refuse_encoder_run
     from voice2face_gan.training.run.folder import Run
 
     folder = here.on_main(lambda: (Run.newest(root) if resume == "newest" else Run.open(resume)).folder)
-    run = here.everywhere(lambda: Run.open(folder))
-    refuse_embedder_run(run)
+    run = here.on_all_ranks(lambda: Run.open(folder))
+    refuse_encoder_run(run)
     return run, _open_once(run.settings["data"], here)
 
 
-def _new_run(data, recipe, overrides, root, embedder, init, settings, here):
+def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
     """The run folder and its store, made only once everything given has been found good."""
     from pathlib import Path
 
     from voice2face_gan.data.open import source_names
-    from voice2face_gan.data.synthetic import is_builtin
+    from voice2face_gan.data.synthetic import is_synthetic
     from voice2face_gan.models.checkpoint import find_checkpoint
     from voice2face_gan.training.engine.train import check_shares
-    from voice2face_gan.training.engine.warm_start import given_embedder, given_nets, training_records
+    from voice2face_gan.training.engine.warm_start import given_encoder, given_nets, training_records
     from voice2face_gan.training.recipe.keys import check_command
     from voice2face_gan.training.recipe.recipe import load_recipe
     from voice2face_gan.training.run.folder import Run
 
-    if init is not None and embedder is not None:
-        raise TrainingError("--init brings a voice embedder of its own; give either --init or --embedder.")
+    if init is not None and encoder is not None:
+        raise TrainingError("--init brings a voice encoder of its own; give either --init or --encoder.")
     gender = settings["gender"]
     override = (*overrides, *([f'data.gender="{gender}"'] if gender else ()))
     if init is not None and recipe is None:
         resolved = _recipe_of(init, override)
     else:
-        small = is_builtin(data) and here.device.type == "cpu"
+        small = is_synthetic(data) and here.device.type == "cpu"
         resolved = load_recipe(recipe or (SMALL if small else DEFAULT), override)
-    check_command(resolved, "train", embedder=bool(embedder or init))
-    given = {"embedder": embedder, "init": init}
+    check_command(resolved, "train", encoder=bool(encoder or init))
+    given = {"encoder": encoder, "init": init}
     settings = {
         "data": ",".join(
-            n if is_builtin(n) else str(Path(n).expanduser().resolve()) for n in source_names(data)
+            n if is_synthetic(n) else str(Path(n).expanduser().resolve()) for n in source_names(data)
         ),
         **settings,
         "gender": resolved.data.gender,
@@ -130,7 +130,7 @@ def _new_run(data, recipe, overrides, root, embedder, init, settings, here):
     check_shares(resolved, here)
     store = _open_once(data, here)
     draft = Run(None, resolved, settings)
-    given_embedder(draft, training_records(store, draft))
+    given_encoder(draft, training_records(store, draft))
     given_nets(draft)
     folder = here.on_main(lambda: Run.create(root, resolved, settings).folder)
     return Run(folder, resolved, settings), store
@@ -149,8 +149,8 @@ def _recipe_of(name: str, overrides):
     # Its networks are what they are, whatever became of them since that recipe was read.
     now = checkpoint.model.to_dict()
     about = {**about, "model": {k: now.get(k, v) for k, v in about.get("model", {}).items()}}
-    if checkpoint.face_space and about.get("modern", {}).get("space"):
-        about["modern"] = {**about["modern"], "space": KEPT}
+    if checkpoint.face_space and about.get("r3gan", {}).get("space"):
+        about["r3gan"] = {**about["r3gan"], "space": KEPT}
     return kept_recipe(about, overrides)
 
 
@@ -158,7 +158,7 @@ def _open_once(data: str, here):
     """The store; of several processes one makes what is not there yet, then the others open it."""
     if here.size > 1:
         here.on_main(lambda: (open_data(data), None)[1])
-    return here.everywhere(lambda: open_data(data))
+    return here.on_all_ranks(lambda: open_data(data))
 
 
 def _evaluation(run, store, here):
@@ -167,7 +167,7 @@ def _evaluation(run, store, here):
 
     made = []
     here.on_main(lambda: made.append(validation(run, store, here.device, say)))
-    wanted = here.most(int(bool(made and made[0])))
+    wanted = here.max(int(bool(made and made[0])))
     return (made[0] if made else lambda folder: {}) if wanted else None
 
 

@@ -26,14 +26,14 @@ STREAMS = {
     "noise": 4,  # on e; on a face space of simulated voices
     "z": 8,
     "disturbance": 7,  # of what the discriminator sees
-    "grid": 6,  # z of the picture grids
+    "grid": 6,  # z of the image grids
     # The GAN stages on a face space
-    "whole": 10,  # order of the faces that lie wholly within their pictures
+    "whole": 10,  # order of the faces that lie wholly within their images
     "heard": 9,  # which e are as a voice would have given them
     "strength": 12,  # of simulated voices
     "plain": 5,  # which z are 0
-    "zooms": 13,  # zooms and shifts of the pictures that the space reads
-    # The voice embedder's stages
+    "zooms": 13,  # zooms and shifts of the images that the space reads
+    # The voice encoder's stages
     "clips": 14,  # order of the voices
     "cuts": 15,  # how long a batch's voices are, and where they are cut
     "distortion": 16,  # which of them are distorted, and how
@@ -96,7 +96,7 @@ def check_levels(store: Store, levels: bool) -> None:
     """
     if levels and not store.has_levels:
         raise DataError(
-            f"{store.folder}: was prepared without the levels of its log-mels, which this voice embedder "
+            f"{store.folder}: was prepared without the levels of its log-mels, which this voice encoder "
             "hears; prepare it again with --force."
         )
 
@@ -109,7 +109,7 @@ class VoiceBank:
         labels: int64 (records,), the class of each record's identity.
         min_frames: shorter voices count as repeated to this length before they are cut (10 s).
         device: a GPU that keeps the log-mels and cuts them, if they fit there.
-        levels: log-mels as they were before normalisation, for an embedder that hears levels.
+        levels: log-mels as they were before normalisation, for an encoder that hears levels.
 
     Raises:
         DataError: levels are wanted of a store that has none.
@@ -181,7 +181,7 @@ class FaceBank:
         store: records with faces only.
         labels: int64 (records,), the class of each record's identity.
         device: a GPU that keeps the faces, if they fit there.
-        missing: pixels beyond the edges of the picture that a face was taken from are NaN, not made up.
+        missing: pixels beyond the edges of the image that a face was taken from are NaN, not made up.
     """
 
     def __init__(

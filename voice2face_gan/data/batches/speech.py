@@ -16,7 +16,7 @@ def check_speech(store: Store, levels: bool) -> None:
     """
     if levels and not store.has_speech.all():
         raise DataError(
-            f"{store.folder}: a voice embedder that hears the levels of log-mels is trained and tested on "
+            f"{store.folder}: a voice encoder that hears the levels of log-mels is trained and tested on "
             "distorted speech, which the store does not keep of all its voices; prepare it again with "
             "--keep-speech."
         )

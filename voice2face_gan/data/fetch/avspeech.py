@@ -34,7 +34,7 @@ class FetchSettings:
         retries: further tries of a video after the first.
         backoff: seconds before the first retry; doubled every time.
         url: address of a video, with {id}.
-        height: of the pictures, at most, where there is a choice.
+        height: of the images, at most, where there is a choice.
         timeout: seconds without an answer that count as a failure.
         retry_failed: also try clips that failed for good.
     """

@@ -14,8 +14,8 @@ import numpy as np
 from voice2face_gan.data.fetch.trouble import Trouble
 
 _CODECS = ("libx264", "mpeg4")  # the first that this build of FFmpeg has
-_TICKS = 90_000  # a second, for the pictures' times
-_COVERED = 0.9  # share of the stretch that must be there, in sound and in pictures
+_TICKS = 90_000  # a second, for the images' times
+_COVERED = 0.9  # share of the stretch that must be there, in sound and in images
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of writing that every further clip would meet too."""
 
@@ -26,11 +26,11 @@ def cut_clip(files: list[Any], start: float, end: float, target: Path) -> None:
     """Write the stretch as H.264 and AAC, mono; the target has its name only when it is whole.
 
     Args:
-        files: one film, or one of pictures and one of sound: paths or seekable binary files.
+        files: one film, or one of images and one of sound: paths or seekable binary files.
         start, end: seconds.
         target: an .mp4 file; its folder is made.
     Raises:
-        Trouble: no sound, no pictures, damaged, or the film ends too early.
+        Trouble: no sound, no images, damaged, or the film ends too early.
         OSError: the target cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -38,10 +38,10 @@ def cut_clip(files: list[Any], start: float, end: float, target: Path) -> None:
     try:
         sound, rate = _sound(files, start, end)
         with av.open(str(temporary), "w", format="mp4") as out:
-            # Both streams must be there before the first packet; the pictures' comes with the first of them.
+            # Both streams must be there before the first packet; the images' comes with the first of them.
             heard = out.add_stream("aac", rate=rate, layout="mono", format="fltp")
             heard.bit_rate, heard.options = 96_000, {"aac_coder": "fast"}  # half the time of the default
-            _write_pictures(out, files, start, end)
+            _write_images(out, files, start, end)
             _write_sound(out, heard, sound)
         os.replace(temporary, target)
     except av.error.FFmpegError as error:
@@ -82,7 +82,7 @@ def _frames(files: list[Any], kind: str, start: float, end: float) -> Iterator[t
                     return
                 yield seconds, frame
             return
-    raise Trouble("has no sound" if kind == "audio" else "has no pictures", final=True)
+    raise Trouble("has no sound" if kind == "audio" else "has no images", final=True)
 
 
 def _sound(files: list[Any], start: float, end: float) -> tuple[np.ndarray, int]:
@@ -111,8 +111,8 @@ def _sound(files: list[Any], start: float, end: float) -> tuple[np.ndarray, int]
     return track, rate
 
 
-def _write_pictures(out: Any, files: list[Any], start: float, end: float) -> None:
-    """Encode the pictures whose time is in the stretch.
+def _write_images(out: Any, files: list[Any], start: float, end: float) -> None:
+    """Encode the images whose time is in the stretch.
 
     Raises:
         Trouble: they do not reach through 90 % of it.
@@ -131,14 +131,14 @@ def _write_pictures(out: Any, files: list[Any], start: float, end: float) -> Non
             if stream.codec_context.name == "libx264":
                 stream.options = {"preset": "veryfast", "crf": "20"}
         times.append(seconds)
-        picture = frame.reformat(stream.width, stream.height, "yuv420p")
-        picture.pts = max(round((seconds - start) * _TICKS), 0)
-        picture.time_base = Fraction(1, _TICKS)
-        picture.pict_type = av.video.frame.PictureType.NONE  # the encoder decides which are key frames
-        out.mux(stream.encode(picture))
-    # n pictures at equal distances show n distances, not n - 1.
+        image = frame.reformat(stream.width, stream.height, "yuv420p")
+        image.pts = max(round((seconds - start) * _TICKS), 0)
+        image.time_base = Fraction(1, _TICKS)
+        image.pict_type = av.video.frame.ImageType.NONE  # the encoder decides which are key frames
+        out.mux(stream.encode(image))
+    # n images at equal distances show n distances, not n - 1.
     shown = (times[-1] - times[0]) * len(times) / (len(times) - 1) if len(times) > 1 else 0.0
-    _check_covered(shown / (end - start), end - start, "pictures")
+    _check_covered(shown / (end - start), end - start, "images")
     out.mux(stream.encode(None))
 
 

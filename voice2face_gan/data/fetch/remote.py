@@ -19,7 +19,7 @@ from voice2face_gan.errors import DataError
 
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
 BLOCK = 256 * 1024  # bytes of one request
-_KEPT = 48  # blocks kept of a file: a clip's sound and pictures, and the index
+_KEPT = 48  # blocks kept of a file: a clip's sound and images, and the index
 _LARGEST = 2 << 30  # bytes of a file that the server only gives whole
 _THROTTLED = re.compile(
     r"not a bot|too many requests|rate.?limit|try again later|HTTP Error (429|503)", re.IGNORECASE
@@ -49,7 +49,7 @@ class Site:
 
     Args:
         stop: set when the run is to stop.
-        height: of the pictures, at most, where there is a choice.
+        height: of the images, at most, where there is a choice.
         timeout: seconds without an answer that count as a failure.
     """
 
@@ -73,7 +73,7 @@ class Site:
         self._stop = stop
 
     def open(self, url: str) -> "list[RemoteFile]":
-        """A video's files: one with sound and pictures, or one of each.
+        """A video's files: one with sound and images, or one of each.
 
         Raises:
             Trouble: there is no such video, or not now.

@@ -1,6 +1,6 @@
 """What every layout is: a data set's folders and tables on one side, a stream of records on the other.
 
-A layout lists files, it never opens a recording or a picture: what is in them is for the preparer to find
+A layout lists files, it never opens a recording or an image: what is in them is for the preparer to find
 out.
 So all of it is fast, needs no PyAV and no Pillow, and a record may well name a file that is damaged.
 """
@@ -15,7 +15,7 @@ from voice2face_gan.data.records import Record
 from voice2face_gan.errors import DataError
 
 RAW, CROP, ALIGNED = "raw", "crop", "aligned"
-"""What a layout's pictures are: photos or video frames in which a face must be found; crops that a face fills
+"""What a layout's images are: photos or video frames in which a face must be found; crops that a face fills
 loosely, to be found and aligned again; faces aligned already, that need resizing alone."""
 
 WEN, OFFICIAL, SEEDED = "wen-letters", "official", "seeded"
@@ -30,11 +30,11 @@ class RawRecord(Record):
     """A record as a layout yields it: `voice` and `face` are absolute paths, or name a cell of a parquet file
     (data/parquet_cells.py).
 
-    A clip with sound and pictures (a video) is named by both `voice` and `face`, the same path.
+    A clip with sound and images (a video) is named by both `voice` and `face`, the same path.
 
     Attributes:
         group: the video a clip was cut from, or "": clips of one group must not be on both sides of a split.
-        face_at: centre of the speaker's face in the picture as (x, y), each from 0 to 1 from the top left, or
+        face_at: centre of the speaker's face in the image as (x, y), each from 0 to 1 from the top left, or
             None: tells which of several faces is meant.
     """
 

@@ -10,7 +10,7 @@ from voice2face_gan.data.records import read_gender
 from voice2face_gan.errors import DataError
 
 _COLUMNS = {
-    "file": ("file", "face", "picture", "path"),
+    "file": ("file", "face", "image", "path"),
     "identity": ("identity", "person"),
     "gender": ("gender", "sex"),
     "age": ("age",),
@@ -19,13 +19,13 @@ _COLUMNS = {
 
 
 class Faces(Layout):
-    """Where the table names no identity, a picture's identity is its path with the folder's name before it,
+    """Where the table names no identity, an image's identity is its path with the folder's name before it,
     so that "00001" of two sets are not taken for one person."""
 
     name = "faces"
     description = (
         "labels.csv with the column file (and gender, age, ethnicity, identity if known); paths "
-        "relative to it; no identity: each picture its own"
+        "relative to it; no identity: each image its own"
     )
     sources = ("FOLDER",)
     face_state = CROP
@@ -38,7 +38,7 @@ class Faces(Layout):
         table = sources[0] / "labels.csv"
         rows = list(read_table(table, _COLUMNS, optional=("identity", "gender", "age", "ethnicity")))
         if not rows:
-            raise DataError(f"{table}: names no picture.")
+            raise DataError(f"{table}: names no image.")
         rows.sort(key=lambda row: (row["identity"], row["file"]))
         return self._rows(sources[0], table, rows)
 

@@ -9,7 +9,7 @@ from voice2face_gan.data.records import GENDERS
 from voice2face_gan.errors import DataError
 
 _VOICES = ("voices", "voice", "audio", "wav", "sound")
-_FACES = ("faces", "face", "pictures", "images", "photos")
+_FACES = ("faces", "face", "images", "images", "photos")
 _VIDEOS = ("videos", "video")
 
 

@@ -57,7 +57,7 @@ class HQVoxCeleb(PeopleLayout):
         root, *others = sources
         known: dict[str, Person] = {}
         voices: dict[str, list[Tree]] = {}
-        pictures: dict[str, list[Tree]] = {}
+        images: dict[str, list[Tree]] = {}
         for part, (ids, metadata) in _PARTS.items():
             folder = root / part / f"{faces}_faces"
             if not folder.is_dir():
@@ -65,19 +65,19 @@ class HQVoxCeleb(PeopleLayout):
             table = find_metadata([], metadata, [root / part, root, root.parent])
             known |= read_metadata(table, split)
             for name, trees in trees_by_name(media.subfolders(folder), root, media.PICTURE, "face").items():
-                pictures.setdefault(name, []).extend(trees)
+                images.setdefault(name, []).extend(trees)
             for audio in (*others, root / "raw_wav", root / part):
                 for name, trees in (voice_trees(audio, ids) if audio.is_dir() else {}).items():
                     # Of VoxCeleb2's videos the sound is wanted alone: the faces are the chosen ones.
                     voices.setdefault(name, [replace(t, kind="voice") for t in trees if t.kind != "face"])
-        if not pictures:
+        if not images:
             raise DataError(f"{root}: has no vox1/{faces}_faces or vox2/{faces}_faces, as HQ-VoxCeleb has.")
         if not voices:
             raise DataError(
                 f"{root}: no voices (id10001/VIDEO/00001.wav) in raw_wav/; HQ-VoxCeleb holds faces alone, "
                 "give the folder of VoxCeleb's audio after it."
             )
-        return join_people(known, voices, pictures)
+        return join_people(known, voices, images)
 
     def _group(self, tree: Tree, file: str) -> str:
         return video_of(file) if tree.kind == "voice" else ""

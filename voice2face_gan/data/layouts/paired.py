@@ -26,7 +26,7 @@ _SPLIT_WORDS = {"dev": "train", "validation": "val", "valid": "val", "eval": "te
 
 class Paired(Layout):
     """A column may be missing but those of voice, face and identity, and a cell blank, one of voice and face
-    included. Which column names the face is an option: a set may hold several pictures of each clip."""
+    included. Which column names the face is an option: a set may hold several images of each clip."""
 
     name = "paired"
     description = (
@@ -35,7 +35,7 @@ class Paired(Layout):
     )
     sources = ("FOLDER",)
     face_state = CROP
-    options = {"face": Option("face", "The column that names the picture (such as face_normalised).")}
+    options = {"face": Option("face", "The column that names the image (such as face_normalised).")}
 
     def recognises(self, folder: Path) -> bool:
         return {"voice", "face", "identity"} <= titles_of(folder / "labels.csv")

@@ -1,7 +1,7 @@
-"""VGGFace and VGGFace2: folders of pictures, a folder a person, alone or for the voices of VoxCeleb.
+"""VGGFace and VGGFace2: folders of images, a folder a person, alone or for the voices of VoxCeleb.
 
 Facts: VGGFace (Parkhi 2015) is 2,622 lists of addresses, named as the person ("Aamir_Khan"); who fetched the
-pictures has a folder a name. VGGFace2 (Cao 2018) has train/ and test/ with folders n000001 and so on, loosely
+images has a folder a name. VGGFace2 (Cao 2018) has train/ and test/ with folders n000001 and so on, loosely
 cropped to the face, and identity_meta.csv: "Class_ID, Name, Sample_Num, Flag, Gender", names in quotes.
 """
 
@@ -48,14 +48,14 @@ class VGGFace(PeopleLayout):
     sources = ("FACES", "METADATA?")
 
     def recognises(self, folder: Path) -> bool:
-        """Several folders, each with pictures right in it: the least special of all layouts."""
+        """Several folders, each with images right in it: the least special of all layouts."""
         below = media.subfolders(folder)[:3]
         return len(below) > 1 and all(media.has_files(sub, media.PICTURE, depth=0) for sub in below)
 
     def _plan(self, sources: list[Path]) -> Plan:
         root, *others = sources
         known = read_metadata(others[0]) if others else {}
-        faces = face_trees(root, known) if known else _folders_of_pictures(root)
+        faces = face_trees(root, known) if known else _folders_of_images(root)
         return join_people(known, {}, faces)
 
 
@@ -102,8 +102,8 @@ def _genders(path: Path) -> dict[str, str]:
     return {row["id"]: read_gender(row["gender"]) for row in read_table(path, _COLUMNS)}
 
 
-def _folders_of_pictures(root: Path) -> dict[str, list[Tree]]:
+def _folders_of_images(root: Path) -> dict[str, list[Tree]]:
     folders = [folder for folder in media.subfolders(root) if media.has_files(folder, media.PICTURE)]
     if not folders:
-        raise DataError(f"{root}: holds no folders with pictures; a folder a name is expected.")
+        raise DataError(f"{root}: holds no folders with images; a folder a name is expected.")
     return trees_by_name(folders, root, media.PICTURE, "face")

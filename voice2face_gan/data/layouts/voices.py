@@ -1,4 +1,4 @@
-"""Voices without faces, named by a labels.csv: to train a voice embedder on."""
+"""Voices without faces, named by a labels.csv: to train a voice encoder on."""
 
 from collections.abc import Iterator
 from pathlib import Path

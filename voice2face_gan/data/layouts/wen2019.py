@@ -1,7 +1,7 @@
 """The processed release of Wen et al. 2019: log-mels of VoxCeleb1 and frontal faces of VGGFace.
 
 Facts (cmu-mlsp/reconstructing_faces_from_voices, README and config.py): data/fbank/ holds a folder an id with
-.npy files of (frames, 64), data/VGG_ALL_FRONTAL/ a folder a name with aligned .jpg pictures,
+.npy files of (frames, 64), data/VGG_ALL_FRONTAL/ a folder a name with aligned .jpg images,
 data/vox1_meta.csv the metadata; a voice and a face are one person's if the metadata give the id that name.
 149,354 log-mels and 139,572 faces of 1,225 people.
 """

@@ -148,7 +148,7 @@ def _contents(
     plan: Plan,
 ) -> Iterator[tuple[RawRecord, dict, np.ndarray | None, np.ndarray, np.ndarray, np.ndarray | None]]:
     """Every record with its row, its voice (2 + frames, mel bins) or None, its faces (n, side, side, 3) and
-    what they show of their pictures (n, 4), and its speech (samples,) or None."""
+    what they show of their images (n, 4), and its speech (samples,) or None."""
     for shard in range(plan.shards):
         rows, read = load_shard(plan, shard)
         voices, faces, inside = (read(name) for name in ("voices", "faces", "inside"))

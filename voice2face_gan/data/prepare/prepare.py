@@ -109,7 +109,7 @@ def prepare(
         DataError: nothing to prepare, nothing could be prepared, an empty split, another process at work, or
             an interrupted run of other settings.
         StoreError: the store exists and is of other records or settings.
-        PictureError: faces must be found and the extra `faces` is not installed.
+        ImageError: faces must be found and the extra `faces` is not installed.
     """
     began = time.perf_counter()
     settings = settings or PrepareSettings()

@@ -14,17 +14,17 @@ import torch
 from PIL import Image
 
 from voice2face_gan.audio.decode import source_name, stream_audio
-from voice2face_gan.audio.log_mel import LogMelStream, take_away
+from voice2face_gan.audio.log_mel import LogMelStream, normalise_with_stats
 from voice2face_gan.audio.vad import SpeechCollector
 from voice2face_gan.data.layouts.base import ALIGNED, RawRecord
 from voice2face_gan.data.parquet_cells import CellError, media_name, open_media
 from voice2face_gan.data.prepare.settings import PrepareSettings
 from voice2face_gan.data.store import to_int16
 from voice2face_gan.data.video import is_video, video_frames
-from voice2face_gan.errors import AudioError, NoSpeechError, PictureError, VoiceToFaceError
+from voice2face_gan.errors import AudioError, ImageError, NoSpeechError, VoiceToFaceError
 from voice2face_gan.faces.align import align, plain
 from voice2face_gan.faces.detect import NoFaceError, choose, detector
-from voice2face_gan.faces.image_io import open_picture
+from voice2face_gan.faces.image_io import open_image
 
 _HALF = 60_000.0  # float16 ends at 65,504, and others' log-mels may be in any unit
 _BLOCK_SECONDS = 10.0  # decoded at a time: bounds memory, and what is decoded beyond the limit
@@ -35,10 +35,10 @@ class Item:
     """What a record became.
 
     Attributes:
-        log_mel: float16 (2 + frames, mel bins), or None: what normalisation took away (`take_away`; NaN of a
-            log-mel that somebody else made, who may have normalised it), then the normalised frames.
-        faces: uint8 (side, side, 3) each: at most one of a picture, several of a video.
-        inside: left, top, right and bottom of what each of them shows of its picture (`align.inside`).
+        log_mel: float16 (2 + frames, mel bins), or None: each bin's mean and standard deviation
+            (`normalise_with_stats`; NaN where they are not known), then the normalised frames.
+        faces: uint8 (side, side, 3) each: at most one of an image, several of a video.
+        inside: left, top, right and bottom of what each of them shows of its image (`align.inside`).
         dropped: (part, file, reason, sentence) of what failed; part is "voice" or "face".
         noted: (part, file, sentence) of what was taken in part, such as the first image of an animation.
         speech_seconds: length of what `log_mel` shows.
@@ -178,26 +178,26 @@ def _stored_mel(path: str, settings: PrepareSettings, clock: Clock) -> np.ndarra
 def _rows(mel: torch.Tensor) -> np.ndarray:
     """`Item.log_mel` of a log-mel (mel bins, frames), which is overwritten."""
     rows = torch.empty(2 + mel.shape[1], mel.shape[0], dtype=torch.float16)
-    normalised, taken = take_away(mel, out=mel)
+    normalised, taken = normalise_with_stats(mel, out=mel)
     rows[:2], rows[2:] = taken.clamp(-_HALF, _HALF), normalised.t()
     return rows.numpy()
 
 
 def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: Item) -> None:
-    """Fill `item` with the faces of a record's picture or video."""
+    """Fill `item` with the faces of a record's image or video."""
     wanted = settings.faces.detector
     kind = ("none" if face_state == ALIGNED else "hog") if wanted == "auto" else wanted
     notes: list[str] = []
     least_side = settings.faces.side * 2 if kind == "none" else detector(kind).least_side
     try:
         if is_video(record.face):
-            pictures = video_frames(open_media(record.face), settings.faces.frames)
+            images = video_frames(open_media(record.face), settings.faces.frames)
         else:
-            pictures = iter((open_picture(record.face, least_side, notes),))
+            images = iter((open_image(record.face, least_side, notes),))
         failures: list[NoFaceError] = []
-        for picture in pictures:
+        for image in images:
             try:
-                face, inside = _face(picture, record, settings, kind)
+                face, inside = _face(image, record, settings, kind)
                 item.faces.append(face)
                 item.inside.append(inside)
             except NoFaceError as error:
@@ -207,23 +207,23 @@ def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: 
         item.noted += [("face", record.face, note) for note in notes]
     except NoFaceError as error:
         item.dropped.append(("face", record.face, error.reason, str(error)))
-    except (PictureError, CellError) as error:
-        kind = "unreadable video" if is_video(record.face) else "unreadable picture"
+    except (ImageError, CellError) as error:
+        kind = "unreadable video" if is_video(record.face) else "unreadable image"
         item.dropped.append(("face", record.face, kind, str(error)))
 
 
 def _face(
-    picture: Image.Image, record: RawRecord, settings: PrepareSettings, kind: str
+    image: Image.Image, record: RawRecord, settings: PrepareSettings, kind: str
 ) -> tuple[np.ndarray, tuple[int, int, int, int]]:
-    """A picture's face, and what of it shows the picture."""
+    """An image's face, and what of it shows the image."""
     faces = settings.faces
     if kind == "none":
         whole = (0, 0, faces.side, faces.side)
-        return plain(picture, faces.side, faces.crop or None, faces.zoom), whole
+        return plain(image, faces.side, faces.crop or None, faces.zoom), whole
     near = None
     if record.face_at is not None:
-        near = (record.face_at[0] * picture.width, record.face_at[1] * picture.height)
+        near = (record.face_at[0] * image.width, record.face_at[1] * image.height)
     found = choose(
-        detector(kind).find(picture), faces.several, near, faces.min_eye_distance, media_name(record.face)
+        detector(kind).find(image), faces.several, near, faces.min_eye_distance, media_name(record.face)
     )
-    return align(picture, found.points, faces.side, faces.zoom)
+    return align(image, found.points, faces.side, faces.zoom)

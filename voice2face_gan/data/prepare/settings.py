@@ -1,4 +1,4 @@
-"""What preparation does to recordings and pictures: every number that decides about a store's bytes."""
+"""What preparation does to recordings and images: every number that decides about a store's bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class VoiceSettings:
         min_seconds: less speech than this is dropped.
         max_seconds: of speech; what comes after is not even decoded, so that a recording of hours neither
             fills memory nor outweighs everybody else.
-        keep_speech: store the speech beside its log-mel (int16, 115 MB an hour), so that a voice embedder can
+        keep_speech: store the speech beside its log-mel (int16, 115 MB an hour), so that a voice encoder can
             be trained with noise and rooms added to it.
     """
 
@@ -35,20 +35,20 @@ class VoiceSettings:
 
 @dataclass(frozen=True)
 class FaceSettings:
-    """How a picture becomes a face.
+    """How an image becomes a face.
 
     Attributes:
-        detector: "hog" or "cnn"; "none" takes every picture as a face that is aligned already; "auto" is none
+        detector: "hog" or "cnn"; "none" takes every image as a face that is aligned already; "auto" is none
             where the layout says that its faces are aligned, else hog.
         side: of a face in pixels, 64 or 128.
-        several: of several faces take the "largest", or "reject" the picture.
-        min_eye_distance: between the eyes' centres in pixels of the picture; smaller faces are dropped. At a
+        several: of several faces take the "largest", or "reject" the image.
+        min_eye_distance: between the eyes' centres in pixels of the image; smaller faces are dropped. At a
             side of 64 they come to lie 17 pixels apart.
         crop: left, top, right, bottom in fractions: the part that is taken where nothing is detected;
             () is the largest square in the middle.
-        frames: pictures taken from a video, evenly spaced.
+        frames: images taken from a video, evenly spaced.
         zoom: how much larger the faces are than the template lays them (faces/align.py). At 1 the whole head
-            is in the frame, if the pictures show it; tightly cut ones end before the frame does, as those of
+            is in the frame, if the images show it; tightly cut ones end before the frame does, as those of
             UTKFace and VGGFace, and what lies beyond their edges is made up: 1.4 leaves that out.
     """
 

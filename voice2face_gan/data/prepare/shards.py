@@ -35,7 +35,7 @@ from voice2face_gan.data.prepare.settings import PrepareSettings
 from voice2face_gan.errors import DataError, VoiceToFaceError
 from voice2face_gan.files import write_bytes
 
-FORMAT = 3  # since it is kept what each face shows of its picture (Item.inside)
+FORMAT = 3  # since it is kept what each face shows of its image (Item.inside)
 """Changes whenever the same files and settings would give another store."""
 
 # Records in a shard: few in a small set, so that all processes have some, and never so many that a process
@@ -59,7 +59,7 @@ class Plan:
         size: records in a shard.
         starts: byte in records.jsonl at which each shard begins, and the end.
         settings: of the preparation.
-        face_state: of the layout's pictures.
+        face_state: of the layout's images.
     """
 
     work: Path

@@ -1,6 +1,6 @@
 """Age: does the generated face look as old as its speaker?
 
-An age is what the judge reads, mean over a person's pictures. `r` is Pearson's r over people between the age
+An age is what the judge reads, mean over a person's images. `r` is Pearson's r over people between the age
 in the generated faces and the age in the real ones, overall and within either gender; `difference` is how
 many years lie between, per clip, then speaker, then over speakers. Where the data know ages, `r label` is r
 with the label, and `real` the judge's own r with it on the real faces: the ceiling. Source: attributes in
@@ -11,13 +11,13 @@ import numpy as np
 
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.correlation import FEWEST, interval, per_identity, resampled_r
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.registry import Options, clip_figures, metric
 from voice2face_gan.results import Figure
 
 
 @metric("age")
-def age(case: Case, options: Options) -> dict[str, Figure]:
+def age(case: EvalSet, options: Options) -> dict[str, Figure]:
     """r and difference; r label and real where three people's ages are known.
 
     Raises:

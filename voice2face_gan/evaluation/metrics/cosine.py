@@ -3,19 +3,19 @@
 For each clip, the cosine of its generated face's embedding and that of every real face of the speaker, mean
 over the faces, then over the speaker's clips, then over speakers. Higher is nearer; `other` is the same
 with the faces of other speakers of the same gender, which is what a model that knows the gender alone gets.
-Source: Ain Shams poster 2023, Table 2 (its embedder is not stated).
+Source: Ain Shams poster 2023, Table 2 (its encoder is not stated).
 """
 
 import numpy as np
 
 from voice2face_gan.data.records import GENDERS
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.registry import Options, clip_figures, metric
 from voice2face_gan.results import Figure
 
 
 @metric("cosine")
-def cosine(case: Case, options: Options) -> dict[str, Figure]:
+def cosine(case: EvalSet, options: Options) -> dict[str, Figure]:
     generated, real = case.reading("generated").unit(), case.reading("real").unit().astype(np.float64)
     real_gender = case.real_gender
     own, other = np.full((2, len(generated)), np.nan)

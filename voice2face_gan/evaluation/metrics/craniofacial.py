@@ -3,7 +3,7 @@
 The twelve measures of Speech2Face (Oh et al. 2019, Fig. 5), which name Farkas' landmarks of the face. They
 are read from 68 landmarks (the iBUG scheme, numbered from 0) in dlib's boxes. Each face is turned upright by
 the centres of its eyes; lengths are in distances of these centres, heights along the face, widths across it.
-Per person the mean over pictures. Where Speech2Face leaves a measure open, this is what is taken:
+Per person the mean over images. Where Speech2Face leaves a measure open, this is what is taken:
 
     upper lip height           base of the nose (33) to where the lips meet (62, 66)
     lateral upper lip heights  wings of the nose (31, 35) to the lip below them (49, 53), mean of both sides
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.correlation import FEWEST, interval, per_identity, resampled_r
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.readers import hog
 from voice2face_gan.evaluation.registry import Options, metric
 from voice2face_gan.results import Figure
@@ -36,7 +36,7 @@ _LEAST = 0.01  # of the eyes' distance: nothing is divided by less (a lip that t
 
 
 @metric("craniofacial")
-def craniofacial(case: Case, options: Options) -> dict[str, Figure]:
+def craniofacial(case: EvalSet, options: Options) -> dict[str, Figure]:
     """r of each measure, and "mean" of all of them.
 
     Raises:
@@ -56,7 +56,7 @@ def craniofacial(case: Case, options: Options) -> dict[str, Figure]:
     r, drawn = resampled_r(made, real, options.seed)
     how = (
         "Pearson's r over people of {} in generated and real faces, from dlib's 68 landmarks; no face was "
-        f"found in {missed['generated']} generated and {missed['real']} real pictures, where landmarks lie "
+        f"found in {missed['generated']} generated and {missed['real']} real images, where landmarks lie "
         "in the template's box"
     )
 
@@ -76,7 +76,7 @@ def landmarks(faces: Tensor) -> tuple[np.ndarray, np.ndarray]:
     Args:
         faces: uint8 (N, side, side, 3).
     Returns:
-        float64 (N, 68, 2), x and y in pixels of the enlarged picture; bool (N,) where HOG found a face.
+        float64 (N, 68, 2), x and y in pixels of the enlarged image; bool (N,) where HOG found a face.
     """
     boxes, found = hog.find(faces)
     points = np.array(

@@ -1,19 +1,19 @@
-"""Detection: in how many generated pictures does a face detector find a face at all?
+"""Detection: in how many generated images does a face detector find a face at all?
 
-dlib's HOG detector of frontal faces, on pictures enlarged to 256 pixels (64 pixels four times, bicubic).
-Percent of pictures, mean over a person's, then over people; `real` is the same for the real faces.
+dlib's HOG detector of frontal faces, on images enlarged to 256 pixels (64 pixels four times, bicubic).
+Percent of images, mean over a person's, then over people; `real` is the same for the real faces.
 """
 
 import numpy as np
 
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.readers import hog
 from voice2face_gan.evaluation.registry import Options, clip_figures, mean_over_identities, metric
 from voice2face_gan.results import Figure
 
 
 @metric("detection")
-def detection(case: Case, options: Options) -> dict[str, Figure]:
+def detection(case: EvalSet, options: Options) -> dict[str, Figure]:
     """Percent found among the generated and among the real faces.
 
     Raises:
@@ -21,7 +21,7 @@ def detection(case: Case, options: Options) -> dict[str, Figure]:
     """
     _, generated = hog.find(case.generated)
     _, real = hog.find(case.real)
-    how = f"pictures in which dlib's HOG finds a face, enlarged to {hog.SEARCHED} pixels"
+    how = f"images in which dlib's HOG finds a face, enlarged to {hog.SEARCHED} pixels"
     figures = clip_figures(
         case, "generated", np.where(generated, 100.0, 0.0), f"generated {how}", options, unit="%", chance=0.0
     )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.eval_set import Case, painted
+from voice2face_gan.evaluation.eval_set import EvalSet, painted
 from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.evaluation.registry import Options, mean_over_identities, metric
 from voice2face_gan.results import Figure
@@ -23,12 +23,12 @@ _SPEAKERS = 100  # whose first clip is tried in variants
 
 
 @metric("diversity")
-def diversity(case: Case, options: Options) -> dict[str, Figure]:
+def diversity(case: EvalSet, options: Options) -> dict[str, Figure]:
     figures = {}
     protocol = f"mean 1 - cosine in {case.judge.name} between"
     kinds = {
         "": (case.reading("generated").unit(), case.generated_identity, "clips"),
-        "real ": (case.reading("real").unit(), case.real_identity, "pictures"),
+        "real ": (case.reading("real").unit(), case.real_identity, "images"),
     }
     for suffix, clips, faces in case.masks():
         for prefix, (unit, identity, counted) in kinds.items():
@@ -71,7 +71,7 @@ def pairwise_distances(unit: np.ndarray, identity: np.ndarray) -> tuple[np.ndarr
     return np.where(fellows > 0, within, np.nan), np.where(others > 0, between, np.nan)
 
 
-def variants_apart(case: Case, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def variants_apart(case: EvalSet, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean distance of a clip's variants to each other, for the first clip of each of the first speakers.
 
     Returns:

@@ -12,7 +12,7 @@ import numpy as np
 
 from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.eval_set import Case, painted
+from voice2face_gan.evaluation.eval_set import EvalSet, painted
 from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.evaluation.registry import Options, compute, metric
 from voice2face_gan.results import Figure
@@ -21,7 +21,7 @@ _OF_REAL = ("real", "floor", "ceiling", "chance")  # words in names of figures t
 
 
 @metric("duration")
-def duration(case: Case, options: Options) -> dict[str, Figure]:
+def duration(case: EvalSet, options: Options) -> dict[str, Figure]:
     """The figures of the metrics in `options.inner`, at each of `options.seconds`.
 
     Raises:
@@ -69,6 +69,6 @@ def duration(case: Case, options: Options) -> dict[str, Figure]:
     return figures
 
 
-def _hearing(case: Case, frames: int) -> Case:
+def _hearing(case: EvalSet, frames: int) -> EvalSet:
     """The case with faces made from the first so many frames of each voice."""
     return case.remade(painted(case.model, embed_all(case.model, case.voices, frames)))

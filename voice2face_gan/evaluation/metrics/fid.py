@@ -4,13 +4,13 @@ stand-in (evaluation/features.py).
     FID = |m_g - m_r|^2 + Tr(C_g + C_r - 2 (C_g C_r)^(1/2))
 
 with the means and covariances of their features. Source: Heusel et al. 2017, equation 6. Generated and real
-pictures are taken in equal numbers; `floor` is the distance of two halves of the real ones. The distance
-is biased upwards, the more so the fewer the pictures.
+images are taken in equal numbers; `floor` is the distance of two halves of the real ones. The distance
+is biased upwards, the more so the fewer the images.
 """
 
 import numpy as np
 
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.feature_sets import compared, pairs
 from voice2face_gan.evaluation.features import figure_suffix, open_feature
 from voice2face_gan.evaluation.registry import Options, metric
@@ -20,24 +20,24 @@ _CHUNK = 4096  # features made float64 together
 
 
 @metric("fid")
-def fid(case: Case, options: Options) -> dict[str, Figure]:
+def fid(case: EvalSet, options: Options) -> dict[str, Figure]:
     feature = open_feature(options.feature, options)
     name = "fid" + figure_suffix(feature)
     figures, fewest = {}, feature.enough
     for pair in pairs(case, feature, options):
         count, fewest = len(pair), min(fewest, len(pair))
-        few = f"; fewer than {feature.enough} pictures: biased upwards" if count < feature.enough else ""
+        few = f"; fewer than {feature.enough} images: biased upwards" if count < feature.enough else ""
         protocol = compared(feature, options, "FID", count) + few
         value = frechet_distance(pair.generated.features, pair.real.features)
-        figures[name + pair.suffix] = Figure(value, count, "pictures", protocol)
+        figures[name + pair.suffix] = Figure(value, count, "images", protocol)
         if pair.halves is not None:
             half = len(pair.halves[0])
             value = frechet_distance(*(part.features for part in pair.halves))
-            protocol = f"{half} real against {half} other real pictures in {feature.about}"
-            figures["floor" + pair.suffix] = Figure(value, half, "pictures", protocol)
+            protocol = f"{half} real against {half} other real images in {feature.about}"
+            figures["floor" + pair.suffix] = Figure(value, half, "images", protocol)
     if fewest < feature.enough:
         options.note(
-            f"{name}: {fewest} pictures of a kind are fewer than the {feature.enough} that its "
+            f"{name}: {fewest} images of a kind are fewer than the {feature.enough} that its "
             f"{feature.dimensions} features need; it is biased upwards, so compare it with equal counts only."
         )
     return figures

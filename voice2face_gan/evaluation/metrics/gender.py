@@ -11,13 +11,13 @@ import numpy as np
 from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.correlation import per_identity
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.registry import Options, clip_figures, mean_over_identities, metric
 from voice2face_gan.results import Figure
 
 
 @metric("gender")
-def gender(case: Case, options: Options) -> dict[str, Figure]:
+def gender(case: EvalSet, options: Options) -> dict[str, Figure]:
     """generated and real where genders are labelled; real face.
 
     Raises:
@@ -53,7 +53,7 @@ def agreement(female: np.ndarray, label: np.ndarray) -> np.ndarray:
     return np.where(np.isin(label, GENDERS), right, np.nan)
 
 
-def as_real_faces(case: Case) -> np.ndarray:
+def as_real_faces(case: EvalSet) -> np.ndarray:
     """Percent, float (clips,): 100 where the generated face is seen as most of its speaker's real faces are
     (by mean probability if as many are seen either way), 0 where not, NaN without real faces."""
     generated, real = case.reading("generated").female, case.reading("real").female

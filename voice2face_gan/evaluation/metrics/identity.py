@@ -13,9 +13,9 @@ import numpy as np
 from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, MetricError
-from voice2face_gan.evaluation.eval_set import Case, painted
+from voice2face_gan.evaluation.eval_set import EvalSet, painted
 from voice2face_gan.evaluation.metrics.retrieval import others_nearer
-from voice2face_gan.evaluation.protocol import embed_all, make_case, people_with_both
+from voice2face_gan.evaluation.protocol import embed_all, identities_with_voice_and_face, make_eval_set
 from voice2face_gan.evaluation.registry import Options, clip_figures, metric
 from voice2face_gan.results import Figure
 
@@ -24,19 +24,19 @@ MOST_PEOPLE, MOST_FACES = 1000, 20  # identities; faces a centroid
 
 
 @metric("identity")
-def identity(case: Case, options: Options) -> dict[str, Figure]:
+def identity(case: EvalSet, options: Options) -> dict[str, Figure]:
     """Top-1 and top-5, as far as they are smaller than the number of identities.
 
     Raises:
         MetricError: no model or no store, fewer than two training people, or none with two voices.
     """
     if case.model is None or case.store is None:
-        raise MetricError("identification of training people needs a checkpoint and its data, not pictures.")
+        raise MetricError("identification of training people needs a checkpoint and its data, not images.")
     random = np.random.default_rng(options.seed)
     gender = case.model.checkpoint.info.get("gender", "all")
     gender = case.about.get("gender", "all") if gender == "all" else gender
     try:
-        voices, faces = people_with_both(case.store, "train", gender)
+        voices, faces = identities_with_voice_and_face(case.store, "train", gender)
     except DataError as error:
         raise MetricError(f"identification needs training people with voices and faces: {error}") from error
     held_out = voices.select(held_out_clips(voices))
@@ -54,13 +54,13 @@ def identity(case: Case, options: Options) -> dict[str, Figure]:
     held_out = held_out.select(np.isin(held_out.identity, names))
     faces = some_faces(faces.select(np.isin(faces.identity, names)), random)
     generated = painted(case.model, embed_all(case.model, held_out))
-    trained = make_case(generated, held_out, faces, case.store, "train", gender, case.judge)
+    trained = make_eval_set(generated, held_out, faces, case.store, "train", gender, case.judge)
     centroid = centroids(trained.reading("real").unit(), faces.identity)
     own = np.searchsorted(names, held_out.identity)
     nearer = others_nearer(trained.reading("generated").unit(), centroid, own, 2.0, random)
     protocol = (
         f"face generated from the last clip of a training identity, nearest of {len(names)} training "
-        f"identities' mean faces (of up to {MOST_FACES} pictures each) by cosine in {case.judge.name}; "
+        f"identities' mean faces (of up to {MOST_FACES} images each) by cosine in {case.judge.name}; "
         + _history(case, options)
         + (
             f"; the {len(names)} drawn from {len(everyone)}, who have two clips first"
@@ -96,11 +96,13 @@ def centroids(unit: np.ndarray, identity: np.ndarray) -> np.ndarray:
     return total / np.where(length > 0, length, 1)
 
 
-def _history(case: Case, options: Options) -> str:
+def _history(case: EvalSet, options: Options) -> str:
     """What training had to do with the clips, as far as the checkpoint tells."""
     info = case.model.checkpoint.info
     recipe = info.get("recipe", {}).get("data", {})
-    _, faces = people_with_both(case.store, recipe.get("split", "train"), info.get("gender", "all"))
+    _, faces = identities_with_voice_and_face(
+        case.store, recipe.get("split", "train"), info.get("gender", "all")
+    )
     here, then = len(np.unique(faces.identity)), info.get("data", {}).get("identities", 0)
     if then and here != then:
         sentence = (

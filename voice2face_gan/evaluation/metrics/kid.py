@@ -3,16 +3,16 @@ stand-in (evaluation/features.py).
 
 The unbiased estimate of the squared maximum mean discrepancy with the kernel k(x, y) = (x.y / D + 1)^3 on D
 features. Source: Binkowski et al. 2018, section 4 and equation 4. Unlike FID its expectation does not depend
-on the number of pictures, and it is about 0, below 0 as often as above, where the sets are alike.
+on the number of images, and it is about 0, below 0 as often as above, where the sets are alike.
 
-The paper averages it over random subsets, which estimate what all pairs of pictures give; here all pairs are
-taken, and of more than 10,000 pictures of a kind a random 10,000. The interval is the jackknife's over
-identities: each person's pictures, generated and real, are left out in turn.
+The paper averages it over random subsets, which estimate what all pairs of images give; here all pairs are
+taken, and of more than 10,000 images of a kind a random 10,000. The interval is the jackknife's over
+identities: each person's images, generated and real, are left out in turn.
 """
 
 import numpy as np
 
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.feature_sets import Set, compared, pairwise
 from voice2face_gan.evaluation.features import figure_suffix, open_feature
 from voice2face_gan.evaluation.registry import Options, metric
@@ -23,7 +23,7 @@ _NORMAL = 1.959964  # the normal distribution's 97.5 % point
 
 
 @metric("kid")
-def kid(case: Case, options: Options) -> dict[str, Figure]:
+def kid(case: EvalSet, options: Options) -> dict[str, Figure]:
     feature = open_feature(options.feature, options)
     figures = {}
     for pair in pairwise(case, feature, options):
@@ -32,18 +32,18 @@ def kid(case: Case, options: Options) -> dict[str, Figure]:
         compare = [("kid" + figure_suffix(feature), (pair.generated, pair.real), protocol)]
         if pair.halves is not None:
             half = len(pair.halves[0])
-            protocol = f"{half} real against {half} other real pictures in {feature.about}"
+            protocol = f"{half} real against {half} other real images in {feature.about}"
             compare.append(("floor", pair.halves, protocol))
         for name, (a, b), protocol in compare:
             value, error = kernel_distance(a, b)
             low, high = (None, None) if error is None else (value - error, value + error)
             how = f"unbiased squared MMD of all pairs, cubic kernel, jackknife over identities; {protocol}"
-            figures[name + pair.suffix] = Figure(value, len(a), "pictures", how, low=low, high=high)
+            figures[name + pair.suffix] = Figure(value, len(a), "images", how, low=low, high=high)
     return figures
 
 
 def kernel_distance(a: Set, b: Set) -> tuple[float, float | None]:
-    """Unbiased squared MMD of two sets of two pictures or more, and half of its 95 % interval.
+    """Unbiased squared MMD of two sets of two images or more, and half of its 95 % interval.
 
     The half interval is None where there are fewer than three identities, or leaving one out leaves no pair.
     """
@@ -65,7 +65,7 @@ def kernel_distance(a: Set, b: Set) -> tuple[float, float | None]:
 
 
 def _distance(xx, yy, xy, n, m):
-    """From the kernel's sums over ordered pairs, those of a picture with itself left out of xx and yy."""
+    """From the kernel's sums over ordered pairs, those of an image with itself left out of xx and yy."""
     return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
 
 

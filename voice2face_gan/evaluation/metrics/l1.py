@@ -8,13 +8,13 @@ Source: Ain Shams poster 2023, Table 2 (its scale and sample counts are not stat
 import numpy as np
 import torch
 
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.registry import Options, clip_figures, metric
 from voice2face_gan.results import Figure
 
 
 @metric("l1")
-def l1(case: Case, options: Options) -> dict[str, Figure]:
+def l1(case: EvalSet, options: Options) -> dict[str, Figure]:
     values = np.full(len(case.generated), np.nan)
     for clips, mine in case.speakers():
         made, real = (x.flatten(1).float() for x in (case.generated[clips], case.real[mine]))

@@ -12,7 +12,7 @@ repository).
 
 "centred": generated embeddings less the mean of all generated ones, real less the mean of all real ones,
 before the cosine. What all generated faces share, such as a painted look that the judge sees first, then
-weighs nothing. Each mean is the mean of the identities' means: who has many pictures does not move it further
+weighs nothing. Each mean is the mean of the identities' means: who has many images does not move it further
 towards themselves. The means come from the test faces, without regard to whose they are.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from voice2face_gan.data.records import GENDERS
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.registry import Options, clip_figures, metric
 from voice2face_gan.results import Figure
 
@@ -51,7 +51,7 @@ class Trials:
 
 
 @metric("matching")
-def matching(case: Case, options: Options) -> dict[str, Figure]:
+def matching(case: EvalSet, options: Options) -> dict[str, Figure]:
     """U and G, and both centred, each overall and for speakers of either gender.
 
     Raises:
@@ -80,7 +80,7 @@ def matching(case: Case, options: Options) -> dict[str, Figure]:
     return figures
 
 
-def hold_trials(case: Case, generated: np.ndarray, real: np.ndarray) -> dict[str, Trials]:
+def hold_trials(case: EvalSet, generated: np.ndarray, real: np.ndarray) -> dict[str, Trials]:
     """All trials of a case, by kind of imposter.
 
     Args:
@@ -127,7 +127,7 @@ def centre(embedding: np.ndarray, identity: np.ndarray) -> np.ndarray:
     return (embedding / counts[labels, None]).sum(axis=0, dtype=np.float64) / len(counts)
 
 
-def _protocol(case: Case, kind: str, how: str) -> str:
+def _protocol(case: EvalSet, kind: str, how: str) -> str:
     whom = "another person of the same gender" if kind == SAME else "any other person"
     people = len(np.unique(case.real_identity))
     sentence = (

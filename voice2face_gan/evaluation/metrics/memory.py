@@ -2,7 +2,7 @@
 
 The distance of every generated face to the nearest face of the training split, and the same for real faces of
 the people judged, who were not trained on: 1 - cosine in the judge, and ("..., pixels") the root mean square
-difference of pictures averaged to 16 x 16, on 0-255.
+difference of images averaged to 16 x 16, on 0-255.
 
     generated nearest, held-out real nearest     medians over faces
     ratio                    of the first to the second; below 1 the generated faces are nearer
@@ -26,16 +26,16 @@ from torch import Tensor
 from voice2face_gan.data.cache import kept
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, MetricError
-from voice2face_gan.evaluation.eval_set import Case, kept_faces
-from voice2face_gan.evaluation.readers import FaceJudge, Reading
-from voice2face_gan.evaluation.readers.classifier import TrunkJudge
-from voice2face_gan.evaluation.readers.dlib import DlibJudge
+from voice2face_gan.evaluation.eval_set import EvalSet, kept_faces
+from voice2face_gan.evaluation.readers import FaceReader, Reading
+from voice2face_gan.evaluation.readers.classifier import ClassifierReader
+from voice2face_gan.evaluation.readers.dlib import DlibReader
 from voice2face_gan.evaluation.registry import Options, metric, resampled
 from voice2face_gan.faces.pixels import to_grid
 from voice2face_gan.results import Figure
 
 NEAR = 5.0  # percent of held-out real faces that are nearer than "near"
-SIDE = 16  # pixels of a side that pictures are averaged to
+SIDE = 16  # pixels of a side that images are averaged to
 _FEWEST = 20  # unseen faces worth comparing with
 _CHUNK = 1024  # faces compared with all training faces together
 
@@ -55,7 +55,7 @@ class Match(NamedTuple):
 
 
 @metric("memory")
-def memory(case: Case, options: Options) -> dict[str, Figure]:
+def memory(case: EvalSet, options: Options) -> dict[str, Figure]:
     store, trained = training_faces(case)
     _note_other_data(case, store, options)
     known = _read(case.judge, trained)
@@ -63,8 +63,8 @@ def memory(case: Case, options: Options) -> dict[str, Figure]:
     spaces = {
         "": (f"1 - cosine in {case.judge.name}", *(nearest_angle(x, known)[0] for x in (made, real))),
         ", pixels": (
-            f"root mean square difference of {SIDE} x {SIDE} pictures, 0-255,",
-            *(nearest_picture(x, trained) for x in (case.generated, case.real)),
+            f"root mean square difference of {SIDE} x {SIDE} images, 0-255,",
+            *(nearest_image(x, trained) for x in (case.generated, case.real)),
         ),
     }
     figures = {}
@@ -93,7 +93,7 @@ def memory(case: Case, options: Options) -> dict[str, Figure]:
 
 
 def _against_unseen(
-    case: Case, trained: Tensor, known: np.ndarray, unseen: Tensor, seed: int
+    case: EvalSet, trained: Tensor, known: np.ndarray, unseen: Tensor, seed: int
 ) -> dict[str, Figure]:
     """Training faces, read as `known`, against as many that were not trained on; drawn at random where there
     are more."""
@@ -102,7 +102,7 @@ def _against_unseen(
     unseen, made = unseen[of_unseen], case.reading("generated").unit()
     near = {
         "": [nearest_angle(made, x)[0] for x in (known[of_trained], _read(case.judge, unseen))],
-        ", pixels": [nearest_picture(case.generated, x) for x in (trained[of_trained], unseen)],
+        ", pixels": [nearest_image(case.generated, x) for x in (trained[of_trained], unseen)],
     }
     who = case.generated_identity
     members = [np.flatnonzero(who == name) for name in np.unique(who)]
@@ -125,7 +125,7 @@ def _against_unseen(
     return figures
 
 
-def unseen_faces(case: Case) -> Tensor:
+def unseen_faces(case: EvalSet) -> Tensor:
     """Faces, uint8 (N, side, side, 3), of the case's gender and of people neither of the training split nor
     among those judged; there may be none."""
     part = case.store.of_gender(case.about.get("gender", "all"))
@@ -153,7 +153,7 @@ def interval(made, made_identity, real, real_identity, seed: int) -> tuple[np.nd
     return tuple(np.nanquantile(found, [0.025, 0.975], axis=0))
 
 
-def training_faces(case: Case) -> tuple[Store, Tensor]:
+def training_faces(case: EvalSet) -> tuple[Store, Tensor]:
     """Records of the training split that have a face, of the case's gender, and those faces.
 
     Returns:
@@ -162,7 +162,7 @@ def training_faces(case: Case) -> tuple[Store, Tensor]:
         MetricError: there are none, or the people judged may have been trained on.
     """
     if case.store is None:
-        raise MetricError("memory needs the training faces, and pictures alone do not have them.")
+        raise MetricError("memory needs the training faces, and images alone do not have them.")
     try:
         part = case.store.of_gender(case.about.get("gender", "all")).of_split("train")
     except DataError as error:
@@ -178,17 +178,17 @@ def training_faces(case: Case) -> tuple[Store, Tensor]:
     return part, kept_faces(case.store, np.unique(part.face_index))
 
 
-def _read(judge: FaceJudge, faces: Tensor) -> np.ndarray:
+def _read(judge: FaceReader, faces: Tensor) -> np.ndarray:
     """Unit embeddings float32 (N, D), kept on disk for judges whose names hash their weights: dlib takes
     minutes for thousands of faces."""
-    if isinstance(judge, (TrunkJudge, DlibJudge)):
+    if isinstance(judge, (ClassifierReader, DlibReader)):
         embedding = kept(f"judge {judge.name}", faces, lambda x: judge.read(x).embedding)
         found = np.ones(len(faces), dtype=bool)
         return Reading(embedding, None, None, found).unit()
     return judge.read(faces).unit()
 
 
-def _note_other_data(case: Case, trained: Store, options: Options) -> None:
+def _note_other_data(case: EvalSet, trained: Store, options: Options) -> None:
     """A note where the checkpoint's own count of its training data is not that of this training split."""
     said = case.model.checkpoint.info.get("data") if case.model is not None else None
     here = {"identities": len(np.unique(trained.identity)), "faces": len(trained)}
@@ -211,8 +211,8 @@ def nearest_angle(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return ((a.astype(np.float64) - b[index]) ** 2).sum(axis=1) / 2, index
 
 
-def nearest_picture(a: Tensor, b: Tensor) -> np.ndarray:
-    """For each picture of a, uint8 (N, side, side, 3), the root mean square difference to the nearest of b,
+def nearest_image(a: Tensor, b: Tensor) -> np.ndarray:
+    """For each image of a, uint8 (N, side, side, 3), the root mean square difference to the nearest of b,
     both averaged to SIDE x SIDE; float64 (N,)."""
     a, b = averaged(a), averaged(b)
     length = (b**2).sum(axis=1)
@@ -230,7 +230,7 @@ def _parts(x: np.ndarray):
     return (x[start : start + _CHUNK] for start in range(0, len(x), _CHUNK))
 
 
-def closest(case: Case, count: int = 10) -> list[Match]:
+def closest(case: EvalSet, count: int = 10) -> list[Match]:
     """The generated faces nearest to a training face, nearest first, one a speaker.
 
     Raises:
@@ -246,8 +246,8 @@ def closest(case: Case, count: int = 10) -> list[Match]:
     return list(found.values())
 
 
-def closest_sheet(case: Case, count: int = 10, scale: int = 2) -> Image.Image:
-    """`closest` as a picture: generated faces above, the training face nearest to each below.
+def closest_sheet(case: EvalSet, count: int = 10, scale: int = 2) -> Image.Image:
+    """`closest` as an image: generated faces above, the training face nearest to each below.
 
     Raises:
         MetricError: as `training_faces`.

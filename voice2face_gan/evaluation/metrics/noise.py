@@ -13,7 +13,7 @@ Realism of a face g among real faces r, in the judge's embeddings (Kynkaanniemi 
 over the half of the real faces whose radii are smallest; R(g) >= 1 inside one of their balls. Source of the
 comparison: Wen et al. 2019, section 4.2. Noise is white and pink, through the same front end as voices.
 
-Wen's D scores a face alone. The modern D scores a face and a voice's e, and its loss compares scores at one e
+Wen's D scores a face alone. The r3gan D scores a face and a voice's e, and its loss compares scores at one e
 alone: how high they are at another means nothing. So there each voice's e is given with its own face and with
 every face from noise, and s is compared at that e; of such scores there are no means.
 """
@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, prepared
+from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel
 from voice2face_gan.errors import MetricError, first_line
-from voice2face_gan.evaluation.eval_set import Case, painted
+from voice2face_gan.evaluation.eval_set import EvalSet, painted
 from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.evaluation.registry import Options, mean_over_identities, metric
 from voice2face_gan.faces.pixels import to_unit
-from voice2face_gan.models import modern, wen2019
+from voice2face_gan.models import r3gan, wen2019
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.results import Figure
 
@@ -52,7 +52,7 @@ class Score:
 
 
 @metric("noise")
-def noise(case: Case, options: Options) -> dict[str, Figure]:
+def noise(case: EvalSet, options: Options) -> dict[str, Figure]:
     """Mean scores of both kinds of faces, and AUC, for each score there is.
 
     Raises:
@@ -88,7 +88,7 @@ def noise(case: Case, options: Options) -> dict[str, Figure]:
     return figures
 
 
-def _figures(score: Score, case: Case, options: Options) -> dict[str, Figure]:
+def _figures(score: Score, case: EvalSet, options: Options) -> dict[str, Figure]:
     """AUC, and the mean of either side, where it means something; intervals resample speakers, or noise
     clips."""
     who, count, told = case.generated_identity, score.noise.shape[-1], score.protocol
@@ -141,7 +141,7 @@ def noise_embeddings(model: VoiceToFace, features: dict, seed: int) -> Tensor:
     settings = FeatureSettings.from_dict(features)
     embedded = []
     for clip in noise_clips(round(SECONDS * settings.sample_rate), seed):
-        embedded.append(model.embed(prepared(log_mel(clip, settings), settings, model.embedder.levels)))
+        embedded.append(model.embed(encoder_input(log_mel(clip, settings), settings, model.encoder.levels)))
     return torch.stack(embedded)
 
 
@@ -152,7 +152,7 @@ class FaceDiscriminator:
     trunk: nn.Module
     head: nn.Module
 
-    def compare(self, case: Case, noise: Tensor) -> Score:
+    def compare(self, case: EvalSet, noise: Tensor) -> Score:
         """The faces of a case's voices and those from noise, uint8 (noise clips, side, side, 3), framed as
         the model paints them."""
         sentence = "probability of being real, by the run's own discriminator"
@@ -167,12 +167,12 @@ class FaceDiscriminator:
 
 @dataclass
 class PairDiscriminator:
-    """A discriminator that judges a face and a voice's e (models/modern.py)."""
+    """A discriminator that judges a face and a voice's e (models/r3gan.py)."""
 
     trunk: nn.Module
     heads: nn.Module
 
-    def compare(self, case: Case, noise: Tensor) -> Score:
+    def compare(self, case: EvalSet, noise: Tensor) -> Score:
         """As FaceDiscriminator's, all at each voice's own e."""
         sentence = "score, by the run's own discriminator for this voice,"
         e = embed_all(case.model, case.voices)
@@ -211,9 +211,9 @@ def kept_discriminator(model: VoiceToFace) -> FaceDiscriminator | PairDiscrimina
     config = model.config
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(config, modern.ModernConfig):
+        if isinstance(config, r3gan.R3GANConfig):
             identities = len(state["heads"]["identity.weight"])
-            kept = PairDiscriminator(modern.FaceTrunk(config), modern.Heads(config, identities))
+            kept = PairDiscriminator(r3gan.FaceTrunk(config), r3gan.Heads(config, identities))
             kept.heads.load_state_dict(state["heads"])
         else:
             kept = FaceDiscriminator(wen2019.FaceTrunk(config), wen2019.Discriminator(config))

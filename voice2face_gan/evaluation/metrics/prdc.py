@@ -1,19 +1,19 @@
 """Precision, recall, density and coverage of generated faces, from the nearest neighbours of their features.
 
-    precision   generated pictures that lie in the manifold of the real ones: fidelity
-    recall      real pictures that lie in the manifold of the generated ones: variety
-    density     in how many real pictures' balls a generated one lies, over k; outliers sway it less
-    coverage    real pictures whose ball holds a generated one: recall that looks at real pictures alone
+    precision   generated images that lie in the manifold of the real ones: fidelity
+    recall      real images that lie in the manifold of the generated ones: variety
+    density     in how many real images' balls a generated one lies, over k; outliers sway it less
+    coverage    real images whose ball holds a generated one: recall that looks at real images alone
 
-A set's manifold is the balls around its pictures that just reach their k-th nearest neighbour in the set.
+A set's manifold is the balls around its images that just reach their k-th nearest neighbour in the set.
 Precision, recall: Kynkaanniemi et al. 2019, section 2, k = 3. Density, coverage: Naeem et al. 2020, section
-3, k = 5. All are 0 to 1 but density, which may exceed 1. Equal counts; of more than 10,000 pictures of a kind
-a random 10,000. "real ..." takes one half of the real pictures for generated ones: what a perfect model gets.
+3, k = 5. All are 0 to 1 but density, which may exceed 1. Equal counts; of more than 10,000 images of a kind
+a random 10,000. "real ..." takes one half of the real images for generated ones: what a perfect model gets.
 """
 
 import numpy as np
 
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.feature_sets import compared, pairwise
 from voice2face_gan.evaluation.features import figure_suffix, open_feature
 from voice2face_gan.evaluation.registry import Options, metric
@@ -24,7 +24,7 @@ _CHUNK = 1024  # rows of distances held together
 
 
 @metric("prdc")
-def prdc(case: Case, options: Options) -> dict[str, Figure]:
+def prdc(case: EvalSet, options: Options) -> dict[str, Figure]:
     feature = open_feature(options.feature, options)
     # The whole case alone: four figures of each gender would be more than anybody reads.
     pair = next(pairwise(case, feature, options, least=NEAREST_DENSITY + 1))
@@ -32,12 +32,12 @@ def prdc(case: Case, options: Options) -> dict[str, Figure]:
     figures = {}
     for name, value in manifolds(pair.real.features, pair.generated.features).items():
         protocol = f"{_nearest(name)}; {compared(feature, options, name, len(pair))}"
-        figures[name + suffix] = Figure(value, len(pair), "pictures", protocol)
+        figures[name + suffix] = Figure(value, len(pair), "images", protocol)
     if pair.halves is not None:
         half = len(pair.halves[0])
-        protocol = f"{half} real against {half} other real pictures in {feature.about}"
+        protocol = f"{half} real against {half} other real images in {feature.about}"
         for name, value in manifolds(*(part.features for part in pair.halves)).items():
-            figures[f"real {name}"] = Figure(value, half, "pictures", f"{_nearest(name)}; {protocol}")
+            figures[f"real {name}"] = Figure(value, half, "images", f"{_nearest(name)}; {protocol}")
     return figures
 
 

@@ -1,4 +1,4 @@
-"""The built-in world's own question: how much of what the voice determines is in the face made from it?
+"""The synthetic world's own question: how much of what the voice determines is in the face made from it?
 
 There the causes are known (synthetic/speakers.py). A reader fitted on rendered faces of other people reads
 the attributes off the generated faces; each is averaged over a speaker's clips and compared with the truth:
@@ -17,7 +17,7 @@ above 0 by more than its interval means that the model knew these people.
 
 The reader is ridge regression on principal components of 32 x 32 pixels: linear, and with few components on
 purpose. With twice as many the ceiling of the free attributes rises from 0.67 to 0.74, but off the default
-model's faces they are read at -0.73 instead of -0.21: it sees in generated pictures what is not there. It is
+model's faces they are read at -0.73 instead of -0.21: it sees in generated images what is not there. It is
 no judge, and reads the same whoever judges.
 """
 
@@ -31,7 +31,7 @@ from torch import Tensor
 
 from voice2face_gan.data.synthetic import JUDGE_SEED
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.registry import Options, metric, resampled
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.results import Figure
@@ -42,7 +42,7 @@ READER_SEED = JUDGE_SEED + 1  # a world of its own: neither the speakers' nor th
 LEAST = 10  # speakers: with fewer, R2 says nothing
 _PEOPLE, _VIEWS = 1000, 2  # that the reader learns from
 _SIDE, _COMPONENTS = 32, 200
-_RIDGE = 30.0  # on standardised components, of about 2,000 pictures
+_RIDGE = 30.0  # on standardised components, of about 2,000 images
 _HEARD = ("f0", "vocal_tract_length", "breathiness", "jitter", "tremor")  # what a voice is made of
 _LISTENERS = 20_000  # speakers that the regression on these is fitted to
 
@@ -52,7 +52,7 @@ class Reader:
     """Reads attributes off faces.
 
     Attributes:
-        mean: float64 (pixels,), of the pictures it learnt from.
+        mean: float64 (pixels,), of the images it learnt from.
         weights: float64 (pixels, attributes).
         bias: float64 (attributes,).
     """
@@ -85,15 +85,15 @@ class Reader:
 
 
 @metric("recovery")
-def recovery(case: Case, options: Options) -> dict[str, Figure]:
+def recovery(case: EvalSet, options: Options) -> dict[str, Figure]:
     """R2 of each attribute, its ceiling, and what the voice tells of it.
 
     Raises:
-        MetricError: other data than the built-in world, or too few speakers.
+        MetricError: other data than the synthetic world, or too few speakers.
     """
     source = {} if case.store is None else case.store.about["source"]
-    if source.get("layout") != "builtin":
-        raise MetricError("recovery needs the built-in world, where what a voice tells of a face is known.")
+    if source.get("layout") != "synthetic":
+        raise MetricError("recovery needs the synthetic world, where what a voice tells of a face is known.")
     names, clip_of = np.unique(case.generated_identity, return_inverse=True)
     if len(names) < LEAST:
         raise MetricError(f"recovery needs {LEAST} speakers or more, and there are {len(names)}.")
@@ -174,7 +174,7 @@ def _figure(scores: np.ndarray, people: int, protocol: str) -> Figure:
     return Figure(float(scores[0]), people, "people", protocol, "", float(low), float(high), chance=0.0)
 
 
-def _protocol(case: Case, group: str, how: str, attribute: str = "") -> str:
+def _protocol(case: EvalSet, group: str, how: str, attribute: str = "") -> str:
     what = "R2 of an attribute" if attribute else f"mean R2 of the {group} attributes"
     if not attribute and group == "determined":
         what += ", each counted as 0 if negative"
@@ -182,7 +182,7 @@ def _protocol(case: Case, group: str, how: str, attribute: str = "") -> str:
         return f"{what}, as the voice's true parameters tell it by a cubic regression for each sex"
     faces = "these people's real faces" if how else "the generated faces"
     sentence = (
-        f"{what}, read off {faces} (mean of a speaker's pictures) by ridge regression on {_COMPONENTS} "
+        f"{what}, read off {faces} (mean of a speaker's images) by ridge regression on {_COMPONENTS} "
         f"principal components of pixels, fitted on {_PEOPLE} rendered people of another world"
     )
     if group == "free" and not how:

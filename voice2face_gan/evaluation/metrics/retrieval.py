@@ -3,7 +3,7 @@
 Query: each clip's generated face. Gallery: one real face an identity, the speaker's among them. A query
 counts 100 where fewer than k faces of others are nearer than the speaker's own, else 0; mean over a speaker's
 clips, then over speakers. Near by L1 or L2 of the judge's embeddings as they are, or by their cosine. Which
-picture stands for an identity is drawn, and R@k is the mean over up to 20 such draws. Where a gallery holds
+image stands for an identity is drawn, and R@k is the mean over up to 20 such draws. Where a gallery holds
 fewer than all identities, the others in it are any subset, and R@k is the exact mean over subsets: with b of
 N others nearer and g - 1 others in the gallery,
 
@@ -17,17 +17,17 @@ import numpy as np
 import torch
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.registry import Options, clip_figures, metric
 from voice2face_gan.results import Figure
 
 RANKS = (1, 2, 5, 10)
-DRAWS = 20  # of the picture that stands for an identity
+DRAWS = 20  # of the image that stands for an identity
 _AT_ONCE = 4096  # queries
 
 
 @metric("retrieval")
-def retrieval(case: Case, options: Options) -> dict[str, Figure]:
+def retrieval(case: EvalSet, options: Options) -> dict[str, Figure]:
     """R@1, 2, 5 and 10 with cosine, L2 and L1, as far as they are smaller than the gallery.
 
     Raises:
@@ -64,7 +64,7 @@ def retrieval(case: Case, options: Options) -> dict[str, Figure]:
 
 
 def found_within(
-    queries: np.ndarray, faces: np.ndarray, case: Case, p: float, size: int, seed: int
+    queries: np.ndarray, faces: np.ndarray, case: EvalSet, p: float, size: int, seed: int
 ) -> dict[int, np.ndarray]:
     """Percent of galleries in which each query finds its own among the k nearest.
 
@@ -73,7 +73,7 @@ def found_within(
         case: whose they are.
         p: 1 for L1, 2 for L2.
         size: of a gallery.
-        seed: of the pictures and of the order of ties.
+        seed: of the images and of the order of ties.
     Returns:
         k -> float (clips,), for each of RANKS smaller than the gallery; NaN for speakers without a real face.
     """
@@ -90,7 +90,7 @@ def found_within(
     others = len(names) - 1
     within = {k: hypergeom.cdf(k - 1, others, np.arange(others + 1), size - 1) for k in found}
     for draw in range(draws):
-        gallery = faces[order[first + draw % counts]]  # everyone's pictures in turn
+        gallery = faces[order[first + draw % counts]]  # everyone's images in turn
         nearer = others_nearer(queries[known], gallery, column[known], p, random)
         for k, percent in found.items():
             percent[known] += 100 / draws * within[k][nearer]

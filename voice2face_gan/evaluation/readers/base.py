@@ -38,7 +38,7 @@ class Reading:
         return moved / np.where(length > 0, length, 1)
 
 
-class FaceJudge(Protocol):
+class FaceReader(Protocol):
     """A judge.
 
     Attributes:
@@ -53,7 +53,7 @@ class FaceJudge(Protocol):
         """Faces uint8 (N, side, side, 3), aligned to the template of faces/align.py, to what it reads."""
 
 
-def describe(judge: FaceJudge) -> str:
+def describe(judge: FaceReader) -> str:
     """One sentence on who judges: its name, what it was trained on, and how well it reads faces of people it
     never saw, for each data set that its `about` names.
 
@@ -62,12 +62,12 @@ def describe(judge: FaceJudge) -> str:
     trained_on = judge.about.get("trained_on") or "faces that it does not name"
     held_out = judge.about.get("held_out")
     if not held_out:
-        return f"Judge {judge.name}, trained on {trained_on}; how well it reads new faces is not stated."
+        return f"Reader {judge.name}, trained on {trained_on}; how well it reads new faces is not stated."
     if isinstance(held_out, dict):
         loose = {k: v for k, v in held_out.items() if not isinstance(v, (dict, str))}
         sets = [f"{name} ({_figures(v)})" for name, v in held_out.items() if name not in loose]
         held_out = "; ".join(([_figures(loose)] if loose else []) + sets)
-    return f"Judge {judge.name}, trained on {trained_on}; on faces of people it never saw: {held_out}."
+    return f"Reader {judge.name}, trained on {trained_on}; on faces of people it never saw: {held_out}."
 
 
 def _figures(figures: dict | str) -> str:

@@ -9,24 +9,24 @@ from torch import Tensor
 
 from voice2face_gan.evaluation.readers.base import Reading
 from voice2face_gan.faces.pixels import to_unit
-from voice2face_gan.models.face_readers.classifier import Judge, load_judge
+from voice2face_gan.models.face_readers.classifier import FaceClassifier, load_classifier
 
 SIDE = 64  # pixels that the trunk was trained at
 
 
-class TrunkJudge:
+class ClassifierReader:
     """A judge trunk.
 
     Args:
-        judge: as `load_judge` gives it.
+        judge: as `load_classifier` gives it.
     """
 
-    def __init__(self, judge: Judge):
+    def __init__(self, judge: FaceClassifier):
         self.judge, self.name, self.about = judge, judge.name, judge.about
 
     @classmethod
-    def load(cls, folder: str | Path) -> "TrunkJudge":
-        return cls(load_judge(folder))
+    def load(cls, folder: str | Path) -> "ClassifierReader":
+        return cls(load_classifier(folder))
 
     def read(self, faces: Tensor) -> Reading:
         h, female, age = self.judge.read(at_side(faces))

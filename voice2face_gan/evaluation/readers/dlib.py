@@ -1,4 +1,4 @@
-"""dlib's face embedder as a judge: 128 numbers a face, from a ResNet that only real faces have trained.
+"""dlib's face encoder as a judge: 128 numbers a face, from a ResNet that only real faces have trained.
 
 King, "High quality face recognition with deep metric learning", blog.dlib.net, February 2017. Two faces of
 one person lie within 0.6 (Euclidean) as dlib recommends. Each face is found by HOG, laid upright by its five
@@ -25,8 +25,8 @@ _ABOUT = {
 }
 
 
-class DlibJudge:
-    """dlib's embedder.
+class DlibReader:
+    """dlib's encoder.
 
     Raises:
         MetricError: the extra `faces` is not installed.
@@ -48,8 +48,8 @@ class DlibJudge:
         for start in range(0, len(faces), _BATCH):
             some = slice(start, start + _BATCH)
             chips = [
-                self._dlib.get_face_chip(picture, shape, size=SIDE)
-                for picture, shape in hog.shapes(faces[some], boxes[some], points=5)
+                self._dlib.get_face_chip(image, shape, size=SIDE)
+                for image, shape in hog.shapes(faces[some], boxes[some], points=5)
             ]
             pixels = torch.from_numpy(np.stack(chips)).permute(0, 3, 1, 2)  # (B, 3, 150, 150) in 0-255
             parts.append(self._net(pixels.float())[0].numpy())

@@ -1,6 +1,6 @@
-"""Where dlib's HOG detector finds the face in an aligned picture, and dlib's landmarks in that box.
+"""Where dlib's HOG detector finds the face in an aligned image, and dlib's landmarks in that box.
 
-The detector's window is 80 pixels (Dalal and Triggs 2005; King 2015), so pictures are searched at 256: a
+The detector's window is 80 pixels (Dalal and Triggs 2005; King 2015), so images are searched at 256: a
 face of 64 is enlarged four times (bicubic). Where nothing is found, the box is the one that the template
 of faces/align.py calls for: medians of what HOG finds on 300 aligned faces of VoxCeleb and AVSpeech.
 
@@ -37,7 +37,7 @@ TEMPLATE_BOX = tuple(
         EYES_Y + _BELOW * EYE_DISTANCE,
     )
 )
-"""left, top, right, bottom in pixels of an enlarged picture."""
+"""left, top, right, bottom in pixels of an enlarged image."""
 
 _KEPT = 8  # sets of faces whose boxes are remembered: several metrics ask for the same
 _boxes: OrderedDict[bytes, tuple[np.ndarray, np.ndarray]] = OrderedDict()
@@ -55,7 +55,7 @@ def libraries():
         import face_recognition_models
     except ImportError as error:
         raise MetricError(
-            "dlib's face detector, landmarks and embedder are not installed: "
+            "dlib's face detector, landmarks and encoder are not installed: "
             "pip install 'voice2face-gan[faces]'."
         ) from error
     return dlib, face_recognition_models
@@ -70,12 +70,12 @@ def enlarged(faces: Tensor) -> Iterator[np.ndarray]:
 
 
 def find(faces: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The largest face that HOG finds in each picture.
+    """The largest face that HOG finds in each image.
 
     Args:
         faces: uint8 (N, side, side, 3).
     Returns:
-        int (N, 4) left, top, right, bottom in pixels of the enlarged pictures, right and bottom outside the
+        int (N, 4) left, top, right, bottom in pixels of the enlarged images, right and bottom outside the
         box (the template's box where nothing is found); bool (N,) where something is found.
     Raises:
         MetricError: the extra `faces` is not installed.
@@ -86,8 +86,8 @@ def find(faces: Tensor) -> tuple[np.ndarray, np.ndarray]:
         hog = dlib.get_frontal_face_detector()
         boxes = np.tile(np.array(TEMPLATE_BOX), (len(faces), 1))
         found = np.zeros(len(faces), dtype=bool)
-        for i, picture in enumerate(enlarged(faces)):
-            if rectangles := list(hog(picture, 0)):
+        for i, image in enumerate(enlarged(faces)):
+            if rectangles := list(hog(image, 0)):
                 r = max(rectangles, key=lambda r: r.area())
                 boxes[i], found[i] = (r.left(), r.top(), r.right() + 1, r.bottom() + 1), True
         _boxes[key] = boxes, found
@@ -98,15 +98,15 @@ def find(faces: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shapes(faces: Tensor, boxes: np.ndarray, points: int) -> Iterator[tuple[np.ndarray, object]]:
-    """(enlarged picture, dlib's full_object_detection) of each face: its landmarks in the box of `find`.
+    """(enlarged image, dlib's full_object_detection) of each face: its landmarks in the box of `find`.
 
     Args:
         points: 5 or 68.
     """
     dlib, models = libraries()
     predict = _predictor(points)
-    for picture, (left, top, right, bottom) in zip(enlarged(faces), boxes.tolist(), strict=True):
-        yield picture, predict(picture, dlib.rectangle(left, top, right - 1, bottom - 1))
+    for image, (left, top, right, bottom) in zip(enlarged(faces), boxes.tolist(), strict=True):
+        yield image, predict(image, dlib.rectangle(left, top, right - 1, bottom - 1))
 
 
 @functools.cache

@@ -15,12 +15,12 @@ import numpy as np
 from torch import Tensor
 
 from voice2face_gan.errors import MetricError, VoiceToFaceError, first_line
-from voice2face_gan.evaluation.readers.base import FaceJudge, Reading
+from voice2face_gan.evaluation.readers.base import FaceReader, Reading
 
 _PARTS = ("embedding", "female", "age", "found")
 
 
-def user_judge(source: str) -> "CheckedJudge":
+def user_reader(source: str) -> "CheckedReader":
     """The judge that "package.module:callable" or "path/file.py:callable" gives.
 
     Raises:
@@ -40,7 +40,7 @@ def user_judge(source: str) -> "CheckedJudge":
         raise
     except Exception as error:
         raise MetricError(f"--judge {source}: {name}() failed ({_said(error)}).") from error
-    return CheckedJudge(judge, source)
+    return CheckedReader(judge, source)
 
 
 def _module(place: str):
@@ -61,7 +61,7 @@ def _module(place: str):
     return module
 
 
-class CheckedJudge:
+class CheckedReader:
     """A judge whose every answer is checked.
 
     Args:
@@ -71,7 +71,7 @@ class CheckedJudge:
         MetricError: it has not all three.
     """
 
-    def __init__(self, judge: FaceJudge, source: str):
+    def __init__(self, judge: FaceReader, source: str):
         self.source, self._judge = source, judge
         missing = [name for name in ("name", "about", "read") if not hasattr(judge, name)]
         if missing:

@@ -1,6 +1,6 @@
 """The data set's card and the model's card: what each was made of, and what it is for."""
 
-from voice2face_gan.data.synthetic import is_builtin
+from voice2face_gan.data.synthetic import is_synthetic
 from voice2face_gan.evaluation.report.gather import DataCard, RunReport
 from voice2face_gan.publish.texts import INTENDED, LIMITS, NOT_FOR, toml
 
@@ -28,9 +28,9 @@ def data_card(card: DataCard) -> dict:
 def _made_from(source: dict) -> str:
     """One line on a store's origin, without the paths of whoever prepared it."""
     layout = source.get("layout", "unknown")
-    if layout == "builtin":
+    if layout == "synthetic":
         return (
-            f"the built-in world: computed voices and rendered faces of {source.get('speakers', 0):,} "
+            f"the synthetic world: computed voices and rendered faces of {source.get('speakers', 0):,} "
             f"invented people, seed {source.get('seed')}, {source.get('clips')} voices and "
             f"{source.get('views')} faces each"
         )
@@ -68,13 +68,13 @@ def model_card(report: RunReport) -> dict:
 
 def _length(config: dict) -> str:
     recipe = config.get("recipe") if isinstance(config.get("recipe"), dict) else {}
-    embedder = recipe.get("embedder", {}).get("iterations")
+    encoder = recipe.get("encoder", {}).get("iterations")
     words = (
         f"{config['iteration']:,} iterations of the {config.get('stage')} stage"
         if "iteration" in config
         else ""
     )
-    return words + (f", after {embedder:,} of the voice embedder's" if words and embedder else "")
+    return words + (f", after {encoder:,} of the voice encoder's" if words and encoder else "")
 
 
 def _people(summary: dict, gender: str, source: str | None) -> str:
@@ -91,7 +91,7 @@ def _people(summary: dict, gender: str, source: str | None) -> str:
 def _licence(report: RunReport) -> str:
     if report.shipped:
         return "MIT, code and weights."
-    if report.trained_on and all(is_builtin(name) for name in report.trained_on.split(" + ")):
+    if report.trained_on and all(is_synthetic(name) for name in report.trained_on.split(" + ")):
         return "The code is MIT; the weights have seen computed voices and rendered faces only."
     return (
         "The code is MIT. Weights fall under the terms of the recordings and photographs they were trained "

@@ -1,4 +1,4 @@
-"""What a report is made of: for each run its figures, pictures, training log and configuration."""
+"""What a report is made of: for each run its figures, images, training log and configuration."""
 
 import io
 import json
@@ -11,12 +11,12 @@ from PIL import Image
 
 from voice2face_gan.data.open import source_names
 from voice2face_gan.data.store import Store
-from voice2face_gan.data.synthetic import is_builtin
+from voice2face_gan.data.synthetic import is_synthetic
 from voice2face_gan.errors import CheckpointError, MetricError
 from voice2face_gan.evaluation import protocol
-from voice2face_gan.evaluation.eval_set import Case
+from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.metrics.memory import closest_sheet
-from voice2face_gan.evaluation.readers import FaceJudge
+from voice2face_gan.evaluation.readers import FaceReader
 from voice2face_gan.evaluation.record import (
     append_record,
     build_record,
@@ -25,7 +25,7 @@ from voice2face_gan.evaluation.record import (
     kept_figures,
 )
 from voice2face_gan.evaluation.registry import METRICS, Options
-from voice2face_gan.faces.pixels import to_picture
+from voice2face_gan.faces.pixels import to_image
 from voice2face_gan.models.checkpoint import SHIPPED, run_of, weights_hash
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.resources import resource
@@ -35,8 +35,8 @@ _GAP, _WHITE = 2, 255  # pixels between faces
 
 
 @dataclass
-class Picture:
-    """A picture on the page.
+class ReportImage:
+    """An image on the page.
 
     Attributes:
         name: of its file, without ending.
@@ -80,7 +80,7 @@ class RunReport:
         metrics, skipped: figures, and why others are missing.
         fresh: metrics computed now, not taken from evaluation.jsonl.
         notes: what the metrics say besides.
-        people: a picture for each of the first people: real faces left, generated ones right.
+        people: an image for each of the first people: real faces left, generated ones right.
         each: real faces, and generated ones, shown of a person at most.
         closest: generated faces beside the nearest faces of the training people, or None.
         log: lines of train.jsonl.
@@ -100,9 +100,9 @@ class RunReport:
     skipped: dict[str, str]
     fresh: list[str]
     notes: list[str] = field(default_factory=list)
-    people: list[Picture] = field(default_factory=list)
+    people: list[ReportImage] = field(default_factory=list)
     each: int = 2
-    closest: Picture | None = None
+    closest: ReportImage | None = None
     log: list[dict] = field(default_factory=list)
 
 
@@ -117,7 +117,7 @@ class Wanted:
         metrics: their names; () for all of them.
         options: of the metrics.
         fresh: compute every figure, whatever evaluation.jsonl holds.
-        people: pairs of pictures shown of each run.
+        people: pairs of images shown of each run.
         device: where the generators run.
     """
 
@@ -133,7 +133,7 @@ class Wanted:
 
 def gather_runs(
     wanted: Wanted,
-    judge: FaceJudge,
+    judge: FaceReader,
     open_data: Callable[[str], Store],
     say: Callable[[str], None] = lambda text: None,
 ) -> list[RunReport]:
@@ -171,8 +171,8 @@ def gather_runs(
 
 def data_of(model: VoiceToFace) -> str | None:
     """What a model was trained on, as --data names it; None where nothing says so."""
-    if model.checkpoint.info.get("trained_on") == ["builtin"]:
-        return "builtin"
+    if model.checkpoint.info.get("trained_on") == ["synthetic"]:
+        return "synthetic"
     try:
         run = run_of(model.checkpoint.folder)
         return str(json.loads((run / "run.json").read_text(encoding="utf-8"))["data"])
@@ -197,13 +197,13 @@ def _data_for(model: VoiceToFace, wanted: Wanted) -> str:
 
 def _title(data: str) -> str:
     """The name of data without folders."""
-    return " + ".join(name if is_builtin(name) else Path(name).name for name in source_names(data))
+    return " + ".join(name if is_synthetic(name) else Path(name).name for name in source_names(data))
 
 
 def _open(name: str, open_data) -> DataCard:
     store = open_data(name)
     layouts = [part.get("layout") for part in store.about["source"].get("stores", [store.about["source"]])]
-    return DataCard(_title(name), store, real_people=any(layout != "builtin" for layout in layouts))
+    return DataCard(_title(name), store, real_people=any(layout != "synthetic" for layout in layouts))
 
 
 def _labels(places: list[Path], models: list[VoiceToFace]) -> list[str]:
@@ -218,16 +218,16 @@ def _labels(places: list[Path], models: list[VoiceToFace]) -> list[str]:
     return [n if second.count(n) == 1 else f"{n} ({second[: i + 1].count(n)})" for i, n in enumerate(second)]
 
 
-def _one(model, label: str, data: DataCard, wanted: Wanted, judge: FaceJudge, say) -> RunReport:
+def _one(model, label: str, data: DataCard, wanted: Wanted, judge: FaceReader, say) -> RunReport:
     checkpoint = model.checkpoint
     run, info = run_of(checkpoint.folder), checkpoint.info
     gender = info.get("gender", "all")
     say(f"{label}: faces of the split {wanted.split} of {data.name}, gender {gender}.")
-    case = protocol.generate_case(model, data.store, wanted.split, gender, judge)
+    case = protocol.generate_eval_set(model, data.store, wanted.split, gender, judge)
     metrics, skipped, fresh, notes = _figures(case, run, wanted, say)
     trained_on = data_of(model)
     people, each = _people(case, wanted.people)
-    nets = {"voice embedder": checkpoint.embedder, "generator": checkpoint.generator}
+    nets = {"voice encoder": checkpoint.encoder, "generator": checkpoint.generator}
     return RunReport(
         label=label,
         checkpoint=model.name,
@@ -250,7 +250,7 @@ def _one(model, label: str, data: DataCard, wanted: Wanted, judge: FaceJudge, sa
     )
 
 
-def _figures(case: Case, run: Path | None, wanted: Wanted, say):
+def _figures(case: EvalSet, run: Path | None, wanted: Wanted, say):
     """The figures asked for, those that evaluation.jsonl lacks computed now and added to it.
 
     Returns:
@@ -278,27 +278,27 @@ def _figures(case: Case, run: Path | None, wanted: Wanted, say):
     return metrics, skipped, list(results), list(dict.fromkeys([*notes, *options.notes]))
 
 
-def _people(case: Case, count: int) -> tuple[list[Picture], int]:
-    """Pictures of the first people of a case in the data's order, and how many faces of a kind each shows at
+def _people(case: EvalSet, count: int) -> tuple[list[ReportImage], int]:
+    """Images of the first people of a case in the data's order, and how many faces of a kind each shows at
     most: two, or one where fewer than half of them have two real faces and two clips."""
     names = list(dict.fromkeys(case.generated_identity.tolist()))[:count]
     own = {n: np.flatnonzero(case.real_identity == n) for n in names}
     clips = {n: np.flatnonzero(case.generated_identity == n) for n in names}
     several = sum(min(len(own[n]), len(clips[n])) >= 2 for n in names)
     each = 2 if 2 * several >= len(names) else 1
-    pictures = []
+    images = []
     for number, name in enumerate(names, start=1):
         real = case.real[own[name][:each]].numpy()
         made = _at_side(case.generated[clips[name][:each]], real)
         alt = f"Person {number}: reference left ({len(real)}), generated from the voice right ({len(made)})"
-        pictures.append(Picture(f"person-{number}", _png(_strip(real, made, each)), alt))
-    return pictures, each
+        images.append(ReportImage(f"person-{number}", _png(_strip(real, made, each)), alt))
+    return images, each
 
 
 def _at_side(faces, like: np.ndarray) -> np.ndarray:
     """uint8 (N, s, s, 3) at the side of other faces."""
     side = like.shape[1]
-    return np.stack([np.asarray(to_picture(face, side)) for face in faces])
+    return np.stack([np.asarray(to_image(face, side)) for face in faces])
 
 
 def _strip(real: np.ndarray, made: np.ndarray, each: int) -> Image.Image:
@@ -314,17 +314,17 @@ def _strip(real: np.ndarray, made: np.ndarray, each: int) -> Image.Image:
     return Image.fromarray(sheet)
 
 
-def _closest(case: Case, count: int = 8) -> Picture | None:
+def _closest(case: EvalSet, count: int = 8) -> ReportImage | None:
     """Generated faces above the training faces nearest to them, where there are training faces to compare."""
     try:
-        picture = closest_sheet(case, count, scale=1)
+        image = closest_sheet(case, count, scale=1)
     except MetricError:
         return None
     alt = "Above, generated faces, the nearest first, one a person; below, the training face nearest to each."
-    return Picture("closest", _png(picture), alt)
+    return ReportImage("closest", _png(image), alt)
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     content = io.BytesIO()
-    picture.save(content, "PNG")
+    image.save(content, "PNG")
     return content.getvalue()

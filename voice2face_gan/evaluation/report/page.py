@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from voice2face_gan.evaluation.readers.base import describe
 from voice2face_gan.evaluation.report import cards, plots, tables
-from voice2face_gan.evaluation.report.gather import Picture, RunReport
+from voice2face_gan.evaluation.report.gather import ReportImage, RunReport
 from voice2face_gan.evaluation.report.published import NO_PROTOCOL
 from voice2face_gan.publish.texts import ETHICS
 from voice2face_gan.version import __version__
@@ -27,14 +27,14 @@ class Page:
 
     Attributes:
         html, markdown: UTF-8.
-        pictures: the Markdown's, file name -> PNG.
+        images: the Markdown's, file name -> PNG.
         real_people: whether real photographs are on it.
         notes: what was left out, for whoever runs the command.
     """
 
     html: bytes
     markdown: bytes
-    pictures: dict[str, bytes]
+    images: dict[str, bytes]
     real_people: bool
     notes: list[str]
 
@@ -51,7 +51,7 @@ def build(
     Args:
         reports: the runs, as `gather_runs` gives them.
         command: what makes this page again, shown on it.
-        folder: of the Markdown's pictures, beside it.
+        folder: of the Markdown's images, beside it.
         published: with numbers of others.
         when: seconds since 1970; None for now.
     """
@@ -74,18 +74,18 @@ def build(
         "data": [cards.data_card(c) for c in {id(r.data): r.data for r in reports}.values()],
         "models": [cards.model_card(r) for r in reports],
     }
-    pictures = [p for r in reports for p in [*r.people, *([r.closest] if r.closest else [])]] + drawn
+    images = [p for r in reports for p in [*r.people, *([r.closest] if r.closest else [])]] + drawn
     return Page(
         html=_render("page.html.j2", content, folder),
         markdown=_render("page.md.j2", content, folder),
-        pictures={f"{p.name}.png": p.png for p in pictures},
+        images={f"{p.name}.png": p.png for p in images},
         real_people=bool(content["warning"]),
         notes=[content["no_plots"]] if content["no_plots"] else [],
     )
 
 
 def _named(report: RunReport, number: int) -> RunReport:
-    """The run with its number in its pictures' names, so that no two pictures have one name."""
+    """The run with its number in its images' names, so that no two images have one name."""
     named = [replace(p, name=f"run-{number}-{p.name}") for p in report.people]
     closest = report.closest and replace(report.closest, name=f"run-{number}-{report.closest.name}")
     return replace(report, people=named, closest=closest)
@@ -136,10 +136,10 @@ def _render(template: str, content: dict, folder: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def data_uri(picture: Picture) -> Markup:
-    """A picture within the page; the drawing where there is one. As an image, a drawing's own ids and
+def data_uri(image: ReportImage) -> Markup:
+    """An image within the page; the drawing where there is one. As an image, a drawing's own ids and
     addresses stay inside it."""
-    kind, content = ("svg+xml", picture.svg) if picture.svg else ("png", picture.png)
+    kind, content = ("svg+xml", image.svg) if image.svg else ("png", image.png)
     return Markup(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")
 
 

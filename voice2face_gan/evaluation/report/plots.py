@@ -1,6 +1,6 @@
 """The report's plots, through matplotlib (extra `report`): losses, bars by gender, retrieval, duration.
 
-Each is a drawing (SVG) for the page and a picture (PNG) for its Markdown twin, with a text that says what it
+Each is a drawing (SVG) for the page and an image (PNG) for its Markdown twin, with a text that says what it
 shows. A plot is made where the figures it needs are there.
 """
 
@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 
 from voice2face_gan.data.records import GENDERS
-from voice2face_gan.evaluation.report.gather import Picture, RunReport
+from voice2face_gan.evaluation.report.gather import ReportImage, RunReport
 from voice2face_gan.evaluation.report.tables import cell, stand_in
 from voice2face_gan.results import Figure
 
@@ -41,7 +41,7 @@ def available() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def all_plots(reports: list[RunReport]) -> list[Picture]:
+def all_plots(reports: list[RunReport]) -> list[ReportImage]:
     """Every plot for which there are figures."""
     import matplotlib
 
@@ -52,9 +52,9 @@ def all_plots(reports: list[RunReport]) -> list[Picture]:
         return found + [p for i, r in enumerate(reports, start=1) for p in losses(r, i)]
 
 
-def losses(report: RunReport, number: int = 1) -> list[Picture]:
+def losses(report: RunReport, number: int = 1) -> list[ReportImage]:
     """One drawing a stage of training, one panel a loss: faint as logged, bold its running mean."""
-    pictures = []
+    images = []
     for stage in dict.fromkeys(str(line.get("stage", "")) for line in report.log):
         lines = [line for line in report.log if str(line.get("stage", "")) == stage]
         names = [k for k in dict.fromkeys(k for line in lines for k in line) if k not in _NOT_LOSSES]
@@ -76,12 +76,12 @@ def losses(report: RunReport, number: int = 1) -> list[Picture]:
         ends = "; ".join(f"{_words(n)} {y[0]:.3g} to {y[-1]:.3g}" for n, (_, y) in curves.items())
         last = max(x[-1] for x, _ in curves.values())
         caption = f"Training of {report.label}, {stage} stage, {last:,.0f} iterations."
-        name = f"losses-{number}-{len(pictures) + 1}"
-        pictures.append(_picture(figure, name, caption, f"First to last: {ends}."))
-    return pictures
+        name = f"losses-{number}-{len(images) + 1}"
+        images.append(_image(figure, name, caption, f"First to last: {ends}."))
+    return images
 
 
-def gender_bars(reports: list[RunReport]) -> list[Picture]:
+def gender_bars(reports: list[RunReport]) -> list[ReportImage]:
     """One panel a figure that is given for each gender: bars with 95 % intervals, chance as a dashed line."""
     panels: dict[tuple[str, str], None] = {}
     for r in reports:
@@ -121,22 +121,22 @@ def gender_bars(reports: list[RunReport]) -> list[Picture]:
         axes.grid(axis="x", visible=False)
     _legend(figure, reports)
     caption = "By gender, with 95 % intervals; dashed: chance."
-    return [_picture(figure, "by-gender", caption, f"{'; '.join(told)}.")]
+    return [_image(figure, "by-gender", caption, f"{'; '.join(told)}.")]
 
 
-def retrieval_curve(reports: list[RunReport]) -> list[Picture]:
+def retrieval_curve(reports: list[RunReport]) -> list[ReportImage]:
     """R@K against K for each distance or gallery that a run's figures name, and what chance gives."""
     return _curves(reports, _RANK, "K", "found among K, %", "retrieval", "Retrieval")
 
 
-def duration_curves(reports: list[RunReport]) -> list[Picture]:
+def duration_curves(reports: list[RunReport]) -> list[ReportImage]:
     """Figures against seconds of speech."""
     return _curves(reports, _SECONDS, "seconds of speech", "", "duration", "Length of speech")
 
 
 def _curves(
     reports: list[RunReport], pattern: re.Pattern, x_label: str, y_label: str, metric: str, title: str
-) -> list[Picture]:
+) -> list[ReportImage]:
     """One panel for each kind of figure that `pattern` finds a number in, in one metric; a line a run."""
     panels: dict[str, dict[int, list[tuple[float, Figure]]]] = {}
     for i, r in enumerate(reports):
@@ -171,7 +171,7 @@ def _curves(
             axes.set_ylim(bottom=0)
     _legend(figure, reports)
     caption = f"{title}, with 95 % intervals; dashed: chance."
-    return [_picture(figure, metric, caption, f"{'; '.join(told)}.")]
+    return [_image(figure, metric, caption, f"{'; '.join(told)}.")]
 
 
 def _figure(width: float, height: float):
@@ -180,7 +180,7 @@ def _figure(width: float, height: float):
     return Drawing(figsize=(width, height), layout="constrained")
 
 
-def _picture(figure, name: str, caption: str, values: str) -> Picture:
+def _image(figure, name: str, caption: str, values: str) -> ReportImage:
     """The drawing in both forms; no date in either, so that the same figures give the same bytes.
 
     Args:
@@ -190,7 +190,7 @@ def _picture(figure, name: str, caption: str, values: str) -> Picture:
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     figure.savefig(png, format="png", dpi=144)
-    return Picture(name, png.getvalue(), f"{caption} {values}", svg.getvalue(), caption)
+    return ReportImage(name, png.getvalue(), f"{caption} {values}", svg.getvalue(), caption)
 
 
 def _legend(figure, reports: list[RunReport]) -> None:

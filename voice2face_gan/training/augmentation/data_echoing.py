@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-class Echo:
+class EchoBuffer:
     """Log-mels, cut anew at every use.
 
     Args:

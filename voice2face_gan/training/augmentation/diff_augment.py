@@ -56,7 +56,7 @@ def _translate(x: Tensor, drawn: Tensor, on: Tensor) -> Tensor:
 
 
 def _cut_out(x: Tensor, drawn: Tensor, on: Tensor) -> Tensor:
-    """A square hole of half the side around a point anywhere in the picture, filled with 0."""
+    """A square hole of half the side around a point anywhere in the image, filled with 0."""
     side = x.shape[-1]
     place = torch.arange(side, device=x.device, dtype=x.dtype)
     hole = [(place[None] - drawn[:, k, None] * side).abs() < side * _HOLE / 2 for k in (0, 1)]

@@ -50,7 +50,7 @@ def _blur(x: Tensor, random: np.random.Generator) -> Tensor:
 
 def _colour(x: Tensor, random: np.random.Generator) -> Tensor:
     grey = x.mean(dim=1, keepdim=True)
-    kept = _uniform(x, random, 0.0, 1.3, 1, 1, 1)  # 0 is a grey picture
+    kept = _uniform(x, random, 0.0, 1.3, 1, 1, 1)  # 0 is a grey image
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     x = grey + kept * (x - grey)
     x = mean + _uniform(x, random, 0.7, 1.3, 1, 1, 1) * (x - mean)

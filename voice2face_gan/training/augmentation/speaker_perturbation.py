@@ -17,7 +17,7 @@ _TILT = (0.5, 0.3, 0.2)  # standard deviations
 _PLAIN = 0.25, 0.5  # shares of the drawn guises whose resonances, and whose balance, are as they were
 
 
-class Guises:
+class SpeakerPerturbation:
     """
     Args:
         clips: how many there are.

@@ -34,11 +34,11 @@ class LostProcessError(TrainingError):
     """Another process of the run has ended; it has said why itself, if it could."""
 
 
-class OwnError(TrainingError):
+class RankError(TrainingError):
     """What happened to one process alone, which must say so itself."""
 
 
-class Alone:
+class SingleProcess:
     """One process: all of the batch is its own, and nothing is to be agreed on.
 
     Attributes:
@@ -56,7 +56,7 @@ class Alone:
         """Whether this process prints and writes."""
         return self.rank == 0
 
-    def mine(self, batch: int) -> slice:
+    def shard(self, batch: int) -> slice:
         """The part of a batch that is this process's: every `size`-th place, so that what is done at the
         first places alone, or at the last, is shared too."""
         return slice(self.rank, batch // self.size * self.size, self.size)
@@ -68,7 +68,7 @@ class Alone:
         """The mean of the processes' values, any shape."""
         return values
 
-    def over_count(self, total: Tensor, count: Tensor) -> Tensor:
+    def masked_mean(self, total: Tensor, count: Tensor) -> Tensor:
         """This process's share of a mean over counted places of the whole batch: the mean of the processes'
         shares is that mean, also where one has more such places than another. 0 where there is none.
 
@@ -77,11 +77,11 @@ class Alone:
         """
         return total / self.mean(count.float()).clamp(min=1 / self.size)
 
-    def most(self, value: int) -> int:
+    def max(self, value: int) -> int:
         """The largest of the processes' values (0 or more)."""
         return value
 
-    def everywhere(self, function: Callable[[], T]) -> T:
+    def on_all_ranks(self, function: Callable[[], T]) -> T:
         """Calls it in every process. Where it fails in one of them, every process raises that error."""
         return function()
 
@@ -89,7 +89,7 @@ class Alone:
         """Calls it in the main process alone; all processes get what it returned or raise what it raised."""
         return function()
 
-    def synchronous(self, net: nn.Module) -> nn.Module:
+    def sync_batchnorm(self, net: nn.Module) -> nn.Module:
         """The net with batch normalisation over all processes, where there are several, with GPUs."""
         return net
 
@@ -97,19 +97,19 @@ class Alone:
         """Ends the connection, once nothing is to be said any more."""
 
     @contextlib.contextmanager
-    def ending(self):
+    def error_boundary(self):
         """Around all that a command does: of an error that ends every process the main one alone speaks; the
         others leave with code 2."""
         try:
             yield
         except (VoiceToFaceError, OSError) as error:
-            if self.is_main or isinstance(error, OwnError):
+            if self.is_main or isinstance(error, RankError):
                 raise
             raise SystemExit(2) from None
         self.close()
 
 
-class Together(Alone):
+class MultiProcess(SingleProcess):
     """One of several processes.
 
     Args:
@@ -148,11 +148,11 @@ class Together(Alone):
     def mean(self, values: Tensor) -> Tensor:
         return self._talk(lambda: self._accelerator.reduce(values, "mean"))
 
-    def most(self, value: int) -> int:
+    def max(self, value: int) -> int:
         mine = torch.tensor([value], device=self.device)
         return int(self._talk(lambda: self._accelerator.gather(mine)).max())
 
-    def everywhere(self, function: Callable[[], T]) -> T:
+    def on_all_ranks(self, function: Callable[[], T]) -> T:
         from accelerate.utils import gather_object
 
         result, error = _try(function)
@@ -169,12 +169,12 @@ class Together(Alone):
         _raise_first([told[1]], error)
         return told[0]
 
-    def synchronous(self, net: nn.Module) -> nn.Module:
+    def sync_batchnorm(self, net: nn.Module) -> nn.Module:
         return nn.SyncBatchNorm.convert_sync_batchnorm(net) if self.device.type == "cuda" else net
 
     def close(self) -> None:
         if torch.distributed.is_initialized():
-            # Together: a process that leaves while another still talks may abort in gloo's threads.
+            # MultiProcess: a process that leaves while another still talks may abort in gloo's threads.
             self._talk(self._accelerator.wait_for_everyone)
             torch.distributed.destroy_process_group()
 
@@ -190,7 +190,7 @@ class Together(Alone):
             ) from error
 
 
-def started_processes(device: str = "auto") -> Alone:
+def started_processes(device: str = "auto") -> SingleProcess:
     """This process among those that torchrun or `accelerate launch` started, or alone.
 
     Args:
@@ -200,8 +200,8 @@ def started_processes(device: str = "auto") -> Alone:
         TrainingError: Accelerate is not installed, or the others cannot be reached.
     """
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        return Together(device)
-    return Alone(choose_device(device))
+        return MultiProcess(device)
+    return SingleProcess(choose_device(device))
 
 
 def _try(function: Callable[[], T]) -> tuple[T | None, VoiceToFaceError | OSError | None]:

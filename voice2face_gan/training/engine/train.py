@@ -1,4 +1,4 @@
-"""A run: its voice embedder, then the GAN on it. What happens in a stage is in trainer.py."""
+"""A run: its voice encoder, then the GAN on it. What happens in a stage is in trainer.py."""
 
 import math
 import time
@@ -9,11 +9,11 @@ import torch
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import TrainingError
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.training.engine.distributed import Alone
-from voice2face_gan.training.engine.trainer import Course, Evaluate, Outcome, Reporter, patient_interrupt
+from voice2face_gan.training.engine.distributed import SingleProcess
+from voice2face_gan.training.engine.trainer import Evaluate, Reporter, Trainer, TrainResult, patient_interrupt
 from voice2face_gan.training.engine.warm_start import (
     as_painted,
-    given_embedder,
+    given_encoder,
     given_nets,
     held_out_people,
     start_from,
@@ -21,15 +21,18 @@ from voice2face_gan.training.engine.warm_start import (
 )
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run
-from voice2face_gan.training.stages.face_embedding import SpaceStage, WenSpaceStage
-from voice2face_gan.training.stages.r3gan import ModernStage
-from voice2face_gan.training.stages.speaker_classification import EmbedderStage
-from voice2face_gan.training.stages.wen2019 import JUDGES_FIRST, GanStage
+from voice2face_gan.training.stages.face_embedding import R3GANFaceEmbeddingStage, Wen2019FaceEmbeddingStage
+from voice2face_gan.training.stages.r3gan import R3GANStage
+from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
+from voice2face_gan.training.stages.wen2019 import DISCRIMINATOR_FIRST, Wen2019Stage
 
-__all__ = ["Evaluate", "Outcome", "Reporter", "check_shares", "train"]
+__all__ = ["Evaluate", "TrainResult", "Reporter", "check_shares", "train"]
 
-STAGES = {"wen2019": GanStage, "modern": ModernStage}  # of an architecture, after the voice embedder
-ON_SPACE = {"wen2019": WenSpaceStage, "modern": SpaceStage}  # with modern.space
+STAGES = {"wen2019": Wen2019Stage, "r3gan": R3GANStage}  # of an architecture, after the voice encoder
+ON_SPACE = {
+    "wen2019": Wen2019FaceEmbeddingStage,
+    "r3gan": R3GANFaceEmbeddingStage,
+}  # with face_embedding.space
 
 
 def train(
@@ -40,9 +43,9 @@ def train(
     minutes: float | None = None,
     iterations: int | None = None,
     evaluate: Evaluate | None = None,
-    processes: Alone | None = None,
-) -> Outcome:
-    """Train, or go on with, a run: first its voice embedder, then the GAN.
+    processes: SingleProcess | None = None,
+) -> TrainResult:
+    """Train, or go on with, a run: first its voice encoder, then the GAN.
 
     Args:
         run: a new or an earlier run.
@@ -60,7 +63,7 @@ def train(
         DataError: the data lack what the stages need.
         CheckpointError: nets that were given do not fit.
     """
-    processes = processes or Alone(device)
+    processes = processes or SingleProcess(device)
     reporter = reporter if reporter and processes.is_main else Reporter()
     limit = iterations or run.settings.get("iterations")
     deadline = time.monotonic() + 60 * minutes if minutes else math.inf
@@ -69,46 +72,46 @@ def train(
     store = as_painted(store, run)
     records = training_records(store, run)
     processes.on_main(run.tidy)
-    state = processes.everywhere(run.load_state)
+    state = processes.on_all_ranks(run.load_state)
     # Around both stages, so that a Ctrl-C during the last iteration of the first is not lost.
     with patient_interrupt() as asked:
-        course = Course(run, reporter, limit, deadline, asked, evaluate, processes)
-        if not run.embedder_folder.is_dir():
-            given = processes.everywhere(lambda: given_embedder(run, records))
+        course = Trainer(run, reporter, limit, deadline, asked, evaluate, processes)
+        if not run.encoder_folder.is_dir():
+            given = processes.on_all_ranks(lambda: given_encoder(run, records))
             if given is not None:
                 # A copy of its own: the run it came from may drop that checkpoint.
-                course.save_embedder(replace(given, generator=None, gender_probe=None))
+                course.save_encoder(replace(given, generator=None, gender_probe=None))
             else:
-                stage = EmbedderStage(records, run.recipe, seed, device, processes)
+                stage = SpeakerClassificationStage(records, run.recipe, seed, device, processes)
                 outcome = course.go(stage, state, held_out=None)
                 if not outcome.finished:
                     return outcome
-                course.save_embedder(stage.checkpoint(outcome.iteration), records)
-                if processes.most(len(asked)):
+                course.save_encoder(stage.checkpoint(outcome.iteration), records)
+                if processes.max(len(asked)):
                     return replace(outcome, finished=False, reason="interrupted")
-        embedder = load_checkpoint(run.embedder_folder, need_generator=False)
+        encoder = load_checkpoint(run.encoder_folder, need_generator=False)
         held_out = held_out_people(store, records, run)
-        kind = (ON_SPACE if run.recipe.modern.space else STAGES)[run.recipe.architecture]
-        stage = kind(records, held_out, embedder, run.recipe, seed, device, processes)
-        if state is None or state["stage"] == "embedder":
-            nets = processes.everywhere(lambda: given_nets(run))
+        kind = (ON_SPACE if run.recipe.face_embedding.space else STAGES)[run.recipe.architecture]
+        stage = kind(records, held_out, encoder, run.recipe, seed, device, processes)
+        if state is None or state["stage"] == "encoder":
+            nets = processes.on_all_ranks(lambda: given_nets(run))
             if nets is not None:
                 given = start_from(stage, *nets)
                 if not {"discriminator", "heads"} & set(given):
                     total = min(stage.iterations, limit or stage.iterations)
-                    stage.judges_first = min(JUDGES_FIRST, total // 5)
+                    stage.discriminator_first = min(DISCRIMINATOR_FIRST, total // 5)
                 course.save(stage, 0)  # what it started from, whatever becomes of that checkpoint
         return course.go(stage, state, held_out)
 
 
-def check_shares(recipe: Recipe, processes: Alone) -> None:
+def check_shares(recipe: Recipe, processes: SingleProcess) -> None:
     """Whether the processes can share the recipe's batches.
 
     Raises:
         TrainingError: not evenly.
     """
     size = processes.size
-    for key, batch in (("embedder.batch", recipe.embedder.batch), ("gan.batch", recipe.gan.batch)):
+    for key, batch in (("encoder.batch", recipe.encoder.batch), ("gan.batch", recipe.gan.batch)):
         if key not in recipe.idle and (batch % size or batch // size < 2):
             raise TrainingError(
                 f"{key} is {batch}, which {size} processes cannot share evenly, two samples or more to each; "

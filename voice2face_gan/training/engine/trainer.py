@@ -15,9 +15,9 @@ import torch
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import TrainingError
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.training.engine.distributed import Alone, OwnError
+from voice2face_gan.training.engine.distributed import RankError, SingleProcess
 from voice2face_gan.training.probes.gender import with_warnings
-from voice2face_gan.training.recipe.schema import EmbedderRecipe, GanRecipe
+from voice2face_gan.training.recipe.schema import EncoderRecipe, GanRecipe
 from voice2face_gan.training.run.tensorboard import Tracker, installed
 
 Evaluate = Callable[[Path], dict]  # a checkpoint folder -> a record for evaluation.jsonl
@@ -45,17 +45,17 @@ class Reporter:
 class Stage(Protocol):
     name: str
     iterations: int
-    settings: EmbedderRecipe | GanRecipe
+    settings: EncoderRecipe | GanRecipe
 
     def step(self, iteration: int) -> dict[str, torch.Tensor]: ...
     def state(self) -> dict: ...
     def load(self, state: dict) -> None: ...
     def checkpoint(self, iteration: int) -> Checkpoint: ...
-    def picture(self): ...
+    def image(self): ...
 
 
 @dataclass
-class Outcome:
+class TrainResult:
     """How a call of `train` ended.
 
     Attributes:
@@ -98,7 +98,7 @@ def patient_interrupt():
             signal.signal(number, handler)
 
 
-class Course:
+class Trainer:
     """What the stages of one call of `train` have in common; see there."""
 
     def __init__(self, run, reporter, limit, deadline, asked, evaluate, processes):
@@ -106,7 +106,7 @@ class Course:
         self.asked, self.evaluate, self.processes = asked, evaluate, processes
         self.tracker: Tracker | None = None
 
-    def go(self, stage: Stage, state: dict | None, held_out: Store | None) -> Outcome:
+    def go(self, stage: Stage, state: dict | None, held_out: Store | None) -> TrainResult:
         """A stage from where the state stands to its end, or to where it is stopped."""
         settings, processes = self.run.recipe.run, self.processes
         total = min(stage.iterations, self.limit) if self.limit else stage.iterations
@@ -115,7 +115,7 @@ class Course:
             stage.load(state)
             start = state["iteration"]
         # Also without a state: a run killed before its first checkpoint has logged iterations already.
-        later = () if stage.name != "embedder" else ("gan",)
+        later = () if stage.name != "encoder" else ("gan",)
         processes.on_main(lambda: self.run.forget_after(stage.name, start, later))
         self.reporter.stage(stage.name, start, total)
         done, meter = start, _Meter(start, processes)
@@ -137,7 +137,7 @@ class Course:
                 if (done % settings.checkpoint_every == 0 or evaluating) and done < total:
                     self.save(stage, done, meter)
                 if done % settings.grid_every == 0 or done == total:
-                    processes.on_main(lambda: self._picture(stage, done))  # noqa: B023 (called at once)
+                    processes.on_main(lambda: self._image(stage, done))  # noqa: B023 (called at once)
                 if evaluating and done < total:
                     self._evaluate(stage, done, total)
             begun = done or self.run.checkpoint_folder(stage.name, 0).is_dir()  # of nets that were given
@@ -151,7 +151,7 @@ class Course:
                 self.tracker = None
         finished = done >= total
         reason = "finished" if finished else _REASONS[why]
-        return Outcome(self.run.folder, folder, stage.name, done, finished, reason, meter.losses)
+        return TrainResult(self.run.folder, folder, stage.name, done, finished, reason, meter.losses)
 
     def _why_stop(self, done: int) -> int:
         """0 to go on, or the number of a reason; the same in every process."""
@@ -159,14 +159,14 @@ class Course:
         if processes.size > 1 and processes.device.type != "cpu" and done % self.run.recipe.run.log_every:
             return 0  # to ask the others, a GPU would have to be waited for
         late = time.monotonic() > self.deadline
-        return processes.most(_SAVED if self.asked else int(late))
+        return processes.max(_SAVED if self.asked else int(late))
 
     def _step(self, stage: Stage, iteration: int) -> dict[str, torch.Tensor]:
         try:
             return stage.step(iteration)
         except torch.OutOfMemoryError as error:
             batch = stage.settings.batch
-            raise OwnError(
+            raise RankError(
                 f"The device has too little memory for iteration {iteration} of the {stage.name} stage; "
                 f"take a smaller batch, for example --set {stage.name}.batch={max(2, batch // 2)}."
             ) from error
@@ -201,8 +201,8 @@ class Course:
 
         return self.processes.on_main(write)
 
-    def save_embedder(self, checkpoint: Checkpoint, records: Store | None = None) -> None:
-        """Keeps a voice embedder in the run folder; one that was trained on `records` gets its probes."""
+    def save_encoder(self, checkpoint: Checkpoint, records: Store | None = None) -> None:
+        """Keeps a voice encoder in the run folder; one that was trained on `records` gets its probes."""
 
         def write():
             kept = checkpoint
@@ -211,14 +211,14 @@ class Course:
                 if why:
                     self.reporter.note(f"No probes for warnings: {why}.")
             with self.run.writing():
-                kept.save(self.run.embedder_folder)
+                kept.save(self.run.encoder_folder)
 
         self.processes.on_main(write)
 
     def is_due(self, stage: Stage, done: int, total: int) -> bool:
         """Whether the checkpoint at this iteration is to be evaluated."""
         every = self.run.recipe.run.evaluate_every
-        if not every or self.evaluate is None or stage.name == "embedder":
+        if not every or self.evaluate is None or stage.name == "encoder":
             return False
         return done % every == 0 or done == total
 
@@ -240,15 +240,15 @@ class Course:
 
         self.processes.on_main(measure)
 
-    def _picture(self, stage: Stage, iteration: int) -> None:
-        picture = stage.picture()
+    def _image(self, stage: Stage, iteration: int) -> None:
+        image = stage.image()
         with self.run.writing():
-            if picture is not None:
+            if image is not None:
                 (self.run.folder / "grids").mkdir(exist_ok=True)
-                picture.save(self.run.folder / "grids" / f"{iteration:07d}.png")
+                image.save(self.run.folder / "grids" / f"{iteration:07d}.png")
             if self.tracker is not None:
-                if picture is not None:
-                    self.tracker.picture(iteration, picture)
+                if image is not None:
+                    self.tracker.image(iteration, image)
                 self.tracker.weights(iteration, stage)
 
     def _open_tracker(self, stage: Stage, start: int, held_out: Store | None) -> None:
@@ -268,7 +268,7 @@ class Course:
 class _Meter:
     """Sums of losses since the last tick, and speed; without waiting for the device until it is read."""
 
-    def __init__(self, start: int, processes: Alone):
+    def __init__(self, start: int, processes: SingleProcess):
         self.processes, self.losses = processes, {}
         self._sums: dict[str, torch.Tensor] = {}
         self._ticked, self._clock = start, time.monotonic()

@@ -10,24 +10,24 @@ from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError, TrainingError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.registry import ModelConfig, build_embedder, model_config
+from voice2face_gan.models.registry import ModelConfig, build_encoder, model_config
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import EMBEDDER_RUN, Run, read_state
-from voice2face_gan.training.stages.wen2019 import identities_with_both, with_embedder_of
+from voice2face_gan.training.stages.wen2019 import identities_with_both, with_encoder_of
 
 # Settings of the nets that make no difference to the weights' shapes, or are what came of training.
 _FREE = ("noise", "trunk_channels", "zoom", "rim", "residual", "strength", "limit")
 
 
-def refuse_embedder_run(run: Run) -> None:
+def refuse_encoder_run(run: Run) -> None:
     """
     Raises:
-        TrainingError: the run is one of a voice embedder alone.
+        TrainingError: the run is one of a voice encoder alone.
     """
     if run.settings.get("command") == EMBEDDER_RUN:
         raise TrainingError(
-            f"{run.folder} trains a voice embedder alone; go on with it by v2f-gan {EMBEDDER_RUN} --resume "
-            f"{run.folder}, or train on it by v2f-gan train --embedder {run.folder}."
+            f"{run.folder} trains a voice encoder alone; go on with it by v2f-gan {EMBEDDER_RUN} --resume "
+            f"{run.folder}, or train on it by v2f-gan train --encoder {run.folder}."
         )
 
 
@@ -78,7 +78,7 @@ def as_painted(store: Store, run: Run) -> Store:
 
 
 def held_out_people(store: Store, records: Store, run: Run) -> Store:
-    """Who the picture grids show: validation or test people of the same gender, else training people."""
+    """Who the image grids show: validation or test people of the same gender, else training people."""
     others = store.of_gender(run.recipe.data.gender)
     for split in ("val", "test"):
         part = others.select(others.split == split)
@@ -87,32 +87,32 @@ def held_out_people(store: Store, records: Store, run: Run) -> Store:
     return records
 
 
-def given_embedder(run: Run, records: Store) -> Checkpoint | None:
-    """The trained voice embedder that a run was given, None where it trains its own.
+def given_encoder(run: Run, records: Store) -> Checkpoint | None:
+    """The trained voice encoder that a run was given, None where it trains its own.
 
     Raises:
         CheckpointError: it cannot be read, or is of a kind that the recipe's architecture has not, so that
             checkpoints with it could not be read again.
         DataError: it does not fit the data or the recipe.
     """
-    given = run.settings.get("embedder") or run.settings.get("init")
+    given = run.settings.get("encoder") or run.settings.get("init")
     if given is None:
         return None
     checkpoint, recipe = load_checkpoint(given, need_generator=False), run.recipe
-    own = with_embedder_of(model_config(recipe.architecture, recipe.model), checkpoint.model)
-    here, there = (type(net).__name__ for net in (build_embedder(own), checkpoint.embedder))
+    own = with_encoder_of(model_config(recipe.architecture, recipe.model), checkpoint.model)
+    here, there = (type(net).__name__ for net in (build_encoder(own), checkpoint.encoder))
     if here != there:
         raise CheckpointError(
-            f"{checkpoint.folder}: its voice embedder is a {there}, where the recipe {recipe.name} "
+            f"{checkpoint.folder}: its voice encoder is a {there}, where the recipe {recipe.name} "
             f"({recipe.architecture}) has a {here}; take a recipe of the architecture "
-            f"{checkpoint.architecture}, or another voice embedder."
+            f"{checkpoint.architecture}, or another voice encoder."
         )
     if checkpoint.features != records.about["features"]:
         raise DataError(
-            f"{records.folder}: its log-mel settings differ from the voice embedder's "
-            f"({checkpoint.folder}); prepare the data again with the embedder's settings."
+            f"{records.folder}: its log-mel settings differ from the voice encoder's "
+            f"({checkpoint.folder}); prepare the data again with the encoder's settings."
         )
-    check_levels(records, checkpoint.embedder.levels)
+    check_levels(records, checkpoint.encoder.levels)
     if checkpoint.model.embedding != run.recipe.model["embedding"]:
         raise DataError(
             f"{checkpoint.folder} gives {checkpoint.model.embedding} numbers a voice, "
@@ -122,16 +122,16 @@ def given_embedder(run: Run, records: Store) -> Checkpoint | None:
 
 
 def given_start(run: Run, records: Store) -> Checkpoint | None:
-    """The voice embedder that a run of an embedder starts from; None where it starts from nothing.
+    """The voice encoder that a run of an encoder starts from; None where it starts from nothing.
 
     Raises:
         CheckpointError: it cannot be read, or it is not the recipe's net.
         DataError: it does not fit the data.
     """
-    checkpoint = given_embedder(run, records)
+    checkpoint = given_encoder(run, records)
     if checkpoint is not None:
         ours = model_config(run.recipe.architecture, run.recipe.model)
-        _check_nets(checkpoint, with_embedder_of(ours, checkpoint.model), ours, run.recipe, "choose another.")
+        _check_nets(checkpoint, with_encoder_of(ours, checkpoint.model), ours, run.recipe, "choose another.")
     return checkpoint
 
 
@@ -146,8 +146,8 @@ def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
     if given is None:
         return None
     checkpoint, recipe = load_checkpoint(given), run.recipe
-    # The voice embedder is the checkpoint's own, whatever the recipe says of it.
-    ours = with_embedder_of(model_config(recipe.architecture, recipe.model), checkpoint.model)
+    # The voice encoder is the checkpoint's own, whatever the recipe says of it.
+    ours = with_encoder_of(model_config(recipe.architecture, recipe.model), checkpoint.model)
     advice = "leave --recipe out to take the checkpoint's own."
     _check_nets(checkpoint, checkpoint.model, ours, recipe, advice)
     return checkpoint, read_state(checkpoint.folder, "start from another checkpoint.") or {}
@@ -187,7 +187,7 @@ def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:
     given, stage.fine_tunes = ["generator"], True
     if stage.average is not None:
         stage.average.load_state_dict(weights)
-    if checkpoint.gender_probe is not None:  # of the same voice embedder, and of more speakers as a rule
+    if checkpoint.gender_probe is not None:  # of the same voice encoder, and of more speakers as a rule
         stage.probe = checkpoint.gender_probe
     for name in ("trunk", "discriminator", "heads"):
         net = getattr(stage, name, None)

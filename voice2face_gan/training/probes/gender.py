@@ -1,4 +1,4 @@
-"""Linear probes of a trained voice embedder, kept in its checkpoint.
+"""Linear probes of a trained voice encoder, kept in its checkpoint.
 
 The gender probe reads the data's gender label from the embedding: `generate --gender female|male` moves an
 embedding to the side asked for by it (pipeline.py). The probes of the warnings are fitted in
@@ -24,16 +24,16 @@ _VOICES = 4000  # more add nothing to 65 numbers
 
 
 @torch.no_grad()
-def embed_store(store: Store, embedder: nn.Module, config: Wen2019Config, device: torch.device) -> Tensor:
+def embed_store(store: Store, encoder: nn.Module, config: Wen2019Config, device: torch.device) -> Tensor:
     """What each record's voice predicts (all must have one): float32 (records, embedding)."""
-    bank = VoiceBank.unlabelled(store, embedder.levels)
-    embedder.eval()
-    e = [embedder(bank.whole(i)[None].to(device)) for i in range(len(store))]
+    bank = VoiceBank.unlabelled(store, encoder.levels)
+    encoder.eval()
+    e = [encoder(bank.whole(i)[None].to(device)) for i in range(len(store))]
     return predicted(torch.cat(e), config).cpu()
 
 
 def gender_probe(
-    store: Store, embedder: nn.Module, config: Wen2019Config, device: torch.device
+    store: Store, encoder: nn.Module, config: Wen2019Config, device: torch.device
 ) -> Tensor | None:
     """Logistic regression from e, as it is predicted, to "female" on the training voices.
 
@@ -45,15 +45,15 @@ def gender_probe(
         return None
     if len(labelled) > _VOICES:
         labelled = labelled.select(np.linspace(0, len(labelled) - 1, _VOICES).astype(np.int64))
-    e = embed_store(labelled, embedder, config, device).double()
+    e = embed_store(labelled, encoder, config, device).double()
     return fit_logistic(e, torch.from_numpy(labelled.gender == FEMALE).double()).float()
 
 
 def with_warnings(checkpoint: Checkpoint, store: Store, seed: int) -> tuple[Checkpoint, str]:
-    """A checkpoint of a trained voice embedder with the probes of the warnings, where the data allow them.
+    """A checkpoint of a trained voice encoder with the probes of the warnings, where the data allow them.
 
     Args:
-        checkpoint: as the embedder's stage gives it.
+        checkpoint: as the encoder's stage gives it.
         store: the records it was trained on.
         seed: of the examples.
     Returns:
@@ -72,10 +72,10 @@ def with_warnings(checkpoint: Checkpoint, store: Store, seed: int) -> tuple[Chec
     features = FeatureSettings.from_dict(checkpoint.features)
     if features.sample_rate != SAMPLE_RATE:
         return checkpoint, f"the speech is at {features.sample_rate} Hz, not at {SAMPLE_RATE}"
-    embedder = copy.deepcopy(checkpoint.embedder).cpu().eval()
+    encoder = copy.deepcopy(checkpoint.encoder).cpu().eval()
     # A few recordings say no more in many pieces.
     clips = min(input_quality.CLIPS, max(96, 12 * int(store.has_speech.sum())))
     sounds = input_quality.SOUND_CLIPS * clips // input_quality.CLIPS
     vad = VadSettings(**checkpoint.vad)
-    probes = input_quality.fit_alarms(embedder, features, store, vad, clips, sounds, seed=seed)
+    probes = input_quality.fit_quality_probes(encoder, features, store, vad, clips, sounds, seed=seed)
     return replace(checkpoint, probes=probes), ""

@@ -1,6 +1,6 @@
 """When a face should come with a warning: nobody speaks, a child does, or several people do.
 
-Logistic regressions on what the voice embedder makes of a clip (models/probes.py):
+Logistic regressions on what the voice encoder makes of a clip (models/probes.py):
 
     speech    speech of a store, clean and distorted, against sounds that are none (synthetic/sounds.py)
     child     records younger than 13 against adults, clean and distorted
@@ -21,14 +21,14 @@ from torch import Tensor, nn
 
 from voice2face_gan.audio.augment.policy import SignalAugmentation
 from voice2face_gan.audio.augment.waveform import add_at_snr
-from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, prepared
+from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.data.batches.sampling import classes
 from voice2face_gan.data.batches.speech import SpeechBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, NoSpeechError
-from voice2face_gan.models.encoders.lstm import RecurrentEmbedder
+from voice2face_gan.models.encoders.lstm import LstmEncoder
 from voice2face_gan.models.probes import SEVERAL
 from voice2face_gan.synthetic.sounds import SOUNDS, make_sound
 from voice2face_gan.training.probes.logistic import fit_logistic
@@ -47,8 +47,8 @@ _TURNS = (30, 100)  # lengths of what one or two people say, in tenths of a seco
 _FIRST = (0.25, 0.75)  # the first one's share of it
 
 
-def fit_alarms(
-    embedder: nn.Module,
+def fit_quality_probes(
+    encoder: nn.Module,
     features: FeatureSettings,
     store: Store,
     vad: VadSettings | None = None,
@@ -60,7 +60,7 @@ def fit_alarms(
     """Fit all probes; about a minute on one core.
 
     Args:
-        embedder: in evaluation mode, on the CPU.
+        encoder: in evaluation mode, on the CPU.
         features: the log-mel settings it was trained with.
         store: training records with kept speech (16 kHz). Records without an age count as adults.
         vad: how the pipeline finds speech; default VadSettings().
@@ -69,7 +69,7 @@ def fit_alarms(
         kinds: names in synthetic/sounds.py.
         seed: decides pieces, distortions and sounds.
     Returns:
-        "speech"; where the store has children and adults, "child"; where the embedder hears how far pieces
+        "speech"; where the store has children and adults, "child"; where the encoder hears how far pieces
         agree, "several". Each as models/probes.py says; the sigmoid is the probability when both classes are
         equally frequent.
     Raises:
@@ -79,14 +79,14 @@ def fit_alarms(
     if not len(voiced):
         raise DataError(f"{store.folder}: keeps no speech; prepare it again with --keep-speech.")
     items = _balanced(voiced, clips, np.random.default_rng([seed, 0]))
-    spoken = speech_features(embedder, features, voiced, items, kinds, seed)
-    other, _ = sound_features(embedder, features, vad or VadSettings(), kinds, sounds, seed)
+    spoken = speech_features(encoder, features, voiced, items, kinds, seed)
+    other, _ = sound_features(encoder, features, vad or VadSettings(), kinds, sounds, seed)
     probes = {"speech": fit(spoken, other, _PENALTY["speech"])}
     child, adult = (torch.from_numpy(group[items]) for group in (_children(voiced), _adults(voiced)))
     if child.any() and adult.any():
         probes["child"] = fit(spoken[child], spoken[adult], _PENALTY["child"])
-    if isinstance(embedder, RecurrentEmbedder):
-        two, one = turns(embedder, features, voiced, clips // 4, seed)
+    if isinstance(encoder, LstmEncoder):
+        two, one = turns(encoder, features, voiced, clips // 4, seed)
         probes[SEVERAL] = fit(two[:, None], one[:, None], _PENALTY[SEVERAL])
     return probes
 
@@ -106,14 +106,14 @@ def fit(positive: Tensor, negative: Tensor, penalty: float) -> Tensor:
 
 
 def speech_features(
-    embedder: nn.Module,
+    encoder: nn.Module,
     features: FeatureSettings,
     store: Store,
     items: np.ndarray,
     kinds: Sequence[str] = tuple(SOUNDS),
     seed: int = 0,
 ) -> Tensor:
-    """What the embedder makes of a random piece of each item's speech, every other one distorted: float32
+    """What the encoder makes of a random piece of each item's speech, every other one distorted: float32
     (items, channels)."""
     bank, (_, labels) = SpeechBank(store, 1), classes(store)
     # Level, band, room and company of a recording tell nothing about whether somebody speaks.
@@ -128,13 +128,13 @@ def speech_features(
         if changed.any():
             pieces[changed] = _with_sounds(pieces[changed], kinds, rng, rate)
             pieces[changed] = distort(pieces[changed], samples, labels[some[changed]], rate, rng)
-        found.append(_features(embedder, (_log_mel(piece, features, embedder.levels) for piece in pieces)))
+        found.append(_features(encoder, (_log_mel(piece, features, encoder.levels) for piece in pieces)))
     return torch.cat(found)
 
 
 @torch.no_grad()
 def turns(
-    embedder: RecurrentEmbedder, features: FeatureSettings, store: Store, count: int, seed: int = 0
+    encoder: LstmEncoder, features: FeatureSettings, store: Store, count: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """How far the pieces of clips agree in which two people speak in turn, and in which one does: float32
     (count,) each. Every other clip is distorted, but nobody talks behind it.
@@ -161,20 +161,20 @@ def turns(
         if rng.random() < _DISTORTED:
             both = distort(both, samples, np.zeros(2), rate, rng)
         for row, speech in enumerate(both):
-            mel = _log_mel(speech, features, embedder.levels)
-            found[row, i] = embedder.with_agreement(mel[None])[2][0]
+            mel = _log_mel(speech, features, encoder.levels)
+            found[row, i] = encoder.with_agreement(mel[None])[2][0]
     return found[0], found[1]
 
 
 def sound_features(
-    embedder: nn.Module,
+    encoder: nn.Module,
     features: FeatureSettings,
     vad: VadSettings,
     kinds: Sequence[str],
     count: int,
     seed: int = 0,
 ) -> tuple[Tensor, np.ndarray]:
-    """What the embedder makes of sounds: whole, and what the pipeline takes for speech in them, if anything.
+    """What the encoder makes of sounds: whole, and what the pipeline takes for speech in them, if anything.
 
     Returns:
         float32 (examples, channels), and the kind of each, str (examples,).
@@ -188,16 +188,16 @@ def sound_features(
         sound = make_sound(kind, samples / rate, [seed, 3, number])
         if rng.random() < _DISTORTED:
             sound = distort(torch.from_numpy(sound)[None], samples, np.zeros(1), rate, rng)[0].numpy()
-        mels.append(_log_mel(torch.from_numpy(sound), features, embedder.levels))
+        mels.append(_log_mel(torch.from_numpy(sound), features, encoder.levels))
         names.append(kind)
         try:
-            heard = voice_features((sound, rate), vad, features, levels=embedder.levels)
+            heard = voice_features((sound, rate), vad, features, levels=encoder.levels)
         except NoSpeechError:
             continue  # refused as it is
         if heard.speech_seconds < 0.99 * heard.seconds:
             mels.append(heard.log_mel)
             names.append(kind)
-    return _features(embedder, mels), np.array(names)
+    return _features(encoder, mels), np.array(names)
 
 
 def _children(store: Store) -> np.ndarray:
@@ -244,9 +244,9 @@ def _with_sounds(speech: Tensor, kinds: Sequence[str], rng: np.random.Generator,
 
 
 def _log_mel(samples: Tensor, features: FeatureSettings, levels: bool) -> Tensor:
-    return prepared(log_mel(samples, features), features, levels)
+    return encoder_input(log_mel(samples, features), features, levels)
 
 
 @torch.no_grad()
-def _features(embedder: nn.Module, mels: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:
-    return torch.cat([embedder.features(mel[None]) for mel in mels])
+def _features(encoder: nn.Module, mels: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:
+    return torch.cat([encoder.features(mel[None]) for mel in mels])

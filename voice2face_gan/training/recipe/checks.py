@@ -11,7 +11,7 @@ from voice2face_gan.errors import RecipeError
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.tracked_metrics import MEASURES
 
-_ANY_LENGTH = ("model", "embedder.speeds")  # sections and keys whose lists may be longer or shorter
+_ANY_LENGTH = ("model", "encoder.speeds")  # sections and keys whose lists may be longer or shorter
 _LARGEST = 2**31  # of whole numbers
 
 
@@ -71,7 +71,7 @@ def check_values(recipe: Recipe) -> None:
         near = difflib.get_close_matches(best, MEASURES, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(MEASURES)}."
         raise RecipeError(f"Recipe {recipe.name}: run.best names no figure, '{best}'; {hint}")
-    for part in (_data, _embedder, _gan, _modern, _run):
+    for part in (_data, _encoder, _gan, _r3gan, _face_embedding, _run):
         for sentence, holds in part(recipe):
             if not holds:
                 raise RecipeError(f"Recipe {recipe.name}: {sentence}.")
@@ -88,20 +88,20 @@ def _data(recipe: Recipe) -> _Checks:
     yield "data.crop_frames must be two numbers, 1 or more, in order", _rising(data.crop_frames, 1)
 
 
-def _embedder(recipe: Recipe) -> _Checks:
-    embedder, speeds = recipe.embedder, recipe.embedder.speeds
-    yield "embedder.crop_frames must be two numbers, 1 or more, in order", _rising(embedder.crop_frames, 1)
-    yield "embedder.iterations must be 1 or more", embedder.iterations >= 1
-    yield "embedder.batch must be 2 or more", embedder.batch >= 2  # batch normalisation needs two
-    yield "embedder.lr must be above 0", embedder.lr > 0
-    yield "embedder.betas must be at least 0 and below 1", all(0 <= b < 1 for b in embedder.betas)
-    yield "embedder.weight_decay must not be negative", embedder.weight_decay >= 0
-    yield "embedder.augment must be between 0 and 1", 0 <= embedder.augment <= 1
-    yield "embedder.augment_snr must be two numbers, in order", _rising(embedder.augment_snr)
-    yield "embedder.augment_speed must be at least 0 and below 0.5", 0 <= embedder.augment_speed < 0.5
-    yield "embedder.speeds must be one or more factors", len(speeds) > 0
+def _encoder(recipe: Recipe) -> _Checks:
+    encoder, speeds = recipe.encoder, recipe.encoder.speeds
+    yield "encoder.crop_frames must be two numbers, 1 or more, in order", _rising(encoder.crop_frames, 1)
+    yield "encoder.iterations must be 1 or more", encoder.iterations >= 1
+    yield "encoder.batch must be 2 or more", encoder.batch >= 2  # batch normalisation needs two
+    yield "encoder.lr must be above 0", encoder.lr > 0
+    yield "encoder.betas must be at least 0 and below 1", all(0 <= b < 1 for b in encoder.betas)
+    yield "encoder.weight_decay must not be negative", encoder.weight_decay >= 0
+    yield "encoder.augment must be between 0 and 1", 0 <= encoder.augment <= 1
+    yield "encoder.augment_snr must be two numbers, in order", _rising(encoder.augment_snr)
+    yield "encoder.augment_speed must be at least 0 and below 0.5", 0 <= encoder.augment_speed < 0.5
+    yield "encoder.speeds must be one or more factors", len(speeds) > 0
     yield (
-        "embedder.speeds must be from 0.5 to 2, in order",
+        "encoder.speeds must be from 0.5 to 2, in order",
         all(0.5 <= speed <= 2 for speed in speeds) and list(speeds) == sorted(speeds),
     )
 
@@ -112,28 +112,39 @@ def _gan(recipe: Recipe) -> _Checks:
     yield "gan.batch must be 2 or more", gan.batch >= 2
     yield "gan.lr must be above 0", gan.lr > 0
     yield "gan.betas must be at least 0 and below 1", all(0 <= b < 1 for b in gan.betas)
-    for name in ("identity", "fool", "likeness", "pixel"):
+    for name in ("d_identity", "g_adversarial", "g_identity", "l1"):
         yield f"gan.{name} must not be negative", getattr(gan, name) >= 0
-    yield "gan.decay must be between 0 and 1", 0 <= gan.decay <= 1
-    yield "gan.ema must be at least 0 and below 1", 0 <= gan.ema < 1
+    yield "gan.lr_decay must be between 0 and 1", 0 <= gan.lr_decay <= 1
+    yield "gan.ema_decay must be at least 0 and below 1", 0 <= gan.ema_decay < 1
 
 
-def _modern(recipe: Recipe) -> _Checks:
-    modern = recipe.modern
-    yield "modern.loss must be 'relativistic' or 'softplus'", modern.loss in ("relativistic", "softplus")
+def _r3gan(recipe: Recipe) -> _Checks:
+    r3gan = recipe.r3gan
+    yield "r3gan.loss must be 'relativistic' or 'softplus'", r3gan.loss in ("relativistic", "softplus")
     yield (
-        "modern.paired = false needs model.projection = false",
-        modern.paired or not recipe.model.get("projection"),
+        "r3gan.same_identity = false needs model.projection = false",
+        r3gan.same_identity or not recipe.model.get("projection"),
     )
-    yield "modern.penalty_share must be above 0 and at most 1", 0 < modern.penalty_share <= 1
-    yield "modern.augment must be between 0 and 1", 0 <= modern.augment <= 1
-    for name in ("gamma", "gamma_end", "read", "read_space"):
-        yield f"modern.{name} must not be negative", getattr(modern, name) >= 0
+    yield "r3gan.penalty_share must be above 0 and at most 1", 0 < r3gan.penalty_share <= 1
+    yield "r3gan.augment must be between 0 and 1", 0 <= r3gan.augment <= 1
+    for name in ("gamma", "gamma_end", "embedding_loss"):
+        yield f"r3gan.{name} must not be negative", getattr(r3gan, name) >= 0
+
+
+def _face_embedding(recipe: Recipe) -> _Checks:
+    face_embedding = recipe.face_embedding
+    yield "face_embedding.identity_loss must not be negative", face_embedding.identity_loss >= 0
     # The reading sets in over as many iterations again, and is to be there in full at the end.
-    yield "modern.read_from must be from 0 to 0.5", 0 <= modern.read_from <= 0.5
-    yield "modern.heard must be between 0 and 1", 0 <= modern.heard <= 1
-    yield "modern.whole must be 0 or more and below 1", 0 <= modern.whole < 1
-    yield "modern.strength must be two numbers, not negative, in order", _rising(modern.strength, 0)
+    yield (
+        "face_embedding.identity_loss_from must be from 0 to 0.5",
+        0 <= face_embedding.identity_loss_from <= 0.5,
+    )
+    yield "face_embedding.simulated_voices must be between 0 and 1", 0 <= face_embedding.simulated_voices <= 1
+    yield "face_embedding.fully_visible must be 0 or more and below 1", 0 <= face_embedding.fully_visible < 1
+    yield (
+        "face_embedding.strength_range must be two numbers, not negative, in order",
+        _rising(face_embedding.strength_range, 0),
+    )
 
 
 def _run(recipe: Recipe) -> _Checks:
@@ -145,8 +156,8 @@ def _run(recipe: Recipe) -> _Checks:
         yield f"run.{name} must be 1 or more", getattr(run, name) >= 1
     of_voices = MEASURES[run.best].metric == "equal_error_rate"
     yield (
-        "with embedder.space run.best must be 'eer' or 'eer_noisy'",
-        of_voices or not recipe.embedder.space or not run.evaluate_every,
+        "with encoder.space run.best must be 'eer' or 'eer_noisy'",
+        of_voices or not recipe.encoder.space or not run.evaluate_every,
     )
 
 

@@ -18,8 +18,16 @@ from voice2face_gan.training.recipe.schema import Recipe
 Values = dict[str, object]  # "section.key", and "architecture" -> value
 
 # What serves the generator alone, of recipes that train both.
-_OF_GENERATOR = ("gan.*", "modern.*", "data.crop_frames", "data.flip", "data.hold_out_clip", "run.compile")
-_OF_VOICES = ("model.mel_bins", "model.embedding", "model.voice_*", "model.embedder_norm_last")
+_OF_GENERATOR = (
+    "gan.*",
+    "r3gan.*",
+    "face_embedding.*",
+    "data.crop_frames",
+    "data.flip",
+    "data.hold_out_clip",
+    "run.compile",
+)
+_OF_VOICES = ("model.mel_bins", "model.embedding", "model.voice_*", "model.encoder_norm_last")
 _SIMULATED = {"model.normalise": False, "model.noise": 0.0}  # e of a face space is as it is
 
 
@@ -42,15 +50,15 @@ class Idle(NamedTuple):
 
 
 def _distils(values: Values) -> bool:
-    return bool(values["embedder.space"])
+    return bool(values["encoder.space"])
 
 
 def _on_space(values: Values) -> bool:
-    return bool(values["modern.space"])
+    return bool(values["face_embedding.space"])
 
 
-def _is_modern(values: Values) -> bool:
-    return values["architecture"] == "modern"
+def _is_r3gan(values: Values) -> bool:
+    return values["architecture"] == "r3gan"
 
 
 # In order: what an earlier line has set to its default, a later one sees so.
@@ -60,71 +68,89 @@ _RULES = (
         lambda v: True,
         "it is found after training, or comes with the data",
     ),
-    Idle(("embedder.space",), lambda v: not _is_modern(v), "it needs architecture = 'modern'"),
+    Idle(("encoder.space",), lambda v: not _is_r3gan(v), "it needs architecture = 'r3gan'"),
     Idle(
         (
             *_OF_GENERATOR,
             "model.*",
-            "embedder.weight_decay",
-            "embedder.crop_frames",
-            "embedder.augment_speed",
+            "encoder.weight_decay",
+            "encoder.crop_frames",
+            "encoder.augment_speed",
         ),
         _distils,
-        "with embedder.space a voice embedder is trained alone, by a teacher whose layers and pieces it has",
+        "with encoder.space a voice encoder is trained alone, by a teacher whose layers and pieces it has",
         but=("model.mel_bins",),
         take={**_SIMULATED, "model.voice_pool": "recurrent", "model.voice_channels": CHANNELS},
     ),
-    Idle(("embedder.teacher", "embedder.speeds"), lambda v: not _distils(v), "it needs embedder.space"),
+    Idle(("encoder.teacher", "encoder.speeds"), lambda v: not _distils(v), "it needs encoder.space"),
     Idle(
-        ("embedder.*", *_OF_VOICES),
+        ("encoder.*", *_OF_VOICES),
         _on_space,
-        "with modern.space the voice embedder comes trained (--embedder)",
+        "with face_embedding.space the voice encoder comes trained (--encoder)",
         but=("model.mel_bins",),
     ),
     Idle(
         ("data.crop_frames", "model.normalise", "model.noise"),
         _on_space,
-        "with modern.space voices are simulated",
+        "with face_embedding.space voices are simulated",
         take=_SIMULATED,
     ),
-    Idle(("modern.paired",), _on_space, "with modern.space every face comes with its own e"),
+    Idle(("r3gan.same_identity",), _on_space, "with face_embedding.space every face comes with its own e"),
     Idle(
-        ("modern.*",),
-        lambda v: not _is_modern(v),
-        "it needs architecture = 'modern'",
-        but=("modern.space", "modern.heard", "modern.strength", "modern.whole"),
+        ("r3gan.*",),
+        lambda v: not _is_r3gan(v),
+        "it needs architecture = 'r3gan'",
     ),
     Idle(
-        ("modern.read_space", "modern.read_from", "modern.heard", "modern.strength", "modern.whole"),
+        (
+            "face_embedding.identity_loss",
+            "face_embedding.identity_loss_from",
+            "face_embedding.simulated_voices",
+            "face_embedding.strength_range",
+            "face_embedding.fully_visible",
+        ),
         lambda v: not _on_space(v),
-        "it needs modern.space",
+        "it needs face_embedding.space",
     ),
     Idle(
-        ("embedder.augment_snr", "embedder.augment_speed"),
-        lambda v: not v["embedder.augment"],
-        "it needs embedder.augment above 0",
+        ("face_embedding.identity_loss", "face_embedding.identity_loss_from"),
+        lambda v: not _is_r3gan(v),
+        "it needs architecture = 'r3gan'",
     ),
     Idle(
-        ("modern.penalty_share",),
-        lambda v: not (v["modern.gamma"] or v["modern.gamma_end"]),
-        "it needs modern.gamma or modern.gamma_end above 0",
+        ("encoder.augment_snr", "encoder.augment_speed"),
+        lambda v: not v["encoder.augment"],
+        "it needs encoder.augment above 0",
     ),
-    Idle(("modern.read",), lambda v: not v["modern.paired"], "it needs modern.paired = true"),
     Idle(
-        ("modern.read_from",),
-        lambda v: not (v["modern.read_space"] or v["gan.pixel"]),
-        "it needs modern.read_space or gan.pixel above 0",
+        ("r3gan.penalty_share",),
+        lambda v: not (v["r3gan.gamma"] or v["r3gan.gamma_end"]),
+        "it needs r3gan.gamma or r3gan.gamma_end above 0",
     ),
-    Idle(("modern.strength",), lambda v: not v["modern.heard"], "it needs modern.heard above 0"),
     Idle(
-        ("model.embedder_norm_last",),
+        ("r3gan.embedding_loss",),
+        lambda v: not v["r3gan.same_identity"],
+        "it needs r3gan.same_identity = true",
+    ),
+    Idle(
+        ("face_embedding.identity_loss_from",),
+        lambda v: not (v["face_embedding.identity_loss"] or v["gan.l1"]),
+        "it needs face_embedding.identity_loss or gan.l1 above 0",
+    ),
+    Idle(
+        ("face_embedding.strength_range",),
+        lambda v: not v["face_embedding.simulated_voices"],
+        "it needs face_embedding.simulated_voices above 0",
+    ),
+    Idle(
+        ("model.encoder_norm_last",),
         lambda v: v.get("model.voice_pool", "mean") != "mean",
         "it needs model.voice_pool = 'mean'",
     ),
     Idle(
         ("run.grid_every",),
         lambda v: _distils(v) and v["run.tensorboard"] == "off",
-        "a voice embedder makes no pictures, and run.tensorboard is off",
+        "a voice encoder makes no images, and run.tensorboard is off",
     ),
     Idle(("run.best",), lambda v: not v["run.evaluate_every"], "it needs run.evaluate_every above 0"),
 )
@@ -144,7 +170,7 @@ def settle(name: str, values: Values, defaults: Values) -> dict[str, str]:
     """
     if _distils(values) and _on_space(values):
         raise RecipeError(
-            f"Recipe {name}: embedder.space is of recipes for train-embedder, modern.space of recipes for "
+            f"Recipe {name}: encoder.space is for train-encoder, face_embedding.space for "
             "train; set one of them."
         )
     idle: dict[str, str] = {}
@@ -169,39 +195,40 @@ def check_effect(name: str, idle: dict[str, str], keys) -> None:
             raise RecipeError(f"Recipe {name}: {key} has no effect: {idle[key]}.")
 
 
-def check_command(recipe: Recipe, command: str, keys=(), embedder: bool = True) -> None:
+def check_command(recipe: Recipe, command: str, keys=(), encoder: bool = True) -> None:
     """Whether a command does what a recipe is for.
 
     Args:
-        command: "train" or "train-embedder".
+        command: "train" or "train-encoder".
         keys: overridden ones.
-        embedder: a trained voice embedder is given to `train`.
+        encoder: a trained voice encoder is given to `train`.
     Raises:
         RecipeError: it does not, or one of the keys has no effect in it.
     """
     name = recipe.name
     if command == "train":
-        if recipe.embedder.space:
+        if recipe.encoder.space:
             raise RecipeError(
-                f"Recipe {name} is for a voice embedder alone (embedder.space): v2f-gan train-embedder "
+                f"Recipe {name} is for a voice encoder alone (encoder.space): v2f-gan train-encoder "
                 f"--recipe {name}."
             )
-        if recipe.modern.space and not embedder:
+        if recipe.face_embedding.space and not encoder:
             raise RecipeError(
-                f"Recipe {name} needs a voice embedder of its face space (modern.space): train one by "
-                "v2f-gan train-embedder --recipe hearing, and give it with --embedder."
+                f"Recipe {name} needs a voice encoder of its face space (face_embedding.space): train one by "
+                "v2f-gan train-encoder --recipe default-encoder, and give it with --encoder."
             )
         return
-    if recipe.modern.space:
+    if recipe.face_embedding.space:
         raise RecipeError(
-            f"Recipe {name} trains no voice embedder, it is given one (modern.space); take --recipe hearing."
+            f"Recipe {name} trains no voice encoder, it is given one (face_embedding.space); "
+            "take --recipe default-encoder."
         )
     for key in keys:
         of_generator = any(fnmatchcase(key, pattern) for pattern in _OF_GENERATOR)
         of_voices = any(fnmatchcase(key, pattern) for pattern in _OF_VOICES)
         if of_generator or key.startswith("model.") and not of_voices:
-            raise RecipeError(f"--set {key} has no effect: train-embedder trains a voice embedder alone.")
+            raise RecipeError(f"--set {key} has no effect: train-encoder trains a voice encoder alone.")
     if recipe.run.evaluate_every and not recipe.run.best.startswith("eer"):
         raise RecipeError(
-            f"run.best is {recipe.run.best}, no figure of a voice embedder; take eer or eer_noisy."
+            f"run.best is {recipe.run.best}, no figure of a voice encoder; take eer or eer_noisy."
         )

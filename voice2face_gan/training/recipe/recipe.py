@@ -3,7 +3,7 @@
     base = "wen2019"          # start from another recipe; what follows overrides it
     architecture = "wen2019"
     [model]                   # dimensions, see the architecture's configuration (models/wen2019.py)
-    [data]  [embedder]  [gan]  [run]
+    [data]  [encoder]  [gan]  [run]
 
 `--set gan.batch=64` overrides one key for one run. Unknown keys are refused with the nearest known one, keys
 that have no effect beside the others (keys.py) with the reason.

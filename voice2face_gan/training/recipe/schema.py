@@ -26,8 +26,8 @@ class DataRecipe:
 
 
 @dataclass(frozen=True)
-class EmbedderRecipe:
-    """The voice embedder's pretraining: speaker classification with cross-entropy (Wen et al., issue 9 of
+class EncoderRecipe:
+    """The voice encoder's pretraining: speaker classification with cross-entropy (Wen et al., issue 9 of
     their repository says so; the paper does not), or with a space distillation of a teacher
     (training/stages/distillation.py).
 
@@ -41,7 +41,7 @@ class EmbedderRecipe:
             (audio/augment/policy.py), or what can be done to a log-mel where the store keeps no speech.
         augment_snr: lowest and highest signal-to-noise ratio of the noise, in dB.
         augment_speed: a distorted clip is at most so much faster or slower, as a part of 1.
-        space: folder of a face space (`v2f-gan face-space`): the embedder learns to give its e, from a
+        space: folder of a face space (`v2f-gan face-space`): the encoder learns to give its e, from a
             teacher and from the people who have both voices and faces. Empty for speaker classification.
         teacher: file of the teacher's weights; empty for those of the installed package resemblyzer; with a
             space.
@@ -70,31 +70,30 @@ class GanRecipe:
     Args:
         iterations, batch: length of the stage.
         lr, betas: of Adam, for generator, trunk, discriminator and classifier alike.
-        identity: weight of the identity loss in the judges' step, beside the adversarial one.
-        fool, likeness: weights of the two losses in the generator's step.
-        pixel: weight of the mean absolute difference (of values in [-1, 1]) between the generated face and a
+        d_identity: weight of the identity loss in the discriminator's step, beside the adversarial one.
+        g_adversarial, g_identity: weights of the two losses in the generator's step.
+        l1: weight of the mean absolute difference (of values in [-1, 1]) between the generated face and a
             real face of the voice's identity (SF2F, Bai et al. 2022, takes 10). Above 0 the real faces of a
             batch are of its voices' identities; Wen et al. draw them independently.
-        decay: share of the iterations, the last ones, over which the learning rate falls evenly to zero.
-        ema: decay of the average of the generator's weights per iteration; 0 keeps the last weights.
+        lr_decay: share of the iterations, the last ones, over which the learning rate falls evenly to zero.
+        ema_decay: decay of the average of the generator's weights per iteration; 0 keeps the last weights.
     """
 
     iterations: int = 50_000
     batch: int = 128
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
-    identity: float = 1.0
-    fool: float = 1.0
-    likeness: float = 1.0
-    pixel: float = 0.0
-    decay: float = 0.0
-    ema: float = 0.0
+    d_identity: float = 1.0
+    g_adversarial: float = 1.0
+    g_identity: float = 1.0
+    l1: float = 0.0
+    lr_decay: float = 0.0
+    ema_decay: float = 0.0
 
 
 @dataclass(frozen=True)
-class ModernRecipe:
-    """What the modern adversarial stage adds to [gan] (training/stages/r3gan.py); space, heard, strength and
-    whole also serve Wen et al.'s nets.
+class R3GANRecipe:
+    """What the R3GAN stage adds to [gan] (training/stages/r3gan.py).
 
     Args:
         loss: "relativistic" (a generated face against the real one of the same pair) or "softplus" (each
@@ -102,18 +101,9 @@ class ModernRecipe:
         gamma, gamma_end: weight of the zero-centred gradient penalties R1 + R2 at the beginning and at the
             end, along half a cosine; 0 and 0 for none.
         penalty_share: share of each batch on which the penalties are computed, above 0 to 1.
-        augment: probability of each kind of augmentation of what the discriminator sees.
-        read: weight of the loss that a generated face give back its embedding, 0 for none.
-        paired: the real faces of a batch are of its voices' identities; projection needs it.
-        space: folder of a face space (`v2f-gan face-space`), or "checkpoint" for the one that the voice
-            embedder's checkpoint keeps: all faces teach, each with its own e, and the space reads e back from
-            what is generated (training/stages/face_embedding.py). Empty for none.
-        read_space: weight of that reading.
-        read_from: share of the iterations without that reading; it sets in evenly over as many again.
-        heard: share of a batch whose e is what a voice would have given; with a space.
-        strength: lowest and highest factor of that e; with a space.
-        whole: least share of a batch that are faces wholly within their pictures; with a space. Of the others
-            what lies beyond the pictures' edges teaches nothing.
+        augment: probability of each kind of augmentation of what the discriminator sees (DiffAugment).
+        embedding_loss: weight of the regression of the embedding from a generated face, 0 for none.
+        same_identity: the real faces of a batch are of its voices' identities; projection needs it.
     """
 
     loss: str = "relativistic"
@@ -121,14 +111,32 @@ class ModernRecipe:
     gamma_end: float = 0.2
     penalty_share: float = 0.25
     augment: float = 0.3
-    read: float = 1.0
-    paired: bool = True
+    embedding_loss: float = 1.0
+    same_identity: bool = True
+
+
+@dataclass(frozen=True)
+class FaceEmbeddingRecipe:
+    """Training on a face embedding space (training/stages/face_embedding.py), of either generator.
+
+    Args:
+        space: folder of a face space (`v2f-gan face-space`), or "checkpoint" for the one that the voice
+            encoder's checkpoint keeps: every face is a training example with its own e, and the face reader
+            reads e back from generated faces. Empty for none.
+        identity_loss: weight of that reading (identity, or perceptual, loss).
+        identity_loss_from: share of the iterations without that loss; it then rises over as many again.
+        simulated_voices: share of a batch whose e is what a voice would have given.
+        strength_range: lowest and highest factor of that e.
+        fully_visible: least share of a batch that are faces wholly within their images. Of the others what
+            lies beyond the images' edges is left out.
+    """
+
     space: str = ""
-    read_space: float = 2.0
-    read_from: float = 0.1
-    heard: float = 0.5
-    strength: tuple[float, float] = (0.5, 3.0)
-    whole: float = 0.0
+    identity_loss: float = 2.0
+    identity_loss_from: float = 0.1
+    simulated_voices: float = 0.5
+    strength_range: tuple[float, float] = (0.5, 3.0)
+    fully_visible: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -170,9 +178,10 @@ class Recipe:
     architecture: str
     model: dict
     data: DataRecipe = field(default_factory=DataRecipe)
-    embedder: EmbedderRecipe = field(default_factory=EmbedderRecipe)
+    encoder: EncoderRecipe = field(default_factory=EncoderRecipe)
     gan: GanRecipe = field(default_factory=GanRecipe)
-    modern: ModernRecipe = field(default_factory=ModernRecipe)
+    r3gan: R3GANRecipe = field(default_factory=R3GANRecipe)
+    face_embedding: FaceEmbeddingRecipe = field(default_factory=FaceEmbeddingRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     idle: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -187,9 +196,10 @@ class Recipe:
 
 SECTIONS = {
     "data": DataRecipe,
-    "embedder": EmbedderRecipe,
+    "encoder": EncoderRecipe,
     "gan": GanRecipe,
-    "modern": ModernRecipe,
+    "r3gan": R3GANRecipe,
+    "face_embedding": FaceEmbeddingRecipe,
     "run": RunRecipe,
 }
 """The sections with keys of their own, besides `model`."""

@@ -3,8 +3,8 @@
 runs/00012-wen2019-female-b128/
   run.json          data, gender, seed, the resolved recipe, package version
   train.jsonl       one line every few iterations: stage, iteration, losses, speed
-  grids/            pictures of fixed held-out clips, one a `grid_every`
-  embedder/         the finished voice embedder, a checkpoint that --embedder takes
+  grids/            images of fixed held-out clips, one a `grid_every`
+  encoder/         the finished voice encoder, a checkpoint that --encoder takes
   checkpoints/      STAGE-ITERATION/: config.json, model.safetensors, training.pt
 """
 
@@ -25,7 +25,7 @@ from voice2face_gan.training.run.tracked_metrics import figures_of, is_better
 from voice2face_gan.version import __version__
 
 STATE = "training.pt"
-EMBEDDER_RUN = "train-embedder"  # "command" in run.json of a run that trains a voice embedder alone
+EMBEDDER_RUN = "train-encoder"  # "command" in run.json of a run that trains a voice encoder alone
 
 
 class Run:
@@ -34,7 +34,7 @@ class Run:
     Attributes:
         folder: its path.
         recipe: the resolved recipe.
-        settings: data, gender, seed, iterations (or None), embedder and init (paths or None) as given to
+        settings: data, gender, seed, iterations (or None), encoder and init (paths or None) as given to
             `create`.
     """
 
@@ -54,7 +54,7 @@ class Run:
             while True:
                 number = max((_number(p) for p in root.iterdir()), default=-1) + 1
                 alone = settings.get("command") == EMBEDDER_RUN
-                batch = recipe.embedder.batch if alone else recipe.gan.batch
+                batch = recipe.encoder.batch if alone else recipe.gan.batch
                 name = f"{number:05d}-{recipe.name}-{settings['gender']}-b{batch}"
                 folder = root / name
                 try:
@@ -107,8 +107,8 @@ class Run:
         return cls.open(max(runs, key=lambda p: (_number(p), p.name)))
 
     @property
-    def embedder_folder(self) -> Path:
-        return self.folder / "embedder"
+    def encoder_folder(self) -> Path:
+        return self.folder / "encoder"
 
     @contextlib.contextmanager
     def writing(self):
@@ -243,7 +243,7 @@ class Run:
         return read_state(checkpoints[-1]) if checkpoints else None
 
     def _checkpoints(self) -> list[Path]:
-        """Whole checkpoints, oldest first; the embedder's stage sorts before the GAN's, as it runs."""
+        """Whole checkpoints, oldest first; the encoder's stage sorts before the GAN's, as it runs."""
         place = self.folder / "checkpoints"
         found = [p for p in place.iterdir() if (p / STATE).is_file()] if place.is_dir() else []
         return sorted((p for p in found if not p.name.startswith(".")), key=_stage_and_iteration)
@@ -280,7 +280,7 @@ def _entry(line: bytes) -> dict | None:
 
 def _stage_and_iteration(path: Path) -> tuple[bool, int]:
     stage, _, iteration = path.name.rpartition("-")
-    return stage != "embedder", int(iteration)
+    return stage != "encoder", int(iteration)
 
 
 def _command(folder: Path) -> str | None:

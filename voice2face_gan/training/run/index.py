@@ -6,7 +6,7 @@ from pathlib import Path
 
 from voice2face_gan.training.run.tracked_metrics import figures_of, is_better
 
-_STAGES = ("embedder", "gan")
+_STAGES = ("encoder", "gan")
 
 
 def list_runs(root: str | Path) -> list[dict]:
@@ -47,8 +47,8 @@ def describe(folder: Path) -> dict:
         about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         recipe = about["recipe"]
         found |= {"recipe": recipe["name"], **{k: about[k] for k in ("data", "gender", "seed")}}
-        # A run of a voice embedder alone ends with its first stage.
-        last = "embedder" if about.get("command") == "train-embedder" else "gan"
+        # A run of a voice encoder alone ends with its first stage.
+        last = "encoder" if about.get("command") == "train-encoder" else "gan"
         totals = {s: int(recipe[s]["iterations"]) for s in _STAGES if s in recipe}
         if about.get("iterations"):
             totals = {s: min(total, int(about["iterations"])) for s, total in totals.items()}

@@ -1,8 +1,8 @@
 """TensorBoard events of a run: RUN/tensorboard/STAGE/.
 
-Losses at every log line, figures at every evaluation, and at every picture grid that grid and histograms of
+Losses at every log line, figures at every evaluation, and at every image grid that grid and histograms of
 the weights. Once a stage: the log-mels of the fixed clips, and their sound where it can be had: from a store
-that kept speech, or spoken again in the built-in world; other stores hold log-mels alone.
+that kept speech, or spoken again in the synthetic world; other stores hold log-mels alone.
 """
 
 import os
@@ -70,9 +70,9 @@ class Tracker:
         for name, value in figures.items():
             self._add(self._make.scalar(f"figure/{name}", value), iteration)
 
-    def picture(self, iteration: int, picture) -> None:
-        """A PIL picture of the fixed clips' faces."""
-        self._add(self._make.image("faces", np.asarray(picture), dataformats="HWC"), iteration)
+    def image(self, iteration: int, image) -> None:
+        """A PIL image of the fixed clips' faces."""
+        self._add(self._make.image("faces", np.asarray(image), dataformats="HWC"), iteration)
 
     def weights(self, iteration: int, stage) -> None:
         """A histogram of each weight of the stage's nets that are trained."""
@@ -87,7 +87,7 @@ class Tracker:
                         self._add(self._make.histogram(f"{part}/{name}", values, bins=64), iteration)
 
     def clips(self, store: Store) -> None:
-        """The fixed clips of the people held out, as the voice embedder hears them, and as sound."""
+        """The fixed clips of the people held out, as the voice encoder hears them, and as sound."""
         bank = VoiceBank(store, np.zeros(len(store), dtype=np.int64), 1)
         for name in fixed_people(store):
             record = int(np.flatnonzero((store.identity == name) & store.has_voice)[0])
@@ -108,12 +108,12 @@ def clip_sound(store: Store, record: int) -> np.ndarray | None:
         start = int(store.speech_offset[record])
         return speech[start : start + int(store.speech_samples[record])].astype(np.float32) / 32768
     source = store.about["source"]
-    if source.get("layout") != "builtin":
+    if source.get("layout") != "synthetic":
         return None
-    from voice2face_gan.data.synthetic import SECONDS, builtin_speakers
+    from voice2face_gan.data.synthetic import SECONDS, synthetic_speakers
     from voice2face_gan.synthetic import speakers, voice
 
-    who = int(builtin_speakers(store)[record])
+    who = int(synthetic_speakers(store)[record])
     person = speakers.sample_speakers(source["speakers"], seed=source["seed"])[slice(who, who + 1)]
     clip = int(str(store.source[record]).rpartition("/")[2])
     return voice.synthesise(person, SECONDS, seed=source["seed"], clip=clip)[0]

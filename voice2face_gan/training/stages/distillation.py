@@ -1,17 +1,17 @@
-"""A voice embedder that gives the e of a face space: what a voice tells of its speaker's face.
+"""A voice encoder that gives the e of a face space: what a voice tells of its speaker's face.
 
 Pairs of voices and faces are few, voices alone are more, and a public speaker encoder has heard thousands of
-people. So the embedder learns in two parts:
+people. So the encoder learns in two parts:
 
 1. From the teacher's embedding t of clean, whole speech to e: ridge regression on the people with both,
    clips weighted by one over the root of their person's number (training/ridge.py). It is linear:
    e = (t - mean) W + offset.
-2. From log-mels to t: a recurrent embedder, whose layers are as large as the teacher's, learns from these
+2. From log-mels to t: a recurrent encoder, whose layers are as large as the teacher's, learns from these
    what they do, on distorted crops of clips as they are and as other speakers would say them
    (training/stages/layerwise_distillation.py, training/augmentation/speaker_perturbation.py).
 
-At the end W is multiplied into the last layer: the embedder then gives e. (A line fitted anew to what
-the embedder says leaves larger numbers, and pictures that match less at any strength.) How much of each
+At the end W is multiplied into the last layer: the encoder then gives e. (A line fitted anew to what
+the encoder says leaves larger numbers, and images that match less at any strength.) How much of each
 element is predicted of unheard people, R2, is found by cross-validation over identities and kept as
 sqrt(1 - R2), the residual.
 """
@@ -29,22 +29,22 @@ from voice2face_gan.data.cache import kept
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.encoders.ge2e import DIMENSIONS, SAMPLE_RATE, Teacher
+from voice2face_gan.models.encoders.ge2e import DIMENSIONS, SAMPLE_RATE, GE2EEncoder
 from voice2face_gan.models.encoders.lstm import PIECE
 from voice2face_gan.models.face_embedding_space import FaceSpace
-from voice2face_gan.models.registry import build_embedder
-from voice2face_gan.training.augmentation.speaker_perturbation import Guises
-from voice2face_gan.training.engine.distributed import Alone
+from voice2face_gan.models.registry import build_encoder
+from voice2face_gan.training.augmentation.speaker_perturbation import SpeakerPerturbation
+from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import Recipe
-from voice2face_gan.training.ridge import Line, folded
-from voice2face_gan.training.stages.layerwise_distillation import Hints, check_frames
-from voice2face_gan.training.stages.speaker_classification import Distortion, EmbedderStage
+from voice2face_gan.training.ridge import RidgeMap, folded
+from voice2face_gan.training.stages.layerwise_distillation import LayerwiseDistillation, check_frames
+from voice2face_gan.training.stages.speaker_classification import Distortion, SpeakerClassificationStage
 
 _FURTHER = 25  # guises of each clip beside the fixed speeds
 
 
-class HearingStage(EmbedderStage):
-    """Distillation of a teacher into an embedder of e; arguments as in EmbedderStage.
+class DistillationStage(SpeakerClassificationStage):
+    """Distillation of a teacher into an encoder of e; arguments as in SpeakerClassificationStage.
 
     Raises:
         DataError: the store keeps no speech of the teacher's sampling rate, or too few people have both
@@ -60,7 +60,7 @@ class HearingStage(EmbedderStage):
         recipe: Recipe,
         seed: int,
         device: torch.device,
-        processes: Alone | None = None,
+        processes: SingleProcess | None = None,
     ):
         voices = store.select(store.has_voice)
         if not voices.has_speech.all():
@@ -70,7 +70,7 @@ class HearingStage(EmbedderStage):
             )
         super().__init__(store, recipe, seed, device, processes)
         if self.distortion is None:
-            self.distortion = Distortion(voices, self.settings, self.embedder.levels)
+            self.distortion = Distortion(voices, self.settings, self.encoder.levels)
         features = self.distortion.features
         if features.sample_rate != SAMPLE_RATE:
             raise DataError(
@@ -78,12 +78,12 @@ class HearingStage(EmbedderStage):
                 f"hears {SAMPLE_RATE}; prepare it again with that rate."
             )
         check_frames(features)
-        space = self.space = FaceSpace.load(recipe.embedder.space)
-        teacher = Teacher(recipe.embedder.teacher or None)
-        self.line = Line.fit(voices, remembered(teacher, self.distortion.speech), space)
-        self.guises = Guises(len(voices), self.settings.speeds, _FURTHER)
-        self.hints = Hints(
-            self.embedder,
+        space = self.space = FaceSpace.load(recipe.encoder.space)
+        teacher = GE2EEncoder(recipe.encoder.teacher or None)
+        self.line = RidgeMap.fit(voices, remembered(teacher, self.distortion.speech), space)
+        self.guises = SpeakerPerturbation(len(voices), self.settings.speeds, _FURTHER)
+        self.hints = LayerwiseDistillation(
+            self.encoder,
             teacher.to(device),
             self._said,
             features,
@@ -94,38 +94,38 @@ class HearingStage(EmbedderStage):
         )
 
     def _build(self, speakers: int) -> None:
-        """An embedder of t: its last layer reads t, and at first does nothing to it."""
+        """An encoder of t: its last layer reads t, and at first does nothing to it."""
         torch.manual_seed(self.seed)
         wide = replace(self.config, embedding=DIMENSIONS)
-        self.embedder = self.processes.synchronous(build_embedder(wide).to(self.device))
-        last = self.embedder.last
+        self.encoder = self.processes.sync_batchnorm(build_encoder(wide).to(self.device))
+        last = self.encoder.last
         with torch.no_grad():
             last.weight.zero_()
             last.weight[:, :DIMENSIONS] = torch.eye(DIMENSIONS)
             last.bias.zero_()
 
-    def start_from(self, embedder: nn.Module) -> None:
-        """Go on from what a trained embedder of e does below its last layer."""
-        last = f"{embedder.last_name}."
-        below = {k: v for k, v in embedder.state_dict().items() if not k.startswith(last)}
-        self.embedder.load_state_dict(below, strict=False)
+    def start_from(self, encoder: nn.Module) -> None:
+        """Go on from what a trained encoder of e does below its last layer."""
+        last = f"{encoder.last_name}."
+        below = {k: v for k, v in encoder.state_dict().items() if not k.startswith(last)}
+        self.encoder.load_state_dict(below, strict=False)
         self.hints.go_on()
 
     def step(self, iteration: int) -> dict[str, Tensor]:
-        """One update; the losses are shares of what the teacher's layers do that the embedder's miss."""
+        """One update; the losses are shares of what the teacher's layers do that the encoder's miss."""
         return self.hints.step(iteration)
 
     def state(self) -> dict:
-        return {"embedder": self.embedder.state_dict(), "hints": self.hints.state()}
+        return {"encoder": self.encoder.state_dict(), "hints": self.hints.state()}
 
     def load(self, state: dict) -> None:
-        self.embedder.load_state_dict(state["embedder"])
+        self.encoder.load_state_dict(state["encoder"])
         self.hints.load(state["hints"])
 
     def _said(self, number: int) -> tuple[Tensor, Tensor]:
         """This process's part of a batch, PIECE frames (B, samples): speech, some of it distorted, and the
         same speech as it was said, as loud."""
-        clips = self.sampler.draw(number, self.settings.batch)[self.processes.mine(self.settings.batch)]
+        clips = self.sampler.draw(number, self.settings.batch)[self.processes.shard(self.settings.batch)]
         which = self._mine("guises", number).integers(self.guises.count, size=len(clips))
         said = self._crops(clips, which, self._mine("cuts", number))
         heard = self._distorted(clips, said, self._mine("distortion", number))
@@ -155,15 +155,15 @@ class HearingStage(EmbedderStage):
         kept = super().checkpoint(iteration)
         residual = tuple(round(float(r), 4) for r in self.line.residual)
         config = replace(self.config, residual=residual)
-        embedder = build_embedder(config)
-        embedder.load_state_dict(folded(self.embedder, self.line))
-        info = {**kept.info, "hearing": self.line.about, "face_space": self.space.summary()}
+        encoder = build_encoder(config)
+        encoder.load_state_dict(folded(self.encoder, self.line))
+        info = {**kept.info, "distillation": self.line.about, "face_space": self.space.summary()}
         return replace(
-            kept, model=config, embedder=embedder.eval(), info=info, face_space=self.space.map_tensors()
+            kept, model=config, encoder=encoder.eval(), info=info, face_space=self.space.map_tensors()
         )
 
 
-def remembered(teacher: Teacher, speech: SpeechBank) -> Tensor:
+def remembered(teacher: GE2EEncoder, speech: SpeechBank) -> Tensor:
     """What `teach` gives, kept on disk: an hour of speech takes a core some twenty seconds."""
     weights = hashlib.sha256(b"".join(w.numpy().tobytes() for w in teacher.state_dict().values()))
     places = hashlib.sha256(torch.stack([speech.offset, speech.length]).numpy().tobytes())
@@ -172,6 +172,6 @@ def remembered(teacher: Teacher, speech: SpeechBank) -> Tensor:
 
 
 @torch.no_grad()
-def teach(teacher: Teacher, speech: SpeechBank) -> Tensor:
+def teach(teacher: GE2EEncoder, speech: SpeechBank) -> Tensor:
     """What the teacher says of each whole clip: (clips, 256)."""
     return torch.stack([teacher(speech.whole(clip)) for clip in range(len(speech))])

@@ -32,11 +32,11 @@ from voice2face_gan.audio.log_mel import FeatureSettings, log_mels
 from voice2face_gan.data.batches.sampling import generator
 from voice2face_gan.device import autocast
 from voice2face_gan.errors import DataError
-from voice2face_gan.models.encoders.ge2e import HOP, WINDOW, Teacher
-from voice2face_gan.models.encoders.lstm import PIECE, RecurrentEmbedder, without_noise
-from voice2face_gan.training.augmentation.data_echoing import Echo
-from voice2face_gan.training.engine.distributed import Alone
-from voice2face_gan.training.recipe.schema import EmbedderRecipe
+from voice2face_gan.models.encoders.ge2e import HOP, WINDOW, GE2EEncoder
+from voice2face_gan.models.encoders.lstm import PIECE, LstmEncoder, without_noise
+from voice2face_gan.training.augmentation.data_echoing import EchoBuffer
+from voice2face_gan.training.engine.distributed import SingleProcess
+from voice2face_gan.training.recipe.schema import EncoderRecipe
 
 RUNS = (1, 4, 16, 40, 80, PIECE)  # frames that a layer by itself runs for, one after the other
 _ALONE = 0.6  # share of the iterations
@@ -49,10 +49,10 @@ _FAINTEST = 1e-8  # mean square of a signal
 _LONGEST_STEP = 1.0  # norm of a layer's gradient
 
 
-class Hints(nn.Module):
+class LayerwiseDistillation(nn.Module):
     """
     Args:
-        embedder: its layers are as large as the teacher's; it is given what was learned after each step.
+        encoder: its layers are as large as the teacher's; it is given what was learned after each step.
         teacher: on the same device.
         speech: number -> the part of a batch that this process hears, float32 (B, samples of PIECE frames)
             twice: as the pupil hears it, and as the teacher does.
@@ -66,43 +66,43 @@ class Hints(nn.Module):
 
     def __init__(
         self,
-        embedder: RecurrentEmbedder,
-        teacher: Teacher,
+        encoder: LstmEncoder,
+        teacher: GE2EEncoder,
         speech: Callable[[int], tuple[Tensor, Tensor]],
         features: FeatureSettings,
-        settings: EmbedderRecipe,
+        settings: EncoderRecipe,
         seed: int = 0,
         precision: str = "fp32",
-        processes: Alone | None = None,
+        processes: SingleProcess | None = None,
     ):
         super().__init__()
-        self._outside = embedder, teacher, teacher.layers()  # not this module's own
+        self._outside = encoder, teacher, teacher.layers()  # not this module's own
         self.speech, self.features, self.settings = speech, features, settings
-        self.seed, self.echo = seed, Echo(self._made, _KEPT, _TIMES)
-        self.precision, self.processes = precision, processes or Alone("cpu")
+        self.seed, self.echo = seed, EchoBuffer(self._made, _KEPT, _TIMES)
+        self.precision, self.processes = precision, processes or SingleProcess("cpu")
         self.alone, self.begun = int(_ALONE * settings.iterations), False
         torch.manual_seed(int(generator(seed, "hints", 0).integers(2**62)))
-        sizes = [layer.hidden_size for layer in embedder.layers]
-        below = [embedder.bands.out_features - 1, *sizes]
+        sizes = [layer.hidden_size for layer in encoder.layers]
+        below = [encoder.bands.out_features - 1, *sizes]
         self.weights = nn.ModuleList(
-            Whitened(w + size, 4 * size) for w, size in zip(below, sizes, strict=False)
+            WhitenedLinear(w + size, 4 * size) for w, size in zip(below, sizes, strict=False)
         )
-        self.weights.append(Whitened(sizes[-1], embedder.told.out_features))
+        self.weights.append(WhitenedLinear(sizes[-1], encoder.told.out_features))
         self.register_buffer("state_size", torch.ones(len(sizes)))  # mean squares
         for i, size in enumerate(sizes):
             self.register_buffer(f"cell_size{i}", torch.ones(size))
         self.register_buffer("answer_size", torch.ones(()))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
-        self.to(next(embedder.parameters()).device)
+        self.to(next(encoder.parameters()).device)
         self.optimiser = torch.optim.Adam(self.parameters(), lr=settings.lr, betas=settings.betas)
 
     def go_on(self) -> None:
-        """Start from what the embedder's layers do, on top of each other from the first iteration on."""
+        """Start from what the encoder's layers do, on top of each other from the first iteration on."""
         self.alone, self.begun = 0, True
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update. The losses: share of each layer's states that it misses, and of the answer."""
-        embedder = self._outside[0]
+        encoder = self._outside[0]
         if not self.ready:
             self._prepare()
         alone, together = self.alone, max(self.settings.iterations - self.alone, 1)
@@ -123,7 +123,7 @@ class Hints(nn.Module):
                 # Layers that ran away have gradients beyond float32; the others go on.
                 weight.zero_grad(set_to_none=True)
         self.optimiser.step()
-        self._give(embedder)
+        self._give(encoder)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def state(self) -> dict:
@@ -138,7 +138,7 @@ class Hints(nn.Module):
         self.optimiser.load_state_dict(state["optimiser"])
         self.alone = state.get("alone", self.alone)
 
-    def _alone(self, heard: Tensor, told: list["States"], frames: int) -> dict[str, Tensor]:
+    def _alone(self, heard: Tensor, told: list["LayerStates"], frames: int) -> dict[str, Tensor]:
         losses, below = {}, heard
         for i, states in enumerate(told):
             runs = below.reshape(-1, frames, below.shape[2])
@@ -152,7 +152,7 @@ class Hints(nn.Module):
         losses["t_missed"] = self._answer_missed(below, below)
         return losses
 
-    def _stacked(self, heard: Tensor, told: list["States"]) -> dict[str, Tensor]:
+    def _stacked(self, heard: Tensor, told: list["LayerStates"]) -> dict[str, Tensor]:
         losses, x = {}, heard
         for i, states in enumerate(told):
             x, _ = self._run(i, x)
@@ -187,12 +187,12 @@ class Hints(nn.Module):
         return (answer - self._outside[1].linear(wanted)).square().mean() / self.answer_size
 
     @torch.no_grad()
-    def _give(self, embedder: RecurrentEmbedder) -> None:
-        """The embedder takes what was learned."""
-        for i, layer in enumerate(embedder.layers):
+    def _give(self, encoder: LstmEncoder) -> None:
+        """The encoder takes what was learned."""
+        for i, layer in enumerate(encoder.layers):
             layer.load_state_dict(self._of_layer(i))
         weight, bias = self.weights[-1].folded()
-        embedder.told.load_state_dict({"weight": weight, "bias": bias})
+        encoder.told.load_state_dict({"weight": weight, "bias": bias})
 
     @torch.no_grad()
     def _heard(self, iteration: int) -> tuple[Tensor, Tensor]:
@@ -207,7 +207,7 @@ class Hints(nn.Module):
         return heard, said.half()
 
     @torch.no_grad()
-    def _states(self, bands: Tensor, frames: int) -> list["States"]:
+    def _states(self, bands: Tensor, frames: int) -> list["LayerStates"]:
         """What the teacher's layers do, in runs of so many frames."""
         told, x = [], bands
         # The cells of short runs would be rounded often.
@@ -226,20 +226,20 @@ class Hints(nn.Module):
             h_before = torch.stack([h[0] for h, _ in before], dim=1).flatten(0, 1)
             c_before = torch.stack([c[0] for _, c in before], dim=1).flatten(0, 1)
             c_after = torch.stack([c[0].float() for c in after], dim=1).flatten(0, 1)
-            told.append(States(x, h_before, c_before, c_after))
+            told.append(LayerStates(x, h_before, c_before, c_after))
         return told
 
     @torch.no_grad()
     def _prepare(self) -> None:
-        """Bands, whitening and sizes; weights, where the embedder has learned before."""
-        embedder, teacher, _ = self._outside
+        """Bands, whitening and sizes; weights, where the encoder has learned before."""
+        encoder, teacher, _ = self._outside
         unused = self.settings.iterations + _KEPT  # batches before this number are learned from
         batches = [self.speech(unused + number) for number in range(_LOOKED)]
         heard, said = (torch.cat(speech) for speech in zip(*batches, strict=True))
         if not self.begun:
-            fit_bands(embedder, teacher, heard, self.features)
-            embedder.bands.weight.copy_(self.processes.mean(embedder.bands.weight))
-        below, said = (embedder.heard(log_mels(x, self.features, normalised=False)) for x in (heard, said))
+            fit_bands(encoder, teacher, heard, self.features)
+            encoder.bands.weight.copy_(self.processes.mean(encoder.bands.weight))
+        below, said = (encoder.heard(log_mels(x, self.features, normalised=False)) for x in (heard, said))
         below, told = without_noise(below), self._states(said, PIECE)
         for i, states in enumerate(told):
             read = torch.cat([below, F.pad(states.h[:, :-1], (0, 0, 1, 0))], dim=2)
@@ -251,10 +251,10 @@ class Hints(nn.Module):
         self.weights[-1].whiten(below.flatten(0, 1), self.processes)
         self.answer_size.copy_(self.processes.mean(teacher.linear(below).var()[None])[0])
         if self.begun:
-            for layer, weight in zip(embedder.layers, self.weights[:-1], strict=True):
+            for layer, weight in zip(encoder.layers, self.weights[:-1], strict=True):
                 joined = torch.cat([layer.weight_ih_l0, layer.weight_hh_l0], dim=1)
                 weight.take(joined, layer.bias_ih_l0 + layer.bias_hh_l0)
-            self.weights[-1].take(embedder.told.weight, embedder.told.bias)
+            self.weights[-1].take(encoder.told.weight, encoder.told.bias)
         self.ready.fill_(True)
 
 
@@ -271,7 +271,7 @@ def check_frames(features: FeatureSettings) -> None:
         )
 
 
-class States(NamedTuple):
+class LayerStates(NamedTuple):
     """What a layer of the teacher does in runs: h (B, T, H) of every frame; of each run (B x runs, H), where
     it starts, h_before and c_before, and its cells at the end, c_after."""
 
@@ -281,7 +281,7 @@ class States(NamedTuple):
     c_after: Tensor
 
 
-class Whitened(nn.Module):
+class WhitenedLinear(nn.Module):
     """A linear layer, learned as one of whitened inputs: y = W P (x - mean) + b, P = (covariance)^(-1/2)."""
 
     def __init__(self, inputs: int, outputs: int):
@@ -291,7 +291,7 @@ class Whitened(nn.Module):
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("whitening", torch.eye(inputs))
 
-    def whiten(self, x: Tensor, processes: Alone) -> None:
+    def whiten(self, x: Tensor, processes: SingleProcess) -> None:
         """For inputs like x (N, inputs)."""
         mean = processes.mean(x.double().mean(dim=0))
         away = x.double() - mean
@@ -313,9 +313,7 @@ class Whitened(nn.Module):
 
 
 @torch.no_grad()
-def fit_bands(
-    embedder: RecurrentEmbedder, teacher: Teacher, speech: Tensor, features: FeatureSettings
-) -> None:
+def fit_bands(encoder: LstmEncoder, teacher: GE2EEncoder, speech: Tensor, features: FeatureSettings) -> None:
     """The teacher's bands and the mean square of the signal, from the bins of our log-mels: least squares
     without negative weights, errors relative to the power.
 
@@ -328,7 +326,7 @@ def fit_bands(
     read = ours.flatten(0, 1)
     rows = [_positive(read, band, 1 / (band + _FAINT)) for band in theirs.flatten(0, 1).t()]
     rows.append(_positive(ours.mean(dim=1), square, 1 / square.clamp(min=_FAINTEST)))
-    embedder.bands.weight.copy_(torch.from_numpy(np.stack(rows)))
+    encoder.bands.weight.copy_(torch.from_numpy(np.stack(rows)))
 
 
 def _positive(x: Tensor, y: Tensor, weight: Tensor) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""The adversarial stage of the modern recipe.
+"""The adversarial stage of the r3gan recipe.
 
 Each iteration draws voices v_i with identities y_i, a real face r_i *of the same identity*, and noise z_i:
 
-    e_i = noisy(embedder(v_i)),  g_i = G(e_i, z_i),  s = D's score of a face and e_i
+    e_i = noisy(encoder(v_i)),  g_i = G(e_i, z_i),  s = D's score of a face and e_i
     L_D = softplus(s(g_i) - s(r_i)) + gamma / 2 (R1 + R2) + CE(C(r_i), y_i) + (1 - cos(read(r_i), e_i))
     L_G = softplus(s(r_i) - s(g_i)) + CE(C(g_i), y_i)     + (1 - cos(read(g_i), e_i)) + |g_i - r_i|
 
@@ -22,16 +22,16 @@ from torch import Tensor
 
 from voice2face_gan.data.batches.sampling import gaussian, generator
 from voice2face_gan.device import autocast
-from voice2face_gan.models.modern import FaceTrunk, Heads
+from voice2face_gan.models.r3gan import FaceTrunk, Heads
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.augmentation.diff_augment import NUMBERS, augment
-from voice2face_gan.training.stages.wen2019 import GanStage, adam, classify
+from voice2face_gan.training.stages.wen2019 import Wen2019Stage, adam, classify
 
 
-class ModernStage(GanStage):
-    """Generator against a conditional discriminator; arguments and errors as in GanStage."""
+class R3GANStage(Wen2019Stage):
+    """Generator against a conditional discriminator; arguments and errors as in Wen2019Stage."""
 
-    parts = ("generator", "trunk", "heads", "generator_optimiser", "judge_optimiser")
+    parts = ("generator", "trunk", "heads", "generator_optimiser", "discriminator_optimiser")
     leaves_out = True
     compiled = ("generator",)  # the penalties need second derivatives, which compiled nets do not give
 
@@ -42,12 +42,12 @@ class ModernStage(GanStage):
         self.heads = Heads(self.config, identities).to(self.device)
         self.judges = [*self.trunk.parameters(), *self.heads.parameters()]
         self.generator_optimiser = adam(self.generator.parameters(), self.settings)
-        self.judge_optimiser = adam(self.judges, self.settings)
+        self.discriminator_optimiser = adam(self.judges, self.settings)
         self._build_average()
 
     @property
     def paired(self) -> bool:
-        return self.recipe.modern.paired
+        return self.recipe.r3gan.same_identity
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update of the judges and one of the generator; returns losses as tensors."""
@@ -55,21 +55,23 @@ class ModernStage(GanStage):
         e, identity, real, face_identity = self._batch(iteration)
         z = self._noise(iteration)
         # What a real face lacks is left out of the generated one too, so that both are compared in what the
-        # picture showed, and nobody learns what was made up beyond its edges.
+        # image showed, and nobody learns what was made up beyond its edges.
         known = real[:, :1].isfinite().float()
         real = real.nan_to_num()
         with autocast(self.recipe.run.precision, self.device):
             fake = self.generator(e, z)
         seen = fake.float() * known
-        losses, real_score = self._judge_step(iteration, e, face_identity, real, seen.detach())
-        if iteration < self.judges_first:
+        losses, real_score = self._discriminator_step(iteration, e, face_identity, real, seen.detach())
+        if iteration < self.discriminator_first:
             return losses
         losses |= self._generator_step(iteration, e, identity, real, fake, seen, real_score)
         self._update_average(iteration)
         return losses
 
-    def _judge_step(self, iteration, e, face_identity, real, fake) -> tuple[dict[str, Tensor], Tensor]:
-        weight, modern, batch = self.settings, self.recipe.modern, len(real)
+    def _discriminator_step(
+        self, iteration, e, face_identity, real, fake
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        weight, r3gan, batch = self.settings, self.recipe.r3gan, len(real)
         losses = {}
         shown = self._show(torch.cat([real, fake]), iteration, (0, 1))
         with autocast(self.recipe.run.precision, self.device):
@@ -79,23 +81,23 @@ class ModernStage(GanStage):
         real_score, fake_score = score[:batch], score[batch:]
         losses["D"] = self._adversary(real_score, fake_score)
         loss = losses["D"]
-        if weight.identity:
+        if weight.d_identity:
             losses["C_real"] = classify(whose, face_identity, self.processes)
-            loss = loss + weight.identity * losses["C_real"]
-        if modern.read and self.paired:
+            loss = loss + weight.d_identity * losses["C_real"]
+        if r3gan.embedding_loss and self.paired:
             losses["R_real"] = _apart(read, e)
             loss = loss + losses["R_real"]
-        self.judge_optimiser.zero_grad(set_to_none=True)
+        self.discriminator_optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        if modern.gamma or modern.gamma_end:
+        if r3gan.gamma or r3gan.gamma_end:
             losses["D_penalty"] = self._penalise(iteration, e, shown.detach())
         self.processes.average(self.judges)
-        self.judge_optimiser.step()
+        self.discriminator_optimiser.step()
         return losses, real_score.detach()
 
     def _generator_step(self, iteration, e, identity, real, fake, seen, real_score) -> dict[str, Tensor]:
-        weight, modern = self.settings, self.recipe.modern
-        self._freeze_judges(True)
+        weight, r3gan = self.settings, self.recipe.r3gan
+        self._freeze_discriminator(True)
         shown = self._show(seen, iteration, (2,))
         with autocast(self.recipe.run.precision, self.device):
             h = self.trunk(shown)
@@ -103,21 +105,21 @@ class ModernStage(GanStage):
             whose, read = self.heads.identity(h), self.heads.read(h)
         # The real faces' scores are those of before the judges' step: they only say how steep the loss is.
         losses = {"G": self._adversary(score, real_score)}
-        loss = weight.fool * losses["G"]
-        if weight.likeness:
+        loss = weight.g_adversarial * losses["G"]
+        if weight.g_identity:
             losses["G_identity"] = classify(whose, identity, self.processes)
-            loss = loss + weight.likeness * losses["G_identity"]
-        if modern.read and self.paired:
+            loss = loss + weight.g_identity * losses["G_identity"]
+        if r3gan.embedding_loss and self.paired:
             losses["G_read"] = _apart(read, e)
-            loss = loss + modern.read * losses["G_read"]
+            loss = loss + r3gan.embedding_loss * losses["G_read"]
         extra = self._extra_losses(iteration, e, fake)
         losses |= extra
         loss = loss + sum(extra.values())
-        if weight.pixel:
-            losses["G_pixel"] = self._pixel_loss(iteration, seen, real)
-            loss = loss + weight.pixel * losses["G_pixel"]
+        if weight.l1:
+            losses["G_l1"] = self._pixel_loss(iteration, seen, real)
+            loss = loss + weight.l1 * losses["G_l1"]
         self._step_generator(loss)
-        self._freeze_judges(False)
+        self._freeze_discriminator(False)
         return {name: value.detach() for name, value in losses.items()}
 
     def _pixel_loss(self, iteration: int, fake: Tensor, real: Tensor) -> Tensor:
@@ -129,7 +131,7 @@ class ModernStage(GanStage):
 
     def _adversary(self, higher: Tensor, lower: Tensor) -> Tensor:
         """How far the first scores are from being above the second ones: of the same pair, or of zero."""
-        if self.recipe.modern.loss == "relativistic":
+        if self.recipe.r3gan.loss == "relativistic":
             return F.softplus(lower - higher).mean()
         if lower.requires_grad:
             return F.softplus(-higher).mean() + F.softplus(lower).mean()
@@ -141,11 +143,11 @@ class ModernStage(GanStage):
         A share in every iteration rather than all in every k-th: the cost is the same, and Adam, whose
         memory is short here, sees no jolts.
         """
-        modern, mine, batch = self.recipe.modern, len(e), self.settings.batch
+        r3gan, mine, batch = self.recipe.r3gan, len(e), self.settings.batch
         # The first pairs of the whole batch, at least one; which are first is chance, for batches are
         # shuffled. This process's part keeps their order.
-        chosen = max(1, round(modern.penalty_share * batch))
-        count = len(range(chosen)[self.processes.mine(batch)])
+        chosen = max(1, round(r3gan.penalty_share * batch))
+        count = len(range(chosen)[self.processes.shard(batch)])
         if not count:  # the other losses have given every weight that this would move a gradient
             return e.new_zeros(())
         faces = torch.cat([shown[:count], shown[mine : mine + count]]).requires_grad_(True)
@@ -156,7 +158,7 @@ class ModernStage(GanStage):
         # So that the mean over the processes is that over the chosen.
         size = size * (count * self.processes.size / chosen)
         progress = iteration / max(self.iterations, 1)
-        gamma = modern.gamma_end + (modern.gamma - modern.gamma_end) * (1 + math.cos(math.pi * progress)) / 2
+        gamma = r3gan.gamma_end + (r3gan.gamma - r3gan.gamma_end) * (1 + math.cos(math.pi * progress)) / 2
         (gamma / 2 * size).backward()
         return size.detach()
 
@@ -166,8 +168,8 @@ class ModernStage(GanStage):
         drawn = generator(self.seed, "disturbance", iteration).random(
             (3, self.settings.batch, NUMBERS), np.float32
         )
-        mine = drawn[list(kinds), self.processes.mine(self.settings.batch)].reshape(-1, NUMBERS)
-        shown = augment(faces, self.recipe.modern.augment, torch.from_numpy(mine).to(faces.device))
+        mine = drawn[list(kinds), self.processes.shard(self.settings.batch)].reshape(-1, NUMBERS)
+        shown = augment(faces, self.recipe.r3gan.augment, torch.from_numpy(mine).to(faces.device))
         return shown.contiguous(memory_format=torch.channels_last)
 
     def _paint(self, net: torch.nn.Module, e: Tensor) -> Tensor:
@@ -180,7 +182,7 @@ class ModernStage(GanStage):
         if not self.config.z_dim:
             return None
         z = gaussian((self.settings.batch, self.config.z_dim), self.seed, "z", iteration)
-        return z[self.processes.mine(len(z))].to(self.device)
+        return z[self.processes.shard(len(z))].to(self.device)
 
 
 def _apart(read: Tensor, e: Tensor) -> Tensor:

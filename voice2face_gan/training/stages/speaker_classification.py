@@ -1,4 +1,4 @@
-"""The voice embedder's pretraining: who of the training identities speaks?"""
+"""The voice encoder's pretraining: who of the training identities speaks?"""
 
 import math
 
@@ -16,27 +16,27 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast, check_recurrent
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.registry import build_embedder, model_config
-from voice2face_gan.training.engine.distributed import Alone
-from voice2face_gan.training.recipe.schema import EmbedderRecipe, Recipe
+from voice2face_gan.models.registry import build_encoder, model_config
+from voice2face_gan.training.engine.distributed import SingleProcess
+from voice2face_gan.training.recipe.schema import EncoderRecipe, Recipe
 
 
-class EmbedderStage:
+class SpeakerClassificationStage:
     """Speaker classification with cross-entropy on random crops, some of them distorted.
 
     Args:
         store: training records; those with a voice are used.
-        recipe: see EmbedderRecipe.
+        recipe: see EncoderRecipe.
         seed: of weights and batches.
         device: where it computes.
         processes: those that train together; default: this one alone.
     Raises:
         RecipeError: the recipe is for another stage.
-        DeviceError: a recurrent embedder cannot learn in the recipe's precision there.
+        DeviceError: a recurrent encoder cannot learn in the recipe's precision there.
     """
 
-    name = "embedder"
-    distils = False  # a teacher, into an embedder of a face space
+    name = "encoder"
+    distils = False  # a teacher, into an encoder of a face space
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class EmbedderStage:
         recipe: Recipe,
         seed: int,
         device: torch.device,
-        processes: Alone | None = None,
+        processes: SingleProcess | None = None,
     ):
-        if bool(recipe.embedder.space) != self.distils or recipe.modern.space:
-            raise RecipeError(f"Recipe {recipe.name} trains no voice embedder that tells speakers apart.")
-        self.processes = processes or Alone(device)
-        self.recipe, self.settings, self.seed, self.device = recipe, recipe.embedder, seed, device
+        if bool(recipe.encoder.space) != self.distils or recipe.face_embedding.space:
+            raise RecipeError(f"Recipe {recipe.name} trains no voice encoder that tells speakers apart.")
+        self.processes = processes or SingleProcess(device)
+        self.recipe, self.settings, self.seed, self.device = recipe, recipe.encoder, seed, device
         self.iterations = self.settings.iterations
         voices = store.select(store.has_voice)
         speakers, labels = classes(voices)
@@ -57,7 +57,7 @@ class EmbedderStage:
         if self.config.voice_pool == "recurrent":
             check_recurrent(recipe.run.precision, device)
         self._build(len(speakers))
-        levels = self.embedder.levels
+        levels = self.encoder.levels
         self.bank = VoiceBank(voices, labels, store.about["features"]["min_frames"], levels=levels)
         self.sampler = EpochSampler(len(self.bank), seed, "clips")
         self.features, self.vad = store.about["features"], store.vad
@@ -67,10 +67,10 @@ class EmbedderStage:
     def _build(self, speakers: int) -> None:
         """The nets, on the device, and their optimiser."""
         torch.manual_seed(self.seed)
-        self.embedder = self.processes.synchronous(build_embedder(self.config).to(self.device))
+        self.encoder = self.processes.sync_batchnorm(build_encoder(self.config).to(self.device))
         # The head is thrown away afterwards.
-        self.head = self.processes.synchronous(self._head(speakers).to(self.device))
-        self.weights = [*self.embedder.parameters(), *self.head.parameters()]
+        self.head = self.processes.sync_batchnorm(self._head(speakers).to(self.device))
+        self.weights = [*self.encoder.parameters(), *self.head.parameters()]
         self.optimiser = torch.optim.AdamW(
             self.weights,
             lr=self.settings.lr,
@@ -78,13 +78,13 @@ class EmbedderStage:
             weight_decay=self.settings.weight_decay,
         )
 
-    def start_from(self, embedder: nn.Module) -> None:
-        """Go on from a trained embedder of the same net; who spoke to it is forgotten."""
-        self.embedder.load_state_dict(embedder.state_dict())
+    def start_from(self, encoder: nn.Module) -> None:
+        """Go on from a trained encoder of the same net; who spoke to it is forgotten."""
+        self.encoder.load_state_dict(encoder.state_dict())
 
     def _head(self, speakers: int) -> nn.Module:
         # Raw embeddings start near zero and a linear layer on them learns for hundreds of iterations next to
-        # nothing: normalised per batch they do (built-in world, 500 iterations: equal error rate 0.19).
+        # nothing: normalised per batch they do (synthetic world, 500 iterations: equal error rate 0.19).
         return nn.Sequential(
             nn.BatchNorm1d(self.config.embedding, affine=False), nn.Linear(self.config.embedding, speakers)
         )
@@ -94,16 +94,16 @@ class EmbedderStage:
         crops = generator(self.seed, "cuts", iteration)
         frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
         items = self.sampler.draw(iteration, self.settings.batch)
-        mine = self.processes.mine(self.settings.batch)
+        mine = self.processes.shard(self.settings.batch)
         mel, labels = self.bank.crops(items, frames, crops, mine)
         mel = mel.to(self.device)
         if self.distortion is not None:
             mel = self.distortion(mel, items[mine], labels.numpy(), self._mine("distortion", iteration))
         labels = labels.to(self.device)
         self._set_rate(iteration)
-        self.embedder.train()
+        self.encoder.train()
         with autocast(self.recipe.run.precision, self.device):
-            e = self.embedder(mel)
+            e = self.encoder(mel)
         logits = self.head(e.float())
         loss = F.cross_entropy(logits, labels)
         self.optimiser.zero_grad(set_to_none=True)
@@ -125,13 +125,13 @@ class EmbedderStage:
 
     def state(self) -> dict:
         return {
-            "embedder": self.embedder.state_dict(),
+            "encoder": self.encoder.state_dict(),
             "head": self.head.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
 
     def load(self, state: dict) -> None:
-        self.embedder.load_state_dict(state["embedder"])
+        self.encoder.load_state_dict(state["encoder"])
         self.head.load_state_dict(state["head"])
         self.optimiser.load_state_dict(state["optimiser"])
 
@@ -145,14 +145,14 @@ class EmbedderStage:
         return Checkpoint(
             self.recipe.architecture,
             self.config,
-            self.embedder,
+            self.encoder,
             features=self.features,
             vad=self.vad,
             info=info,
         )
 
-    def picture(self):
-        """This stage makes no pictures."""
+    def image(self):
+        """This stage makes no images."""
         return None
 
 
@@ -171,7 +171,7 @@ class Distortion:
         DataError: levels, and not all speech is kept: what distorts log-mels normalises them.
     """
 
-    def __init__(self, voices: Store, settings: EmbedderRecipe, levels: bool = False):
+    def __init__(self, voices: Store, settings: EncoderRecipe, levels: bool = False):
         check_speech(voices, levels)
         self.share = settings.augment
         self.features = FeatureSettings.from_dict(voices.about["features"])

@@ -2,7 +2,7 @@
 
 Each iteration draws voices v_i with identities y_i and, independently, real faces f_j with identities y_j:
 
-    e_i = noisy(embedder(v_i))            the embedder is frozen
+    e_i = noisy(encoder(v_i))            the encoder is frozen
     g_i = G(e_i)
     L_D = BCE(D(h(f)), 1) + BCE(D(h(g)), 0)        step of trunk h, discriminator D and
     L_C = CE(C(h(f)), y_j)                         classifier C, the fakes detached
@@ -37,23 +37,23 @@ from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.inference import frozen
 from voice2face_gan.models.registry import ModelConfig, build_generator, model_config
 from voice2face_gan.models.wen2019 import Discriminator, FaceTrunk, IdentityClassifier, condition
-from voice2face_gan.training.engine.distributed import Alone
+from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.probes.gender import gender_probe
 from voice2face_gan.training.recipe.schema import GanRecipe, Recipe
 
 NOBODY = -100  # the identity of a face whose person has no voice
 # Iterations in which a discriminator that starts anew beside a trained generator learns alone: until it knows
 # real faces from generated ones, what it asks of the generator is chance, and spoils it.
-JUDGES_FIRST = 100
+DISCRIMINATOR_FIRST = 100
 # Learning rate of a generator that was given, as a share of the recipe's. At the whole rate 48 iterations on
 # 13 faces undid the default: a detector found 51 faces in 64 images, for 64 before.
 FINE_TUNE_RATE = 0.1
 _GRID_CLIPS = 8
-# Settings that are the embedder's and not the generator's, where nets have them.
+# Settings that are the encoder's and not the generator's, where nets have them.
 _OF_EMBEDDER = (
     "mel_bins",
     "voice_channels",
-    "embedder_norm_last",
+    "encoder_norm_last",
     "voice_pool",
     "strength",
     "limit",
@@ -61,14 +61,14 @@ _OF_EMBEDDER = (
 )
 
 
-class GanStage:
-    """Generator against discriminator and identity classifier, on a frozen voice embedder.
+class Wen2019Stage:
+    """Generator against discriminator and identity classifier, on a frozen voice encoder.
 
     Args:
         store: training records. Identities with both voices and faces are used: the classifier must know
             whose voice made a face.
-        held_out: records whose clips are shown in the picture grids.
-        embedder: a pretrained one, as a checkpoint.
+        held_out: records whose clips are shown in the image grids.
+        encoder: a pretrained one, as a checkpoint.
         recipe: see GanRecipe.
         seed: of weights and batches.
         device: where it computes.
@@ -84,31 +84,31 @@ class GanStage:
         "discriminator",
         "classifier",
         "generator_optimiser",
-        "judge_optimiser",
+        "discriminator_optimiser",
     )  # what a resumed run needs again
     compiled = ("generator", "trunk")  # with run.compile
-    leaves_out = False  # what a face shows beyond its picture's edges: it was made up
+    leaves_out = False  # what a face shows beyond its image's edges: it was made up
 
     def __init__(
         self,
         store: Store,
         held_out: Store,
-        embedder: Checkpoint,
+        encoder: Checkpoint,
         recipe: Recipe,
         seed: int,
         device: torch.device,
-        processes: Alone | None = None,
+        processes: SingleProcess | None = None,
     ):
-        self.processes = processes or Alone(device)
+        self.processes = processes or SingleProcess(device)
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.gan, seed, device
         self.iterations = self.settings.iterations
-        # The generator is the recipe's, the embedder its own checkpoint's, which may be of another recipe.
-        heard = embedder.model
+        # The generator is the recipe's, the encoder its own checkpoint's, which may be of another recipe.
+        heard = encoder.model
         own = model_config(recipe.architecture, recipe.model)
-        self.config = replace(with_embedder_of(own, heard), embedding=heard.embedding, zoom=store.zoom)
-        self.vad, self.features = embedder.vad, embedder.features
-        self.kept = embedder  # its probes and its face space go into every checkpoint
-        self.judges_first = 0  # iterations without a step of the generator
+        self.config = replace(with_encoder_of(own, heard), embedding=heard.embedding, zoom=store.zoom)
+        self.vad, self.features = encoder.vad, encoder.features
+        self.kept = encoder  # its probes and its face space go into every checkpoint
+        self.discriminator_first = 0  # iterations without a step of the generator
         self.fine_tunes = False  # whether the generator was given
         both = identities_with_both(store)
         if len(both) < 2:
@@ -120,7 +120,7 @@ class GanStage:
         self.data = store.summary()
         voices, faces = store.has_voice, store.has_face
         min_frames = store.about["features"]["min_frames"]
-        levels = embedder.embedder.levels
+        levels = encoder.encoder.levels
         self.voices = VoiceBank(store.select(voices), labels[voices], min_frames, device, levels)
         self.faces = FaceBank(store.select(faces), labels[faces], device, self.leaves_out)
         self.voice_sampler = EpochSampler(len(self.voices), seed, "voices")
@@ -128,16 +128,16 @@ class GanStage:
 
         if device.type == "cpu":
             keep_freed_memory()
-        self.embedder = embedder.embedder.to(device).eval().requires_grad_(False)
-        self._listen = self.embedder
+        self.encoder = encoder.encoder.to(device).eval().requires_grad_(False)
+        self._listen = self.encoder
         if uses_bf16(recipe.run.precision, device):
-            self._listen = frozen(self.embedder, torch.bfloat16)
+            self._listen = frozen(self.encoder, torch.bfloat16)
         torch.manual_seed(seed + 1)
         self._build(len(names))
         if recipe.run.compile:
             for name in self.compiled:
                 getattr(self, name).compile()  # in place: their states keep their names
-        self.probe = gender_probe(store, self.embedder, self.config, device)
+        self.probe = gender_probe(store, self.encoder, self.config, device)
         self._grid_voices, self._grid_faces = _fixed_clips(held_out, levels)
 
     def _build(self, identities: int) -> None:
@@ -145,7 +145,7 @@ class GanStage:
         device = self.device
         # Channels last is the layout in which the CPU's and the GPU's bfloat16 convolutions are fastest.
         layout = {"device": device, "memory_format": torch.channels_last}
-        generator = self.processes.synchronous(build_generator(self.config))
+        generator = self.processes.sync_batchnorm(build_generator(self.config))
         self.generator = fast_in_bf16(generator).to(**layout)
         self.trunk = fast_in_bf16(FaceTrunk(self.config)).to(**layout)
         self.discriminator = Discriminator(self.config).to(device)
@@ -156,13 +156,13 @@ class GanStage:
             *self.classifier.parameters(),
         ]
         self.generator_optimiser = adam(self.generator.parameters(), self.settings)
-        self.judge_optimiser = adam(self.judges, self.settings)
+        self.discriminator_optimiser = adam(self.judges, self.settings)
         self._build_average()
 
     def _build_average(self) -> None:
         """The average of the generator's weights, where the recipe asks for one; it is what is kept."""
         self.average = None
-        if self.settings.ema:
+        if self.settings.ema_decay:
             self.average = build_generator(self.config).to(self.device, memory_format=torch.channels_last)
             self.average.load_state_dict(self.generator.state_dict())
             self.average.eval().requires_grad_(False)
@@ -181,25 +181,25 @@ class GanStage:
         weight = self.settings
         real_loss, fake_loss = _says(score[:batch], True), _says(score[batch:], False)
         identity_loss = classify(real_identity, face_identity, self.processes)
-        self.judge_optimiser.zero_grad(set_to_none=True)
-        (real_loss + fake_loss + weight.identity * identity_loss).backward()
+        self.discriminator_optimiser.zero_grad(set_to_none=True)
+        (real_loss + fake_loss + weight.d_identity * identity_loss).backward()
         self.processes.average(self.judges)
-        self.judge_optimiser.step()
+        self.discriminator_optimiser.step()
 
-        if iteration < self.judges_first:
+        if iteration < self.discriminator_first:
             return {
                 "D_real": real_loss.detach(),
                 "D_fake": fake_loss.detach(),
                 "C_real": identity_loss.detach(),
             }
         # Generator: through the judges, whose weights get no gradient now.
-        self._freeze_judges(True)
+        self._freeze_discriminator(True)
         with autocast(self.recipe.run.precision, self.device):
             h = self.trunk(fake)
             score, fake_identity = self.discriminator(h), self.classifier(h)
         fool_loss = _says(score.float(), True)
         likeness_loss = classify(fake_identity, voice_identity, self.processes)
-        loss = weight.fool * fool_loss + weight.likeness * likeness_loss
+        loss = weight.g_adversarial * fool_loss + weight.g_identity * likeness_loss
         losses = {
             "D_real": real_loss,
             "D_fake": fake_loss,
@@ -207,11 +207,11 @@ class GanStage:
             "G_adversarial": fool_loss,
             "G_identity": likeness_loss,
         }
-        if weight.pixel:
-            losses["G_pixel"] = F.l1_loss(fake.float(), real)
-            loss = loss + weight.pixel * losses["G_pixel"]
+        if weight.l1:
+            losses["G_l1"] = F.l1_loss(fake.float(), real)
+            loss = loss + weight.l1 * losses["G_l1"]
         self._step_generator(loss)
-        self._freeze_judges(False)
+        self._freeze_discriminator(False)
         self._update_average()
         return {name: loss.detach() for name, loss in losses.items()}
 
@@ -227,7 +227,7 @@ class GanStage:
         (B, 3, 64, 64), their identities, standard normal noise (B, embedding). Of several processes each
         draws numbers for the whole batch and takes its share of it."""
         batch = self.settings.batch
-        mine = self.processes.mine(batch)
+        mine = self.processes.shard(batch)
         crops = generator(self.seed, "crops", iteration)
         shortest, longest = self.recipe.data.crop_frames
         frames = int(crops.integers(shortest, longest + 1))
@@ -256,14 +256,14 @@ class GanStage:
         self.generator_optimiser.step()
 
     def _set_rate(self, iteration: int) -> None:
-        falling = self.settings.decay * self.iterations
+        falling = self.settings.lr_decay * self.iterations
         left = min(1.0, (self.iterations - iteration) / falling) if falling else 1.0
         share = FINE_TUNE_RATE if self.fine_tunes else 1.0
-        for optimiser, factor in ((self.judge_optimiser, 1.0), (self.generator_optimiser, share)):
+        for optimiser, factor in ((self.discriminator_optimiser, 1.0), (self.generator_optimiser, share)):
             for group in optimiser.param_groups:
                 group["lr"] = factor * self.settings.lr * max(left, 0.0)
 
-    def _freeze_judges(self, frozen: bool) -> None:
+    def _freeze_discriminator(self, frozen: bool) -> None:
         for parameter in self.judges:
             parameter.requires_grad_(not frozen)
 
@@ -272,7 +272,11 @@ class GanStage:
         """Moves the average; early in training, where an iteration is given, it forgets faster."""
         if self.average is None:
             return
-        decay = self.settings.ema if self.fine_tunes else min(self.settings.ema, 1 - 9 / (10 + iteration))
+        decay = (
+            self.settings.ema_decay
+            if self.fine_tunes
+            else min(self.settings.ema_decay, 1 - 9 / (10 + iteration))
+        )
         ours, theirs = list(self.average.parameters()), list(self.generator.parameters())
         torch._foreach_lerp_(ours, theirs, 1 - decay)
         for mine, other in zip(self.average.buffers(), self.generator.buffers(), strict=True):
@@ -281,18 +285,21 @@ class GanStage:
     @property
     def paired(self) -> bool:
         """Whether the real faces of a batch are of its voices' identities."""
-        return self.settings.pixel > 0
+        return self.settings.l1 > 0
 
     def state(self) -> dict:
         nets = self.parts if self.average is None else (*self.parts, "average")
         return {
             **{name: getattr(self, name).state_dict() for name in nets},
-            "judges_first": self.judges_first,
+            "discriminator_first": self.discriminator_first,
             "fine_tunes": self.fine_tunes,
         }
 
     def load(self, state: dict) -> None:
-        self.judges_first, self.fine_tunes = state.get("judges_first", 0), state.get("fine_tunes", False)
+        self.discriminator_first, self.fine_tunes = (
+            state.get("discriminator_first", 0),
+            state.get("fine_tunes", False),
+        )
         for name in self.parts if self.average is None else (*self.parts, "average"):
             getattr(self, name).load_state_dict(state[name])
 
@@ -310,7 +317,7 @@ class GanStage:
         return Checkpoint(
             self.recipe.architecture,
             self.config,
-            self.embedder,
+            self.encoder,
             best,
             self.probe,
             self.features,
@@ -324,13 +331,13 @@ class GanStage:
         """Faces of the fixed clips, always the same for the same weights."""
         return net(e)
 
-    def picture(self):
-        """PIL picture: the fixed clips' own faces above, what is generated from their voices below."""
+    def image(self):
+        """PIL image: the fixed clips' own faces above, what is generated from their voices below."""
         net = self.generator if self.average is None else self.average
         was_training = net.training
         net.eval()
         with torch.no_grad():
-            e = torch.cat([self.embedder(v[None].to(self.device)) for v in self._grid_voices])
+            e = torch.cat([self.encoder(v[None].to(self.device)) for v in self._grid_voices])
             faces = to_uint8(self._paint(net, condition(e, self.config))).cpu()
         net.train(was_training)
         return to_grid(torch.cat([self._grid_faces, faces]), columns=len(faces))
@@ -348,14 +355,14 @@ def _says(score: Tensor, real: bool) -> Tensor:
     return F.softplus(-score if real else score).mean()
 
 
-def classify(logits: Tensor, identity: Tensor, processes: Alone) -> Tensor:
+def classify(logits: Tensor, identity: Tensor, processes: SingleProcess) -> Tensor:
     """Cross-entropy (mean) of the whole batch's faces whose person is known; 0 where none is."""
     total = F.cross_entropy(logits.float(), identity, ignore_index=NOBODY, reduction="sum")
-    return processes.over_count(total, (identity != NOBODY).sum())
+    return processes.masked_mean(total, (identity != NOBODY).sum())
 
 
-def with_embedder_of(own: ModelConfig, heard: ModelConfig) -> ModelConfig:
-    """A configuration with another's settings of the voice embedder, where both have them. How far an e leads
+def with_encoder_of(own: ModelConfig, heard: ModelConfig) -> ModelConfig:
+    """A configuration with another's settings of the voice encoder, where both have them. How far an e leads
     is no question where it is normalised."""
     both = [k for k in _OF_EMBEDDER if hasattr(heard, k) and hasattr(own, k)]
     if own.normalise:

@@ -1,4 +1,4 @@
-"""The modern networks: what a decade of work on GANs adds to the nets of 2019, behind the same interface.
+"""The r3gan networks: what a decade of work on GANs adds to the nets of 2019, behind the same interface.
 
     generator       (e, z) -> learned 4 x 4 map -> residual blocks, twice the side each -> face
     face trunk      the mirror image: face -> residual blocks, half the side each -> features
@@ -26,12 +26,12 @@ _SLOPE = 0.2  # of the leaky rectifiers
 
 
 @dataclass(frozen=True)
-class ModernConfig:
-    """Dimensions of the modern networks; kept in a checkpoint's config.json.
+class R3GANConfig:
+    """Dimensions of the r3gan networks; kept in a checkpoint's config.json.
 
     Args:
-        mel_bins, embedding, voice_channels, embedder_norm_last: the voice embedder's, as in Wen2019Config.
-        voice_pool: how the voice embedder hears time: "mean", Wen's five convolutions and the mean over time;
+        mel_bins, embedding, voice_channels, encoder_norm_last: the voice encoder's, as in Wen2019Config.
+        voice_pool: how the voice encoder hears time: "mean", Wen's five convolutions and the mean over time;
             or "recurrent", which takes log-mels that are not normalised, and where voice_channels are bands,
             LSTM layers and speaker embedding (models/encoders/lstm.py).
         z_dim: size of the noise z; 0 for a generator that answers a voice with one face.
@@ -40,7 +40,7 @@ class ModernConfig:
         side: of the faces, 64 or 128 pixels.
         fine: the generator ends with blocks at the face's own side, of half as many channels as before;
             else with pixel shuffle from half of it.
-        rim: pixels at each edge that repeat the next ones. Faces that lie wholly within their pictures are
+        rim: pixels at each edge that repeat the next ones. Faces that lie wholly within their images are
             few, so that a generator hardly learns the outermost pixel, and what is laid on the template goes
             on from there.
         modulate: the gain of each residual branch depends on (e, z).
@@ -60,7 +60,7 @@ class ModernConfig:
     mel_bins: int = 64
     embedding: int = 64
     voice_channels: tuple[int, ...] = (256, 384, 576, 864)
-    embedder_norm_last: bool = False
+    encoder_norm_last: bool = False
     voice_pool: str = "mean"
     z_dim: int = 64
     width: int = 64
@@ -107,7 +107,7 @@ class ModernConfig:
 
     @property
     def voice_features(self) -> int:
-        """How many numbers the voice embedder's `features` are."""
+        """How many numbers the voice encoder's `features` are."""
         return sum(self.voice_channels[1:]) if self.voice_pool == "recurrent" else self.voice_channels[-1]
 
     def stages(self) -> list[int]:
@@ -154,7 +154,7 @@ class Generator(nn.Module):
         may lie outside.
     """
 
-    def __init__(self, config: ModernConfig):
+    def __init__(self, config: R3GANConfig):
         super().__init__()
         self.z_dim, self.rim = config.z_dim, config.rim
         latent = config.embedding + config.z_dim
@@ -172,7 +172,7 @@ class Generator(nn.Module):
                 self.widen.append(_one_by_one(before, after))
         self.fold = 1 if config.fine else 2  # a position becomes a square of so many pixels
         self.to_rgb = nn.Conv2d(channels[-1], 3 * self.fold**2, 3, padding=1)
-        # The pixels that one position becomes begin alike, or the picture begins as a checkerboard (Aitken
+        # The pixels that one position becomes begin alike, or the image begins as a checkerboard (Aitken
         # et al. 2017).
         with torch.no_grad():
             many = self.fold**2
@@ -204,7 +204,7 @@ class FaceTrunk(nn.Module):
     forward: (B, 3, side, side) in [-1, 1] -> (B, 4 W).
     """
 
-    def __init__(self, config: ModernConfig):
+    def __init__(self, config: R3GANConfig):
         super().__init__()
         channels = config.stages()[::-1]
         self.from_rgb = nn.Conv2d(12, channels[0], 3, padding=1)
@@ -234,7 +234,7 @@ class Heads(nn.Module):
     read(h): (B, embedding), the embedding that the face shows.
     """
 
-    def __init__(self, config: ModernConfig, identities: int):
+    def __init__(self, config: R3GANConfig, identities: int):
         super().__init__()
         features = config.stages()[0]
         self._real = nn.Linear(features, 1)

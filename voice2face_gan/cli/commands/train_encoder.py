@@ -1,4 +1,4 @@
-"""`v2f-gan train-embedder`: a voice embedder, measured on held-out speakers."""
+"""`v2f-gan train-encoder`: a voice encoder, measured on held-out speakers."""
 
 import click
 
@@ -10,34 +10,34 @@ from voice2face_gan.errors import TrainingError
 _FIXED = ("data", "gender", "recipe", "overrides", "init", "seed")
 
 
-@click.command("train-embedder")
+@click.command("train-encoder")
 @click.option(
     "--data",
-    default="builtin",
+    default="synthetic",
     show_default=True,
-    help="A store, a raw data set, several with commas, or builtin[:SPEAKERS].",
+    help="A store, a raw data set, several with commas, or synthetic[:SPEAKERS].",
 )
 @click.option(
     "--gender", type=click.Choice(["female", "male", "all"]), help="Train on these only. [default: all]"
 )
-@click.option("--recipe", default="embedder", show_default=True, help="Recipe name or TOML file.")
+@click.option("--recipe", default="speaker-encoder", show_default=True, help="Recipe name or TOML file.")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: embedder.augment=0.5."
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: encoder.augment=0.5."
 )
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations.")
-@click.option("--init", metavar="CKPT", help="Go on from a trained voice embedder: a run, or 'default'.")
+@click.option("--init", metavar="CKPT", help="Go on from a trained voice encoder: a run, or 'default'.")
 @running_options
 @json_option
-def train_embedder(
+def train_encoder(
     data, gender, recipe, overrides, iterations, init, minutes, root, device, seed, resume, as_json
 ):
-    """Train a voice embedder to tell speakers apart, with noise, rooms and codecs.
+    """Train a voice encoder to tell speakers apart, with noise, rooms and codecs.
 
     \b
       v2f-gan prepare voices RECORDINGS -o my.store --keep-speech
-      v2f-gan train-embedder --data my.store
-      v2f-gan train-embedder --data my.store --init runs/00000-embedder-all-b64
-      v2f-gan train --data STORE --embedder runs/00000-embedder-all-b64
+      v2f-gan train-encoder --data my.store
+      v2f-gan train-encoder --data my.store --init runs/00000-encoder-all-b64
+      v2f-gan train --data STORE --encoder runs/00000-encoder-all-b64
 
     Speech of the store is distorted as it trains; of a store of log-mels alone, the log-mels. Every
     run.evaluate_every iterations it is asked of two clips of validation speakers whether one person speaks:
@@ -46,10 +46,10 @@ def train_embedder(
     import contextlib
 
     from voice2face_gan.training.engine.distributed import started_processes
-    from voice2face_gan.training.engine.train_encoder import train_embedder as train_run
+    from voice2face_gan.training.engine.train_encoder import train_encoder as train_run
 
     here = started_processes(device)
-    with here.ending():
+    with here.error_boundary():
         if resume is not None:
             run, store = _earlier_run(resume, root, here)
             limit = iterations
@@ -92,10 +92,10 @@ def _new_run(data, gender, recipe, overrides, iterations, init, root, seed, here
     from pathlib import Path
 
     from voice2face_gan.data.open import source_names
-    from voice2face_gan.data.synthetic import is_builtin
+    from voice2face_gan.data.synthetic import is_synthetic
     from voice2face_gan.models.checkpoint import find_checkpoint
     from voice2face_gan.training.engine.train import check_shares
-    from voice2face_gan.training.engine.train_encoder import embedder_records, new_settings
+    from voice2face_gan.training.engine.train_encoder import encoder_records, new_settings
     from voice2face_gan.training.engine.warm_start import given_start
     from voice2face_gan.training.recipe.keys import check_command
     from voice2face_gan.training.recipe.recipe import load_recipe, override_keys
@@ -103,7 +103,7 @@ def _new_run(data, gender, recipe, overrides, iterations, init, root, seed, here
 
     override = (*overrides, *([f'data.gender="{gender}"'] if gender else ()))
     keys = override_keys(override)
-    # Other recipes do not say how often an embedder is measured, nor by which figure.
+    # Other recipes do not say how often an encoder is measured, nor by which figure.
     first = load_recipe(recipe, [text for text in override if override_keys([text]) != ["run.best"]]).run
     more = []
     if not first.evaluate_every and "run.evaluate_every" not in keys:
@@ -112,13 +112,13 @@ def _new_run(data, gender, recipe, overrides, iterations, init, root, seed, here
         more.append('run.best="eer_noisy"')
     resolved = load_recipe(recipe, (*more, *override))
     check_command(resolved, EMBEDDER_RUN, keys)
-    names = [n if is_builtin(n) else str(Path(n).expanduser().resolve()) for n in source_names(data)]
+    names = [n if is_synthetic(n) else str(Path(n).expanduser().resolve()) for n in source_names(data)]
     init = str(find_checkpoint(init).resolve()) if init is not None else None
     settings = new_settings(",".join(names), resolved.data.gender, seed, iterations, init)
     check_shares(resolved, here)
     store = _open_once(data, resolved, here)
     draft = Run(None, resolved, settings)
-    given_start(draft, embedder_records(store, draft))
+    given_start(draft, encoder_records(store, draft))
     folder = here.on_main(lambda: Run.create(root, resolved, settings).folder)
     return Run(folder, resolved, settings), store
 
@@ -135,14 +135,14 @@ class Show(ShowTraining):
 def _open_once(data: str, recipe, here):
     """The store; what has to be made first keeps its speech if the recipe distorts it. Of several processes
     one makes it, then the others open it."""
-    speech = recipe.embedder.augment > 0
+    speech = recipe.encoder.augment > 0
     if here.size > 1:
         here.on_main(lambda: (open_data(data, speech), None)[1])
-    return here.everywhere(lambda: open_data(data, speech))
+    return here.on_all_ranks(lambda: open_data(data, speech))
 
 
 def _held_out(store, run, here):
-    """The clips that measure the embedder, None (and a sentence) where the data have none."""
+    """The clips that measure the encoder, None (and a sentence) where the data have none."""
     from voice2face_gan.errors import DataError
     from voice2face_gan.evaluation.verification import verification_clips
 
@@ -163,8 +163,8 @@ def _measure(run, clips, device):
         from voice2face_gan.evaluation.verification import verify
         from voice2face_gan.models.checkpoint import load_checkpoint
 
-        embedder = load_checkpoint(folder, need_generator=False).embedder.to(device)
-        figures = verify(embedder, clips, device, run.settings["seed"])
+        encoder = load_checkpoint(folder, need_generator=False).encoder.to(device)
+        figures = verify(encoder, clips, device, run.settings["seed"])
         return {
             "checkpoint": folder.name,
             "data": str(clips.about["source"].get("layout", "")) or str(clips.folder),
@@ -179,10 +179,10 @@ def _measure(run, clips, device):
 
 
 def _describe(run, store, clips, here) -> None:
-    from voice2face_gan.training.engine.train_encoder import embedder_records
+    from voice2face_gan.training.engine.train_encoder import encoder_records
 
-    records = embedder_records(store, run)
-    counts, settings = records.summary(), run.recipe.embedder
+    records = encoder_records(store, run)
+    counts, settings = records.summary(), run.recipe.encoder
     people = ", ".join(f"{n} {gender}" for gender, n in counts["identities_by_gender"].items())
     say(f"Run {run.folder}: recipe {run.recipe.name}, seed {run.settings['seed']}, on {here.device}.")
     if run.settings.get("init"):
@@ -208,7 +208,7 @@ def _describe(run, store, clips, here) -> None:
 def _finish(outcome, run, as_json: bool) -> None:
     words = {"finished": "Finished", "interrupted": "Interrupted and saved", "minutes": "Time is up; saved"}
     say(f"{words[outcome.reason]} at iteration {outcome.iteration}.")
-    records = [r for r in run.evaluations() if r.get("stage") == "embedder"]
+    records = [r for r in run.evaluations() if r.get("stage") == "encoder"]
     rates = records[-1]["metrics"]["equal_error_rate"] if records else {}
     for name, figure in rates.items():
         say(
@@ -216,8 +216,8 @@ def _finish(outcome, run, as_json: bool) -> None:
             f"{figure['high']:.1f}; chance 50) at iteration {records[-1]['iteration']}: {figure['protocol']}."
         )
     if not outcome.finished:
-        say(f"Go on with: v2f-gan train-embedder --resume {outcome.folder}")
-    say(f"Use it: v2f-gan train --embedder {outcome.folder}")
+        say(f"Go on with: v2f-gan train-encoder --resume {outcome.folder}")
+    say(f"Use it: v2f-gan train --encoder {outcome.folder}")
     if as_json:
         print_json(
             {

@@ -1,19 +1,19 @@
-"""`v2f-gan train-judge`: the fixed network that metrics look through."""
+"""`v2f-gan train-face-classifier`: the fixed network that metrics look through."""
 
 import click
 
 from voice2face_gan.cli._console import SEED, json_option, print_json, say
 
 
-@click.command("train-judge")
+@click.command("train-face-classifier")
 @click.option("-o", "--output", required=True, metavar="FOLDER", help="Where the judge goes.")
 @click.option(
     "--data",
     multiple=True,
-    default=["builtin"],
+    default=["synthetic"],
     show_default=True,
     metavar="SOURCE",
-    help="A store, a raw data set, or builtin[:SPEAKERS], which here is the judges' own world; may be given "
+    help="A store, a raw data set, or synthetic[:SPEAKERS], which here is a world of its own; may be given "
     "several times.",
 )
 @click.option(
@@ -30,25 +30,25 @@ from voice2face_gan.cli._console import SEED, json_option, print_json, say
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--force", is_flag=True, help="Replace a judge that exists.")
 @json_option
-def train_judge(output, data, unseen, iterations, licence, device, seed, force, as_json):
+def train_face_classifier(output, data, unseen, iterations, licence, device, seed, force, as_json):
     """Train a judge on faces: sex, age and identity, of people whom no generator learns from.
 
-    The rendered people are not those of other commands' `--data builtin`. Of every data set the training
+    The rendered people are not those of other commands' `--data synthetic`. Of every data set the training
     people are trained on, and the test people are measured on.
 
     \b
-      v2f-gan train-judge -o judge
-      v2f-gan train-judge --data builtin --data UTKFACE.store --unseen VOXCELEB.store -o judge
+      v2f-gan train-face-classifier -o judge
+      v2f-gan train-face-classifier --data synthetic --data UTKFACE.store --unseen VOXCELEB.store -o judge
     """
     import shlex
     from pathlib import Path
 
-    from voice2face_gan.cli._console import builtin, open_data
+    from voice2face_gan.cli._console import open_data, synthetic
     from voice2face_gan.cli.commands.train import Show
-    from voice2face_gan.data.synthetic import JUDGE_SEED, is_builtin
+    from voice2face_gan.data.synthetic import JUDGE_SEED, is_synthetic
     from voice2face_gan.device import choose_device
     from voice2face_gan.errors import OutputError
-    from voice2face_gan.models.face_readers.classifier import save_judge
+    from voice2face_gan.models.face_readers.classifier import save_classifier
     from voice2face_gan.training import face_classifier as training
 
     folder = Path(output).expanduser()
@@ -56,21 +56,23 @@ def train_judge(output, data, unseen, iterations, licence, device, seed, force, 
         raise OutputError(f"{folder} exists and is kept; add --force to replace it.")
     chosen = choose_device(device)
     stores, others = (
-        [builtin(s, seed=JUDGE_SEED, clips=0) if is_builtin(s) else open_data(s) for s in sources]
+        [synthetic(s, seed=JUDGE_SEED, clips=0) if is_synthetic(s) else open_data(s) for s in sources]
         for sources in (data, unseen)
     )
     with Show() as reporter:
-        net, figures = training.train_judge(stores, iterations, seed, chosen, reporter, others)
+        net, figures = training.train_face_classifier(stores, iterations, seed, chosen, reporter, others)
     options = [("--data", s) for s in data] + [("--unseen", s) for s in unseen]
     options += [("--iterations", iterations), ("--seed", seed)]
     about = {
         "trained_on": " and ".join(training.trained_on(store) for store in stores),
-        "command": shlex.join(["v2f-gan", "train-judge", *(str(word) for pair in options for word in pair)]),
+        "command": shlex.join(
+            ["v2f-gan", "train-face-classifier", *(str(word) for pair in options for word in pair)]
+        ),
         **({"licence": licence} if licence else {}),
         "held_out": figures,
     }
-    save_judge(folder, net, about)
-    say(f"Judge {folder}; on faces of people it never saw:")
+    save_classifier(folder, net, about)
+    say(f"Face classifier {folder}; on faces of people it never saw:")
     for name, values in figures.items():
         say(f"  {name}: " + ", ".join(f"{key.replace('_', ' ')} {v}" for key, v in values.items()))
     if as_json:

@@ -1,12 +1,12 @@
-"""The modern networks: sizes, shapes, that noise and voice both matter, and what is zero at the start."""
+"""The r3gan networks: sizes, shapes, that noise and voice both matter, and what is zero at the start."""
 
 import pytest
 import torch
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.modern import FaceTrunk, Generator, Heads, ModernConfig, Residual
-from voice2face_gan.models.registry import build_embedder, build_generator, model_config, parameters
+from voice2face_gan.models.r3gan import FaceTrunk, Generator, Heads, R3GANConfig, Residual
+from voice2face_gan.models.registry import build_encoder, build_generator, model_config, parameters
 from voice2face_gan.models.wen2019 import condition
 
 SMALL = {"width": 4, "z_dim": 6, "voice_channels": (8, 8, 8, 8)}
@@ -23,15 +23,15 @@ def test_sizes():
 
     with torch.device("meta"):
         for width in (32, 48, 64):
-            assert parameters(Generator(ModernConfig(width=width))) == by_hand(width, 128)
-        wen = parameters(Generator(ModernConfig(width=126)))
+            assert parameters(Generator(R3GANConfig(width=width))) == by_hand(width, 128)
+        wen = parameters(Generator(R3GANConfig(width=126)))
         assert wen == by_hand(126, 128) and 11e6 < wen < 13e6  # as large as Wen's 12.19 M
 
 
 @pytest.mark.parametrize("side", [64, 128])
 @pytest.mark.parametrize("fine", [False, True])
 def test_shapes(side, fine):
-    config = ModernConfig(**SMALL, side=side, fine=fine)
+    config = R3GANConfig(**SMALL, side=side, fine=fine)
     face = Generator(config)(torch.randn(3, 64), torch.randn(3, 6))
     assert face.shape == (3, 3, side, side) and face.dtype == torch.float32
     h = FaceTrunk(config)(face)
@@ -45,7 +45,7 @@ def test_a_fine_generator_paints_single_pixels_and_leaves_no_grid():
     """Its last block and layer are at the face's side, with half the channels of the stage before; without
     it four pixels hang together, which shows as the same change in every other row and column."""
     torch.manual_seed(0)
-    plain, fine = (Generator(ModernConfig(**SMALL, fine=wanted)) for wanted in (False, True))
+    plain, fine = (Generator(R3GANConfig(**SMALL, fine=wanted)) for wanted in (False, True))
     assert plain.to_rgb.out_channels == 12 and fine.to_rgb.out_channels == 3
     assert [blocks[0].first.in_channels for blocks in fine.blocks] == [16, 16, 8, 4, 2]
     for net, grid in ((plain, True), (fine, False)):
@@ -57,23 +57,23 @@ def test_a_fine_generator_paints_single_pixels_and_leaves_no_grid():
         apart = (even - odd).abs()
         assert apart.min() > 0.2 if grid else apart.max() < 0.05
     with pytest.raises(CheckpointError, match="fine needs a width"):
-        ModernConfig(width=2, side=128, z_dim=2, fine=True)
+        R3GANConfig(width=2, side=128, z_dim=2, fine=True)
 
 
 def test_voice_and_noise_both_move_the_face():
     torch.manual_seed(0)
-    net = Generator(ModernConfig(**SMALL))
+    net = Generator(R3GANConfig(**SMALL))
     e, z = torch.randn(2, 64), torch.randn(2, 6)
     first = net(e, z)
     assert not torch.allclose(first, net(e.flip(0), z)) and not torch.allclose(first, net(e, z.flip(0)))
     assert torch.equal(net(e), net(e, torch.zeros(2, 6)))
-    deaf = Generator(ModernConfig(**SMALL | {"z_dim": 0}))
+    deaf = Generator(R3GANConfig(**SMALL | {"z_dim": 0}))
     assert torch.equal(deaf(e), deaf(e, None))
 
 
 def test_the_rim_repeats_what_is_next_to_it():
     torch.manual_seed(0)
-    plain, rimmed = (Generator(ModernConfig(**SMALL, rim=rim)) for rim in (0, 2))
+    plain, rimmed = (Generator(R3GANConfig(**SMALL, rim=rim)) for rim in (0, 2))
     rimmed.load_state_dict(plain.state_dict())
     e = torch.randn(2, 64)
     painted, face = plain(e), rimmed(e)
@@ -87,7 +87,7 @@ def test_the_rim_repeats_what_is_next_to_it():
         assert torch.equal(edge[..., 0, :], edge[..., 1, :]) and not torch.equal(edge, painted[..., :2, :])
     assert torch.equal(face[..., 0, 0], painted[..., 2, 2])
     with pytest.raises(CheckpointError, match="rim must be 0 to 8"):
-        ModernConfig(**SMALL, rim=9)
+        R3GANConfig(**SMALL, rim=9)
 
 
 def test_a_new_block_changes_nothing():
@@ -100,9 +100,9 @@ def test_a_new_block_changes_nothing():
 
 def test_the_score_depends_on_the_voice_only_with_projection():
     h, e = torch.randn(4, 16), torch.randn(4, 64)
-    with_it = Heads(ModernConfig(**SMALL), 3)
+    with_it = Heads(R3GANConfig(**SMALL), 3)
     assert not torch.allclose(with_it.score(h, e), with_it.score(h, e.flip(0)))
-    without = Heads(ModernConfig(**SMALL, projection=False), 3)
+    without = Heads(R3GANConfig(**SMALL, projection=False), 3)
     assert torch.equal(without.score(h, e), without.score(h, e.flip(0)))
 
 
@@ -124,27 +124,27 @@ def test_the_score_depends_on_the_voice_only_with_projection():
 )
 def test_settings_that_make_no_net(settings):
     with pytest.raises(CheckpointError, match="Model settings"):
-        model_config("modern", settings)
+        model_config("r3gan", settings)
 
 
 def test_strength_multiplies_what_is_not_normalised():
     e, noise = torch.randn(3, 64), torch.randn(3, 64)
-    plain = ModernConfig(**SMALL, normalise=False, noise=0.0)
-    strong = ModernConfig(**SMALL, normalise=False, noise=0.0, strength=2.5)
+    plain = R3GANConfig(**SMALL, normalise=False, noise=0.0)
+    strong = R3GANConfig(**SMALL, normalise=False, noise=0.0, strength=2.5)
     assert torch.equal(condition(e, plain), e) and torch.equal(condition(e, strong), 2.5 * e)
-    assert torch.equal(condition(e, ModernConfig(**SMALL, normalise=False, strength=0.0)), 0 * e)
+    assert torch.equal(condition(e, R3GANConfig(**SMALL, normalise=False, strength=0.0)), 0 * e)
     noisy = 2.5 * e + 0.1 * (2.5 * e).norm(dim=1, keepdim=True) * noise  # relative to what is taken
     torch.testing.assert_close(condition(e, strong, noise, 0.1), noisy)
-    unit = condition(e, ModernConfig(**SMALL))
+    unit = condition(e, R3GANConfig(**SMALL))
     torch.testing.assert_close(unit, e / e.norm(dim=1, keepdim=True))
 
 
 def test_a_checkpoint_of_it_is_read_back(tmp_path):
     more = {"normalise": False, "strength": 1.5, "residual": tuple(i / 64 for i in range(64))}
-    config = model_config("modern", SMALL | more)
+    config = model_config("r3gan", SMALL | more)
     torch.manual_seed(1)
-    nets = build_embedder(config), build_generator(config)
-    Checkpoint("modern", config, *nets).save(tmp_path / "c")
+    nets = build_encoder(config), build_generator(config)
+    Checkpoint("r3gan", config, *nets).save(tmp_path / "c")
     again = load_checkpoint(tmp_path / "c")
     assert again.model == config
     e, z = torch.randn(2, 64), torch.randn(2, 6)

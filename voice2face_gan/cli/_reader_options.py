@@ -42,7 +42,7 @@ _OPTIONS = (
         default="trunk",
         show_default=True,
         metavar="NAME",
-        help="Who reads faces: trunk, dlib, a folder that train-judge wrote, or module:callable.",
+        help="Who reads faces: trunk, dlib, a folder that train-face-classifier wrote, or module:callable.",
     ),
     click.option(
         "--feature",
@@ -74,7 +74,7 @@ _OPTIONS = (
         help="Lengths of speech for duration.",
     ),
     click.option(
-        "--spread",
+        "--noise-scale",
         type=click.FloatRange(0),
         default=1.0,
         show_default=True,
