@@ -66,7 +66,9 @@ def main() -> None:
 
 
 def embed(model: VoiceToFace, speech: np.ndarray) -> torch.Tensor:
-    return model.predict(encoder_input(log_mel(speech, model.features), model.features, model.encoder.levels))
+    return model.predict(
+        encoder_input(log_mel(speech, model.features), model.features, model.encoder.raw_log_mel)
+    )
 
 
 def turned_down(clip: np.ndarray, decibels: float, floor: str, seed: int) -> np.ndarray:

@@ -116,7 +116,7 @@ class PooledLinear(nn.Module):
     """A rectified linear layer on each frame, its mean over time, and a linear layer: the smallest voice
     encoder that has all that CONTRIBUTING.md asks for."""
 
-    levels = False
+    raw_log_mel = False
     last_name = "last"
 
     def __init__(self, config):

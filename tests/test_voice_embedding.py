@@ -20,7 +20,9 @@ def apart(a, b) -> int:
 def test_the_embedding_of_a_clip(model, clips):
     e = model.embed_clip(clips[0])
     assert e.shape == (64,) and e.dtype == torch.float32 and e.device.type == "cpu"
-    voice = voice_features(clips[0], vad=model.vad, features=model.features, levels=model.encoder.levels)
+    voice = voice_features(
+        clips[0], vad=model.vad, features=model.features, raw_log_mel=model.encoder.raw_log_mel
+    )
     assert torch.equal(e, model.predict(voice.log_mel))
     face = model.decode(model.condition(e)[None])[0]
     assert apart(face, model.generate(clips[0])[0]) <= 1

@@ -326,8 +326,8 @@ class VoiceToFace:
                 yield error
 
     def _embedding(self, clip, **part) -> VoiceEmbedding:
-        levels = self.encoder.levels
-        voice = voice_features(clip, vad=self.vad, features=self.features, levels=levels, **part)
+        raw_log_mel = self.encoder.raw_log_mel
+        voice = voice_features(clip, vad=self.vad, features=self.features, raw_log_mel=raw_log_mel, **part)
         e, told = self.encode(voice.log_mel)
         e = e.clone()  # made outside of inference mode, so that others may train on it
         return VoiceEmbedding(source_name(clip), e, without_log_mel(voice), told, _warning(voice, **told))
@@ -341,7 +341,7 @@ class VoiceToFace:
     @torch.inference_mode()
     def embed(self, log_mel: Tensor) -> Tensor:
         """What the generator takes, of a log-mel (64, frames) as `audio.log_mel.encoder_input` gives it for
-        `encoder.levels`: (embedding,)."""
+        `encoder.raw_log_mel`: (embedding,)."""
         return self.condition(self.predict(log_mel))
 
     @torch.inference_mode()

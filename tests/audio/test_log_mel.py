@@ -225,11 +225,11 @@ def test_what_normalisation_takes_away_brings_the_log_mel_back(rows, monkeypatch
 
 
 def test_what_an_encoder_takes():
-    """Normalised or, for one that hears levels, as it is; repeated either way."""
+    """Normalised, or raw for an encoder that takes raw log-mels; tiled either way."""
     mel = torch.randn(64, 30) - 8
     heard, raw = encoder_input(mel.clone(), FeatureSettings(min_frames=70)), mel.repeat(1, 3)[:, :70]
     assert torch.equal(heard[:, :30], normalise(mel)) and heard.shape == (64, 70)
-    assert torch.equal(encoder_input(mel.clone(), FeatureSettings(min_frames=70), levels=True), raw)
+    assert torch.equal(encoder_input(mel.clone(), FeatureSettings(min_frames=70), raw_log_mel=True), raw)
 
 
 def test_loudness_does_not_matter_after_normalisation():

@@ -83,7 +83,7 @@ def test_sounds_are_refused_or_warned_of(default, name):
     ):
         try:
             waveform = (level * sound + behind).astype(np.float32)
-            voice = voice_features((waveform, RATE), VadSettings(target_level_db=target), levels=True)
+            voice = voice_features((waveform, RATE), VadSettings(target_level_db=target), raw_log_mel=True)
         except NoSpeechError:
             continue
         # Less than half a second has a warning of its own; a probe that is fooled is not believed.
@@ -115,7 +115,7 @@ def test_noise_that_is_raised_by_force_is_warned_of():
 def test_the_shipped_voice_is_not_warned_of(default):
     for level in (1, 0.01):
         waveform = load_audio(ROOT / "assets/sample.wav") * np.float32(level)
-        voice = voice_features((waveform, RATE), VadSettings(target_level_db=-20), levels=True)
+        voice = voice_features((waveform, RATE), VadSettings(target_level_db=-20), raw_log_mel=True)
         assert voice.variety > 1.5 * LEAST_VARIETY and voice.bands > 1.2 * LEAST_BANDS
         assert "means little" not in _warning(voice) + _warning(voice, **default.encode(voice.log_mel)[1])
 

@@ -50,19 +50,19 @@ def test_what_faces_show_of_their_images_is_kept(tmp_path):
     with StoreWriter(tmp_path / "s", FEATURES, 8, zoom=1.4) as writer:
         writer.add(Record("a", "a"), face=face)
         writer.add(Record("b", "b"), RNG.standard_normal((4, 30)))
-        writer.add(Record("c", "c"), face=face, inside=np.array([2, 0, 7, 8]))
+        writer.add(Record("c", "c"), face=face, visible_box=np.array([2, 0, 7, 8]))
         writer.finish()
     store = Store(tmp_path / "s")
-    assert store.inside.tolist() == [[0, 0, 8, 8], [2, 0, 7, 8]] and store.zoom == 1.4
-    assert store.is_whole.tolist() == [True, False, False]
+    assert store.visible_box.tolist() == [[0, 0, 8, 8], [2, 0, 7, 8]] and store.zoom == 1.4
+    assert store.fully_visible.tolist() == [True, False, False]
     # Stores of old do not say, and their faces count as wholly within their images.
     (tmp_path / "s" / "inside.npy").unlink()
     about = json.loads((tmp_path / "s" / "store.json").read_text())
     del about["zoom"]
     (tmp_path / "s" / "store.json").write_text(json.dumps(about))
     old = Store(tmp_path / "s")
-    assert old.inside.tolist() == [[0, 0, 8, 8]] * 2 and old.zoom == 1
-    assert old.is_whole.tolist() == [True, False, True]
+    assert old.visible_box.tolist() == [[0, 0, 8, 8]] * 2 and old.zoom == 1
+    assert old.fully_visible.tolist() == [True, False, True]
     np.save(tmp_path / "s" / "inside.npy", np.zeros((3, 4), np.int16))
     with pytest.raises(StoreError, match="prepare it again"):
         Store(tmp_path / "s")
@@ -73,14 +73,14 @@ def test_joined_faces_keep_what_they_show_and_must_be_as_near(tmp_path):
     stores = {}
     for name, zoom in (("near", 1.4), ("nearer", 1.5), ("also", 1.4)):
         with StoreWriter(tmp_path / name, FEATURES, 8, {"layout": name}, zoom=zoom) as writer:
-            writer.add(Record(name, name), face=face, inside=np.array([0, 0, 8, len(name)]))
+            writer.add(Record(name, name), face=face, visible_box=np.array([0, 0, 8, len(name)]))
             writer.finish()
         stores[name] = Store(tmp_path / name)
     with StoreWriter(tmp_path / "voices", FEATURES, 8, {"layout": "voices"}) as writer:
         writer.add(Record("v", "v"), RNG.standard_normal((4, 30)))
         writer.finish()
     joined = join_stores([Store(tmp_path / "voices"), stores["near"], stores["also"]])
-    assert joined.inside[joined.face_index[1:], 3].tolist() == [4, 4] and joined.zoom == 1.4
+    assert joined.visible_box[joined.face_index[1:], 3].tolist() == [4, 4] and joined.zoom == 1.4
     with pytest.raises(StoreError, match=r"zoom of faces other than .*prepare both"):
         join_stores([stores["near"], stores["nearer"]])
 
@@ -102,7 +102,7 @@ def test_joined_stores_hold_what_each_holds(tmp_path):
     second = write(tmp_path / "two", {"b": "male", "c": "female"})
     joined = join_stores([first, second])
     assert len(joined) == len(first) + len(second)
-    assert joined.summary()["identities"] == 3, "b is one person: the same family"
+    assert joined.summary()["identities"] == 3, "b is one person: the same data set"
     parts = [(store, i) for store in (first, second) for i in range(len(store))]
     for place, (part, i) in enumerate(parts):
         a, b, frames = joined.voice_offset[place], part.voice_offset[i], part.voice_frames[i]
@@ -136,7 +136,7 @@ def test_a_store_says_how_its_speech_was_found(tmp_path):
     assert faces.vad == {} and join_stores([faces, theirs]).vad == theirs.vad
 
 
-def test_one_name_in_two_families_is_two_people(tmp_path):
+def test_one_name_in_two_data_sets_is_two_identities(tmp_path):
     stores = [
         write(tmp_path / name, {"anna": "female", name: "male"}, {"layout": "paired", "family": name})
         for name in ("one", "two", "three")
@@ -148,7 +148,7 @@ def test_one_name_in_two_families_is_two_people(tmp_path):
         write(tmp_path / f"w{seed}", {"spk0": "male"}, {"layout": "synthetic", "seed": seed})
         for seed in (0, 1)
     ]
-    assert sorted(set(join_stores(worlds).identity)) == ["synthetic-1:spk0", "spk0"]
+    assert sorted(set(join_stores(worlds).identity)) == ["spk0", "synthetic-1:spk0"]
 
 
 def test_stores_of_other_settings_are_not_joined(tmp_path):

@@ -222,7 +222,7 @@ def test_features_of_real_faces_are_kept(cache, case, people):
 def test_a_damaged_file_is_made_again(cache, people):
     faces = people(4, ["female"] * 4)
     feature = Counted()
-    expected = feature_sets.kept("x", faces, feature.extract)
+    expected = feature_sets.cached("x", faces, feature.extract)
     (path,) = cache.iterdir()
     whole = path.read_bytes()
     changed = bytearray(whole)
@@ -246,10 +246,10 @@ def test_a_damaged_file_is_made_again(cache, people):
     ):
         damage()
         calls = feature.calls
-        assert np.array_equal(feature_sets.kept("x", faces, feature.extract), expected)
+        assert np.array_equal(feature_sets.cached("x", faces, feature.extract), expected)
         assert feature.calls == calls + 1
         assert path.read_bytes() == whole
-        assert np.array_equal(feature_sets.kept("x", faces, feature.extract), expected)
+        assert np.array_equal(feature_sets.cached("x", faces, feature.extract), expected)
         assert feature.calls == calls + 1  # it is whole again
     assert list(cache.iterdir()) == [path]  # no temporary file is left
 
@@ -258,7 +258,7 @@ def test_a_full_disk_costs_only_time(cache, people, full_disk):
     faces = people(400, ["female"] * 400)
     feature = Counted()
     with full_disk(100):
-        assert len(feature_sets.kept("x", faces, feature.extract)) == 400
+        assert len(feature_sets.cached("x", faces, feature.extract)) == 400
     assert not list(cache.iterdir())
 
 

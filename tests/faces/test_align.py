@@ -10,9 +10,9 @@ from voice2face_gan.faces.align import (
     ZOOM_ABOUT,
     align,
     eye_distance,
-    inside,
     plain,
     similarity,
+    visible_box,
     zoomed,
 )
 from voice2face_gan.synthetic import face, speakers
@@ -112,8 +112,8 @@ def test_what_a_face_shows_of_its_image_is_just_what_was_not_made_up():
 
 def test_a_image_far_away_shows_nothing():
     moved = np.array([[0.01, 0, 3.0], [0, 0.01, 0.0]])
-    assert inside(moved, (100, 100), 64) == (0, 0, 0, 0)
-    assert inside(np.array([[0.01, 0, 0], [0, 0.01, 0]]), (100, 100), 64) == (0, 0, 64, 64)
+    assert visible_box(moved, (100, 100), 64) == (0, 0, 0, 0)
+    assert visible_box(np.array([[0.01, 0, 0], [0, 0.01, 0]]), (100, 100), 64) == (0, 0, 64, 64)
 
 
 def test_nearer_faces_keep_the_mouth_in_its_place():

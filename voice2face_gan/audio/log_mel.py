@@ -331,10 +331,10 @@ def normalise_with_stats(
     return out, taken
 
 
-def encoder_input(mel: torch.Tensor, settings: FeatureSettings, levels: bool = False) -> torch.Tensor:
+def encoder_input(mel: torch.Tensor, settings: FeatureSettings, raw_log_mel: bool = False) -> torch.Tensor:
     """What a voice encoder takes of a clip: its log-mel (n_mels, frames), which may be overwritten,
-    normalised unless the encoder hears levels, and repeated to `min_frames`."""
-    return tile_to(mel if levels else normalise(mel, out=mel), settings.min_frames)
+    normalised unless the encoder takes raw log-mels, and repeated to `min_frames`."""
+    return tile_to(mel if raw_log_mel else normalise(mel, out=mel), settings.min_frames)
 
 
 @_one_thread()

@@ -26,7 +26,7 @@ class VoiceFeatures:
     """What a recording holds of a voice.
 
     Attributes:
-        log_mel: float32 (n_mels, frames), normalised per bin over the speech (or not, if levels are wanted),
+        log_mel: float32 (n_mels, frames), normalised per bin over the speech (or not, if `raw_log_mel`),
             then repeated to at least `FeatureSettings.min_frames` (1,000) frames; 100 frames a second.
         seconds: length of the recording.
         speech_seconds: length of the speech found in it.
@@ -55,7 +55,7 @@ def voice_features(
     vad: VadSettings | None = DEFAULT_VAD,
     features: FeatureSettings = DEFAULT_FEATURES,
     min_speech_seconds: float = 0.3,
-    levels: bool = False,
+    raw_log_mel: bool = False,
     *,
     track: int | None = None,
     start: float | None = None,
@@ -68,7 +68,7 @@ def voice_features(
         vad: how speech is told from the rest; None takes the whole recording as speech.
         features: what a log-mel is. Its sample rate must be 16 kHz when speech is looked for.
         min_speech_seconds: less speech than this is refused.
-        levels: leave the log-mel as it is, for an encoder that hears the bins' levels (its `levels`).
+        raw_log_mel: leave the log-mel as it is, for an encoder that takes raw log-mels (its `raw_log_mel`).
         track, start, end: the sound track and the seconds of it that are taken, see `load_audio`.
 
     Raises:
@@ -101,7 +101,7 @@ def voice_features(
     # A few thousand frames tell as much as an hour of them.
     variation = float(mel[:, :: 1 + mel.shape[1] // 5000].std(dim=1, correction=0).mean())
     measures = {"variety": variety(mel), "bands": bands(mel)}
-    mel = encoder_input(mel, features, levels)
+    mel = encoder_input(mel, features, raw_log_mel)
     level = 10 * math.log10(energy / speech_samples) if energy > 0 else None
     seconds = samples / rate, speech_samples / rate
     return VoiceFeatures(mel, *seconds, variation, blocks.info, level, **measures)

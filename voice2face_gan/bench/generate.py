@@ -76,7 +76,7 @@ def measure(model: VoiceToFace, seconds: float = 10.0, runs: int = 30) -> dict:
             files[name] = Path(folder) / f"clip.{name}"
             files[name].write_bytes(encode(waveform, name))
         speech = keep_speech(load_audio(files["wav"]), model.vad)
-        mel = encoder_input(log_mel(speech, model.features), model.features, model.encoder.levels)
+        mel = encoder_input(log_mel(speech, model.features), model.features, model.encoder.raw_log_mel)
         e = model.embed(mel)
         steps: dict[str, Callable[[], object]] = {
             f"decode {name}": lambda path=path: load_audio(path) for name, path in files.items()

@@ -16,7 +16,7 @@ from voice2face_gan.resources import cache_folder
 _LARGEST = 1 << 30  # bytes worth keeping on disk
 
 
-def kept(by: str, of: Tensor, make: Callable[[Tensor], np.ndarray], rows: int | None = None) -> np.ndarray:
+def cached(by: str, of: Tensor, make: Callable[[Tensor], np.ndarray], rows: int | None = None) -> np.ndarray:
     """`make(of)`, float32 (rows, D), from disk where it was kept; a damaged file is made again.
 
     Args:

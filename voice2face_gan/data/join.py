@@ -19,8 +19,8 @@ def join_stores(stores: Sequence[Store]) -> Store:
     The arrays of voices and faces become new ones, laid end to end in a nameless file in the temporary
     folder, so that memory does not grow with them.
 
-    A person keeps the name. Where two stores of different families (`family`) use one name, those are
-    two persons: from the second on the family is put before the name, "avspeech:0012".
+    A person keeps the name. Where two stores of different data sets (`dataset`) use one name, those are
+    two persons: from the second on the data set is put before the name, "avspeech:0012".
 
     Raises:
         StoreError: log-mel settings or sides of faces differ, or the temporary folder has no room.
@@ -45,7 +45,7 @@ def join_stores(stores: Sequence[Store]) -> Store:
     joined.stores = tuple(stores)
     joined.voices = _end_to_end([store.voices for store in stores])
     joined.faces = _end_to_end([store.faces for store in stores])
-    joined.inside = np.concatenate([store.inside for store in stores])
+    joined.visible_box = np.concatenate([store.visible_box for store in stores])
     joined.speech = _end_to_end([store.speech for store in stores])
     for name in (*LABELS, "age", "voice_frames", "speech_samples"):
         setattr(joined, name, np.concatenate([getattr(store, name) for store in stores]))
@@ -60,7 +60,7 @@ def join_stores(stores: Sequence[Store]) -> Store:
         **{key: sum(store.about[key] for store in stores) for key in ("records", "faces", "frames")},
         **({"samples": len(joined.speech)} if len(joined.speech) else {}),
         "zoom": zoom,
-        "levels": all(store.has_levels or not store.has_voice.any() for store in stores),
+        "levels": all(store.has_raw_log_mel or not store.has_voice.any() for store in stores),
         "source": {
             "layout": " + ".join(str(store.about["source"].get("layout", "")) for store in stores),
             "stores": [store.about["source"] for store in stores],
@@ -78,15 +78,15 @@ def _difference(mine, its) -> str:
 
 
 def _distinct_people(stores: Sequence[Store]) -> list[np.ndarray]:
-    """The identities of each store, renamed where a store of another family has the name already."""
+    """The identities of each store, renamed where a store of another data set has the name already."""
     owner: dict[str, str] = {}
     renamed = []
     for store in stores:
         people = np.unique(store.identity).tolist()
         names = {
-            p: p if owner.get(p, store.family) == store.family else f"{store.family}:{p}" for p in people
+            p: p if owner.get(p, store.dataset) == store.dataset else f"{store.dataset}:{p}" for p in people
         }
-        owner |= dict.fromkeys((name for name in names.values() if name not in owner), store.family)
+        owner |= dict.fromkeys((name for name in names.values() if name not in owner), store.dataset)
         renamed.append(np.array([names[p] for p in store.identity.tolist()], dtype=str))
     return renamed
 

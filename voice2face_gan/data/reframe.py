@@ -16,18 +16,21 @@ def reframed_store(store: Store, zoom: float) -> Store:
         return store
     part = store.select(np.ones(len(store), dtype=bool))
     part.faces = reframed(torch.from_numpy(np.asarray(store.faces)), store.zoom, zoom).numpy()
-    part.inside = _boxes(np.asarray(store.inside), store.about["side"], zoom / store.zoom)
+    part.visible_box = _boxes(np.asarray(store.visible_box), store.about["side"], zoom / store.zoom)
     part.about = {**store.about, "zoom": zoom}
     return part
 
 
-def _boxes(inside: np.ndarray, side: int, ratio: float) -> np.ndarray:
-    """`Store.inside` int16 (N, 4) after the faces have become `ratio` times as large: whole pixels that show
-    nothing made up; (0, 0, 0, 0) for none. An edge of the frame that was inside stays so where faces grow."""
-    corners = side * zoomed(inside.reshape(-1, 2) / side, ratio)
+def _boxes(visible: np.ndarray, side: int, ratio: float) -> np.ndarray:
+    """`Store.visible_box` int16 (N, 4) of faces enlarged by `ratio`.
+
+    Only whole pixels that show the image count; (0, 0, 0, 0) is an empty box. Where faces grow, an edge of
+    the frame that showed the image still does.
+    """
+    corners = side * zoomed(visible.reshape(-1, 2) / side, ratio)
     corners = corners.reshape(-1, 2, 2)
     low, high = np.ceil(corners[:, 0] - 1e-6), np.floor(corners[:, 1] + 1e-6)
     boxes = np.concatenate([low, high], axis=1).clip(0, side)
-    empty = (boxes[:, :2] >= boxes[:, 2:]).any(axis=1) | (inside[:, :2] >= inside[:, 2:]).any(axis=1)
+    empty = (boxes[:, :2] >= boxes[:, 2:]).any(axis=1) | (visible[:, :2] >= visible[:, 2:]).any(axis=1)
     boxes[empty] = 0
     return boxes.astype(np.int16)

@@ -43,10 +43,10 @@ class Store:
         folder: its path.
         about: the content of store.json.
         voices: float16 (rows, mel bins), memory-mapped; two rows before each voice's frames are the mean and
-            the deviation of its bins if `has_levels`.
+            the deviation of its bins if `has_raw_log_mel`.
         faces: uint8 (faces, side, side, 3), memory-mapped.
-        inside: int16 (faces, 4), the pixels [left, right) x [top, bottom) that show the image; all of them
-            in a store that does not say.
+        visible_box: int16 (faces, 4), the pixels [left, right) x [top, bottom) that show the image; all
+            of them in a store without inside.npy.
         identity, gender, split, source: arrays of str, one entry a record.
         age: float64, NaN where unknown.
         voice_offset, voice_frames, face_index: int64, one entry a record, -1 where it has none.
@@ -68,12 +68,12 @@ class Store:
             columns = _columns(self.folder / "records.csv")
             self.voices = _map(self.folder / "voices.npy")
             self.faces = _map(self.folder / "faces.npy")
-            inside = self.folder / "inside.npy"
-            self.inside = _map(inside) if inside.is_file() else wholly_inside(self.faces)
+            boxes = self.folder / "inside.npy"
+            self.visible_box = _map(boxes) if boxes.is_file() else full_boxes(self.faces)
             kept = "samples" in self.about
             self.speech = _map(self.folder / "speech.npy") if kept else np.zeros(0, dtype=np.int16)
             counts = [len(part) for part in (columns["age"], self.voices, self.faces, self.speech)]
-            if len(self.inside) != len(self.faces) or counts != [
+            if len(self.visible_box) != len(self.faces) or counts != [
                 self.about.get(k, 0) for k in ("records", "frames", "faces", "samples")
             ]:
                 raise ValueError("the counts in store.json do not fit its files")
@@ -91,12 +91,12 @@ class Store:
         return len(self.identity)
 
     @property
-    def family(self) -> str:
-        """Stores of one family mean one person by one name: the data set's, as store.json says it, or its
-        layout; a synthetic world is a family of its own."""
+    def dataset(self) -> str:
+        """Name of the data set: `source.family` of store.json, else the layout. Equal names of identities
+        are one person only within one data set. Each seed of the synthetic world is a data set."""
         source = self.about["source"]
-        family = str(source.get("family") or source.get("layout") or self.folder.name)
-        return f"{family}-{source.get('seed')}" if family == "synthetic" else family
+        dataset = str(source.get("family") or source.get("layout") or self.folder.name)
+        return f"{dataset}-{source.get('seed')}" if dataset == "synthetic" else dataset
 
     @property
     def zoom(self) -> float:
@@ -161,17 +161,19 @@ class Store:
         return self.face_index >= 0
 
     @property
-    def is_whole(self) -> np.ndarray:
+    def fully_visible(self) -> np.ndarray:
         """Which records have a face that lies wholly within its image, but for a pixel at each edge."""
-        inside = self.inside[self.face_index.clip(min=0)] if len(self.inside) else np.zeros((len(self), 4))
-        return self.has_face & ((inside[:, 2:] - inside[:, :2]).min(axis=1) >= self.about["side"] - 2)
+        boxes = np.zeros((len(self), 4))
+        if len(self.visible_box):
+            boxes = self.visible_box[self.face_index.clip(min=0)]
+        return self.has_face & ((boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= self.about["side"] - 2)
 
     @property
     def has_speech(self) -> np.ndarray:
         return self.speech_offset >= 0
 
     @property
-    def has_levels(self) -> bool:
+    def has_raw_log_mel(self) -> bool:
         """Whether log-mels can be given back as they were before normalisation."""
         return bool(self.about.get("levels"))
 
@@ -255,8 +257,8 @@ def _columns(path: Path) -> dict[str, list | array]:
     return columns
 
 
-def wholly_inside(faces: np.ndarray) -> np.ndarray:
-    """`Store.inside` of faces (N, side, side, 3) that lie within their images."""
+def full_boxes(faces: np.ndarray) -> np.ndarray:
+    """`Store.visible_box` of faces (N, side, side, 3) that lie within their images."""
     return np.tile(np.array([0, 0, 1, 1], dtype=np.int16) * faces.shape[1], (len(faces), 1))
 
 

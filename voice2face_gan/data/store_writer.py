@@ -48,14 +48,14 @@ class StoreWriter:
         self._temporary.mkdir(parents=True)
         self._voices = (self._temporary / "voices.npy").open("wb")
         self._faces = (self._temporary / "faces.npy").open("wb")
-        self._inside = (self._temporary / "inside.npy").open("wb")
+        self._visible_box = (self._temporary / "inside.npy").open("wb")
         self._records = (self._temporary / "records.csv").open("w", newline="", encoding="utf-8")
         self._speech = (self._temporary / "speech.npy").open("wb") if keep_speech else None
         self._columns = (*_HEADER, *(SPEECH_PLACES if keep_speech else ()))
         self._rows = csv.DictWriter(self._records, self._columns)
         self._rows.writeheader()
         self._frames = self._face_count = self._record_count = self._samples = 0
-        self._levels = True
+        self._raw_log_mel = True
         self._write_headers()
 
     def _write_headers(self) -> None:
@@ -64,7 +64,7 @@ class StoreWriter:
         for file, shape, dtype in (
             (self._voices, (self._frames, self.features["n_mels"]), np.float16),
             (self._faces, (self._face_count, self.side, self.side, 3), np.uint8),
-            (self._inside, (self._face_count, 4), np.int16),
+            (self._visible_box, (self._face_count, 4), np.int16),
             (self._speech, (self._samples,), np.int16),
         ):
             if file is None:
@@ -82,7 +82,7 @@ class StoreWriter:
         face: np.ndarray | None = None,
         speech: np.ndarray | None = None,
         level: np.ndarray | None = None,
-        inside: np.ndarray | None = None,
+        visible_box: np.ndarray | None = None,
     ) -> None:
         """Append one record.
 
@@ -94,13 +94,14 @@ class StoreWriter:
             level: (2, mel bins), each bin's mean and standard deviation of `log_mel`
                 (log_mel.normalise_with_stats), None or NaN where not known; an encoder
                 of raw log-mels refuses such a store.
-            inside: int (4,), left, top, right and bottom of what `face` shows of its image; None for all.
+            visible_box: int (4,), left, top, right and bottom, in pixels, of the part of `face` that shows
+                its image; None for all.
         """
         row = {k: v for k, v in asdict(record).items() if k in _HEADER and v is not None}
         if log_mel is not None:
             frames = np.ascontiguousarray(log_mel.T, dtype=np.float16)
             if level is None or not np.isfinite(level).all():
-                self._levels = False
+                self._raw_log_mel = False
             else:
                 self._voices.write(np.ascontiguousarray(level, dtype=np.float16).tobytes())
                 self._frames += len(level)
@@ -115,8 +116,8 @@ class StoreWriter:
                 )
             row["face_index"] = self._face_count
             self._faces.write(np.ascontiguousarray(face).tobytes())
-            box = (0, 0, self.side, self.side) if inside is None else inside
-            self._inside.write(np.array(box, dtype=np.int16).tobytes())
+            box = (0, 0, self.side, self.side) if visible_box is None else visible_box
+            self._visible_box.write(np.array(box, dtype=np.int16).tobytes())
             self._face_count += 1
         if speech is not None and self._speech is not None:
             if speech.ndim != 1 or speech.dtype != np.int16:
@@ -145,7 +146,7 @@ class StoreWriter:
             "side": self.side,
             "zoom": self.zoom,
             "features": self.features,
-            "levels": self._levels,
+            "levels": self._raw_log_mel,
             "source": self.source,
             **({} if self._speech is None else {"samples": self._samples}),
         }
@@ -158,7 +159,7 @@ class StoreWriter:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _close(self) -> None:
-        for file in (self._voices, self._faces, self._inside, self._records, self._speech):
+        for file in (self._voices, self._faces, self._visible_box, self._records, self._speech):
             if file is not None:
                 file.close()
 

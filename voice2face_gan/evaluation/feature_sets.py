@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voice2face_gan.data.cache import kept
+from voice2face_gan.data.cache import cached
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.features import Feature
@@ -110,5 +110,5 @@ def features_of(case: EvalSet, which: str, feature: Feature) -> np.ndarray:
     if key not in case._features:
         faces = getattr(case, which)
         real = which == "real"
-        case._features[key] = kept(feature.hash, faces, feature.extract) if real else feature.extract(faces)
+        case._features[key] = cached(feature.hash, faces, feature.extract) if real else feature.extract(faces)
     return case._features[key]

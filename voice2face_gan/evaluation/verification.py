@@ -57,13 +57,13 @@ def verify(
     """
     was_training = encoder.training
     encoder.eval()
-    figures, levels = {}, getattr(encoder, "levels", False)
+    figures, raw_log_mel = {}, getattr(encoder, "raw_log_mel", False)
     kind = "speech" if clips.has_speech.all() else "log-mels, some clips' speech not being kept,"
     for name, mels, heard in (
-        ("clean", _clean(clips, levels), "whole clips"),
+        ("clean", _clean(clips, raw_log_mel), "whole clips"),
         (
             "noisy",
-            _noisy(clips, seed, levels),
+            _noisy(clips, seed, raw_log_mel),
             f"whole clips, their {kind} distorted one by one (noise, room, codec)",
         ),
     ):
@@ -75,22 +75,22 @@ def verify(
     return figures
 
 
-def _clean(clips: Store, levels: bool):
+def _clean(clips: Store, raw_log_mel: bool):
     """(place, log-mel (bins, frames)) of each clip."""
-    bank = VoiceBank.unlabelled(clips, levels)
+    bank = VoiceBank.unlabelled(clips, raw_log_mel)
     for item in range(len(bank)):
         yield item, bank.whole(item)
 
 
-def _noisy(clips: Store, seed: int, levels: bool):
+def _noisy(clips: Store, seed: int, raw_log_mel: bool):
     """The same of distorted clips; all of them in one way, by speech if every clip has some.
 
     Raises:
-        DataError: levels are wanted of log-mels, whose distortion normalises them.
+        DataError: raw log-mels are wanted and the speech is not all kept (see `check_speech`).
     """
     features = FeatureSettings.from_dict(clips.about["features"])
     by_speech = bool(clips.has_speech.all())
-    check_speech(clips, levels)
+    check_speech(clips, raw_log_mel)
     speech, voices = SpeechBank(clips), VoiceBank(clips, np.zeros(len(clips), dtype=np.int64), 1)
     _, person = np.unique(clips.identity, return_inverse=True)
     rng = np.random.default_rng([seed, 1])
@@ -108,7 +108,7 @@ def _noisy(clips: Store, seed: int, levels: bool):
             batch = MelAugmentation(speed=0.0)(batch, person[group], features, rng)
         for item, piece, length in zip(group, batch, lengths, strict=True):
             piece = piece[..., :length]
-            mel = log_mels(piece[None], features, normalised=not levels)[0] if by_speech else piece
+            mel = log_mels(piece[None], features, normalised=not raw_log_mel)[0] if by_speech else piece
             yield int(item), tile_to(mel, features.min_frames)
 
 

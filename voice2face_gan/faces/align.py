@@ -78,15 +78,15 @@ def align(
     Returns:
         uint8 (side, side, 3), smoothed as far as it is made smaller. Beyond the image's edges its outermost
         pixels go on, softly: a mirror image there would grow a second brow on tightly cut faces. And what of
-        it shows the image (`inside`).
+        it shows the image (`visible_box`).
     Raises:
         ImageError: the points do not make a face.
     """
     transform = similarity(points, zoomed(TEMPLATE, zoom))
-    return warp(image, transform, side), inside(transform, image.size, side)
+    return warp(image, transform, side), visible_box(transform, image.size, side)
 
 
-def inside(transform: np.ndarray, size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
+def visible_box(transform: np.ndarray, size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
     """What of a warped face shows its image, and was not made up beyond the image's edges.
 
     Args:

@@ -129,7 +129,7 @@ class VoiceEncoder(nn.Module):
     forward: (B, mel_bins, T), any T >= 1 -> (B, embedding), not normalised.
     """
 
-    levels = False  # it takes normalised log-mels
+    raw_log_mel = False  # it takes normalised log-mels
 
     def __init__(self, config: Wen2019Config):
         super().__init__()

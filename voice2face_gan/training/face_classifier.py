@@ -55,8 +55,8 @@ def train_face_classifier(
         reporter: told the progress.
         unseen: further stores, of which nobody is trained on and everybody is measured on.
     Returns:
-        The trunk in evaluation mode, and for each store's family its figures on held-out people, as `measure`
-        gives them.
+        The trunk in evaluation mode, and for each store's data set its figures on held-out people, as
+        `measure` gives them.
     Raises:
         DataError: a gender is missing from the training or from the test people, a store is given twice, or
             its faces were not taken at zoom 1.
@@ -116,14 +116,14 @@ def train_face_classifier(
 def trained_on(store: Store) -> str:
     """In words, what `train_face_classifier` learns from of a store."""
     part = _faces(store).of_split("train")
-    kind = "rendered faces" if family(store) == "synthetic" else "faces"
-    where = store.family.replace("synthetic-", "synthetic world ")
+    kind = "rendered faces" if dataset(store) == "synthetic" else "faces"
+    where = store.dataset.replace("synthetic-", "synthetic world ")
     return f"{len(part)} {kind} of {len(np.unique(part.identity))} people ({where}, training split)"
 
 
-def family(store: Store) -> str:
-    """The name of a data set: its family's; every synthetic world is "synthetic"."""
-    return "synthetic" if store.family.startswith("synthetic-") else store.family
+def dataset(store: Store) -> str:
+    """Name of a store's data set; every seed of the synthetic world is "synthetic"."""
+    return "synthetic" if store.dataset.startswith("synthetic-") else store.dataset
 
 
 def _faces(store: Store) -> Store:
@@ -134,7 +134,7 @@ def _tests(stores: Sequence[Store], unseen: Sequence[Store]) -> dict[str, Store]
     """Who is measured, by the name of the data set."""
     tests: dict[str, Store] = {}
     for store, split in [(s, "test") for s in stores] + [(s, "all") for s in unseen]:
-        name = family(store)
+        name = dataset(store)
         if name in tests:
             raise DataError(f"{store.folder}: '{name}' is given twice; each data set once is enough.")
         tests[name] = _faces(store).of_split(split)

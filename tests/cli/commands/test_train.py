@@ -150,10 +150,10 @@ def test_a_store_without_levels_is_refused_before_a_run_folder_is_made(cli, stor
     about = json.loads((tmp_path / "old" / "store.json").read_text())
     (tmp_path / "old" / "store.json").write_text(json.dumps(about | {"levels": False}))
     result = cli("train", "--data", tmp_path / "old", "--init", "default", "--iterations", 1)
-    assert "old: was prepared without the levels of its log-mels" in error(result)
+    assert "old: was prepared without raw log-mels" in error(result)
     assert list(cli.here.iterdir()) == []
     result = cli("evaluate", "--data", tmp_path / "old", "--checkpoint", "default", "--metric", "l1")
-    assert "old: was prepared without the levels of its log-mels" in error(result)
+    assert "old: was prepared without raw log-mels" in error(result)
 
 
 def test_a_folder_of_runs_that_cannot_be_written(cli, tiny):

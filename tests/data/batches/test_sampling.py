@@ -125,7 +125,7 @@ def test_what_lies_beyond_a_images_edges_is_missing_where_asked(tmp_path):
     face = np.full((8, 8, 3), 200, dtype=np.uint8)
     with StoreWriter(tmp_path / "s", FEATURES, side=8) as writer:
         for name, inside in (("a", (2, 1, 8, 7)), ("b", None)):
-            writer.add(Record(name, name), face=face, inside=inside)
+            writer.add(Record(name, name), face=face, visible_box=inside)
         writer.finish()
     store = Store(tmp_path / "s")
     filled, _ = FaceBank(store, np.zeros(2, dtype=np.int64)).batch(np.array([0, 1]))
@@ -188,9 +188,9 @@ def levelled(tmp_path_factory):
 
 def test_log_mels_come_back_as_they_were_where_levels_are_heard(levelled):
     store, mels = levelled
-    assert store.has_levels and store.voice_frames.tolist() == [25, 40]
+    assert store.has_raw_log_mel and store.voice_frames.tolist() == [25, 40]
     bank, plain = (
-        VoiceBank(store, np.zeros(2, dtype=np.int64), 20, levels=wanted) for wanted in (True, False)
+        VoiceBank(store, np.zeros(2, dtype=np.int64), 20, raw_log_mel=wanted) for wanted in (True, False)
     )
     for i, mel in enumerate(mels):
         torch.testing.assert_close(bank.whole(i), mel, atol=2e-2, rtol=2e-3)
@@ -203,15 +203,15 @@ def test_log_mels_come_back_as_they_were_where_levels_are_heard(levelled):
 
 def test_levels_that_were_not_kept_are_asked_for_in_a_sentence(small, levelled, tmp_path):
     voices = small.select(small.has_voice)
-    assert not voices.has_levels
-    with pytest.raises(DataError, match="small: was prepared without the levels of its log-mels.*prepare it"):
-        VoiceBank(voices, np.zeros(3, dtype=np.int64), levels=True)
+    assert not voices.has_raw_log_mel
+    with pytest.raises(DataError, match="small: was prepared without raw log-mels.*prepare it"):
+        VoiceBank(voices, np.zeros(3, dtype=np.int64), raw_log_mel=True)
     with StoreWriter(tmp_path / "foreign", FEATURES, side=8) as writer:
         writer.add(Record("r", "a"), np.zeros((4, 9), np.float32), level=np.full((2, 4), np.nan))
         writer.finish()
-    assert not Store(tmp_path / "foreign").has_levels
+    assert not Store(tmp_path / "foreign").has_raw_log_mel
     store, mels = levelled
     joined = join_stores([store, store])
-    assert joined.has_levels and not join_stores([store, small]).has_levels
-    bank = VoiceBank(joined, np.zeros(4, dtype=np.int64), 20, levels=True)
+    assert joined.has_raw_log_mel and not join_stores([store, small]).has_raw_log_mel
+    bank = VoiceBank(joined, np.zeros(4, dtype=np.int64), 20, raw_log_mel=True)
     torch.testing.assert_close(bank.whole(3), mels[1], atol=2e-2, rtol=2e-3)

@@ -179,9 +179,9 @@ def test_a_store_of_an_older_version_is_to_be_prepared_again(world, tmp_path, la
     """It has no levels of its log-mels, or does not say what its faces show; nothing else tells why."""
     folder = tmp_path / "old"
     store = prepare("folders", [world], folder, PLAIN, workers=1).store
-    assert store.has_levels
+    assert store.has_raw_log_mel
     bank = VoiceBank(
-        store.select(store.has_voice), np.zeros(int(store.has_voice.sum()), np.int64), levels=True
+        store.select(store.has_voice), np.zeros(int(store.has_voice.sum()), np.int64), raw_log_mel=True
     )
     assert bank.whole(0).mean() < -2  # natural logarithms of power, of speech
     about = json.loads((folder / "store.json").read_text())
@@ -192,7 +192,7 @@ def test_a_store_of_an_older_version_is_to_be_prepared_again(world, tmp_path, la
         StoreError, match="old was prepared .*the same settings, by an older version.*--force"
     ):
         prepare("folders", [world], folder, PLAIN, workers=1)
-    assert prepare("folders", [world], folder, PLAIN, workers=1, force=True).store.has_levels
+    assert prepare("folders", [world], folder, PLAIN, workers=1, force=True).store.has_raw_log_mel
 
 
 def test_a_store_from_before_there_was_speech_is_known_again(made, world):

@@ -18,7 +18,7 @@ from voice2face_gan.evaluation.registry import Options
 class Waits:
     """A model that draws a woman as soon as it has heard anything above 0."""
 
-    encoder = SimpleNamespace(levels=False)
+    encoder = SimpleNamespace(raw_log_mel=False)
 
     def embed(self, log_mel):
         return log_mel.max()[None]

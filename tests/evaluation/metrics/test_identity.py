@@ -58,7 +58,7 @@ def heard(case, faces):
             zoom=1.0,
             decode=lambda e, z=None: torch.from_numpy(faces)[(e[:, 0].long() + shift) % 6],
             checkpoint=SimpleNamespace(info={"data": {"identities": 7}, **info}),
-            encoder=SimpleNamespace(levels=False),
+            encoder=SimpleNamespace(raw_log_mel=False),
         )
         images = torch.from_numpy(faces[8:])
         return case(images, images, ["p8"], model=model, store=store, about=about or {})

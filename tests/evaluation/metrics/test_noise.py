@@ -53,7 +53,7 @@ class Paints:
 
     def __init__(self, voice, noise):
         self.faces = torch.stack([noise, voice])
-        self.checkpoint, self.encoder = SimpleNamespace(folder=None), SimpleNamespace(levels=False)
+        self.checkpoint, self.encoder = SimpleNamespace(folder=None), SimpleNamespace(raw_log_mel=False)
 
     def embed(self, log_mel):
         assert log_mel.shape == (64, 1000)

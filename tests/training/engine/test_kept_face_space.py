@@ -79,24 +79,24 @@ def test_a_store_framed_as_a_checkpoint_makes_faces(store):
     assert reframed_store(store, store.zoom) is store
     near = reframed_store(store, 1.4)
     assert near.zoom == 1.4 and store.zoom == 1 and near.faces.shape == store.faces.shape
-    assert near.is_whole.sum() == store.is_whole.sum(), "what grows stays whole"
+    assert near.fully_visible.sum() == store.fully_visible.sum(), "what grows stays whole"
     # The mouth's middle keeps its place; what was at a quarter of the way from it is now 1.4 times as far.
     back = reframed_store(near, 1.0)
     middle = slice(26, 40)
     apart = np.abs(back.faces[:, middle, middle].astype(int) - store.faces[:, middle, middle]).mean()
     assert apart < 6, "the same faces again, but for what enlarging lost"
-    assert not back.is_whole.any(), "beyond the near frame nothing is known"
+    assert not back.fully_visible.any(), "beyond the near frame nothing is known"
 
 
 def test_boxes_follow_the_faces(store):
     part = store.select(np.ones(len(store), dtype=bool))
-    part.inside = np.tile(np.array([[0, 20, 64, 64]], dtype=np.int16), (len(store.faces), 1))
+    part.visible_box = np.tile(np.array([[0, 20, 64, 64]], dtype=np.int16), (len(store.faces), 1))
     near = reframed_store(part, 2.0)  # about (32, 45.44)
-    assert near.inside[0].tolist() == [0, 0, 64, 64]
-    part.inside[:] = (0, 40, 64, 64)
-    assert reframed_store(part, 2.0).inside[0].tolist() == [0, 35, 64, 64]  # 45.44 - 2 x 5.44 = 34.56
-    part.inside[:] = (0, 0, 64, 10)
-    assert reframed_store(part, 2.0).inside[0].tolist() == [0, 0, 0, 0]
+    assert near.visible_box[0].tolist() == [0, 0, 64, 64]
+    part.visible_box[:] = (0, 40, 64, 64)
+    assert reframed_store(part, 2.0).visible_box[0].tolist() == [0, 35, 64, 64]  # 45.44 - 2 x 5.44 = 34.56
+    part.visible_box[:] = (0, 0, 64, 10)
+    assert reframed_store(part, 2.0).visible_box[0].tolist() == [0, 0, 0, 0]
 
 
 # Fine-tuning

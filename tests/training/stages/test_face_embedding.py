@@ -103,8 +103,8 @@ def test_faces_without_voices_teach_too(make_space_stage, read_store):
 def test_a_share_of_the_batch_lies_wholly_within_its_images(make_space_stage, read_store):
     """Every tenth face does; of the others half is missing."""
     cut = read_store.select(np.ones(len(read_store), dtype=bool))
-    cut.inside = np.array(read_store.inside)
-    cut.inside[np.arange(len(cut.inside)) % 10 > 0, 3] = 32
+    cut.visible_box = np.array(read_store.visible_box)
+    cut.visible_box[np.arange(len(cut.visible_box)) % 10 > 0, 3] = 32
     settings = ("gan.batch=8", "data.flip=false")
     stage = make_space_stage(*settings, "face_embedding.fully_visible=0.25", data=cut)
     held = read_store.of_split("train")
@@ -123,8 +123,8 @@ def test_a_share_of_the_batch_lies_wholly_within_its_images(make_space_stage, re
     assert np.mean(seen) < 0.4, "of the rest as many as there are"
     assert all(torch.isfinite(value) for value in stage.step(0).values())
     none = read_store.select(np.ones(len(read_store), dtype=bool))
-    none.inside = np.array(read_store.inside)
-    none.inside[:, 3] = 32
+    none.visible_box = np.array(read_store.visible_box)
+    none.visible_box[:, 3] = 32
     stage = make_space_stage(*settings, "face_embedding.fully_visible=0.25", data=none)
     assert len(stage._batch(0)[0]) == 8, "where none does, the others teach"
 

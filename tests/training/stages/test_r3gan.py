@@ -51,8 +51,8 @@ def test_the_losses_are_those_of_the_text(make_stage):
 def test_what_a_real_face_lacks_nobody_is_asked_for(make_stage):
     """The generated face may look like anything there: losses and gradients are the same."""
     stage = make_stage("gan.l1=1", "r3gan.augment=0.3")
-    stage.faces.inside = stage.faces.inside.clone()
-    stage.faces.inside[:, 1] = 20  # the upper 20 rows lie beyond every image
+    stage.faces.visible_box = stage.faces.visible_box.clone()
+    stage.faces.visible_box[:, 1] = 20  # the upper 20 rows lie beyond every image
     real, inner = stage._batch(0)[2], stage.generator
     assert real[:, :, :20].isnan().all() and real[:, :, 20:].isfinite().all()
 

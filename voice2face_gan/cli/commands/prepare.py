@@ -69,9 +69,9 @@ def _layouts(context: click.Context, parameter: click.Parameter, value: bool) ->
 )
 @click.option("--cluster", metavar="ADDRESS", help="Prepare on a Ray cluster; 'local' starts one here.")
 @click.option(
-    "--family",
+    "--dataset",
     metavar="NAME",
-    help="Stores of one family mean one person by one name. [default: layout and folder]",
+    help="Name of the data set; equal identities of one data set are one person. [default: layout/folder]",
 )
 @click.option("--force", is_flag=True, help="Prepare anew, replacing a store or an interrupted run.")
 @json_option
@@ -89,7 +89,7 @@ def prepare(
     limit,
     workers,
     cluster,
-    family,
+    dataset,
     force,
     as_json,
 ):
@@ -129,7 +129,7 @@ def prepare(
             limit=limit,
             workers=workers,
             cluster=cluster,
-            family=family,
+            dataset=dataset,
             force=force,
             progress=show,
         )

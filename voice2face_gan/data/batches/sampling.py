@@ -89,15 +89,16 @@ class EpochSampler:
         return generator(self.seed, self.stream, epoch).permutation(self.count)
 
 
-def check_levels(store: Store, levels: bool) -> None:
-    """
+def check_raw_log_mel(store: Store, raw_log_mel: bool) -> None:
+    """Check that a store has what an encoder takes.
+
     Raises:
-        DataError: levels are wanted of a store that has none.
+        DataError: raw log-mels are wanted and the store has none.
     """
-    if levels and not store.has_levels:
+    if raw_log_mel and not store.has_raw_log_mel:
         raise DataError(
-            f"{store.folder}: was prepared without the levels of its log-mels, which this voice encoder "
-            "hears; prepare it again with --force."
+            f"{store.folder}: was prepared without raw log-mels, which this voice encoder takes; prepare it "
+            "again with --force."
         )
 
 
@@ -109,10 +110,10 @@ class VoiceBank:
         labels: int64 (records,), the class of each record's identity.
         min_frames: shorter voices count as repeated to this length before they are cut (10 s).
         device: a GPU that keeps the log-mels and cuts them, if they fit there.
-        levels: log-mels as they were before normalisation, for an encoder that hears levels.
+        raw_log_mel: log-mels as they were before normalisation, for an encoder that takes these.
 
     Raises:
-        DataError: levels are wanted of a store that has none.
+        DataError: raw log-mels are wanted and the store has none.
     """
 
     def __init__(
@@ -121,10 +122,10 @@ class VoiceBank:
         labels: np.ndarray,
         min_frames: int = 1000,
         device: torch.device | None = None,
-        levels: bool = False,
+        raw_log_mel: bool = False,
     ):
-        check_levels(store, levels)
-        self.levels = levels
+        check_raw_log_mel(store, raw_log_mel)
+        self.raw_log_mel = raw_log_mel
         # (rows of all, mel bins), float16
         self.frames = resident(torch.from_numpy(np.asarray(store.voices)), device)
         self.offset = torch.from_numpy(store.voice_offset)
@@ -133,10 +134,10 @@ class VoiceBank:
         self.min_frames = min_frames
 
     @classmethod
-    def unlabelled(cls, store: Store, levels: bool = False) -> "VoiceBank":
+    def unlabelled(cls, store: Store, raw_log_mel: bool = False) -> "VoiceBank":
         """The same for `whole` alone, repeated to what the store's log-mel settings ask for."""
         labels = np.zeros(len(store), dtype=np.int64)
-        return cls(store, labels, store.about["features"]["min_frames"], levels=levels)
+        return cls(store, labels, store.about["features"]["min_frames"], raw_log_mel=raw_log_mel)
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -156,7 +157,7 @@ class VoiceBank:
         within = (start[:, None] + torch.arange(frames)) % length[:, None]  # a short voice is repeated
         places = send(self.offset[chosen][:, None] + within, self.frames.device)
         mel = self.frames[places].float()  # (batch, frames, mel bins)
-        if self.levels:
+        if self.raw_log_mel:
             mean, std = (self._row(self.offset[chosen] - k)[:, None] for k in (2, 1))
             mel = mel * std + mean
         return mel.transpose(1, 2).contiguous(), self.labels[chosen]
@@ -166,7 +167,7 @@ class VoiceBank:
         length = int(self.length[item])
         within = torch.arange(max(length, self.min_frames)) % length
         mel = self.frames[send(self.offset[item] + within, self.frames.device)].float()
-        if self.levels:
+        if self.raw_log_mel:
             mel = mel * self._row(self.offset[item] - 1) + self._row(self.offset[item] - 2)
         return mel.t().contiguous()
 
@@ -193,7 +194,7 @@ class FaceBank:
     ):
         self.faces = resident(torch.from_numpy(np.asarray(store.faces)), device)
         self.index = torch.from_numpy(store.face_index)
-        self.inside = torch.from_numpy(np.asarray(store.inside)) if missing else None
+        self.visible_box = torch.from_numpy(np.asarray(store.visible_box)) if missing else None
         self.labels = torch.from_numpy(labels)
 
     def __len__(self) -> int:
@@ -204,8 +205,8 @@ class FaceBank:
         chosen = torch.from_numpy(items)
         index = self.index[chosen]
         faces = to_unit(self.faces[send(index, self.faces.device)])
-        if self.inside is not None:
-            known = send(within(self.inside[index], faces.shape[-1]), faces.device)
+        if self.visible_box is not None:
+            known = send(within(self.visible_box[index], faces.shape[-1]), faces.device)
             faces = torch.where(known, faces, torch.nan)
         if flips is not None:
             mirrored = send(torch.from_numpy(flips), faces.device)[:, None, None, None]

@@ -8,16 +8,17 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 
 
-def check_speech(store: Store, levels: bool) -> None:
-    """
+def check_speech(store: Store, raw_log_mel: bool) -> None:
+    """Check that voices can be distorted for an encoder.
+
     Raises:
-        DataError: levels are wanted of voices that are to be distorted and whose speech is not all kept: what
-            distorts log-mels normalises them.
+        DataError: raw log-mels are wanted and the store does not hold the speech of all voices. Distortion of
+            log-mels (`audio.augment.log_mel`) gives normalised ones only.
     """
-    if levels and not store.has_speech.all():
+    if raw_log_mel and not store.has_speech.all():
         raise DataError(
-            f"{store.folder}: a voice encoder that hears the levels of log-mels is trained and tested on "
-            "distorted speech, which the store does not keep of all its voices; prepare it again with "
+            f"{store.folder}: a voice encoder that takes raw log-mels is trained and tested on distorted "
+            "speech, and the store does not hold the speech of all its voices; prepare it again with "
             "--keep-speech."
         )
 

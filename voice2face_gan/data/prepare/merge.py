@@ -80,7 +80,7 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
         dropped = csv.writer(listed, lineterminator="\n")
         dropped.writerow(DROPPED)
         noted: list[tuple[str, ...]] = []
-        for record, row, voice, faces, inside, speech in _contents(plan):
+        for record, row, voice, faces, boxes, speech in _contents(plan):
             names = (record.source, record.identity)
             if (record.identity, record.group) in left_out:
                 what = f"video {record.group} shows people of two sides of the split"
@@ -103,7 +103,7 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
                     faces[k] if k < len(faces) else None,
                     speech if k == 0 else None,
                     voice[:2] if heard else None,
-                    inside[k] if k < len(faces) else None,
+                    boxes[k] if k < len(faces) else None,
                 )
         writer.attach("dropped.csv", listed.getvalue())
         if noted:
@@ -151,7 +151,7 @@ def _contents(
     what they show of their images (n, 4), and its speech (samples,) or None."""
     for shard in range(plan.shards):
         rows, read = load_shard(plan, shard)
-        voices, faces, inside = (read(name) for name in ("voices", "faces", "inside"))
+        voices, faces, boxes = (read(name) for name in ("voices", "faces", "inside"))
         speech = read("speech") if plan.settings.voice.keep_speech else None
         frame = face = sample = 0
         for line, row in zip(plan.lines(shard), rows, strict=True):
@@ -161,5 +161,5 @@ def _contents(
             said = None if count is None else speech[sample : sample + count]
             sample += count or 0
             mine = slice(face, face + row["faces"])
-            yield RawRecord(**json.loads(line)), row, voice, faces[mine], inside[mine], said
+            yield RawRecord(**json.loads(line)), row, voice, faces[mine], boxes[mine], said
             face += row["faces"]

@@ -83,7 +83,7 @@ def prepare(
     limit: int | None = None,
     workers: int | None = None,
     cluster: str | None = None,
-    family: str | None = None,
+    dataset: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -101,8 +101,8 @@ def prepare(
         workers: processes, each of 0.3 to 0.4 GiB; default: as many as there are processors, at most
             MOST_WORKERS.
         cluster: address of a Ray cluster, or "local", instead of processes of our own.
-        family: stores of one family mean one person by one name when they are joined; default: the layout
-            and the name of the first source.
+        dataset: name of the data set; equal identities of one data set are one person when stores are joined.
+            Default: the layout and the name of the first source.
         force: replace a store, or an interrupted run, of other records or settings.
         progress: called with (records done, records in all).
     Raises:
@@ -125,7 +125,7 @@ def prepare(
     paths = [Path(source).expanduser().absolute() for source in sources]
     about = {
         "layout": layout,
-        "family": family or getattr(known, "family", None) or f"{layout}/{paths[0].name}",
+        "family": dataset or getattr(known, "dataset", None) or f"{layout}/{paths[0].name}",
         "options": options,
         "split": _rule(split.rule, default),
         "seed": split.seed,

@@ -38,7 +38,8 @@ class Item:
         log_mel: float16 (2 + frames, mel bins), or None: each bin's mean and standard deviation
             (`normalise_with_stats`; NaN where they are not known), then the normalised frames.
         faces: uint8 (side, side, 3) each: at most one of an image, several of a video.
-        inside: left, top, right and bottom of what each of them shows of its image (`align.inside`).
+        visible_box: left, top, right and bottom, in pixels, of the part of each face that shows the image
+            (`align.visible_box`).
         dropped: (part, file, reason, sentence) of what failed; part is "voice" or "face".
         noted: (part, file, sentence) of what was taken in part, such as the first image of an animation.
         speech_seconds: length of what `log_mel` shows.
@@ -47,7 +48,7 @@ class Item:
 
     log_mel: np.ndarray | None = None
     faces: list[np.ndarray] = field(default_factory=list)
-    inside: list[tuple[int, int, int, int]] = field(default_factory=list)
+    visible_box: list[tuple[int, int, int, int]] = field(default_factory=list)
     dropped: list[tuple[str, str, str, str]] = field(default_factory=list)
     noted: list[tuple[str, str, str]] = field(default_factory=list)
     speech_seconds: float = 0.0
@@ -197,9 +198,9 @@ def _faces(record: RawRecord, settings: PrepareSettings, face_state: str, item: 
         failures: list[NoFaceError] = []
         for image in images:
             try:
-                face, inside = _face(image, record, settings, kind)
+                face, box = _face(image, record, settings, kind)
                 item.faces.append(face)
-                item.inside.append(inside)
+                item.visible_box.append(box)
             except NoFaceError as error:
                 failures.append(error)
         if failures and not item.faces:

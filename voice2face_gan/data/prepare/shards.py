@@ -35,7 +35,7 @@ from voice2face_gan.data.prepare.settings import PrepareSettings
 from voice2face_gan.errors import DataError, VoiceToFaceError
 from voice2face_gan.files import write_bytes
 
-FORMAT = 3  # since it is kept what each face shows of its image (Item.inside)
+FORMAT = 3  # since it is kept what each face shows of its image (Item.visible_box)
 """Changes whenever the same files and settings would give another store."""
 
 # Records in a shard: few in a small set, so that all processes have some, and never so many that a process
@@ -199,9 +199,9 @@ def prepare_shard(
         at: called with the place of each record before it is prepared.
     Returns:
         The shard as an .npz file: voices float16 (rows, mel bins), those of `Item.log_mel`, end to end, faces
-        uint8 (n, side, side, 3), inside int16 (n, 4) (`Item.inside`), rows uint8 of JSON, an object a record
-        with `frames` (how many rows of voices, or null), `faces` and `dropped`, and `noted` if anything was
-        (`Item.noted`); where speech is kept also
+        uint8 (n, side, side, 3), inside int16 (n, 4) (`Item.visible_box`), rows uint8 of JSON, an object a
+        record with `frames` (how many rows of voices, or null), `faces` and `dropped`, and `noted` if
+        anything was (`Item.noted`); where speech is kept also
         speech int16 (samples,), end to end, and `samples` (or null) a record.
         And a dict for people: records, audio_seconds, processor_seconds, and seconds by step.
     """
@@ -213,7 +213,7 @@ def prepare_shard(
     clock, began = Clock(), time.process_time()
     side, bins = settings.faces.side, settings.features.n_mels
     voices, faces, rows = [np.empty((0, bins), np.float16)], [np.empty((0, side, side, 3), np.uint8)], []
-    speech, inside = [np.empty(0, np.int16)], []
+    speech, boxes = [np.empty(0, np.int16)], []
     for place, line in enumerate(lines):
         record = RawRecord(**json.loads(line))
         parts = [(part, path) for part in _PATHS if (path := getattr(record, part))]
@@ -232,7 +232,7 @@ def prepare_shard(
         if item.log_mel is not None:
             voices.append(item.log_mel)
         faces.extend(face[None] for face in item.faces)
-        inside.extend(item.inside)
+        boxes.extend(item.visible_box)
         frames = None if item.log_mel is None else len(item.log_mel)
         rows.append({"frames": frames, "faces": len(item.faces), "dropped": item.dropped})
         if item.noted:
@@ -244,7 +244,7 @@ def prepare_shard(
         content = io.BytesIO()
         text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
         arrays = {"voices": np.concatenate(voices), "faces": np.concatenate(faces), "rows": text}
-        arrays["inside"] = np.array(inside, np.int16).reshape(-1, 4)
+        arrays["inside"] = np.array(boxes, np.int16).reshape(-1, 4)
         if settings.voice.keep_speech:
             arrays["speech"] = np.concatenate(speech)
         del voices, faces, speech

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from voice2face_gan.data.cache import kept
+from voice2face_gan.data.cache import cached
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, MetricError
 from voice2face_gan.evaluation.eval_set import EvalSet, kept_faces
@@ -182,7 +182,7 @@ def _read(judge: FaceReader, faces: Tensor) -> np.ndarray:
     """Unit embeddings float32 (N, D), kept on disk for judges whose names hash their weights: dlib takes
     minutes for thousands of faces."""
     if isinstance(judge, (ClassifierReader, DlibReader)):
-        embedding = kept(f"judge {judge.name}", faces, lambda x: judge.read(x).embedding)
+        embedding = cached(f"judge {judge.name}", faces, lambda x: judge.read(x).embedding)
         found = np.ones(len(faces), dtype=bool)
         return Reading(embedding, None, None, found).unit()
     return judge.read(faces).unit()

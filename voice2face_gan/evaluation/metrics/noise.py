@@ -141,7 +141,9 @@ def noise_embeddings(model: VoiceToFace, features: dict, seed: int) -> Tensor:
     settings = FeatureSettings.from_dict(features)
     embedded = []
     for clip in noise_clips(round(SECONDS * settings.sample_rate), seed):
-        embedded.append(model.embed(encoder_input(log_mel(clip, settings), settings, model.encoder.levels)))
+        embedded.append(
+            model.embed(encoder_input(log_mel(clip, settings), settings, model.encoder.raw_log_mel))
+        )
     return torch.stack(embedded)
 
 

@@ -43,7 +43,7 @@ class LstmEncoder(nn.Module):
     """
 
     last_name = "last"  # of the linear layer at the end, in the state
-    levels = True
+    raw_log_mel = True
     precision = "auto"  # of the layers where nothing is learned, as in `device.autocast`
 
     def __init__(self, mel_bins: int, channels: tuple[int, ...], embedding: int):

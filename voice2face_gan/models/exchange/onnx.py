@@ -48,7 +48,7 @@ _MEANING = {
     "child": "probability that a child younger than 13 speaks, rather than an adult",
     "several": "probability that more than one person speaks, one after the other",
 }
-_LOG_MEL_WITH_LEVELS = "of the speech, not normalised, repeated to min_frames"
+_RAW_LOG_MEL = "of the speech, not normalised, repeated to min_frames"
 
 
 class Voice(nn.Module):
@@ -149,7 +149,9 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
                 f"{LIMIT:g}; nothing was written."
             )
         protos[graph.file] = proto
-        about[graph.file] = _describe(graph, checkpoint.encoder.levels) | {"max_abs_difference": difference}
+        about[graph.file] = _describe(graph, checkpoint.encoder.raw_log_mel) | {
+            "max_abs_difference": difference
+        }
     config = _config(checkpoint, about, opset)
     text = json.dumps(config, indent=2) + "\n"
     if single:
@@ -270,8 +272,8 @@ def _strip(proto) -> None:
         item.doc_string = ""
 
 
-def _describe(graph: Graph, levels: bool) -> dict:
-    meaning = _MEANING | ({"log_mel": _LOG_MEL_WITH_LEVELS} if levels else {})
+def _describe(graph: Graph, raw_log_mel: bool) -> dict:
+    meaning = _MEANING | ({"log_mel": _RAW_LOG_MEL} if raw_log_mel else {})
     return {
         part: {name: {"shape": list(shape), "is": meaning[name]} for name, shape in what.items()}
         for part, what in (("inputs", graph.inputs), ("outputs", graph.outputs))

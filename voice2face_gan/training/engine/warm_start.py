@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from voice2face_gan.data.batches.sampling import check_levels
+from voice2face_gan.data.batches.sampling import check_raw_log_mel
 from voice2face_gan.data.reframe import reframed_store
 from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
@@ -112,7 +112,7 @@ def given_encoder(run: Run, records: Store) -> Checkpoint | None:
             f"{records.folder}: its log-mel settings differ from the voice encoder's "
             f"({checkpoint.folder}); prepare the data again with the encoder's settings."
         )
-    check_levels(records, checkpoint.encoder.levels)
+    check_raw_log_mel(records, checkpoint.encoder.raw_log_mel)
     if checkpoint.model.embedding != run.recipe.model["embedding"]:
         raise DataError(
             f"{checkpoint.folder} gives {checkpoint.model.embedding} numbers a voice, "

@@ -26,7 +26,7 @@ _VOICES = 4000  # more add nothing to 65 numbers
 @torch.no_grad()
 def embed_store(store: Store, encoder: nn.Module, config: Wen2019Config, device: torch.device) -> Tensor:
     """What each record's voice predicts (all must have one): float32 (records, embedding)."""
-    bank = VoiceBank.unlabelled(store, encoder.levels)
+    bank = VoiceBank.unlabelled(store, encoder.raw_log_mel)
     encoder.eval()
     e = [encoder(bank.whole(i)[None].to(device)) for i in range(len(store))]
     return predicted(torch.cat(e), config).cpu()

@@ -128,7 +128,7 @@ def speech_features(
         if changed.any():
             pieces[changed] = _with_sounds(pieces[changed], kinds, rng, rate)
             pieces[changed] = distort(pieces[changed], samples, labels[some[changed]], rate, rng)
-        found.append(_features(encoder, (_log_mel(piece, features, encoder.levels) for piece in pieces)))
+        found.append(_features(encoder, (_log_mel(piece, features, encoder.raw_log_mel) for piece in pieces)))
     return torch.cat(found)
 
 
@@ -161,7 +161,7 @@ def turns(
         if rng.random() < _DISTORTED:
             both = distort(both, samples, np.zeros(2), rate, rng)
         for row, speech in enumerate(both):
-            mel = _log_mel(speech, features, encoder.levels)
+            mel = _log_mel(speech, features, encoder.raw_log_mel)
             found[row, i] = encoder.with_agreement(mel[None])[2][0]
     return found[0], found[1]
 
@@ -188,10 +188,10 @@ def sound_features(
         sound = make_sound(kind, samples / rate, [seed, 3, number])
         if rng.random() < _DISTORTED:
             sound = distort(torch.from_numpy(sound)[None], samples, np.zeros(1), rate, rng)[0].numpy()
-        mels.append(_log_mel(torch.from_numpy(sound), features, encoder.levels))
+        mels.append(_log_mel(torch.from_numpy(sound), features, encoder.raw_log_mel))
         names.append(kind)
         try:
-            heard = voice_features((sound, rate), vad, features, levels=encoder.levels)
+            heard = voice_features((sound, rate), vad, features, raw_log_mel=encoder.raw_log_mel)
         except NoSpeechError:
             continue  # refused as it is
         if heard.speech_seconds < 0.99 * heard.seconds:
@@ -243,8 +243,8 @@ def _with_sounds(speech: Tensor, kinds: Sequence[str], rng: np.random.Generator,
     return speech
 
 
-def _log_mel(samples: Tensor, features: FeatureSettings, levels: bool) -> Tensor:
-    return encoder_input(log_mel(samples, features), features, levels)
+def _log_mel(samples: Tensor, features: FeatureSettings, raw_log_mel: bool) -> Tensor:
+    return encoder_input(log_mel(samples, features), features, raw_log_mel)
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from voice2face_gan.audio.augment.waveform import as_loud
 from voice2face_gan.data.batches.speech import SpeechBank
-from voice2face_gan.data.cache import kept
+from voice2face_gan.data.cache import cached
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.checkpoint import Checkpoint
@@ -70,7 +70,7 @@ class DistillationStage(SpeakerClassificationStage):
             )
         super().__init__(store, recipe, seed, device, processes)
         if self.distortion is None:
-            self.distortion = Distortion(voices, self.settings, self.encoder.levels)
+            self.distortion = Distortion(voices, self.settings, self.encoder.raw_log_mel)
         features = self.distortion.features
         if features.sample_rate != SAMPLE_RATE:
             raise DataError(
@@ -168,7 +168,7 @@ def remembered(teacher: GE2EEncoder, speech: SpeechBank) -> Tensor:
     weights = hashlib.sha256(b"".join(w.numpy().tobytes() for w in teacher.state_dict().values()))
     places = hashlib.sha256(torch.stack([speech.offset, speech.length]).numpy().tobytes())
     by = f"teacher {weights.hexdigest()} {places.hexdigest()}"
-    return torch.from_numpy(kept(by, speech.samples, lambda _: teach(teacher, speech).numpy(), len(speech)))
+    return torch.from_numpy(cached(by, speech.samples, lambda _: teach(teacher, speech).numpy(), len(speech)))
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from voice2face_gan.data.batches.sampling import EpochSampler, FaceBank, gaussian, generator
-from voice2face_gan.data.cache import kept
+from voice2face_gan.data.cache import cached
 from voice2face_gan.data.face_embedding import read_face_embedding
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast, send
@@ -86,7 +86,7 @@ def _embeddings(faces: Store, space: FaceSpace, named: str) -> np.ndarray:
             f"{zoom:g}; prepare them again with --set faces.zoom={zoom:g}."
         )
     pixels = torch.from_numpy(np.asarray(faces.faces))
-    return kept(f"{space.name} {space.network}", pixels, lambda x: space.encode_faces(x).numpy())
+    return cached(f"{space.name} {space.network}", pixels, lambda x: space.encode_faces(x).numpy())
 
 
 class FaceEmbeddingStage:
@@ -124,7 +124,7 @@ class FaceEmbeddingStage:
         labels = np.where(known[place] == faces.identity, place, NOBODY)
         self.faces = FaceBank(faces, labels, device, self.leaves_out)
         self.face_sampler = EpochSampler(len(faces), seed, "faces")
-        self.whole = np.flatnonzero(faces.is_whole)
+        self.whole = np.flatnonzero(faces.fully_visible)
         self.whole_sampler = EpochSampler(max(1, len(self.whole)), seed, "whole")
         self.told = 1 - torch.tensor(residual, dtype=torch.float32, device=device).square()  # R2
         self.unsure = (self.told * (1 - self.told)).clamp(min=0).sqrt()

@@ -57,11 +57,11 @@ class SpeakerClassificationStage:
         if self.config.voice_pool == "recurrent":
             check_recurrent(recipe.run.precision, device)
         self._build(len(speakers))
-        levels = self.encoder.levels
-        self.bank = VoiceBank(voices, labels, store.about["features"]["min_frames"], levels=levels)
+        raw_log_mel = self.encoder.raw_log_mel
+        self.bank = VoiceBank(voices, labels, store.about["features"]["min_frames"], raw_log_mel=raw_log_mel)
         self.sampler = EpochSampler(len(self.bank), seed, "clips")
         self.features, self.vad = store.about["features"], store.vad
-        self.distortion = Distortion(voices, self.settings, levels) if self.settings.augment else None
+        self.distortion = Distortion(voices, self.settings, raw_log_mel) if self.settings.augment else None
         self.data = voices.summary()
 
     def _build(self, speakers: int) -> None:
@@ -165,20 +165,20 @@ class Distortion:
     Args:
         voices: the records of a `VoiceBank`.
         settings: share and strength.
-        levels: log-mels are not normalised.
+        raw_log_mel: log-mels are not normalised.
 
     Raises:
-        DataError: levels, and not all speech is kept: what distorts log-mels normalises them.
+        DataError: raw log-mels are wanted and the speech is not all kept (see `check_speech`).
     """
 
-    def __init__(self, voices: Store, settings: EncoderRecipe, levels: bool = False):
-        check_speech(voices, levels)
+    def __init__(self, voices: Store, settings: EncoderRecipe, raw_log_mel: bool = False):
+        check_speech(voices, raw_log_mel)
         self.share = settings.augment
         self.features = FeatureSettings.from_dict(voices.about["features"])
         self.speech = SpeechBank(voices, self.samples(self.features.min_frames))
         self.of_signals = SignalAugmentation(speed=settings.augment_speed, snr_db=settings.augment_snr)
         self.of_mels = MelAugmentation(speed=settings.augment_speed)
-        self.levels = levels
+        self.raw_log_mel = raw_log_mel
 
     def samples(self, frames: int) -> int:
         """What so many frames are made of."""
@@ -202,7 +202,7 @@ class Distortion:
             speech = self.speech.crops(items[heard], self.of_signals.samples_needed(samples), rng)
             speech = speech.to(mel.device)
             speech = self.of_signals(speech, samples, labels[heard], self.features.sample_rate, rng)
-            mel[heard] = log_mels(speech, self.features, normalised=not self.levels)
+            mel[heard] = log_mels(speech, self.features, normalised=not self.raw_log_mel)
         seen = np.flatnonzero(chosen & ~self.speech.kept[items])
         if len(seen):
             mel[seen] = self.of_mels(mel[seen], labels[seen], self.features, rng)

@@ -120,8 +120,8 @@ class Wen2019Stage:
         self.data = store.summary()
         voices, faces = store.has_voice, store.has_face
         min_frames = store.about["features"]["min_frames"]
-        levels = encoder.encoder.levels
-        self.voices = VoiceBank(store.select(voices), labels[voices], min_frames, device, levels)
+        raw_log_mel = encoder.encoder.raw_log_mel
+        self.voices = VoiceBank(store.select(voices), labels[voices], min_frames, device, raw_log_mel)
         self.faces = FaceBank(store.select(faces), labels[faces], device, self.leaves_out)
         self.voice_sampler = EpochSampler(len(self.voices), seed, "voices")
         self.face_sampler = EpochSampler(len(self.faces), seed, "faces")
@@ -138,7 +138,7 @@ class Wen2019Stage:
             for name in self.compiled:
                 getattr(self, name).compile()  # in place: their states keep their names
         self.probe = gender_probe(store, self.encoder, self.config, device)
-        self._grid_voices, self._grid_faces = _fixed_clips(held_out, levels)
+        self._grid_voices, self._grid_faces = _fixed_clips(held_out, raw_log_mel)
 
     def _build(self, identities: int) -> None:
         """Nets and optimisers, on the device, from the current random state."""
@@ -384,10 +384,10 @@ def fixed_people(store: Store) -> list[str]:
     return sorted(identities_with_both(store))[:_GRID_CLIPS]
 
 
-def _fixed_clips(store: Store, levels: bool) -> tuple[list[Tensor], Tensor]:
+def _fixed_clips(store: Store, raw_log_mel: bool) -> tuple[list[Tensor], Tensor]:
     """The first voice and the first face of the fixed people; the faces as uint8 (N, 64, 64, 3)."""
     voices, faces = [], []
-    bank = VoiceBank.unlabelled(store, levels)
+    bank = VoiceBank.unlabelled(store, raw_log_mel)
     for name in fixed_people(store):
         mine = store.identity == name
         voices.append(bank.whole(int(np.flatnonzero(mine & store.has_voice)[0])))
