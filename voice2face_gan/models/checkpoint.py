@@ -79,6 +79,8 @@ class Checkpoint:
         Raises:
             CheckpointError: encoder, generator and controls are of embeddings of different sizes.
         """
+        if self.generator is None:
+            self.generator_config = None
         size, generator = self.encoder_config.embedding, self.generator_config
         if generator is not None and generator.embedding != size:
             raise CheckpointError(

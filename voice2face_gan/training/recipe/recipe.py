@@ -18,7 +18,7 @@ from pathlib import Path
 
 from voice2face_gan.errors import CheckpointError, RecipeError
 from voice2face_gan.models.conditioning import Controls
-from voice2face_gan.models.registry import ENCODERS, GENERATORS, encoder_config, generator_config
+from voice2face_gan.models.registry import ENCODERS, GENERATORS
 from voice2face_gan.resources import resource, resources
 from voice2face_gan.training.recipe.checks import check_keys, check_values, typed
 from voice2face_gan.training.recipe.keys import check_effect, settle
@@ -59,7 +59,8 @@ def override_keys(overrides: tuple[str, ...]) -> list[str]:
 
 def _overridden(name: str, tree: dict, overrides: tuple[str, ...]) -> Recipe:
     tree = _copy(tree)
-    for override in overrides:
+    # Types first: what else is said of a table is of the new type.
+    for override in sorted(overrides, key=lambda text: not text.partition("=")[0].strip().endswith(".type")):
         _override(tree, override)
     return build_recipe(name, tree, override_keys(overrides))
 
@@ -93,11 +94,11 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
     check_effect(name, idle, keys)
     parts = {s: {f.name: values[f"{s}.{f.name}"] for f in fields(kind)} for s, kind in kinds.items()}
     try:
-        model = ModelRecipe(
-            encoder_config({"type": types["model.encoder.type"], **parts.pop("model.encoder")}),
-            generator_config({"type": types["model.generator.type"], **parts.pop("model.generator")}),
-            Controls(**parts.pop("model.controls")),
+        encoder, generator = (
+            kinds[section](**part) if f"{section}.type" not in idle else _default(section)
+            for section, part in ((s, parts.pop(s)) for s in ("model.encoder", "model.generator"))
         )
+        model = ModelRecipe(encoder, generator, Controls(**parts.pop("model.controls")))
     except CheckpointError as error:
         raise RecipeError(f"Recipe {name}: model.{error}") from error
     sections = {s: SECTIONS[s](**part) for s, part in parts.items()}
@@ -124,6 +125,11 @@ def _model_kinds(name: str, tree: dict) -> dict[str, type]:
             raise RecipeError(f"Recipe {name}: model.{table}.type is {kind!r}; known are {', '.join(types)}.")
         kinds[f"model.{table}"] = types[kind][0]
     return {f"model.{table}": kinds[f"model.{table}"] for table in _TABLES}
+
+
+def _default(section: str):
+    types, default = _TYPES[section.partition(".")[2]]
+    return types[default][0]()
 
 
 def _check_tables(name: str, model: dict) -> None:
@@ -185,6 +191,8 @@ def _read(name: str, seen: tuple[str, ...]) -> tuple[dict, dict]:
 
 
 def _merge(below: dict, above: dict) -> dict:
+    if below.get("type", above.get("type")) != above.get("type", below.get("type")):
+        return above  # of another type, which has other settings
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(below.get(key), dict)
@@ -212,4 +220,6 @@ def _override(tree: dict, text: str) -> None:
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
             raise RecipeError(f"--set {text}: '{'.'.join(sections[:depth])}' is no section of a recipe.")
+    if last == "type" and section.get("type", parsed) != parsed:
+        section.clear()
     section[last] = parsed
