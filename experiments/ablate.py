@@ -51,7 +51,7 @@ def iterations_in(
         loaded = load_recipe(recipe, tuple(overrides))
         nets = load_checkpoint(encoder, need_generator=False)
         parts = store.of_split("train"), store.of_split("val")
-        stages[recipe] = STAGES[loaded.architecture](*parts, nets, loaded, 0, torch.device("cpu"))
+        stages[recipe] = STAGES[loaded.model.generator.type](*parts, nets, loaded, 0, torch.device("cpu"))
     for round_ in range(_ROUNDS):
         for recipe, stage in stages.items():
             started = time.process_time()

@@ -3,13 +3,12 @@
     python experiments/default_model.py --data ../shared/data --work /work/default --out assets/default
 
 One call does it all, and does again only what is not done yet in --work: it may be stopped and called again
-as often as it takes (2 to 3 hours of two cores; with --device cuda and a wider [model] minutes). Steps:
+as often as it takes (2 to 3 hours of two cores; with --device cuda and a wider generator minutes). Steps:
 
 1. prepare   paired/voxceleb, paired/avspeech, voices (speech kept), faces/utkface -> stores
 2. space     v2f-gan face-space on the three stores with faces
-3. line      what a voice can tell of e at all, of which the generator has to know: one iteration of hearing
-4. hearing   v2f-gan train-encoder --recipe default-encoder: voice -> e; and, beside it,
-   faces     v2f-gan train --recipe default: e, z -> face
+3. encoder   v2f-gan train-encoder --recipe default-encoder: voice -> e, and what a voice leaves open of it
+4. generator v2f-gan train --recipe default --encoder RUN: e, z -> face; its simulated voices leave that open
 5. compose   both nets, the reading of gender, the warnings, the strength that validation people choose
 6. measure   on test people, whom nothing was fitted or chosen on -> report.json, sheet.png; also by
              human_models.py, where V2F_HUMAN_MODELS says what it needs
@@ -22,7 +21,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +31,7 @@ from default_publish import brief, publish
 CLI = [sys.executable, "-m", "voice2face_gan"]
 PAIRED = ("voxceleb", "avspeech")
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-RIM = 1
+BORDER = 1  # pixels at each edge that repeat the next ones
 ZOOM = 1.4  # UTKFace's images end where the frame of a whole head has a third of its side to go
 TRAINED_ON = ["utkface", "voxceleb1", "avspeech", "librispeech", "speechocean762", "ravdess"]
 LICENCE = "research only, non-commercial (see MODEL_CARD.md)"
@@ -53,12 +51,9 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     stores = prepare(options.data, options.work)
     space = fit_space(stores, options.work)
-    line = train_hearing(stores, space, options, "line", "--iterations", 1)
-    hearing, faces = side_by_side(
-        lambda: train_hearing(stores, space, options, "default-encoder"),
-        lambda: train_faces(stores, space, line, options),
-    )
-    composed = compose(hearing, faces, stores, options.work / "composed")
+    encoder = train_encoder(stores, space, options)
+    generator = train_generator(stores, space, encoder, options)
+    composed = compose(encoder, generator, stores, options.work / "composed")
     report = measure(composed, stores, options.work, options.real)
     publish(composed, report, options.out)
 
@@ -82,26 +77,20 @@ def fit_space(stores: dict[str, Path], work: Path) -> Path:
     return space
 
 
-def side_by_side(*steps):
-    """What steps return that train at the same time, each with its part of the processor's cores."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(steps))))
-    with ThreadPoolExecutor() as pool:
-        return [future.result() for future in [pool.submit(step) for step in steps]]
-
-
-def train_hearing(stores, space: Path, options, name: str, *more) -> Path:
+def train_encoder(stores, space: Path, options) -> Path:
     data = ",".join(str(stores[name]) for name in (*PAIRED, "voices"))
-    new = ["--recipe", "default-encoder", "--data", data, "--set", f'encoder.space="{space}"', *more]
-    return trained("train-encoder", options.work / name, new, options.device) / "encoder"
+    new = ["--recipe", "default-encoder", "--data", data, "--set", f'encoder.space="{space}"']
+    return trained("train-encoder", options.work / "encoder", new, options.device) / "encoder"
 
 
-def train_faces(stores, space: Path, line: Path, options) -> Path:
-    """Of the voice encoder the generator learns no more than how much of e it tells, and an encoder of one
-    iteration knows that."""
+def train_generator(stores, space: Path, encoder: Path, options) -> Path:
+    """Of the voice encoder the generator learns no more than how much of e it leaves open: `residual_std` of
+    its checkpoint."""
     data = ",".join(str(stores[name]) for name in ("utkface", *PAIRED))
-    new = ["--recipe", "faces", "--data", data, "--encoder", line, "--set", f'face_embedding.space="{space}"']
+    new = ["--recipe", "default", "--data", data, "--encoder", encoder]
+    new += ["--set", f'face_embedding.space="{space}"']
     new += [part for text in options.set for part in ("--set", text)]
-    return trained("train", options.work / "faces", new, options.device)
+    return trained("train", options.work / "generator", new, options.device)
 
 
 def trained(command: str, root: Path, new: list, device: str) -> Path:
@@ -134,37 +123,46 @@ def run(command: str, *arguments) -> str:
     return done.stdout
 
 
-def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
+def compose(encoder_run: Path, generator_run: Path, stores, folder: Path) -> Path:
     """One checkpoint of both nets: half precision, with the strength that validation people choose."""
     from voice2face_gan.data.open import open_source
     from voice2face_gan.models.checkpoint import load_checkpoint
+    from voice2face_gan.models.registry import build_generator
     from voice2face_gan.training.probes.gender import gender_probe
-    from voice2face_gan.training.stages.wen2019 import with_encoder_of
 
-    ears, painter = load_checkpoint(hearing, need_generator=False), load_checkpoint(faces)
-    limit = tuple(round(float(x), 3) for x in largest(stores))
-    painter.generator.rim = RIM
-    config = replace(with_encoder_of(painter.model, ears.model), rim=RIM, strength=1.0, limit=limit)
+    voice, face = load_checkpoint(encoder_run, need_generator=False), load_checkpoint(generator_run)
+    config = replace(face.generator_config, replicate_border=BORDER)
+    generator = build_generator(config).eval().requires_grad_(False)
+    generator.load_state_dict(face.generator.state_dict())
+    soft_clip = tuple(round(float(x), 3) for x in largest(stores))
+    controls = replace(voice.controls, strength=1.0, soft_clip=soft_clip)
     paired = open_source(",".join(str(stores[name]) for name in PAIRED))
     cpu = torch.device("cpu")
-    probe = gender_probe(paired.of_split("train"), ears.encoder, config, cpu)
+    probe = gender_probe(paired.of_split("train"), voice.encoder, controls, cpu)
     info = {
-        "recipe": with_space(painter.info["recipe"], "r3gan", "checkpoint"),
-        "encoder_recipe": with_space(ears.info["recipe"], "encoder", ears.info["face_space"]["name"]),
-        "distillation": ears.info["distillation"],
-        "face_space": ears.info["face_space"],
-        "iterations": {"encoder": ears.info["iteration"], "gan": painter.info["iteration"]},
+        "recipe": with_space(face.info["recipe"], "face_embedding", "checkpoint"),
+        "encoder_recipe": with_space(voice.info["recipe"], "encoder", voice.info["face_space"]["name"]),
+        "distillation": voice.info["distillation"],
+        "face_space": voice.info["face_space"],
+        "iterations": {"encoder": voice.info["iteration"], "gan": face.info["iteration"]},
         "gender": "all",
         "trained_on": TRAINED_ON,
-        "data": {"generator": painter.info["data"], "encoder": ears.info["data"]},
+        "data": {"generator": face.info["data"], "encoder": voice.info["data"]},
         "licence": LICENCE,
     }
     # The probes of the warnings and the face space come with the voice encoder.
-    checkpoint = replace(ears, model=config, generator=painter.generator, gender_probe=probe, info=info)
+    checkpoint = replace(
+        voice,
+        generator_config=config,
+        generator=generator,
+        controls=controls,
+        gender_probe=probe,
+        info=info,
+    )
     checkpoint.save(folder, half=True)
     info["half_precision"] = {"pixels": halved(checkpoint, folder, paired.of_split("val"))}
     chosen, tried = choose_strength(folder, paired.of_split("val"))
-    checkpoint.model = replace(config, strength=chosen)
+    checkpoint.controls = replace(controls, strength=chosen)
     checkpoint.info["strength_chosen_on"] = {"people": "validation", "tried": tried}
     return checkpoint.save(folder, half=True)
 
@@ -309,14 +307,17 @@ def as_painted(folder: Path, store) -> dict:
     from voice2face_gan.evaluation import compute
     from voice2face_gan.evaluation.protocol import generate_eval_set
     from voice2face_gan.evaluation.readers import open_reader
+    from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.pipeline import VoiceToFace
 
-    model = VoiceToFace.from_pretrained(folder)
-    if model.zoom != store.zoom:
+    checkpoint = load_checkpoint(folder)
+    config = checkpoint.generator_config
+    if config.face_scale != store.zoom:
         return {}
+    model = VoiceToFace(replace(checkpoint, generator_config=replace(config, face_scale=1.0)), folder.name)
+    model.spread = 0.0
     far = store.select(np.ones(len(store), dtype=bool))
     far.about = {**store.about, "zoom": 1.0}  # so that nothing is laid on anything
-    model.config, model.spread = replace(model.config, zoom=1.0), 0.0
     case = generate_eval_set(model, far, "test", "all", open_reader("dlib"))
     return {
         f"{metric} {name}": {"value": f.value, "low": f.low, "high": f.high}

@@ -59,7 +59,7 @@ def publish(composed: Path, report: dict, out: Path) -> None:
     memory = report["test"]["both"]["dlib"]["memory"]
     filled = {
         **{name: str(value) for name, value in report["counts"].items()},
-        "strength": f"{checkpoint.model.strength:g}",
+        "strength": f"{checkpoint.controls.strength:g}",
         "table": table(report["test"]),
         **{name: f"{memory[figure]['value']:.{digits}f}" for name, figure, digits in MEMORY},
         **{f"unseen_{end}": f"{memory['trained / unseen'][end]:.2f}" for end in ("low", "high")},
@@ -68,12 +68,12 @@ def publish(composed: Path, report: dict, out: Path) -> None:
         **recordings(report["recordings"]),
         **ages(report["known_ages"]),
         "encoder_about": {
-            "mean": "Wen et al.'s five 1-d convolutions",
-            "recurrent": "three LSTM layers on the power of 40 bands, pieces of 1.6 s",
-        }[checkpoint.model.voice_pool],
+            "conv": "Wen et al.'s five 1-d convolutions",
+            "lstm": "three LSTM layers on the power of 40 bands, pieces of 1.6 s",
+        }[checkpoint.encoder_config.type],
         "encoder_size": f"{parameters(checkpoint.encoder) / 1e6:.2f} M",
         "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",
-        "width": str(checkpoint.model.width),
+        "width": str(checkpoint.generator_config.width),
         "half_pixels": f"{checkpoint.info['half_precision']['pixels']:.3f}",
         "made_by": f" The encoder was {made}." if (made := checkpoint.info.get("encoder_made_by")) else "",
         "encoder_iterations": f"{checkpoint.info['iterations']['encoder']:,}",

@@ -17,9 +17,9 @@ import pytest
 Result = namedtuple("Result", "code stdout stderr")
 
 TINY = {
-    "model.generator_channels": [32, 16, 16, 8, 8],
-    "model.voice_channels": [16, 16, 16, 16],
-    "model.trunk_channels": [8, 8, 16, 16, 16],
+    "model.generator.channels": [32, 16, 16, 8, 8],
+    "model.encoder.channels": [16, 16, 16, 16],
+    "model.generator.trunk_channels": [8, 8, 16, 16, 16],
     "encoder.batch": 16,
     "gan.batch": 8,
     "data.crop_frames": [100, 200],
@@ -65,7 +65,10 @@ def tiny_settings():
     """Function: overrides of a recipe that make its nets small, for `load_recipe`; more may be given."""
 
     def settings(**more) -> tuple[str, ...]:
-        changed = TINY | {key.replace("__", "."): value for key, value in more.items()}
+        more = {key.replace("__", "."): value for key, value in more.items()}
+        # A network of another type has other settings.
+        others = [key.removesuffix("type") for key in more if key.endswith(".type")]
+        changed = {key: v for key, v in TINY.items() if not key.startswith(tuple(others))} | more
         return tuple(f"{key}={json.dumps(value)}" for key, value in changed.items())
 
     return settings

@@ -6,7 +6,9 @@ import importlib
 import json
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import click
 import numpy as np
@@ -20,9 +22,9 @@ from voice2face_gan.cli.commands import evaluate as evaluate_command
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.evaluation import METRICS, readers
 from voice2face_gan.evaluation.protocol import generate_eval_set
-from voice2face_gan.models import inference, registry, wen2019
+from voice2face_gan.models import registry
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.encoders.lstm import LstmEncoder
+from voice2face_gan.models.settings import Settings
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run import tracked_metrics
@@ -112,17 +114,34 @@ def test_a_metric_without_its_lines_is_refused(cli, model_folder):
 # A voice encoder
 
 
+@dataclass(frozen=True)
+class PooledConfig(Settings):
+    table: ClassVar[str] = "encoder"
+    type: ClassVar[str] = "pooled"
+
+    mel_bins: int = 64
+    embedding: int = 64
+    width: int = 16
+
+    def __post_init__(self):
+        self.check({"width must be 1 or more": self.width >= 1})
+
+    @property
+    def feature_size(self):
+        return self.width
+
+
 class PooledLinear(nn.Module):
     """A rectified linear layer on each frame, its mean over time, and a linear layer: the smallest voice
     encoder that has all that CONTRIBUTING.md asks for."""
 
-    raw_log_mel = False
+    raw_log_mel = recurrent = has_agreement = False
     last_name = "last"
 
     def __init__(self, config):
         super().__init__()
-        self.frames = nn.Linear(config.mel_bins, config.voice_channels[-1])
-        self.last = nn.Linear(config.voice_channels[-1], config.embedding)
+        self.frames = nn.Linear(config.mel_bins, config.width)
+        self.last = nn.Linear(config.width, config.embedding)
 
     def forward(self, log_mel):
         return self.last(self.features(log_mel))
@@ -134,29 +153,20 @@ class PooledLinear(nn.Module):
         features = self.features(log_mel)
         return self.last(features), features
 
+    def frozen(self, dtype):
+        return self
+
 
 @pytest.fixture
 def pooled(monkeypatch):
-    """The lines of models/registry.py, models/wen2019.py and models/inference.py for voice_pool = "pooled"."""  # noqa: E501
-    build, checks = registry.build_encoder, wen2019.voice_checks
-
-    def build_encoder(config):
-        return PooledLinear(config) if config.voice_pool == "pooled" else build(config)
-
-    def voice_checks(config):
-        return {} if config.voice_pool == "pooled" else checks(config)
-
-    for name, module in list(sys.modules.items()):
-        for old, new in ((build, build_encoder), (checks, voice_checks)):
-            if name.startswith("voice2face_gan") and getattr(module, old.__name__, None) is old:
-                monkeypatch.setattr(module, old.__name__, new)
-    monkeypatch.setattr(inference, "LstmEncoder", (LstmEncoder, PooledLinear))
+    """The entry of models/registry.py."""
+    monkeypatch.setitem(registry.ENCODERS, "pooled", (PooledConfig, PooledLinear))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_new_voice_encoder_is_trained_kept_and_heard(pooled, cli, tiny, clips, precision):
     settings = {"gan__iterations": 2, "encoder__iterations": 30, "encoder__lr": 0.01}
-    settings |= {"model__voice_pool": "pooled", "run__precision": precision}
+    settings |= {"model__encoder__type": "pooled", "run__precision": precision}
     done = cli("train", *tiny(**settings), "-o", "runs", "--json")
     assert done.code == 0, done.stderr
     (run,) = cli.here.glob("runs/*")
@@ -165,9 +175,9 @@ def test_a_new_voice_encoder_is_trained_kept_and_heard(pooled, cli, tiny, clips,
     assert losses[-1] < losses[0]
     checkpoint = load_checkpoint(run)
     assert type(checkpoint.encoder) is PooledLinear
-    assert checkpoint.config()["model"]["voice_pool"] == "pooled"
+    assert checkpoint.config()["encoder"] == PooledConfig().to_dict()
 
-    features = checkpoint.model.voice_features
+    features = checkpoint.encoder_config.feature_size
     checkpoint.probes["speech"] = torch.cat([torch.zeros(features), torch.tensor([3.0])])
     folder = checkpoint.save(cli.here / "with-probe")
     v2f = VoiceToFace.from_pretrained(folder)
@@ -184,18 +194,14 @@ def test_a_new_voice_encoder_is_trained_kept_and_heard(pooled, cli, tiny, clips,
     assert done.code == 0, done.stderr
 
 
-def test_a_voice_encoder_without_its_lines_is_refused():
-    with pytest.raises(RecipeError, match='voice_pool must be "mean" or "recurrent"'):
-        load_recipe("wen2019", ("model.voice_pool=pooled",))
+def test_a_voice_encoder_without_its_entry_is_refused():
+    with pytest.raises(RecipeError, match="model.encoder.type is 'pooled'; known are conv, lstm"):
+        load_recipe("wen2019", ("model.encoder.type=pooled",))
 
 
-def test_a_frozen_voice_encoder_gives_what_the_encoder_gives(pooled):
-    torch.manual_seed(0)
-    encoder = PooledLinear(wen2019.Wen2019Config(voice_pool="pooled", voice_channels=(16,))).eval()
-    log_mel = torch.randn(3, 64, 120)
-    with torch.no_grad():
-        expected = encoder(log_mel)
-    assert torch.allclose(inference.frozen(encoder, torch.bfloat16)(log_mel), expected, atol=0.02)
+def test_a_wrong_setting_of_a_new_voice_encoder_is_refused(pooled):
+    with pytest.raises(RecipeError, match="model.encoder.width must be 1 or more"):
+        load_recipe("wen2019", ("model.encoder.type=pooled", "model.encoder.width=0"))
 
 
 # The documents

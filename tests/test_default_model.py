@@ -37,12 +37,13 @@ def test_they_load_at_once():
 
 
 def test_they_say_what_they_are(default):
-    info, config = default.checkpoint.info, default.config
+    info, controls = default.checkpoint.info, default.checkpoint.controls
     assert (
         "non-commercial" in info["licence"]
         and "non-commercial" in resource("assets", "LICENSE-WEIGHTS").read_text()
     )
-    assert len(config.residual) == len(config.limit) == SIZE and config.strength == default.strength > 1
+    assert len(controls.residual_std) == len(controls.soft_clip) == SIZE
+    assert controls.strength == default.strength > 1
     assert set(default.checkpoint.probes) == set(PROBES) and default.checkpoint.gender_probe is not None
     assert info["strength_chosen_on"]["people"] == "validation"
     measured = json.loads(resource("assets", "default/measured.json").read_text())

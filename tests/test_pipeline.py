@@ -1,6 +1,7 @@
 """The Python API: what `generate`, a notebook and a web page all call."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from voice2face_gan.audio.level import TARGET_LEVEL_DB
 from voice2face_gan.audio.voice import VoiceFeatures, voice_features
 from voice2face_gan.errors import AudioError, CheckpointError, NoSpeechError
 from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.conditioning import Controls
 from voice2face_gan.pipeline import _warning
 
 
@@ -94,7 +96,7 @@ def alarmed(model):
     def make(**wanted: float) -> VoiceToFace:
         other = copy.copy(model)
         other.checkpoint = copy.copy(model.checkpoint)
-        size = model.config.voice_channels[-1] + 1
+        size = model.checkpoint.encoder_config.feature_size + 1
         other.checkpoint.probes = {k: torch.zeros(size) for k in wanted}
         for name, value in wanted.items():
             other.checkpoint.probes[name][-1] = float(torch.logit(torch.tensor(value)))
@@ -244,7 +246,7 @@ def test_variants_are_as_far_from_the_voice_as_training_was(model):
 
 def test_a_model_without_noise_of_its_own_varies_too(model, clips):
     paper = copy.copy(model)
-    paper.config = type(model.config)(**model.config.to_dict() | {"noise": 0.0, "normalise": False})
+    paper.controls = Controls(normalise_embedding=False, embedding_noise_std=0.0)
     e = torch.randn(64) * 3
     made = paper._variants(e, 200, seed=1)
     assert torch.equal(made[0], e)
@@ -262,7 +264,7 @@ def with_probe(model):
         other = copy.copy(model)
         other.checkpoint = copy.copy(model.checkpoint)
         other.checkpoint.gender_probe = torch.cat([weights, torch.tensor([bias])])
-        other.config = type(model.config)(**model.config.to_dict() | {"normalise": normalise})
+        other.controls = replace(model.controls, normalise_embedding=normalise)
         return other
 
     return make

@@ -12,7 +12,9 @@ from voice2face_gan.errors import DataError
 from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.evaluation.verification import verify
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.r3gan import R3GANConfig
+from voice2face_gan.models.encoders.conv import ConvEncoderConfig
+from voice2face_gan.models.encoders.lstm import LstmEncoderConfig
+from voice2face_gan.models.generators.r3gan import R3GANGeneratorConfig
 from voice2face_gan.models.registry import build_encoder, build_generator
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.tensorboard import clip_sound
@@ -21,8 +23,8 @@ from voice2face_gan.training.stages.speaker_classification import SpeakerClassif
 
 CPU = torch.device("cpu")
 SETTINGS = ("encoder.batch=8", "gan.batch=4", "encoder.crop_frames=[60,80]", "run.precision='fp32'")
-SETTINGS += ("model.voice_channels=[8,8,8,8]", "model.width=4", "model.z_dim=4", "data.crop_frames=[60,80]")
-SMALL = {"width": 4, "voice_channels": (8, 8, 8, 8), "z_dim": 4}
+SETTINGS += ("model.encoder.channels=[8,8,8,8]", "model.generator.width=4", "model.generator.z_dim=4")
+SETTINGS += ("data.crop_frames=[60,80]",)
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +34,9 @@ def model(store):
 
     def make(raw_log_mel: bool) -> VoiceToFace:
         torch.manual_seed(0)
-        config = R3GANConfig(**SMALL, voice_pool="recurrent" if raw_log_mel else "mean")
-        encoder, generator = build_encoder(config), build_generator(config).eval()
+        kind = LstmEncoderConfig if raw_log_mel else ConvEncoderConfig
+        config, made = kind(channels=(8, 8, 8, 8)), R3GANGeneratorConfig(width=4, z_dim=4)
+        encoder, generator = build_encoder(config), build_generator(made).eval()
         if raw_log_mel:  # each band is of eight bins' power; speech counts as soft, and is made louder
             bands = torch.eye(8).repeat_interleave(8, dim=1)
             encoder.bands.weight.data.copy_(torch.cat([bands * 1e-4, torch.full((1, 64), 1e-7)]))
@@ -46,7 +49,7 @@ def model(store):
         bank = VoiceBank(some, np.zeros(24, dtype=np.int64), raw_log_mel=raw_log_mel)
         with torch.no_grad():
             encoder(bank.crops(np.arange(24), 400, np.random.default_rng(0))[0])
-        return VoiceToFace(Checkpoint("r3gan", config, encoder.eval(), generator), "small")
+        return VoiceToFace(Checkpoint(config, encoder.eval(), made, generator), "small")
 
     return make
 
@@ -106,13 +109,13 @@ def test_a_generator_trains_on_it(model, store):
     parts = store.of_split("train"), store.of_split("val")
     stage = R3GANStage(*parts, checkpoint, recipe, 0, CPU)
     e, *_ = stage._batch(0)
-    assert torch.isfinite(e).all() and stage.checkpoint(0).model.voice_pool == "recurrent"
+    assert torch.isfinite(e).all() and stage.checkpoint(0).encoder_config.type == "lstm"
     assert all(torch.isfinite(loss) for loss in stage.step(0).values())
 
 
 def test_it_is_distorted_by_its_speech_alone(model, store):
     """What distorts log-mels normalises them; the synthetic store keeps no speech."""
-    recurrent = "model.voice_pool='recurrent'"
+    recurrent = "model.encoder.type='lstm'"
     recipe = load_recipe("r3gan", (*SETTINGS, recurrent, "encoder.augment=0.5"))
     with pytest.raises(DataError, match="takes raw log-mels .* --keep-speech"):
         SpeakerClassificationStage(store.of_split("train"), recipe, 0, CPU)
@@ -125,8 +128,8 @@ def test_it_is_distorted_by_its_speech_alone(model, store):
 
 def test_it_comes_back_from_a_checkpoint(model, spoken, tmp_path):
     made = model(True)
-    made.checkpoint.save(tmp_path / "raw")
-    again = VoiceToFace(load_checkpoint(tmp_path / "raw"), "again")
+    made.checkpoint.save(tmp_path / "raw_log_mel")
+    again = VoiceToFace(load_checkpoint(tmp_path / "raw_log_mel"), "again")
     assert again.encoder.raw_log_mel
     before, after = (heard_by(m, (spoken, 16_000)) for m in (made, again))
     assert torch.equal(before, after)

@@ -36,7 +36,7 @@ SHORT = {
     "--recipe default": "--iterations 1 --set gan.batch=4",
     "--init default": "--iterations 2 --set gan.batch=4",
     "train-encoder": "--iterations 2",
-    "--encoder": f"--iterations 1 --set model.width=8 {TINY}",
+    "--encoder": f"--iterations 1 --set model.generator.width=8 {TINY}",
     "v2f-gan train": f"--iterations 2 --set encoder.batch=8 {TINY}",
     "v2f-gan report": "--metric l1",
 }
@@ -114,11 +114,13 @@ def _released(folder: Path) -> None:
     import torch
     from torch import nn
 
-    from voice2face_gan.models.wen2019 import Generator, VoiceEncoder, Wen2019Config
+    from voice2face_gan.models.encoders.conv import ConvEncoder, ConvEncoderConfig
+    from voice2face_gan.models.generators.wen2019 import Wen2019Generator, Wen2019GeneratorConfig
 
     torch.manual_seed(0)
-    config = Wen2019Config(voice_channels=(8, 8, 8, 8), generator_channels=(16, 16, 8, 8, 8))
-    for name, net in (("voice_embedding", VoiceEncoder(config)), ("generator", Generator(config))):
+    encoder = ConvEncoder(ConvEncoderConfig(channels=(8, 8, 8, 8)))
+    generator = Wen2019Generator(Wen2019GeneratorConfig(channels=(16, 16, 8, 8, 8)))
+    for name, net in (("voice_embedding", encoder), ("generator", generator)):
         torch.save({f"module.{k}": v for k, v in net.state_dict().items()}, folder / f"{name}.pth")
     nets = {"lstm": nn.LSTM(40, 256, 3, batch_first=True), "linear": nn.Linear(256, 256)}
     state = {f"{name}.{k}": v for name, net in nets.items() for k, v in net.state_dict().items()}

@@ -85,7 +85,7 @@ def test_one_face_of_several_clips(model, clips, voices):
     a, b = first.speech_seconds, second.speech_seconds
     assert a > 1.5 * b
     e = (a * first.embedding + b * second.embedding) / (a + b)
-    assert model.config.normalise
+    assert model.controls.normalise_embedding
     face = model.decode(model.condition(F.normalize(e, dim=0))[None])[0]
     assert apart(model.generate_together(parts)[0], face) <= 1
     assert apart(model.generate_together([clips[0]])[0], model.generate(clips[0])[0]) <= 1

@@ -17,9 +17,9 @@ from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.errors import CheckpointError, DataError, VoiceToFaceError
 from voice2face_gan.faces.pixels import to_image, to_uint8
 from voice2face_gan.models.checkpoint import SHIPPED, Checkpoint, load_checkpoint
+from voice2face_gan.models.conditioning import Controls, condition, normalise_embedding
 from voice2face_gan.models.hub import hub_name
 from voice2face_gan.models.probes import read_voice
-from voice2face_gan.models.wen2019 import condition, predicted
 from voice2face_gan.results import Generation
 from voice2face_gan.version import __version__
 from voice2face_gan.voice_embedding import VoiceEmbedding, mean_embedding, without_log_mel
@@ -69,9 +69,9 @@ class VoiceToFace:
         strength: float | None = None,
     ):
         self.checkpoint, self.name, self.device = checkpoint, name, torch.device(device)
-        self.config = checkpoint.model
+        self.controls, self.z_dim = checkpoint.controls, checkpoint.generator_config.z_dim
         if strength is not None:
-            self.config = _with_strength(self.config, strength, name)
+            self.controls = _with_strength(self.controls, strength, name)
         self.features = FeatureSettings.from_dict(checkpoint.features)
         try:
             self.vad = VadSettings(**checkpoint.vad)
@@ -86,11 +86,11 @@ class VoiceToFace:
     @property
     def zoom(self) -> float:
         """How much larger its faces are than the template of faces/align.py lays them."""
-        return self.config.zoom
+        return self.checkpoint.generator_config.face_scale
 
     @property
     def strength(self) -> float | None:
-        return getattr(self.config, "strength", None) if not self.config.normalise else None
+        return None if self.controls.normalise_embedding else self.controls.strength
 
     @classmethod
     def from_pretrained(
@@ -264,7 +264,7 @@ class VoiceToFace:
             VoiceToFaceError: no voices.
         """
         self._check(variants, gender)
-        mean = mean_embedding(voices, self.config.normalise)
+        mean = mean_embedding(voices, self.controls.normalise_embedding)
         mean.warning = _warning(mean.voice, **mean.told)
         (heard,) = self._faces_of([mean], variants, seed, gender, size)
         return heard
@@ -301,7 +301,7 @@ class VoiceToFace:
         """
         found = self.embeddings(clips, track=track, start=start, end=end)
         rows = [self._good(item).embedding for item in found]
-        return torch.stack(rows) if rows else torch.zeros(0, self.config.embedding)
+        return torch.stack(rows) if rows else torch.zeros(0, self.checkpoint.encoder_config.embedding)
 
     def embeddings(
         self,
@@ -347,19 +347,19 @@ class VoiceToFace:
     @torch.inference_mode()
     def predict(self, log_mel: Tensor) -> Tensor:
         """The embedding (embedding,) that a log-mel as `embed` takes it predicts."""
-        return predicted(self.encoder(log_mel[None].to(self.device)), self.config)[0].cpu()
+        return normalise_embedding(self.encoder(log_mel[None].to(self.device)), self.controls)[0].cpu()
 
     def condition(self, e: Tensor) -> Tensor:
-        """What the generator takes, of a predicted embedding (embedding,): the strength and the limits are
-        in it, where the model has these."""
-        return condition(e[None], self.config)[0]
+        """What the generator takes, of a predicted embedding (embedding,): the strength and the soft clip
+        are in it."""
+        return condition(e[None], self.controls)[0]
 
     @torch.inference_mode()
     def encode(self, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
         """What `predict` gives, and what the checkpoint's probes tell: the probabilities that somebody speaks
         ("speech"), that a child does ("child"), and that several people do in turn ("several")."""
         output, told = read_voice(self.encoder, self.checkpoint.probes, log_mel[None].to(self.device))
-        return predicted(output, self.config)[0].cpu(), {k: float(v[0]) for k, v in told.items()}
+        return normalise_embedding(output, self.controls)[0].cpu(), {k: float(v[0]) for k, v in told.items()}
 
     @torch.inference_mode()
     def decode(self, e: Tensor, z: Tensor | None = None) -> Tensor:
@@ -379,10 +379,9 @@ class VoiceToFace:
     def noise(self, count: int, seed: int = 0) -> Tensor | None:
         """z (count, z_dim), normal, of standard deviation `spread`, decided by the seed; None for a generator
         that takes none."""
-        size = getattr(self.config, "z_dim", 0)
-        if not size:
+        if not self.z_dim:
             return None
-        return self.spread * torch.randn((count, size), generator=torch.Generator().manual_seed(seed))
+        return self.spread * torch.randn((count, self.z_dim), generator=torch.Generator().manual_seed(seed))
 
     def female(self, e: Tensor) -> float | None:
         """Probability of the label "female" for a predicted embedding (embedding,), None without a probe."""
@@ -402,7 +401,7 @@ class VoiceToFace:
             return e
         across = e - along * direction
         mirrored = -along - 2 * bias  # as far beyond the boundary as it was before it
-        if not self.config.normalise:
+        if not self.controls.normalise_embedding:
             return across + mirrored * direction
         # On the unit sphere what is across shrinks or grows to fit; normalising the whole instead could bring
         # it back over a boundary that lies far from the origin.
@@ -464,12 +463,11 @@ class VoiceToFace:
         random = torch.Generator().manual_seed(seed)
         noise = torch.randn((variants, len(e)), generator=random)
         noise[0] = 0
-        residual = getattr(self.config, "residual", ())
-        if residual:
-            return e + VARIANT_RESIDUAL * torch.tensor(residual) * noise
-        scale = self.config.noise or VARIANT_NOISE
-        # e has its strength, and is bent to its limits, already.
-        plain = self.config if self.strength is None else replace(self.config, strength=1.0, limit=())
+        if self.controls.residual_std:
+            return e + VARIANT_RESIDUAL * torch.tensor(self.controls.residual_std) * noise
+        scale = self.controls.embedding_noise_std or VARIANT_NOISE
+        # e has its strength, and is clipped, already.
+        plain = replace(self.controls, strength=1.0, soft_clip=())
         return condition(e.expand(variants, -1), plain, noise, scale)
 
     def _metadata(self, seed: int, variant: int) -> dict[str, str]:
@@ -482,8 +480,8 @@ class VoiceToFace:
         }
 
 
-def _with_strength(config, strength: float, name: str):
-    if not hasattr(config, "strength") or config.normalise:
+def _with_strength(controls: Controls, strength: float, name: str) -> Controls:
+    if controls.normalise_embedding:
         raise CheckpointError(
             f"The checkpoint '{name}' has no strength to set: its embeddings are of length 1."
         )
@@ -491,7 +489,7 @@ def _with_strength(config, strength: float, name: str):
         raise CheckpointError(
             f"strength must be from 0 (the average face) to {MAX_STRENGTH:g}, not {strength:g}."
         )
-    return replace(config, strength=float(strength))
+    return replace(controls, strength=float(strength))
 
 
 def _warning(

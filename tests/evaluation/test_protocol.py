@@ -47,7 +47,8 @@ def test_faces_are_framed_as_the_template_however_near_they_are(model, store):
     """A model that paints nearer is laid on the template, and so are real faces of a store that took them
     nearer."""
     near, kept = copy.copy(model), copy.copy(store)
-    near.config = replace(model.config, zoom=1.4)
+    config = replace(model.checkpoint.generator_config, face_scale=1.4)
+    near.checkpoint = replace(model.checkpoint, generator_config=config)
     kept.about = {**store.about, "zoom": 1.4}
     plain, case = generate_eval_set(model, store), generate_eval_set(near, kept)
     for made, again in ((plain.generated, case.generated), (plain.real, case.real)):

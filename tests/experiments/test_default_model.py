@@ -1,9 +1,7 @@
-"""How default_model.py keeps its steps: what is done is left, what may train together does."""
+"""How default_model.py keeps its steps: what is done is left."""
 
 import json
-import os
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -33,34 +31,6 @@ def test_a_run_is_finished_at_the_end_it_was_given(tmp_path, command, stage, lim
     kept.mkdir()
     (kept / "config.json").touch()
     assert default_model.is_finished(tmp_path)
-
-
-def test_steps_run_at_the_same_time_and_share_the_cores(monkeypatch):
-    """Each waits for the other; one after the other they would wait for ever."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # so that what is set below is taken back at the end
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    met = threading.Barrier(2, timeout=20)
-
-    def step(name):
-        def go():
-            met.wait()
-            return name, os.environ["OMP_NUM_THREADS"]
-
-        return go
-
-    found = default_model.side_by_side(step("a"), step("b"))
-    assert found == [("a", "3"), ("b", "3")]
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert default_model.side_by_side(step("a"), step("b"))[1] == ("b", "5")
-
-
-def test_a_step_that_fails_ends_it():
-    def fails():
-        raise SystemExit("train failed.")
-
-    with pytest.raises(SystemExit, match=r"train failed\."):
-        default_model.side_by_side(lambda: 1, fails)
 
 
 def test_recordings_are_heard_beside_the_rest(tmp_path, monkeypatch):

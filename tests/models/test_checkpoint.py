@@ -11,21 +11,30 @@ import torch
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models import checkpoint as module
 from voice2face_gan.models.checkpoint import CONFIG, WEIGHTS, Checkpoint, find_checkpoint, load_checkpoint
-from voice2face_gan.models.wen2019 import Generator, VoiceEncoder, Wen2019Config
+from voice2face_gan.models.conditioning import Controls
+from voice2face_gan.models.encoders.conv import ConvEncoder, ConvEncoderConfig
+from voice2face_gan.models.generators.wen2019 import Wen2019Generator, Wen2019GeneratorConfig
 
-SMALL = Wen2019Config(
-    voice_channels=(8, 8), generator_channels=(8,) * 5, trunk_channels=(8,) * 5, generator_norm="batch"
-)
+ENCODER = ConvEncoderConfig(channels=(8, 8))
+GENERATOR = Wen2019GeneratorConfig(channels=(8,) * 5, trunk_channels=(8,) * 5, norm="batch")
+CONTROLS = Controls(strength=2.0, normalise_embedding=False)
 
 
 @pytest.fixture
 def saved() -> Checkpoint:
     torch.manual_seed(0)
-    encoder, generator = VoiceEncoder(SMALL), Generator(SMALL)
+    encoder, generator = ConvEncoder(ENCODER), Wen2019Generator(GENERATOR)
     encoder(torch.randn(8, 64, 50))  # so that running statistics are not those of a new net
     info = {"gender": "female", "iteration": 7, "recipe": {"name": "x"}}
     return Checkpoint(
-        "wen2019", SMALL, encoder, generator, torch.randn(65), vad={"aggressiveness": 3}, info=info
+        ENCODER,
+        encoder,
+        GENERATOR,
+        generator,
+        CONTROLS,
+        torch.randn(65),
+        vad={"aggressiveness": 3},
+        info=info,
     )
 
 
@@ -36,7 +45,8 @@ def folder(saved, tmp_path):
 
 def test_what_is_saved_comes_back(saved, folder):
     loaded = load_checkpoint(folder)
-    assert loaded.model == SMALL and loaded.architecture == "wen2019" and loaded.folder == folder
+    assert (loaded.encoder_config, loaded.generator_config) == (ENCODER, GENERATOR)
+    assert loaded.controls == CONTROLS and loaded.folder == folder
     assert loaded.features == saved.features and loaded.vad == {"aggressiveness": 3}
     assert loaded.info["gender"] == "female" and loaded.info["iteration"] == 7
     assert loaded.info["voice2face_gan"]
@@ -127,12 +137,20 @@ def change(folder, **entries):
 
 
 def test_a_newer_format_is_refused(folder):
-    change(folder, format=2)
-    with pytest.raises(CheckpointError, match="format 2, but this version reads 1"):
+    for number in (3, "x", None):
+        change(folder, format=number)
+        with pytest.raises(CheckpointError, match=f"format {number}, but this version reads 2"):
+            load_checkpoint(folder)
+
+
+def test_an_older_format_is_refused_in_a_sentence(folder):
+    """Format 1 kept the settings of all networks in one table."""
+    change(folder, format=1, encoder=None, generator=None, controls=None, architecture="r3gan", model={})
+    with pytest.raises(CheckpointError, match=r"made by an older version .*format 1; .* reads 2\); train"):
         load_checkpoint(folder)
 
 
-@pytest.mark.parametrize("key", ["architecture", "model", "features", "vad"])
+@pytest.mark.parametrize("key", ["encoder", "generator", "controls", "features", "vad"])
 def test_a_missing_entry_is_named(folder, key):
     change(folder, **{key: None})
     with pytest.raises(CheckpointError, match=f"no entry '{key}'"):
@@ -142,23 +160,30 @@ def test_a_missing_entry_is_named(folder, key):
 @pytest.mark.parametrize(
     "entries",
     [
-        {"model": {"depth": 3}},
-        {"model": {"kernel": "four"}},
-        {"model": {"noise": "much"}},
-        {"model": [1]},
-        {"model": {}},  # full-size nets, which these weights are not
+        {"generator": {"type": "wen2019", "depth": 3}},
+        {"generator": {"type": "wen2019", "kernel": "four"}},
+        {"controls": {"embedding_noise_std": "much"}},
+        {"controls": {"noise": 0.1}},
+        {"controls": {"soft_clip": [1.0] * 63, "normalise_embedding": False}},
+        {"controls": [1]},
+        {"encoder": [1]},
+        {"generator": {"channels": [8] * 5}},
+        {"encoder": {"type": "conv"}},  # a full-size net, which these weights are not
+        {"generator": {"type": "wen2019"}},
+        {"generator": {**GENERATOR.to_dict(), "embedding": 32}},
         {"features": {"n_mels": "many"}},
         {"features": {"mels": 64}},
         {"features": 3},
         {"vad": 3},
-        {"architecture": "stylegan9"},
-        {"architecture": ["wen2019"]},
+        {"generator": {"type": "stylegan9"}},
+        {"generator": {"type": ["wen2019"]}},
     ],
 )
 def test_a_wrong_entry_is_refused(folder, entries):
     change(folder, **entries)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="model: ") as error:
         load_checkpoint(folder)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '"x"', "null", "\xff"])
@@ -266,5 +291,6 @@ def test_an_installation_without_default_weights_says_so(tmp_path, monkeypatch):
 
 def test_numbers_of_the_config_are_plain_json(folder):
     config = json.loads((folder / CONFIG).read_text())
-    assert config["format"] == 1 and config["model"]["voice_channels"] == [8, 8]
+    assert config["format"] == 2 and config["encoder"]["channels"] == [8, 8]
+    assert config["encoder"]["type"] == "conv" and config["generator"]["type"] == "wen2019"
     assert np.isfinite(config["features"]["f_max"])

@@ -3,8 +3,8 @@
 import pytest
 
 _SMALL_MODERN = (
-    "model.width=4",
-    "model.z_dim=6",
+    "model.generator.width=4",
+    "model.generator.z_dim=6",
     "gan.batch=8",
     "data.crop_frames=[100,200]",
     "run.precision='fp32'",
@@ -128,10 +128,10 @@ def taught_store(tmp_path_factory, space_folder):
 
 _TINY = {
     "wen2019": (
-        "model.generator_channels=[8,8,8,8,8]",
-        "model.trunk_channels=[4,4,4,4,4]",
+        "model.generator.channels=[8,8,8,8,8]",
+        "model.generator.trunk_channels=[4,4,4,4,4]",
     ),
-    "r3gan": ("model.width=2", "model.z_dim=4"),
+    "r3gan": ("model.generator.width=2", "model.generator.z_dim=4"),
 }
 
 
@@ -154,15 +154,17 @@ def space_encoder(read_store, space_folder, tmp_path_factory):
     import torch
 
     from voice2face_gan.models.checkpoint import Checkpoint
+    from voice2face_gan.models.conditioning import Controls
+    from voice2face_gan.models.encoders.conv import ConvEncoder, ConvEncoderConfig
     from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
-    from voice2face_gan.models.registry import build_encoder, model_config
 
     torch.manual_seed(0)
-    residual = np.linspace(0.3, 0.9, SIZE).round(4).tolist()
-    config = model_config("r3gan", {"normalise": False, "voice_channels": [4, 4, 4], "residual": residual})
+    residual_std = np.linspace(0.3, 0.9, SIZE).round(4).tolist()
+    config = ConvEncoderConfig(channels=(4, 4, 4))
+    controls = Controls(residual_std=residual_std, normalise_embedding=False)
     info = {"distillation": {"space": FaceSpace.load(space_folder).name}}
     features = read_store.about["features"]
-    checkpoint = Checkpoint("r3gan", config, build_encoder(config), features=features, info=info)
+    checkpoint = Checkpoint(config, ConvEncoder(config), controls=controls, features=features, info=info)
     return checkpoint.save(tmp_path_factory.mktemp("space_encoder") / "encoder")
 
 
@@ -195,10 +197,10 @@ def two_iterations(store, taught_store, read_store, space_folder, space_encoder,
             "encoder.batch=4",
             "encoder.iterations=2",
             "encoder.crop_frames=[20,40]",
-            "model.voice_channels=[4,4,4,4]",
+            "model.encoder.channels=[4,4,4,4]",
             "gan.batch=4",
             "gan.iterations=2",
-            *_TINY[shipped.architecture],
+            *_TINY[shipped.model.generator.type],
         ]
         for key, value in (("encoder.space", space_folder), ("face_embedding.space", space_folder)):
             section, _, last = key.partition(".")

@@ -10,7 +10,7 @@ import copy
 import torch
 import torch.nn.functional as F
 
-from voice2face_gan.models.wen2019 import condition
+from voice2face_gan.models.conditioning import condition
 from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 
@@ -24,7 +24,7 @@ class AlgorithmOne:
     """
 
     def __init__(self, stage: Wen2019Stage):
-        self.stage, self.device, self.config = stage, stage.device, stage.config
+        self.stage, self.device = stage, stage.device
         nets = (stage.encoder, stage.generator, stage.trunk, stage.discriminator, stage.classifier)
         self.encoder, self.generator, self.trunk, self.discriminator, self.classifier = (
             copy.deepcopy(net).to(memory_format=torch.contiguous_format).requires_grad_() for net in nets
@@ -40,7 +40,7 @@ class AlgorithmOne:
     def step(self, iteration: int) -> dict[str, float]:
         """One update of the judges and one of the generator, on the stage's own batch of the iteration."""
         mel, voice_label, real, face_label, noise = self.stage.draw(iteration)
-        fake = self.generator(condition(self.encoder(mel), self.config, noise))
+        fake = self.generator(condition(self.encoder(mel), self.stage.controls, noise))
 
         for name in ("trunk", "discriminator", "classifier"):
             self.optimisers[name].zero_grad()

@@ -17,7 +17,7 @@ from voice2face_gan.data.open import open_source
 from voice2face_gan.device import uses_bf16
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.registry import build_encoder, model_config
+from voice2face_gan.models.registry import build_encoder
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
@@ -42,7 +42,8 @@ def measure(
     the machine as busy as it is.
 
     Args:
-        recipe: whose nets and batches; its architecture must be wen2019, the losses' weights the paper's.
+        recipe: whose nets and batches; its generator must be of the type wen2019, the losses' weights the
+            paper's.
         data: what `train --data` takes.
         steps: counted steps of each loop.
         device: where it computes.
@@ -103,8 +104,9 @@ def measure(
 def check(recipe: Recipe) -> None:
     """Raises RecipeError where the plain loop would not be the recipe's stage."""
     weights = recipe.gan
-    one = (weights.identity, weights.fool, weights.likeness)
-    if recipe.architecture != "wen2019" or one != (1, 1, 1) or weights.pixel or weights.decay:
+    one = (weights.d_identity, weights.g_adversarial, weights.g_identity)
+    wen = recipe.model.generator.type == "wen2019"
+    if not wen or one != (1, 1, 1) or weights.l1 or weights.lr_decay:
         raise RecipeError(
             f"Recipe {recipe.name} does not train by Algorithm 1 of Wen et al. with the paper's losses, "
             "which is what it would be timed against; use wen2019 or wen2019-paper."
@@ -114,9 +116,9 @@ def check(recipe: Recipe) -> None:
 def _stage(recipe: Recipe, data: str, device: torch.device) -> Wen2019Stage:
     """The stage on a voice encoder with random weights: what they are takes no time."""
     store = open_source(data)
-    config = model_config(recipe.architecture, recipe.model)
+    config = recipe.model.encoder
     torch.manual_seed(0)
-    encoder = Checkpoint(recipe.architecture, config, build_encoder(config), features=store.about["features"])
+    encoder = Checkpoint(config, build_encoder(config), features=store.about["features"])
     return Wen2019Stage(store, store, encoder, recipe, 0, device)
 
 

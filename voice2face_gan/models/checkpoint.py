@@ -1,7 +1,8 @@
 """A checkpoint is a folder: `config.json` says what the nets are, `model.safetensors` holds them.
 
     checkpoint/
-      config.json         architecture, model dimensions, log-mel and VAD settings, what it was trained on
+      config.json         tables encoder {type, ...} and generator {type, ...} (models/registry.py) and
+                          controls (models/conditioning.py), log-mel and VAD settings, what it was trained on
       model.safetensors   encoder.*, generator.* (absent in a checkpoint of a voice encoder alone),
                           gender_probe (65,), a logistic regression from the predicted e to "female":
                           weights, then bias;
@@ -26,13 +27,14 @@ from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.errors import CheckpointError, DataError, first_line
 from voice2face_gan.files import new_folder
 from voice2face_gan.models import hub, registry
+from voice2face_gan.models.conditioning import Controls
 from voice2face_gan.models.face_embedding_space import MAP_SHAPES
 from voice2face_gan.models.probes import check_probe
-from voice2face_gan.models.wen2019 import Wen2019Config
+from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig
 from voice2face_gan.resources import resource
 from voice2face_gan.version import __version__
 
-CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
+CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 2
 SHIPPED = ("default", "synthetic")  # real people's; the synthetic world's
 _PROBE, _SPACE = "probe.", "face_space."
 BEST = "best.json"  # in a run folder: names its best checkpoint
@@ -44,10 +46,11 @@ class Checkpoint:
     """What a checkpoint folder holds, ready for use.
 
     Attributes:
-        architecture: name in models/registry.py.
-        model: the dimensions of the nets.
+        encoder_config: dimensions of the encoder, its type among them.
         encoder: log-mel -> e.
-        generator: e -> face; None in a checkpoint of a voice encoder alone.
+        generator_config: dimensions of the generator; None in a checkpoint of a voice encoder alone.
+        generator: e, and z where it takes noise -> face; None likewise.
+        controls: strength and what else is done to e before the generator takes it.
         gender_probe: (embedding + 1,) float32, or None where the data had no genders.
         features: log-mel settings, a FeatureSettings as dict.
         vad: voice activity settings as dict.
@@ -58,10 +61,11 @@ class Checkpoint:
             were trained on none. `info["face_space"]` says how it was made.
     """
 
-    architecture: str
-    model: Wen2019Config
+    encoder_config: EncoderConfig
     encoder: nn.Module
+    generator_config: GeneratorConfig | None = None
     generator: nn.Module | None = None
+    controls: Controls = field(default_factory=Controls)
     gender_probe: Tensor | None = None
     features: dict = field(default_factory=lambda: FeatureSettings().to_dict())
     vad: dict = field(default_factory=dict)
@@ -69,6 +73,20 @@ class Checkpoint:
     folder: Path | None = None
     probes: dict[str, Tensor] = field(default_factory=dict)
     face_space: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            CheckpointError: encoder, generator and controls are of embeddings of different sizes.
+        """
+        if self.generator is None:
+            self.generator_config = None
+        size, generator = self.encoder_config.embedding, self.generator_config
+        if generator is not None and generator.embedding != size:
+            raise CheckpointError(
+                f"The encoder gives {size} numbers a voice, the generator takes {generator.embedding}."
+            )
+        self.controls.check_size(size)
 
     def save(self, folder: str | Path, half: bool = False) -> Path:
         """Write the folder anew: to a temporary name first, so that it is whole or not there.
@@ -100,12 +118,16 @@ class Checkpoint:
         tensors |= {f"{_PROBE}{name}": probe for name, probe in self.probes.items()}
         return tensors | {f"{_SPACE}{name}": part for name, part in self.face_space.items()}
 
+    def tables(self) -> dict[str, dict]:
+        """The tables encoder, generator (where there is one) and controls of config.json."""
+        parts = (self.encoder_config, self.generator_config, self.controls)
+        return {part.table: part.to_dict() for part in parts if part is not None}
+
     def config(self) -> dict:
         return {
             "format": FORMAT,
             "voice2face_gan": __version__,
-            "architecture": self.architecture,
-            "model": self.model.to_dict(),
+            **self.tables(),
             "features": self.features,
             "vad": self.vad,
             **self.info,
@@ -181,7 +203,7 @@ def _from_hub(model: hub.HubName) -> Path:
     except ValueError:
         config = None
     # Before the weights: those of another library's model may be many gigabytes.
-    if not isinstance(config, dict) or not {"format", "architecture"} <= config.keys():
+    if not isinstance(config, dict) or not {"format", "voice2face_gan"} <= config.keys():
         raise CheckpointError(f"{model}: its {CONFIG} on the hub is not that of a voice2face-gan checkpoint.")
     # Of the same commit, whatever is uploaded meanwhile.
     hub.download(model, WEIGHTS, commit=path.parent.name)
@@ -211,7 +233,7 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         name: see `find_checkpoint`.
         need_generator: refuse a checkpoint of a voice encoder alone.
     Raises:
-        CheckpointError: missing, incomplete, of a newer format, or weights that do not fit the configuration.
+        CheckpointError: missing, incomplete, of another format, or weights that do not fit the configuration.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -229,31 +251,33 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         raise CheckpointError(f"{called}: the checkpoint cannot be read ({first_line(error)}).") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{called}: its {CONFIG} is not that of a checkpoint.")
-    if config.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{called}: checkpoint format {config.get('format')}, but this version reads {FORMAT}."
-        )
+    _check_format(called, config)
     try:
-        architecture = config["architecture"]
-        model = registry.model_config(architecture, config["model"])
+        encoder_config, generator_config = registry.encoder_config(config["encoder"]), None
+        if any(k.startswith("generator.") for k in tensors) or "generator" in config:
+            generator_config = registry.generator_config(config["generator"])
+        controls = Controls.from_dict(config["controls"])
+        controls.check_size(encoder_config.embedding)
         with torch.device("meta"):  # no time spent on initial weights that are replaced at once
-            encoder, generator = registry.build_encoder(model), None
-            if any(k.startswith("generator.") for k in tensors):
-                generator = registry.build_generator(model)
+            encoder, generator = registry.build_encoder(encoder_config), None
+            if generator_config is not None:
+                generator = registry.build_generator(generator_config)
         _fill(encoder, tensors, "encoder.")
         if generator is not None:
             _fill(generator, tensors, "generator.")
         probe = tensors.get("gender_probe")
-        if probe is not None and probe.shape != (model.embedding + 1,):
+        if probe is not None and probe.shape != (encoder_config.embedding + 1,):
             raise ValueError(f"gender_probe has the shape {tuple(probe.shape)}")
         probes = {k.removeprefix(_PROBE): v for k, v in tensors.items() if k.startswith(_PROBE)}
         for what, value in probes.items():
-            check_probe(what, value, model.voice_features)
+            check_probe(what, value, encoder_config.feature_size)
         face_space = {k.removeprefix(_SPACE): v for k, v in tensors.items() if k.startswith(_SPACE)}
         if face_space and {k: tuple(v.shape) for k, v in face_space.items()} != MAP_SHAPES:
             raise ValueError("its face space is not whole")
         features = FeatureSettings.from_dict(config["features"]).to_dict()
         vad = dict(config["vad"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{called}: its {CONFIG} cannot be used. {error}") from error
     except KeyError as error:
         raise CheckpointError(f"{called}: its {CONFIG} has no entry {error}.") from error
     except (RuntimeError, TypeError, ValueError, AttributeError, DataError) as error:
@@ -263,12 +287,13 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
             f"{called} holds a voice encoder alone; "
             f"train a generator on it with `v2f-gan train --encoder {called}`."
         )
-    known = ("format", "architecture", "model", "features", "vad")
+    known = ("format", "encoder", "generator", "controls", "features", "vad")
     return Checkpoint(
-        architecture=architecture,
-        model=model,
+        encoder_config=encoder_config,
         encoder=encoder,
+        generator_config=generator_config,
         generator=generator,
+        controls=controls,
         gender_probe=probe,
         probes=probes,
         face_space=face_space,
@@ -277,6 +302,22 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         info={k: v for k, v in config.items() if k not in known},
         folder=folder,
     )
+
+
+def _check_format(called: str | Path, config: dict) -> None:
+    """
+    Raises:
+        CheckpointError: another version made the checkpoint, which this one does not read.
+    """
+    number = config.get("format")
+    if number == FORMAT:
+        return
+    if isinstance(number, int) and number < FORMAT:
+        raise CheckpointError(
+            f"{called} was made by an older version of voice2face-gan (checkpoint format {number}; this "
+            f"version reads {FORMAT}); train it again, or use the version that made it."
+        )
+    raise CheckpointError(f"{called}: checkpoint format {number}, but this version reads {FORMAT}.")
 
 
 def _fill(net: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:

@@ -1,43 +1,61 @@
-"""Architecture names, as recipes and checkpoints spell them, and how each is built."""
+"""Types of encoders and generators, as recipes and checkpoints spell them, and how each is built.
 
-from dataclasses import fields
+A new network is one entry here: its type -> (class of its settings, class of the network).
+
+    every encoder config     mel_bins, embedding, feature_size
+    every encoder            raw_log_mel, recurrent, has_agreement, last_name, features, with_features, frozen
+    every generator config   embedding, side, z_dim, face_scale, outside_weights
+    every generator          forward(e), and forward(e, z) where z_dim is not 0
+"""
 
 from torch import nn
 
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models import r3gan, wen2019
-from voice2face_gan.models.encoders.lstm import LstmEncoder
+from voice2face_gan.models.encoders.conv import ConvEncoder, ConvEncoderConfig
+from voice2face_gan.models.encoders.lstm import LstmEncoder, LstmEncoderConfig
+from voice2face_gan.models.generators.r3gan import R3GANGenerator, R3GANGeneratorConfig
+from voice2face_gan.models.generators.wen2019 import Wen2019Generator, Wen2019GeneratorConfig
 
-ARCHITECTURES = {"wen2019": wen2019.Wen2019Config, "r3gan": r3gan.R3GANConfig}
-ModelConfig = wen2019.Wen2019Config | r3gan.R3GANConfig
+ENCODERS = {"conv": (ConvEncoderConfig, ConvEncoder), "lstm": (LstmEncoderConfig, LstmEncoder)}
+GENERATORS = {
+    "wen2019": (Wen2019GeneratorConfig, Wen2019Generator),
+    "r3gan": (R3GANGeneratorConfig, R3GANGenerator),
+}
+EncoderConfig = ConvEncoderConfig | LstmEncoderConfig
+GeneratorConfig = Wen2019GeneratorConfig | R3GANGeneratorConfig
 
 
-def model_config(architecture: str, settings: dict) -> ModelConfig:
-    """The configuration object of an architecture from plain settings.
+def encoder_config(settings: dict) -> EncoderConfig:
+    """The configuration of an encoder from plain settings, its `type` among them.
 
     Raises:
-        CheckpointError: unknown architecture or setting, or a value outside its range.
+        CheckpointError: unknown type or setting, or a value outside its range.
     """
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise CheckpointError(f"Unknown architecture '{architecture}'; this version knows {known}.")
-    kind = ARCHITECTURES[architecture]
-    unknown = sorted(set(settings) - {f.name for f in fields(kind)})
-    if unknown:
-        raise CheckpointError(f"Architecture '{architecture}' has no setting '{unknown[0]}'.")
-    return kind(**settings)
+    return _config("encoder", ENCODERS, settings)
 
 
-def build_encoder(config: ModelConfig) -> nn.Module:
-    if config.voice_pool == "recurrent":
-        return LstmEncoder(config.mel_bins, config.voice_channels, config.embedding)
-    return wen2019.VoiceEncoder(config)
+def generator_config(settings: dict) -> GeneratorConfig:
+    """The configuration of a generator from plain settings; errors as in `encoder_config`."""
+    return _config("generator", GENERATORS, settings)
 
 
-def build_generator(config: ModelConfig) -> nn.Module:
-    return r3gan.Generator(config) if isinstance(config, r3gan.R3GANConfig) else wen2019.Generator(config)
+def build_encoder(config: EncoderConfig) -> nn.Module:
+    return ENCODERS[config.type][1](config)
+
+
+def build_generator(config: GeneratorConfig) -> nn.Module:
+    return GENERATORS[config.type][1](config)
 
 
 def parameters(net: nn.Module) -> int:
     """Number of trainable parameters."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def _config(table: str, types: dict, settings: dict):
+    if not isinstance(settings, dict) or "type" not in settings:
+        raise CheckpointError(f"The table {table} has no type; this version knows {', '.join(types)}.")
+    kind = settings["type"]
+    if not isinstance(kind, str) or kind not in types:
+        raise CheckpointError(f"Unknown type of {table} {kind!r}; this version knows {', '.join(types)}.")
+    return types[kind][0].from_dict(settings)

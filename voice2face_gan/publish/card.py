@@ -17,7 +17,7 @@ from voice2face_gan.results import results_of
 from voice2face_gan.version import __version__
 
 TAGS = ("voice-to-face", "speech", "audio", "face-generation", "gan", "synthetic-media")
-EMBEDDER_TAGS = ("speech", "audio", "speaker-embedding")
+ENCODER_TAGS = ("speech", "audio", "speaker-embedding")
 NO_LICENCE = "unknown"  # how the hub spells that none was stated
 
 
@@ -52,11 +52,11 @@ def model_card(
         name=repo.rpartition("/")[2],
         mark=MARK,
         library=LIBRARY,
-        tags=TAGS if checkpoint.generator is not None else EMBEDDER_TAGS,
+        tags=TAGS if checkpoint.generator is not None else ENCODER_TAGS,
         licence=licence,
         no_licence=NO_LICENCE,
-        architecture=checkpoint.architecture,
-        embedding=checkpoint.model.embedding,
+        types={k: part["type"] for k, part in checkpoint.tables().items() if "type" in part},
+        embedding=checkpoint.encoder_config.embedding,
         features=checkpoint.features,
         parameters={
             k: sum(p.numel() for p in net.parameters()) for k, net in nets.items() if net is not None

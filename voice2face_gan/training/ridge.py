@@ -23,13 +23,14 @@ class RidgeMap:
 
     Attributes:
         mean (256,), weights (256, 64), offset (64,).
-        residual: (64,) sqrt(1 - R2) of each element, of people left out.
+        residual_std: (64,) sqrt(1 - R2) of each element, of people left out: the standard deviation that
+            the voice leaves open.
         about: how it was fitted.
     """
 
-    def __init__(self, mean: Tensor, weights: Tensor, offset: Tensor, residual: Tensor, about: dict):
+    def __init__(self, mean: Tensor, weights: Tensor, offset: Tensor, residual_std: Tensor, about: dict):
         self.mean, self.weights, self.offset = mean, weights, offset
-        self.residual, self.about = residual, about
+        self.residual_std, self.about = residual_std, about
 
     @classmethod
     def fit(cls, voices: Store, t: Tensor, space: FaceSpace) -> "RidgeMap":
@@ -74,8 +75,8 @@ class RidgeMap:
             "clips",
         }
         mean, weights, offset = _ridge(x, y, weight, ridge)
-        residual = (1 - told).clamp(min=0).sqrt()
-        return cls(*(number.float() for number in (mean, weights, offset, residual)), about)
+        residual_std = (1 - told).clamp(min=0).sqrt()
+        return cls(*(number.float() for number in (mean, weights, offset, residual_std)), about)
 
 
 def folded(encoder: nn.Module, line: RidgeMap) -> dict[str, Tensor]:

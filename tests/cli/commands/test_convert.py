@@ -49,7 +49,7 @@ def test_a_converted_pair_generates_what_the_plain_nets_do(cli, nets, clips):
     done = cli("convert", "wen", *FILES, "-o", "wen", "--json")
     assert done.code == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["checkpoint"] == "wen" and said["model"]["embedding"] == 24
+    assert said["checkpoint"] == "wen" and said["encoder"]["embedding"] == 24
     assert len(said["converted_from"]["generator"]["sha256"]) == 64
     assert "64 -> 8 -> 8 -> 12 -> 12 -> 24" in done.stderr and "4 x 4, no norm, linear" in done.stderr
     assert "licence" in done.stderr
@@ -101,8 +101,8 @@ def test_what_exists_is_kept(cli, nets):
     assert cli("convert", "wen", *FILES, "-o", "wen").code == 0
     assert "add --force" in one_sentence(cli, *FILES, "-o", "wen")
     assert cli("convert", "wen", *FILES, "-o", "wen", "--force", "--tanh", "--raw").code == 0
-    model = load_checkpoint(cli.here / "wen").model
-    assert model.generator_output == "tanh" and not model.normalise
+    made = load_checkpoint(cli.here / "wen")
+    assert made.generator_config.output == "tanh" and not made.controls.normalise_embedding
     # --force is for checkpoints: a folder of something else, or a file, is nobody's to remove.
     (cli.here / "photos").mkdir()
     (cli.here / "photos" / "a.png").write_bytes(b"")

@@ -6,19 +6,21 @@ import pytest
 import torch
 
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.wen2019 import Generator, VoiceEncoder, Wen2019Config
+from voice2face_gan.models.encoders.conv import ConvEncoder, ConvEncoderConfig
+from voice2face_gan.models.generators.wen2019 import Wen2019Generator, Wen2019GeneratorConfig
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-SMALL = Wen2019Config(voice_channels=(8,), embedding=12, generator_channels=(12, 10, 8, 8, 6))
+ENCODER = ConvEncoderConfig(channels=(8,), embedding=12)
+GENERATOR = Wen2019GeneratorConfig(embedding=12, channels=(12, 10, 8, 8, 6))
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
     torch.manual_seed(2)
-    nets = VoiceEncoder(SMALL), Generator(SMALL)
-    return Checkpoint("wen2019", SMALL, *nets).save(tmp_path / "model")
+    encoder, generator = ConvEncoder(ENCODER), Wen2019Generator(GENERATOR)
+    return Checkpoint(ENCODER, encoder, GENERATOR, generator).save(tmp_path / "model")
 
 
 def one_sentence(cli, *arguments) -> str:
@@ -64,7 +66,7 @@ def test_a_file_is_replaced_when_asked(cli, checkpoint, monkeypatch):
 
 
 def test_what_has_no_generator_or_is_no_checkpoint(cli, tmp_path):
-    folder = Checkpoint("wen2019", SMALL, VoiceEncoder(SMALL)).save(tmp_path / "encoder")
+    folder = Checkpoint(ENCODER, ConvEncoder(ENCODER)).save(tmp_path / "encoder")
     assert "voice encoder alone" in one_sentence(cli, folder, "-o", "web")
     assert "no such checkpoint" in one_sentence(cli, "nowhere", "-o", "web")
     assert cli("export", "onnx", "-o", "web", "--opset", 9).code == 2

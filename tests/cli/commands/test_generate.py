@@ -308,7 +308,8 @@ def test_what_probes_tell_is_printed(cli, model_folder, clips, tmp_path):
     import torch
 
     checkpoint = load_checkpoint(model_folder)
-    checkpoint.probes = {k: torch.zeros(checkpoint.model.voice_channels[-1] + 1) for k in ("speech", "child")}
+    size = checkpoint.encoder_config.feature_size + 1
+    checkpoint.probes = {k: torch.zeros(size) for k in ("speech", "child")}
     checkpoint.probes["child"][-1] = 3.0
     folder = checkpoint.save(tmp_path / "probed")
     result = cli("generate", clips[0], "--checkpoint", folder, "--json")

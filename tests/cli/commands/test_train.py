@@ -60,15 +60,15 @@ def test_a_run_from_the_command_line(cli, tiny):
 def test_the_recipe_that_is_taken_when_none_is_named(cli, store):
     """`r3gan`; on the synthetic world, without a GPU, a small and short one of it."""
     small = ("gan.batch=8", "encoder.batch=8", "encoder.crop_frames=[60,80]", "data.crop_frames=[60,80]")
-    small += ("model.voice_channels=[16,16,16,16]", "run.tensorboard='off'", "run.evaluate_every=0")
+    small += ("model.encoder.channels=[16,16,16,16]", "run.tensorboard='off'", "run.evaluate_every=0")
     options = ("--iterations", 1, "--json", *(part for text in small for part in ("--set", text)))
     built_in = cli("train", "--data", "synthetic:20", *options)
     assert built_in.code == 0, built_in.stderr
-    own = cli("train", "--data", store.folder, "--set", "model.width=4", *options)
+    own = cli("train", "--data", store.folder, "--set", "model.generator.width=4", *options)
     assert own.code == 0, own.stderr
     names = [json.loads(result.stdout)["run"] for result in (built_in, own)]
     assert names == ["runs/00000-r3gan-small-all-b8", "runs/00001-r3gan-all-b8"]
-    assert load_checkpoint(cli.here / names[0]).model.width == 32
+    assert load_checkpoint(cli.here / names[0]).generator_config.width == 32
 
 
 def test_gender_says_how_many_remain(cli, tiny):
@@ -111,11 +111,10 @@ def test_what_is_wrong_is_said_before_a_run_folder_is_made(cli, tiny, trained, t
         (["--data", tmp_path / "no store"], "prepared store"),
         (["--recipe", "wen2018"], "did you mean 'wen2019'"),
         (["--set", "gan.bach=3"], "did you mean 'gan.batch'"),
-        (["--recipe", "wen2019-small", "--set", "model.kernel=5"], "kernel must be 3 or 4"),
+        (["--recipe", "wen2019-small", "--set", "model.generator.kernel=5"], "kernel must be 3 or 4"),
         (["--device", "abacus"], "no such device"),
         ([*tiny(), "--encoder", tmp_path / "none"], "no such checkpoint"),
-        ([*tiny(model__embedding=32), "--encoder", trained], "the recipe expects 32"),
-        ([*tiny(model__mel_bins=40)], "the recipe reads 40"),
+        ([*tiny(model__encoder__mel_bins=40)], "the recipe takes 40"),
         (["--resume"], "no run to resume"),
         (["--resume", tmp_path], "not a run folder"),
     ):
@@ -264,7 +263,7 @@ def test_fine_tuning_takes_the_recipe_of_what_it_starts_from(cli, tiny, trained)
     told = json.loads(result.stdout)
     about = json.loads((cli.here / told["run"] / "run.json").read_text())
     assert about["init"] == str((trained / "checkpoints" / "gan-0000030").resolve())
-    assert about["recipe"]["model"]["generator_channels"] == [32, 16, 16, 8, 8]
+    assert about["recipe"]["model"]["generator"]["channels"] == [32, 16, 16, 8, 8]
     assert about["recipe"]["data"]["gender"] == about["gender"] == "male" and told["stage"] == "gan"
     assert f"Starts from {about['init']}." in result.stderr
     first = load_checkpoint(cli.here / told["run"] / "checkpoints" / "gan-0000000").generator.state_dict()
@@ -280,12 +279,12 @@ def test_fine_tuning_on_faces_taken_nearer(cli, trained, store, tmp_path):
     (tmp_path / "near" / "store.json").write_text(json.dumps({**about, "zoom": 1.4}))
     result = cli("train", "--data", tmp_path / "near", "--init", trained, "--iterations", 1, "--json")
     assert result.code == 0 and "faces at zoom 1, and these were taken at 1.4" in result.stderr
-    assert load_checkpoint(cli.here / json.loads(result.stdout)["run"]).model.zoom == 1.4
+    assert load_checkpoint(cli.here / json.loads(result.stdout)["run"]).generator_config.face_scale == 1.4
 
 
 def test_what_cannot_be_fine_tuned(cli, tiny, trained):
-    result = cli("train", *tiny(model__kernel=3), "--recipe", "wen2019", "--init", trained)
-    assert "does not fit the recipe wen2019: its model.kernel is 4, the recipe's 3" in error(result)
+    result = cli("train", *tiny(model__generator__kernel=3), "--recipe", "wen2019", "--init", trained)
+    assert "does not fit the recipe wen2019: its model.generator.kernel is 4, the recipe's 3" in error(result)
     assert "give either --init or --encoder" in error(cli("train", "--init", trained, "--encoder", trained))
     assert "no such checkpoint" in error(cli("train", "--init", "nowhere"))
     assert not (cli.here / "runs").exists()

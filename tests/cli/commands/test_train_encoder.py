@@ -1,11 +1,11 @@
 """`v2f-gan train-encoder` from the outside."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.conditioning import Controls
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_what_it_refuses(cli, arguments, trained):
     assert "is no run of train-encoder" in error(cli("train-encoder", "--resume", trained))
     assert "--seed cannot be changed" in error(cli("train-encoder", "--resume", trained, "--seed", 1))
     assert "unknown key" in error(cli("train-encoder", *arguments(), "--set", "encoder.augmen=1"))
-    for key in ("gan.batch=4", "model.generator_channels=[8,8,8,8,8]", "data.flip=false"):
+    for key in ("gan.batch=4", "model.generator.channels=[8,8,8,8,8]", "data.flip=false"):
         said = error(cli("train-encoder", *arguments(), "--set", key))
         assert f"--set {key.partition('=')[0]} has no effect: train-encoder trains a voice encoder" in said
     assert "no figure of a voice encoder" in error(cli("train-encoder", *arguments(run__best="fid")))
@@ -101,9 +101,9 @@ def test_it_goes_on_from_a_trained_one(cli, arguments):
     assert cli("train-encoder", *arguments(), "--iterations", 2).code == 0
     init = ("--init", "runs/00000-encoder-all-b16")
     assert "cannot be changed with --resume" in error(cli("train-encoder", "--resume", *init))
-    wide = "model.voice_channels=[8,8,8,8,8]"
+    wide = "model.encoder.channels=[8,8,8,8,8]"
     refused = error(cli("train-encoder", *arguments(), *init, "--set", wide))
-    assert "does not fit the recipe speaker-encoder: its model.voice_channels is" in refused
+    assert "does not fit the recipe speaker-encoder: its model.encoder.channels is" in refused
     assert "missing" in error(cli("train-encoder", *arguments(), "--init", "missing"))
     assert len(list((cli.here / "runs").iterdir())) == 1
     still = ("--set", "encoder.lr=1e-12", "--seed", 5, "--iterations", 1)
@@ -116,14 +116,14 @@ def test_it_goes_on_from_a_trained_one(cli, arguments):
 
 def test_it_goes_on_from_one_that_ships(cli):
     """How strongly a model's e is used, and its limits, are no part of its voice encoder."""
-    small = ("model.voice_channels=[8,8,8,8]", "encoder.batch=4")
+    small = ("model.encoder.channels=[8,8,8,8]", "encoder.batch=4")
     small = [x for text in small for x in ("--set", text)]
     r3gan = ("train-encoder", "--recipe", "r3gan", "--data", "synthetic:20", *small, "--iterations", 1)
     first = cli(*r3gan)
     assert first.code == 0, first.stderr
     shipped = load_checkpoint(cli.here / "runs" / "00000-r3gan-all-b4", need_generator=False)
-    limit = (2.0,) * shipped.model.embedding
-    shipped.model = replace(shipped.model, normalise=False, strength=4.0, limit=limit)
+    soft_clip = (2.0,) * shipped.encoder_config.embedding
+    shipped.controls = Controls(strength=4.0, soft_clip=soft_clip, normalise_embedding=False)
     shipped.save(cli.here / "shipped")
     result = cli(*r3gan, "--init", "shipped")
     assert result.code == 0 and "Starts from " in result.stderr, result.stderr

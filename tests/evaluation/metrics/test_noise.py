@@ -102,13 +102,14 @@ def test_the_name_of_the_training_state():
 def test_the_runs_discriminator_is_asked(trained, store, judge_folder):
     from voice2face_gan.evaluation.protocol import generate_eval_set
     from voice2face_gan.evaluation.readers import open_reader
-    from voice2face_gan.models.wen2019 import Discriminator, FaceTrunk
+    from voice2face_gan.models.discriminators.wen2019 import Discriminator, FaceTrunk
 
     model = VoiceToFace.from_pretrained(trained)
     given = generate_eval_set(model, store, judge=open_reader(str(judge_folder)))
     figures = compute("noise", given, Options(seed=5))
     state = torch.load(model.checkpoint.folder / STATE, weights_only=True)
-    trunk, head = FaceTrunk(model.config), Discriminator(model.config)
+    config = model.checkpoint.generator_config
+    trunk, head = FaceTrunk(config), Discriminator(config)
     trunk.load_state_dict(state["trunk"])
     head.load_state_dict(state["discriminator"])
     heard, noise = given.generated, model.decode(noise_embeddings(model, store.about["features"], 5))
@@ -127,7 +128,8 @@ def r3gan_folder(tmp_path_factory, trained, store):
     from voice2face_gan.training.recipe.recipe import load_recipe
     from voice2face_gan.training.stages.r3gan import R3GANStage
 
-    small = ("model.width=4", "model.z_dim=6", "gan.batch=8", "data.crop_frames=[100,200]")
+    small = ("model.generator.width=4", "model.generator.z_dim=6", "gan.batch=8")
+    small += ("data.crop_frames=[100,200]",)
     recipe = load_recipe("r3gan", (*small, "run.precision='fp32'"))
     encoder = load_checkpoint(trained / "encoder", need_generator=False)
     people = store.of_split("train"), store.of_split("val")
@@ -144,7 +146,7 @@ def r3gan_folder(tmp_path_factory, trained, store):
 def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(r3gan_folder, store, judge_folder):
     from voice2face_gan.evaluation.protocol import embed_all, generate_eval_set
     from voice2face_gan.evaluation.readers import open_reader
-    from voice2face_gan.models.r3gan import FaceTrunk, Heads
+    from voice2face_gan.models.discriminators.r3gan import FaceTrunk, Heads
 
     model, options = VoiceToFace.from_pretrained(r3gan_folder), Options(seed=5)
     given = generate_eval_set(model, store, judge=open_reader(str(judge_folder)))
@@ -152,7 +154,8 @@ def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(r3gan_folder, st
     assert options.notes == []
     assert set(figures) == {"AUC realism", "realism voice", "realism noise", "AUC discriminator"}
     state = torch.load(r3gan_folder / STATE, weights_only=True)
-    trunk, heads = FaceTrunk(model.config), Heads(model.config, 14)
+    config = model.checkpoint.generator_config
+    trunk, heads = FaceTrunk(config), Heads(config, 14)
     trunk.load_state_dict(state["trunk"])
     heads.load_state_dict(state["heads"])
     others = to_unit(model.decode(noise_embeddings(model, store.about["features"], 5)))

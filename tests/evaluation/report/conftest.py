@@ -51,8 +51,9 @@ def report(store):
     """Function (label, more of RunReport) -> a run's part of the report."""
 
     def make(label: str = "a run", k: float = 0.0, **more) -> gather.RunReport:
-        recipe = {"name": "x", "architecture": "wen2019", "gan": {"iterations": 30, "lr": 2e-5, "flip": True}}
-        config = {"architecture": "wen2019", "voice2face_gan": "0.1.0", "gender": "all", "recipe": recipe,
+        recipe = {"name": "x", "gan": {"iterations": 30, "lr": 2e-5, "flip": True}}
+        tables = {"encoder": {"type": "conv"}, "generator": {"type": "wen2019"}}
+        config = {**tables, "voice2face_gan": "0.1.0", "gender": "all", "recipe": recipe,
                   "stage": "gan", "iteration": 30, "data": store.summary()}  # fmt: skip
         about = {
             "split": "test",

@@ -195,7 +195,7 @@ def test_recipes_are_toml():
 def test_a_model_card_of_little(report):
     """A checkpoint of another program, or an old one, lacks what ours has."""
     bare = report(
-        config={"architecture": "other"}, trained_on=None, log=[], people=[], closest=None, metrics={}
+        config={"generator": {"type": "other"}}, trained_on=None, log=[], people=[], closest=None, metrics={}
     )
     html, markdown = read(build([bare], "command"))
     assert "other" in "".join(html.text) and "Trained for" not in markdown and "Licence" in markdown

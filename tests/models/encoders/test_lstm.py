@@ -9,31 +9,33 @@ from voice2face_gan.device import full_precision, has_recurrent_bf16
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.encoders import lstm as recurrent_encoder
-from voice2face_gan.models.encoders.lstm import LEVEL, PIECE, STEP, LstmEncoder, cut, without_noise
-from voice2face_gan.models.inference import frozen
-from voice2face_gan.models.registry import build_encoder, model_config, parameters
+from voice2face_gan.models.encoders.lstm import (
+    LEVEL,
+    PIECE,
+    STEP,
+    LstmEncoder,
+    LstmEncoderConfig,
+    cut,
+    without_noise,
+)
+from voice2face_gan.models.registry import build_encoder, encoder_config, parameters
 
-SMALL = {
-    "voice_pool": "recurrent",
-    "voice_channels": (5, 8, 8, 6),
-    "width": 4,
-    "z_dim": 6,
-}
+SMALL = LstmEncoderConfig(channels=(5, 8, 8, 6))
 
 
 def small() -> LstmEncoder:
     torch.manual_seed(0)
-    return build_encoder(model_config("r3gan", SMALL)).eval()
+    return build_encoder(SMALL).eval()
 
 
 def test_sizes():
     """Counted by hand: bands and the signal's power; four gates of each layer, two biases each; t; e."""
+    config = LstmEncoderConfig(channels=(40, 256, 256, 256, 128))
     with torch.device("meta"):
-        net = LstmEncoder(64, (40, 256, 256, 256, 128), 64)
+        net = LstmEncoder(config)
     lstm = 4 * 256 * (40 + 256 + 2) + 2 * 4 * 256 * (256 + 256 + 2)
     assert parameters(net) == 64 * 41 + lstm + 128 * 257 + 64 * (128 + 3 * 256 + 1)
-    config = model_config("r3gan", {**SMALL, "voice_channels": (40, 256, 256, 256, 128)})
-    assert config.voice_features == 128 + 3 * 256
+    assert config.feature_size == 128 + 3 * 256
 
 
 @pytest.mark.parametrize("frames", [1, 7, 159, 160, 300, 1000])
@@ -145,30 +147,31 @@ def test_where_nothing_is_learned_it_may_be_fast():
 
 
 def test_its_gradient_is_finite_where_nothing_is_heard():
-    net = build_encoder(model_config("r3gan", SMALL))
+    net = build_encoder(SMALL)
     net(torch.full((2, 64, 40), -23.0)).square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in net.parameters())
 
 
 def test_a_frozen_one_says_the_same():
     net, mel = small(), torch.randn(3, 64, 200) - 4
-    quick = frozen(net, torch.bfloat16)
+    quick = net.frozen(torch.bfloat16)
     with torch.no_grad():
         wanted = net(mel)
         assert (quick(mel) - wanted).norm() < 0.03 * wanted.norm() and quick(mel).dtype == torch.float32
 
 
 def test_a_checkpoint_brings_it_back_with_its_probes(tmp_path):
-    config = model_config("r3gan", SMALL)
-    probes = {"speech": torch.randn(config.voice_features + 1)}
-    kept = Checkpoint("r3gan", config, build_encoder(config).eval(), probes=probes)
+    probes = {"speech": torch.randn(SMALL.feature_size + 1)}
+    kept = Checkpoint(SMALL, build_encoder(SMALL).eval(), probes=probes)
     loaded = load_checkpoint(kept.save(tmp_path / "e"), need_generator=False)
     mel = torch.randn(1, 64, 180) - 4
-    assert isinstance(loaded.encoder, LstmEncoder) and loaded.model == config
+    assert isinstance(loaded.encoder, LstmEncoder) and loaded.encoder_config == SMALL
     assert torch.equal(loaded.encoder(mel), kept.encoder(mel))
     assert torch.equal(loaded.probes["speech"], probes["speech"])
 
 
 def test_settings_that_make_none_are_refused():
-    with pytest.raises(CheckpointError, match="needs three voice_channels or more"):
-        model_config("r3gan", {**SMALL, "voice_channels": (5, 8)})
+    with pytest.raises(CheckpointError, match="encoder.channels must be three or more"):
+        encoder_config({"type": "lstm", "channels": (5, 8)})
+    with pytest.raises(CheckpointError, match="'lstm' has no setting 'norm_last'"):
+        encoder_config({"type": "lstm", "norm_last": True})

@@ -10,7 +10,9 @@ from voice2face_gan.device import full_precision
 from voice2face_gan.errors import OutputError
 from voice2face_gan.models import registry
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.encoders.lstm import LstmEncoder
+from voice2face_gan.models.conditioning import Controls, condition
+from voice2face_gan.models.encoders.conv import ConvEncoderConfig
+from voice2face_gan.models.encoders.lstm import LstmEncoderConfig
 from voice2face_gan.models.exchange import onnx as module
 from voice2face_gan.models.exchange.onnx import (
     LIMIT,
@@ -20,23 +22,30 @@ from voice2face_gan.models.exchange.onnx import (
     largest_difference,
     to_onnx,
 )
-from voice2face_gan.models.r3gan import R3GANConfig
-from voice2face_gan.models.wen2019 import Wen2019Config, condition
+from voice2face_gan.models.generators.r3gan import R3GANGeneratorConfig
+from voice2face_gan.models.generators.wen2019 import Wen2019GeneratorConfig
 from voice2face_gan.pipeline import VoiceToFace
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-VOICE = {"voice_channels": (8, 10), "embedding": 12}
-WEN = {**VOICE, "generator_channels": (12, 10, 8, 8, 6)}
+CONV = ConvEncoderConfig(channels=(8, 10), embedding=12)
+WEN = {"channels": (12, 10, 8, 8, 6), "embedding": 12}
+R3GAN = {"width": 4, "embedding": 12}
 MODELS = {
-    "paper": Wen2019Config(**WEN, kernel=3, encoder_norm_last=True, normalise=False, noise=0.0),
-    "poster": Wen2019Config(**WEN, generator_norm="batch", generator_output="tanh"),
-    "r3gan": R3GANConfig(**VOICE, z_dim=5, width=4),
-    "r3gan-128": R3GANConfig(**VOICE, z_dim=0, width=4, side=128, modulate=False),
-    "r3gan-recurrent": R3GANConfig(
-        voice_channels=(6, 8, 8, 7), embedding=12, width=4, z_dim=0, voice_pool="recurrent"
+    "paper": (
+        ConvEncoderConfig(channels=(8, 10), embedding=12, norm_last=True),
+        Wen2019GeneratorConfig(**WEN, kernel=3),
+        Controls(normalise_embedding=False, embedding_noise_std=0.0),
+    ),
+    "poster": (CONV, Wen2019GeneratorConfig(**WEN, norm="batch", output="tanh"), Controls()),
+    "r3gan": (CONV, R3GANGeneratorConfig(**R3GAN, z_dim=5), Controls()),
+    "r3gan-128": (CONV, R3GANGeneratorConfig(**R3GAN, z_dim=0, side=128, film=False), Controls()),
+    "r3gan-recurrent": (
+        LstmEncoderConfig(channels=(6, 8, 8, 7), embedding=12),
+        R3GANGeneratorConfig(**R3GAN, z_dim=0),
+        Controls(),
     ),
 }
 PROBED = ("paper", "r3gan", "r3gan-recurrent")
@@ -45,8 +54,8 @@ PROBED = ("paper", "r3gan", "r3gan-recurrent")
 def checkpoint_of(name: str) -> Checkpoint:
     """A net of random weights whose layers all count."""
     torch.manual_seed(5)
-    config = MODELS[name]
-    encoder, generator = registry.build_encoder(config), registry.build_generator(config)
+    first, second, controls = MODELS[name]
+    encoder, generator = registry.build_encoder(first), registry.build_generator(second)
     with torch.no_grad():
         encoder(torch.randn(8, 64, 50))  # running statistics that are not those of a new net
         for tensor in generator.parameters():  # what begins at zero counts too; signals keep their size
@@ -55,14 +64,13 @@ def checkpoint_of(name: str) -> Checkpoint:
         generator(torch.randn(8, 12))
     for net in (encoder, generator):
         net.eval().requires_grad_(False)
-    architecture = "r3gan" if name.startswith("r3gan") else "wen2019"
     info = {"gender": "female", "iteration": 7}
     gender_probe, size = torch.randn(13), encoder.features(torch.zeros(1, 64, 50)).shape[1]
     own = torch.Generator().manual_seed(5)
     probes = {k: torch.randn(size + 1, generator=own) for k in ("child", "speech")} if name in PROBED else {}
-    if isinstance(encoder, LstmEncoder):
+    if encoder.has_agreement:
         probes["several"] = torch.tensor([-4.0, 3.0])
-    return Checkpoint(architecture, config, encoder, generator, gender_probe, info=info, probes=probes)
+    return Checkpoint(first, encoder, second, generator, controls, gender_probe, info=info, probes=probes)
 
 
 @pytest.fixture(autouse=True)
@@ -145,8 +153,8 @@ def test_the_config_says_how_to_use_them(exported):
             }
             assert shapes == {name: what["shape"] for name, what in graph[part].items()}
     assert list(config["graphs"]["generator.onnx"]["inputs"]) == ["e", "z"]
-    assert config["features"] == checkpoint.features and config["model"] == checkpoint.model.to_dict()
-    assert config["checkpoint"]["gender"] == "female" and config["normalise"] is True
+    assert config["features"] == checkpoint.features and checkpoint.tables().items() <= config.items()
+    assert config["checkpoint"]["gender"] == "female" and config["normalise_embedding"] is True
     e, probe = torch.randn(12), config["gender_probe"]
     female = torch.sigmoid(e @ torch.tensor(probe["weights"]) + probe["bias"])
     assert float(female) == pytest.approx(VoiceToFace(checkpoint, "x").female(e), abs=1e-6)
@@ -171,7 +179,7 @@ def test_one_file_from_log_mel_to_face(single):
     assert [p.name for p in file.parent.iterdir()] == ["v2f.onnx"]
     for batch, frames in ((1, 40), (3, 77)):
         mel, z = torch.randn(batch, 64, frames), torch.randn(batch, 5)
-        wanted = checkpoint.generator(condition(checkpoint.encoder(mel), checkpoint.model), z)
+        wanted = checkpoint.generator(condition(checkpoint.encoder(mel), checkpoint.controls), z)
         torch.testing.assert_close(run(file, "face", log_mel=mel, z=z), wanted, rtol=1e-3, atol=1e-4)
         features = checkpoint.encoder.features(mel)
         for name, probe in checkpoint.probes.items():

@@ -12,6 +12,7 @@ from torch import nn
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.conditioning import Controls
 from voice2face_gan.models.exchange.wen2019_weights import convert_wen
 
 VOICE, FACES, SIZE = (6, 8, 10, 12), (16, 14, 12, 10, 8), 16
@@ -101,28 +102,28 @@ def test_every_variant_is_told_by_its_shapes(pair, tmp_path, kernel, norm, norm_
     folder = convert_wen(*pair(voice, faces)).save(tmp_path / "ckpt")
     loaded = load_checkpoint(folder)
     same(loaded, voice, faces)
-    model = loaded.model
-    assert (model.kernel, model.generator_norm, model.encoder_norm_last) == (
+    encoder, generator, controls = loaded.encoder_config, loaded.generator_config, loaded.controls
+    assert (generator.kernel, generator.norm, encoder.norm_last) == (
         kernel, "batch" if norm else "none", norm_last,
     )  # fmt: skip
-    assert (model.voice_channels, model.generator_channels, model.embedding) == (VOICE, FACES, SIZE)
-    assert (
-        model.generator_output == ("tanh" if norm else "linear") and model.normalise and model.noise == 0.05
-    )
+    assert (encoder.channels, generator.channels) == (VOICE, FACES)
+    assert encoder.embedding == generator.embedding == SIZE
+    assert generator.output == ("tanh" if norm else "linear")
+    assert controls.normalise_embedding and controls.embedding_noise_std == 0.05
 
 
 def test_what_the_tensors_do_not_show_can_be_told(pair):
     voice, faces = voice_net(), face_net(tanh=True)
     checkpoint = convert_wen(*pair(voice, faces), tanh=True, normalise=False)
     same(checkpoint, voice, faces, normalise=False)
-    assert checkpoint.model.noise == 0 and not checkpoint.model.normalise
+    assert checkpoint.controls == Controls(normalise_embedding=False, embedding_noise_std=0.0)
     same(convert_wen(*pair(voice, plain := face_net(norm=True)), tanh=False), voice, plain)
 
 
 def test_other_depths_and_released_sizes(pair):
     voice = voice_net(widths=(256, 384, 576, 864), size=SIZE)
     checkpoint = convert_wen(*pair(voice, face_net()))
-    assert checkpoint.model.voice_channels == (256, 384, 576, 864)
+    assert checkpoint.encoder_config.channels == (256, 384, 576, 864)
     shallow = voice_net(widths=(8, 8))
     same(convert_wen(*pair(shallow, faces := face_net())), shallow, faces)
 

@@ -85,7 +85,8 @@ here.close()
 def r3gan_run(encoder: str, store: str, processes: SingleProcess) -> dict[str, list]:
     """Four iterations of the r3gan stage: losses, the mean of all processes', and the judges' weights after
     each. Of a batch of 8 one pair is penalised, which cannot be shared evenly."""
-    settings = {"model.width": 4, "model.z_dim": 6, "gan.batch": 8, "data.crop_frames": [100, 200]}
+    settings = {"model.generator.width": 4, "model.generator.z_dim": 6, "gan.batch": 8}
+    settings |= {"data.crop_frames": [100, 200]}
     settings |= {"gan.d_identity": 0.5, "gan.g_identity": 0.5, "gan.l1": 1.0, "run.precision": "fp32"}
     settings |= {"r3gan.penalty_share": 0.125, "gan.iterations": 100}
     settings |= {"gan.lr": 1e-4}  # Adam's first steps make much of the smallest gradients, rounding and all

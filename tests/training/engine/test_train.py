@@ -262,9 +262,16 @@ def test_a_given_encoder_is_used_and_not_trained(trained, tmp_path, store, new_r
     assert {stage for stage, _ in places(run)} == {"gan"}
 
 
+def test_the_encoders_table_is_that_of_its_checkpoint(trained, tmp_path, store, new_run):
+    """Whatever the recipe says of one; the generator takes what it gives."""
+    run = new_run(tmp_path, 1, encoder=trained, model__encoder__embedding=32)
+    assert train(run, store, CPU).finished
+    used = load_checkpoint(run.folder)
+    assert used.encoder_config == load_checkpoint(trained).encoder_config
+    assert used.generator_config.embedding == used.encoder_config.embedding == 64
+
+
 def test_an_encoder_that_does_not_fit_is_refused(trained, tmp_path, store, new_run):
-    with pytest.raises(DataError, match="gives 64 numbers a voice, the recipe expects 32"):
-        train(new_run(tmp_path, encoder=trained, model__embedding=32), store, CPU)
     other = tmp_path / "other"
     shutil.copytree(trained / "encoder", other)
     config = json.loads((other / "config.json").read_text())
@@ -347,7 +354,12 @@ def test_fine_tuning_killed_and_resumed_equals_uninterrupted(teacher, tmp_path, 
 
 
 def test_nets_that_do_not_fit_the_recipe_are_refused(teacher, tmp_path, store, new_run):
-    wrong = {"model__generator_output": "tanh", "model__kernel": 3, "model__generator_channels": [8] * 5}
+    wrong = {
+        "model__generator__type": "r3gan",
+        "model__generator__output": "tanh",
+        "model__generator__kernel": 3,
+        "model__generator__channels": [8] * 5,
+    }
     for key, value in wrong.items():
         name = key.replace("__", ".")
         with pytest.raises(
@@ -468,8 +480,8 @@ def test_data_that_cannot_be_trained_on_are_refused_before_anything_is_trained(t
         train(new_run(tmp_path / "runs", data__gender="female"), poor, CPU)
     with pytest.raises(DataError, match="split 'train' is empty"):
         train(run, store.select(store.split == "test"), CPU)
-    with pytest.raises(DataError, match="log-mels of 64 bins, the recipe reads 40"):
-        train(new_run(tmp_path / "runs", model__mel_bins=40), store, CPU)
+    with pytest.raises(DataError, match="log-mels of 64 bins, the recipe takes 40"):
+        train(new_run(tmp_path / "runs", model__encoder__mel_bins=40), store, CPU)
     assert not (run.folder / "checkpoints").exists()
 
 

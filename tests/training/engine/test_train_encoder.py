@@ -133,7 +133,7 @@ def test_faces_are_not_needed_but_two_speakers_are(spoken, new_encoder_run):
     with pytest.raises(DataError, match="1 of the people to train on have voices"):
         encoder_records(one, run)
     with pytest.raises(DataError, match="bins"):
-        encoder_records(voices, new_encoder_run(model__mel_bins=40))
+        encoder_records(voices, new_encoder_run(model__encoder__mel_bins=40))
 
 
 def test_it_is_no_run_of_train(spoken, new_encoder_run, new_run, tmp_path):

@@ -51,9 +51,9 @@ def test_it_reads_the_training_voices_of_a_run(trained, store):
     checkpoint = load_checkpoint(trained)
     people = store.of_split("train")
     voices = people.select(people.has_voice & ~held_out_clips(people))
-    e = embed_store(voices, checkpoint.encoder, checkpoint.model, torch.device("cpu"))
+    e = embed_store(voices, checkpoint.encoder, checkpoint.controls, torch.device("cpu"))
     assert torch.allclose(e.norm(dim=1), torch.ones(len(voices)), atol=1e-5)
-    again = gender_probe(voices, checkpoint.encoder, checkpoint.model, torch.device("cpu"))
+    again = gender_probe(voices, checkpoint.encoder, checkpoint.controls, torch.device("cpu"))
     assert torch.allclose(again, checkpoint.gender_probe, rtol=1e-3, atol=1e-3)
     truth = torch.from_numpy(voices.gender == "female").double()
     assert accuracy(again.double(), e.double(), truth) > 0.8
@@ -62,7 +62,7 @@ def test_it_reads_the_training_voices_of_a_run(trained, store):
 def test_one_gender_or_none_gives_no_probe(trained, store):
     checkpoint = load_checkpoint(trained)
     for part in (store.of_gender("female"), store.select(store.has_voice & (store.gender == "?"))):
-        assert gender_probe(part, checkpoint.encoder, checkpoint.model, torch.device("cpu")) is None
+        assert gender_probe(part, checkpoint.encoder, checkpoint.controls, torch.device("cpu")) is None
 
 
 def test_many_voices_are_thinned_not_cut(trained, store, monkeypatch):
@@ -74,6 +74,6 @@ def test_many_voices_are_thinned_not_cut(trained, store, monkeypatch):
     monkeypatch.setattr(
         gender, "embed_store", lambda part, *_: seen.append(part) or torch.randn(len(part), 64)
     )
-    assert gender_probe(store, checkpoint.encoder, checkpoint.model, torch.device("cpu")).shape == (65,)
+    assert gender_probe(store, checkpoint.encoder, checkpoint.controls, torch.device("cpu")).shape == (65,)
     people = np.unique(seen[0].identity)
     assert len(seen[0]) == 20 and len(people) > 10

@@ -11,8 +11,8 @@ from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
-from voice2face_gan.models.encoders.lstm import LstmEncoder
-from voice2face_gan.models.wen2019 import VoiceEncoder, Wen2019Config
+from voice2face_gan.models.encoders.conv import ConvEncoder, ConvEncoderConfig
+from voice2face_gan.models.encoders.lstm import LstmEncoder, LstmEncoderConfig
 from voice2face_gan.synthetic.sounds import SOUNDS, make_sound
 from voice2face_gan.synthetic.speakers import sample_speakers
 from voice2face_gan.synthetic.voice import synthesise
@@ -33,7 +33,7 @@ def auc(positive, negative) -> float:
 def encoder():
     """Random filters: what is asked of the probes can be read from those, too."""
     torch.manual_seed(0)
-    net = VoiceEncoder(Wen2019Config(voice_channels=(32, 48, 64)))
+    net = ConvEncoder(ConvEncoderConfig(channels=(32, 48, 64)))
     net(torch.randn(8, 64, 100))  # running statistics
     return net.eval().requires_grad_(False)
 
@@ -106,7 +106,7 @@ def test_two_people_in_turn_agree_less_than_one(store, write):
             return F.normalize(pieces.mean(dim=1), dim=1).repeat(1, 2)
 
     torch.manual_seed(0)
-    net = Pointing(64, (8, 8, 8), 12)
+    net = Pointing(LstmEncoderConfig(64, 12, (8, 8, 8)))
     net.bands.weight.data = torch.cat([torch.eye(8).repeat_interleave(8, dim=1), torch.ones(1, 64)])
     two, one = input_quality.turns(net, FEATURES, store, 40, seed=3)
     again = input_quality.turns(net, FEATURES, store, 40, seed=3)

@@ -16,7 +16,7 @@ def refused(name: str, *overrides: str) -> str:
 def test_the_recipes_of_the_space():
     faces, hearing = load_recipe("default"), load_recipe("default-encoder")
     for recipe in (faces, hearing):
-        assert recipe.architecture == "r3gan" and not recipe.model["normalise"]
+        assert not recipe.model.controls.normalise_embedding
     assert (
         faces.face_embedding.space
         and faces.gan.d_identity == faces.gan.g_identity == 0
@@ -58,7 +58,7 @@ def test_what_the_stage_of_faces_takes():
         (
             "face_embedding.identity_loss_from=0.5",
             "face_embedding.simulated_voices=0",
-            "model.projection=false",
+            "model.generator.projection=false",
         ),
     )
     load_recipe(
@@ -96,9 +96,9 @@ def test_speeds_are_one_or_more(speeds):
 
 
 def test_unpaired_faces_need_a_discriminator_that_does_not_hear():
-    assert "r3gan.same_identity = false needs model.projection = false" in refused(
+    assert "r3gan.same_identity = false needs model.generator.projection = false" in refused(
         "r3gan", "r3gan.same_identity=false"
     )
     assert not load_recipe(
-        "r3gan", ("r3gan.same_identity=false", "model.projection=false")
+        "r3gan", ("r3gan.same_identity=false", "model.generator.projection=false")
     ).r3gan.same_identity

@@ -17,20 +17,21 @@ from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 # A key -> another value than that of the small recipes, or a function of that value.
 OTHER = {
-    "model.mel_bins": 40,
-    "model.embedding": 32,
-    "model.voice_channels": [4, 4, 4, 8],
-    "model.voice_pool": "recurrent",
-    "model.generator_channels": [8, 8, 8, 8, 4],
-    "model.trunk_channels": [4, 4, 4, 4, 8],
-    "model.kernel": lambda now: 7 - now,
-    "model.generator_norm": lambda now: {"none": "batch", "batch": "none"}[now],
-    "model.generator_output": lambda now: {"linear": "tanh", "tanh": "linear"}[now],
-    "model.noise": 0.5,
-    "model.z_dim": 6,
-    "model.width": 4,
-    "model.side": 128,
-    "model.rim": 2,
+    "model.encoder.mel_bins": 40,
+    "model.encoder.embedding": 32,
+    "model.encoder.channels": [4, 4, 4, 8],
+    "model.encoder.type": lambda now: {"conv": "lstm", "lstm": "conv"}[now],
+    "model.generator.type": lambda now: {"wen2019": "r3gan", "r3gan": "wen2019"}[now],
+    "model.generator.channels": [8, 8, 8, 8, 4],
+    "model.generator.trunk_channels": [4, 4, 4, 4, 8],
+    "model.generator.kernel": lambda now: 7 - now,
+    "model.generator.norm": lambda now: {"none": "batch", "batch": "none"}[now],
+    "model.generator.output": lambda now: {"linear": "tanh", "tanh": "linear"}[now],
+    "model.controls.embedding_noise_std": 0.5,
+    "model.generator.z_dim": 6,
+    "model.generator.width": 4,
+    "model.generator.side": 128,
+    "model.generator.replicate_border": 2,
     "data.gender": lambda now: "male" if now != "male" else "female",
     "data.split": lambda now: "all" if now == "train" else "train",
     "data.crop_frames": [50, 60],
@@ -76,7 +77,7 @@ OTHER = {
 }
 # What a key needs besides, on both sides, to show in two iterations.
 WITH = {
-    "r3gan.same_identity": ("model.projection=false",),
+    "r3gan.same_identity": ("model.generator.projection=false",),
     "run.checkpoint_every": ("run.checkpoint_every=1",),
     "run.keep": ("run.checkpoint_every=1",),
     "run.log_every": ("run.log_every=1",),
@@ -85,15 +86,22 @@ WITH = {
     "run.best": ("run.evaluate_every=1",),
 }
 # Keys whose effect is that other data or another machine is asked for; with the recipe, if of it alone.
-REFUSED = ("model.mel_bins", "model.side", "face_embedding.space", "encoder.space")
+REFUSED = ("model.encoder.mel_bins", "model.generator.side", "face_embedding.space", "encoder.space")
 REFUSED += (
     "default-encoder data.gender",
     "default-encoder run.precision",
 )  # some processors have no bfloat16 LSTM layers
 QUICK = {  # the others, whose effect is the same code's, are slow
     "wen2019": ("",),
-    "r3gan": ("r3gan.", "model.z_dim", "model.width", "model.side", "model.fine", "model.rim")
-    + ("model.modulate", "model.projection", "model.noise"),
+    "r3gan": (
+        "r3gan.",
+        "model.generator.z_dim",
+        "model.generator.width",
+        "model.generator.side",
+        "model.generator.full_res_block",
+        "model.generator.replicate_border",
+    )
+    + ("model.generator.film", "model.generator.projection", "model.controls.embedding_noise_std"),
     "default": (
         "face_embedding.space",
         "face_embedding.identity_loss",
@@ -107,8 +115,9 @@ QUICK = {  # the others, whose effect is the same code's, are slow
 
 
 def keys_of(about: dict) -> dict[str, object]:
-    """ "section.key" -> value."""
+    """ "section.key" or "model.table.key" -> value."""
     parts = {section: part for section, part in about.items() if isinstance(part, dict)}
+    parts |= {f"model.{table}": part for table, part in parts.pop("model", {}).items()}
     return {f"{section}.{key}": value for section, part in parts.items() for key, value in part.items()}
 
 

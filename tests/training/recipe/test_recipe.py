@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from voice2face_gan.errors import RecipeError
-from voice2face_gan.models.registry import ARCHITECTURES
+from voice2face_gan.models.conditioning import Controls
+from voice2face_gan.models.registry import ENCODERS, GENERATORS
 from voice2face_gan.training.recipe.keys import check_command
 from voice2face_gan.training.recipe.recipe import kept_recipe, load_recipe, override_keys, recipe_names
 from voice2face_gan.training.recipe.schema import (
@@ -29,7 +30,9 @@ def test_every_shipped_recipe_loads():
 
 def test_wen2019_is_the_released_settings():
     recipe = load_recipe("wen2019")
-    assert recipe.model["kernel"] == 4 and recipe.model["noise"] == 0.05 and recipe.model["normalise"]
+    controls = recipe.model.controls
+    assert recipe.model.generator.kernel == 4
+    assert controls.embedding_noise_std == 0.05 and controls.normalise_embedding
     assert (recipe.gan.iterations, recipe.gan.batch, recipe.gan.lr) == (50_000, 128, 2e-4)
     assert recipe.gan.betas == (0.5, 0.999) and recipe.gan.ema_decay == 0
     assert (recipe.gan.d_identity, recipe.gan.g_adversarial, recipe.gan.g_identity) == (1, 1, 1)
@@ -39,17 +42,18 @@ def test_wen2019_is_the_released_settings():
 
 def test_the_papers_tables():
     paper, released = load_recipe("wen2019-paper"), load_recipe("wen2019")
-    assert paper.model["kernel"] == 3 and paper.model["encoder_norm_last"]
-    assert not paper.model["normalise"] and paper.model["noise"] == 0
+    assert paper.model.generator.kernel == 3 and paper.model.encoder.norm_last
+    controls = paper.model.controls
+    assert not controls.normalise_embedding and controls.embedding_noise_std == 0
     assert paper.gan.iterations == 100_000 and paper.gan.batch == released.gan.batch
-    assert paper.model["generator_channels"] == released.model["generator_channels"]
+    assert paper.model.generator.channels == released.model.generator.channels
 
 
 @pytest.mark.parametrize(("name", "gender"), [("general", "all"), ("female", "female"), ("male", "male")])
 def test_the_poster(name, gender):
     recipe = load_recipe(f"poster2023-{name}")
     assert recipe.data.gender == gender and recipe.data.split == "all"
-    assert recipe.model["generator_norm"] == "batch" and recipe.model["generator_output"] == "tanh"
+    assert recipe.model.generator.norm == "batch" and recipe.model.generator.output == "tanh"
 
 
 def test_a_recipe_overrides_its_base_key_by_key(tmp_path):
@@ -81,7 +85,7 @@ def test_overrides():
     ("override", "words"),
     [
         ("gan.bach=64", r"unknown key 'gan.bach'; did you mean 'gan.batch'"),
-        ("model.kernal=3", r"did you mean 'model.kernel'"),
+        ("model.generator.kernal=3", r"did you mean 'model.generator.kernel'"),
         ("gann.batch=3", r"did you mean 'gan'"),
         ("gan.zzz=1", r"known are iterations"),
         ("gan.batch", r"--set gan.batch: write"),
@@ -118,9 +122,16 @@ def test_overrides():
         ("name=mine", r"unknown key 'name'"),
         ("gan.ema_decay=1", r"gan.ema_decay"),
         ("encoder.weight_decay=-1", r"weight_decay"),
-        ("architecture=wen2020", r"unknown architecture 'wen2020'; known are wen2019, r3gan"),
-        ("architecture=[1]", r"unknown architecture"),
-        ("architecture=r3gan", r"unknown key 'model.kernel'"),
+        ("model.generator.type=wen2020", r"model.generator.type is 'wen2020'; known are wen2019, r3gan"),
+        ("model.generator.type=[1]", r"model.generator.type is \[1\]; known are"),
+        ("model.encoder.type=max", r"model.encoder.type is 'max'; known are conv, lstm"),
+        ("model.generator.width=4", r"unknown key 'model.generator.width'; known are type"),
+        ("model.generator=3", r"'model.generator' must be a section"),
+        ("model.width=4", r"unknown key 'model.width'; did you mean 'model.generator.width'"),
+        ("model.mel_bins=4", r"unknown key 'model.mel_bins'; did you mean 'model.encoder.mel_bins'"),
+        ("model.strength=4", r"unknown key 'model.strength'; did you mean 'model.controls.strength'"),
+        ("model.depth=4", r"unknown key 'model.depth'; known are encoder, generator, controls"),
+        ("architecture=r3gan", r"unknown key 'architecture'"),
     ],
 )
 def test_what_is_wrong_is_said(override, words):
@@ -131,19 +142,23 @@ def test_what_is_wrong_is_said(override, words):
 @pytest.mark.parametrize(
     ("name", "override", "words"),
     [
-        ("wen2019", "model.kernel=5", "model.kernel must be 3 or 4"),
-        ("wen2019", "model.generator_channels=[8]", "model.generator_channels must be five numbers"),
+        ("wen2019", "model.generator.kernel=5", "model.generator.kernel must be 3 or 4"),
+        ("wen2019", "model.generator.channels=[8]", "model.generator.channels must be five numbers"),
         (
             "wen2019",
-            "model.generator_channels=[8,8,8,8,0]",
-            "model.mel_bins, embedding and all channels",
+            "model.generator.channels=[8,8,8,8,0]",
+            "model.generator.embedding and all channels",
         ),
-        ("wen2019", "model.noise=-1", "model.noise must not be negative"),
-        ("wen2019", "model.voice_channels=[]", "model.voice_channels must not be empty"),
-        ("r3gan", "model.side=65", "model.side must be 64 or 128"),
-        ("r3gan", "model.width=3", "model.width must be 2 or more, and even"),
-        ("r3gan", "model.voice_pool=max", 'model.voice_pool must be "mean" or "recurrent"'),
-        ("default", "model.rim=9", "model.rim must be 0 to 8"),
+        (
+            "wen2019",
+            "model.controls.embedding_noise_std=-1",
+            "model.controls.embedding_noise_std must not be negative",
+        ),
+        ("wen2019", "model.encoder.channels=[]", "model.encoder.channels must not be empty"),
+        ("r3gan", "model.generator.side=65", "model.generator.side must be 64 or 128"),
+        ("r3gan", "model.generator.width=3", "model.generator.width must be 2 or more, and even"),
+        ("wen2019", "model.encoder.mel_bins=0", "model.encoder.mel_bins, embedding and all channels"),
+        ("default", "model.generator.replicate_border=9", "model.generator.replicate_border must be 0 to 8"),
     ],
 )
 def test_a_wrong_value_names_recipe_and_key_in_the_model_too(name, override, words):
@@ -180,9 +195,10 @@ def test_bases_that_go_round_are_refused(tmp_path, monkeypatch):
         "base = ['a']",
         "gan = 3",
         "[[gan]]\nbatch=3",
-        "[model]\nkernel=[4]",
+        "[model]\nkernel=4",
+        "[model.generator]\nkernel=[4]",
         "description = 3",
-        "architecture = 3",
+        "model = 3",
         "name = 'mine'",
     ],
 )
@@ -205,25 +221,29 @@ def test_a_recipe_survives_the_run_folder():
 @pytest.mark.parametrize(
     ("name", "override", "why"),
     [
-        ("wen2019", "r3gan.gamma=1", "it needs architecture = 'r3gan'"),
-        ("wen2019", "encoder.space=x", "it needs architecture = 'r3gan'"),
+        ("wen2019", "r3gan.gamma=1", "it needs model.generator.type = 'r3gan'"),
+        ("wen2019", "encoder.space=x", "it needs model.encoder.type = 'lstm'"),
         ("wen2019", "encoder.teacher=x", "it needs encoder.space"),
         ("wen2019", "encoder.augment_snr=[0,10]", "it needs encoder.augment above 0"),
         ("wen2019", "face_embedding.simulated_voices=1", "it needs face_embedding.space"),
         ("r3gan", "face_embedding.identity_loss=1", "it needs face_embedding.space"),
         ("r3gan", "run.best=kid", "it needs run.evaluate_every above 0"),
-        ("r3gan", "model.zoom=1.4", "it is found after training, or comes with the data"),
-        ("r3gan", "model.strength=2", "it is found after training"),
+        ("r3gan", "model.generator.face_scale=1.4", "it is found after training, or comes with the data"),
+        ("r3gan", "model.controls.strength=2", "it is found after training"),
         ("default", "encoder.lr=1", "the voice encoder comes trained (--encoder)"),
-        ("default", "model.voice_channels=[8,8]", "the voice encoder comes trained (--encoder)"),
+        ("default", "model.encoder.channels=[8,8]", "the voice encoder comes trained (--encoder)"),
         ("default", "data.crop_frames=[8,8]", "voices are simulated"),
         ("default", "r3gan.same_identity=false", "every face comes with its own e"),
-        ("wen2019-face-embedding", "face_embedding.identity_loss=1", "it needs architecture = 'r3gan'"),
+        (
+            "wen2019-face-embedding",
+            "face_embedding.identity_loss=1",
+            "it needs model.generator.type = 'r3gan'",
+        ),
         ("default-encoder", "gan.lr=1", "a voice encoder is trained alone"),
         ("default-encoder", "r3gan.gamma=1", "a voice encoder is trained alone"),
         ("default-encoder", "encoder.crop_frames=[100,200]", "by a teacher whose layers and pieces it has"),
         ("default-encoder", "encoder.weight_decay=0.1", "by a teacher"),
-        ("default-encoder", "model.voice_channels=[8,8,8]", "by a teacher whose layers"),
+        ("default-encoder", "model.encoder.channels=[8,8,8]", "by a teacher whose layers"),
         ("default-encoder", "data.flip=false", "a voice encoder is trained alone"),
     ],
 )
@@ -234,8 +254,10 @@ def test_a_key_without_an_effect_is_refused_with_the_reason(name, override, why)
     assert str(error.value).startswith(f"Recipe {name}: {key} has no effect: ") and why in str(error.value)
     assert "\n" not in str(error.value)
     assert key in load_recipe(name).idle
-    section, _, last = key.partition(".")
-    assert last not in load_recipe(name).to_dict().get(section, {}), "nor is it kept"
+    kept = load_recipe(name).to_dict()
+    for part in key.split("."):
+        kept = kept.get(part, {})
+    assert kept == {}, "nor is it kept"
 
 
 def test_it_is_refused_in_a_file_and_passed_over_in_its_base(tmp_path):
@@ -246,7 +268,7 @@ def test_it_is_refused_in_a_file_and_passed_over_in_its_base(tmp_path):
     (tmp_path / "mine.toml").write_text('base = "base.toml"\n[face_embedding]\nspace = "here"\n')
     assert load_recipe(str(tmp_path / "base.toml")).encoder.lr == 0.5
     assert load_recipe(str(tmp_path / "mine.toml")).encoder.lr == 1e-3, "the default"
-    alone = load_recipe(str(tmp_path / "base.toml"), ("encoder.space='there'",))
+    alone = load_recipe(str(tmp_path / "base.toml"), ("encoder.space='there'", "model.encoder.type='lstm'"))
     assert alone.encoder.lr == 0.5 and "gan" not in alone.to_dict()
 
 
@@ -260,15 +282,24 @@ def test_what_a_space_takes_for_granted():
         load_recipe(name) for name in ("default-encoder", "default", "wen2019-face-embedding")
     )
     for recipe in (hearing, faces, wen):
-        assert (
-            not recipe.model["normalise"] and recipe.model["noise"] == 0 and recipe.model["embedding"] == 64
-        )
-    assert hearing.model["voice_pool"] == "recurrent"
-    assert hearing.model["voice_channels"] == [40, 256, 256, 256, 256]
-    assert hearing.to_dict()["model"] == {"mel_bins": 64} and set(hearing.to_dict()["data"]) == {
-        "gender",
-        "split",
-    }
+        controls = recipe.model.controls
+        assert not controls.normalise_embedding and controls.embedding_noise_std == 0
+    assert hearing.model.encoder.type == "lstm" and hearing.model.encoder.embedding == 64
+    assert hearing.model.encoder.channels == (40, 256, 256, 256, 256)
+    assert hearing.to_dict()["model"] == {"encoder": {"type": "lstm", "mel_bins": 64}}
+    assert set(hearing.to_dict()["data"]) == {"gender", "split"}
+    assert set(faces.to_dict()["model"]) == {"generator"}, "the encoder is that of its checkpoint"
+
+
+def test_another_type_leaves_the_settings_of_the_first(tmp_path):
+    recipe = load_recipe("wen2019", ("model.generator.width=4", "model.generator.type=r3gan"))
+    assert recipe.model.generator.type == "r3gan" and recipe.model.generator.width == 4
+    assert recipe.model.encoder.type == "conv" and recipe.gan.batch == 128
+    same = load_recipe("wen2019-paper", ("model.generator.type=wen2019",))
+    assert same.model.generator.kernel == 3, "the type that it had"
+    (tmp_path / "mine.toml").write_text('base = "wen2019"\n[model.encoder]\ntype = "lstm"\nmel_bins = 40\n')
+    mine = load_recipe(str(tmp_path / "mine.toml"))
+    assert mine.model.encoder.type == "lstm" and mine.model.encoder.mel_bins == 40
 
 
 @pytest.mark.parametrize(
@@ -279,7 +310,12 @@ def test_what_a_space_takes_for_granted():
         ("default", "train-encoder", "gan.lr=1e-3", "take --recipe default-encoder"),
         ("r3gan", "train-encoder", "gan.batch=4", "--set gan.batch has no effect: train-encoder"),
         ("r3gan", "train-encoder", "r3gan.gamma=4", "--set r3gan.gamma has no effect: train-encoder"),
-        ("r3gan", "train-encoder", "model.width=4", "--set model.width has no effect: train-encoder"),
+        (
+            "r3gan",
+            "train-encoder",
+            "model.generator.width=4",
+            "--set model.generator.width has no effect: train-encoder",
+        ),
         ("wen2019", "train-encoder", "run.best=fid", "run.best is fid, no figure of a voice encoder"),
     ],
 )
@@ -295,7 +331,7 @@ def test_a_command_takes_what_a_recipe_is_for():
     check_command(load_recipe("wen2019"), "train", encoder=False)
     for name, key in (
         ("default-encoder", "encoder.lr"),
-        ("r3gan", "model.voice_pool"),
+        ("r3gan", "model.encoder.type"),
         ("speaker-encoder", "run.keep"),
     ):
         recipe = load_recipe(name, ("run.evaluate_every=3", "run.best=eer"))
@@ -334,7 +370,7 @@ _VALUES += [
     "9" * 400,
     "[300, 100]",
 ]
-_VALUES += ["'recurrent'", "'eer'", "[64,64,64,64,64]", "'softplus'", "'r3gan'", "'bf16'"]
+_VALUES += ["'lstm'", "'eer'", "[64,64,64,64,64]", "'softplus'", "'r3gan'", "'bf16'"]
 
 
 def _all_keys() -> dict[str, str]:
@@ -342,9 +378,11 @@ def _all_keys() -> dict[str, str]:
     parts = {"data": DataRecipe, "encoder": EncoderRecipe, "gan": GanRecipe, "r3gan": R3GANRecipe}
     parts |= {"face_embedding": FaceEmbeddingRecipe, "run": RunRecipe}
     keys = {f"{s}.{f.name}": json.dumps(f.default) for s, kind in parts.items() for f in fields(kind)}
-    for kind in ARCHITECTURES.values():
-        keys |= {f"model.{f.name}": json.dumps(f.default) for f in fields(kind)}
-    others = ("architecture", "description", "encoder.hints", "model.depth", "gan", "x.y", "base")
+    kinds = [Controls, *(kind for types in (ENCODERS, GENERATORS) for kind, _ in types.values())]
+    for kind in kinds:
+        keys |= {f"model.{kind.table}.{f.name}": json.dumps(f.default) for f in fields(kind)}
+    keys["model.encoder.type"] = "'conv'"
+    others = ("model.generator.type", "description", "encoder.hints", "model.depth", "gan", "x.y", "base")
     return keys | dict.fromkeys(others, "'r3gan'")
 
 
@@ -368,7 +406,7 @@ def test_any_combination_is_a_recipe_or_refused_in_a_sentence(name):
 
 
 def test_the_wrong_keys_of_the_review():
-    """These two once ended in a KeyError: 'voice_pool'."""
+    """These two once ended in a KeyError."""
     with pytest.raises(RecipeError, match="unknown key 'encoder.hints'"):
         load_recipe("wen2019", ("encoder.space=x", "encoder.hints=5"))
     with pytest.raises(RecipeError, match="encoder.space has no effect"):

@@ -19,7 +19,7 @@ from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.encoders.ge2e import DIMENSIONS, GE2EEncoder
 from voice2face_gan.models.encoders.lstm import PIECE
 from voice2face_gan.models.face_embedding_space import AGE, COMPONENTS, SEX, SIZE, FaceSpace
-from voice2face_gan.models.registry import build_encoder, model_config
+from voice2face_gan.models.registry import build_encoder, encoder_config
 from voice2face_gan.training.engine.train_encoder import new_settings, train_encoder
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.ridge import RidgeMap, _ridge, folded
@@ -74,7 +74,7 @@ def test_a_line_that_is_there_is_found(pairs, space):
     wanted = 0.2 + new @ normal(8, SIZE, seed=2) / 3
     given = (0.5 + new @ normal(8, DIMENSIONS, seed=1) - line.mean) @ line.weights + line.offset
     assert (given - wanted).norm() < 0.05 * (wanted - 0.2).norm()
-    assert torch.isfinite(line.residual).all() and line.residual.max() < 0.1
+    assert torch.isfinite(line.residual_std).all() and line.residual_std.max() < 0.1
     assert line.about["pairs"] == line.about["people"] == 300 and line.about["space"] == space.name
 
 
@@ -84,8 +84,11 @@ def test_the_residual_is_what_the_voice_leaves_open(pairs, space):
     r = torch.linspace(0, 0.95, SIZE)
     e = r * causes[:, torch.arange(SIZE) % 8] + (1 - r**2).sqrt() * normal(800, SIZE, seed=2)
     line = RidgeMap.fit(pairs(range(800), e), causes @ normal(8, DIMENSIONS, seed=1), space)
-    assert ((1 - line.residual**2).sqrt() - r)[r > 0.2].abs().max() < 0.12
-    assert line.residual[r < 0.1].min() > 0.95 and ((line.residual >= 0) & (line.residual <= 1)).all()
+    assert ((1 - line.residual_std**2).sqrt() - r)[r > 0.2].abs().max() < 0.12
+    assert (
+        line.residual_std[r < 0.1].min() > 0.95
+        and ((line.residual_std >= 0) & (line.residual_std <= 1)).all()
+    )
     assert line.about["r_sex"] == pytest.approx(float(r[SEX]), abs=0.05)
     assert line.about["r_age"] == pytest.approx(float(r[AGE]), abs=0.05)
 
@@ -96,9 +99,9 @@ def test_nobody_is_predicted_from_other_clips_of_himself(pairs, space):
     t = normal(50, DIMENSIONS)[who] + 0.05 * normal(300, DIMENSIONS, seed=1)
     e = normal(50, SIZE, seed=2)[who]
     line = RidgeMap.fit(pairs(who, e), t, space)
-    assert line.residual[:COMPONENTS].mean() > 0.95 and line.about["people"] == 50
+    assert line.residual_std[:COMPONENTS].mean() > 0.95 and line.about["people"] == 50
     by_clip = RidgeMap.fit(pairs(range(300), e), t, space)  # each clip a person of its own
-    assert by_clip.residual.mean() < 0.5
+    assert by_clip.residual_std.mean() < 0.5
 
 
 def test_somebody_with_many_clips_counts_less_than_with_as_many_weights():
@@ -137,12 +140,12 @@ def test_pairs_that_are_none_are_refused(pairs, space):
 # Folding
 
 
-@pytest.mark.parametrize("pool", ["mean", "recurrent"])
-def test_the_line_is_multiplied_into_the_last_layer(pool):
+@pytest.mark.parametrize("kind", ["conv", "lstm"])
+def test_the_line_is_multiplied_into_the_last_layer(kind):
     torch.manual_seed(0)
-    settings = {"voice_pool": pool, "normalise": False, "voice_channels": (8, 8, 8, 8)}
-    wide = build_encoder(model_config("r3gan", {**settings, "embedding": DIMENSIONS}))
-    narrow = build_encoder(model_config("r3gan", settings)).eval()
+    settings = {"type": kind, "channels": (8, 8, 8, 8)}
+    wide = build_encoder(encoder_config({**settings, "embedding": DIMENSIONS}))
+    narrow = build_encoder(encoder_config(settings)).eval()
     wide(torch.randn(8, 64, 90))  # its normalisation has seen something
     wide.eval()
     weights = torch.randn(DIMENSIONS, SIZE) / 16
@@ -296,8 +299,10 @@ def test_its_checkpoint_gives_e(make_hearing, tmp_path, space):
     stage = make_hearing()
     stage.step(0)
     kept = load_checkpoint(stage.checkpoint(1).save(tmp_path / "e"), need_generator=False)
-    assert kept.model.embedding == SIZE == len(kept.model.residual) and not kept.model.normalise
-    torch.testing.assert_close(torch.tensor(kept.model.residual), stage.line.residual, atol=1e-4, rtol=0)
+    residual_std = torch.tensor(kept.controls.residual_std)
+    assert kept.encoder_config.embedding == SIZE == len(residual_std)
+    assert not kept.controls.normalise_embedding
+    torch.testing.assert_close(residual_std, stage.line.residual_std, atol=1e-4, rtol=0)
     assert kept.info["distillation"]["space"] == space.name and kept.info["distillation"]["people"] == PEOPLE
     ears, wide = kept.encoder.eval(), stage.encoder.eval()
     with torch.no_grad():
@@ -365,5 +370,5 @@ def test_a_run_of_it_ends_in_an_encoder_of_e(make_hearing, taught_store, tmp_pat
     outcome = train_encoder(run, taught_store, CPU)
     assert outcome.finished and "h1_missed" in outcome.losses
     kept = load_checkpoint(run.encoder_folder, need_generator=False)
-    assert len(kept.model.residual) == SIZE
+    assert len(kept.controls.residual_std) == SIZE
     assert kept.encoder(torch.randn(1, 64, 200) - 4).shape == (1, SIZE)

@@ -12,8 +12,9 @@ from voice2face_gan.data.face_embedding import read_face_embedding, write_face_e
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
+from voice2face_gan.models.conditioning import Controls
+from voice2face_gan.models.encoders.conv import ConvEncoder, ConvEncoderConfig
 from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
-from voice2face_gan.models.registry import build_encoder, model_config
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.recipe.recipe import load_recipe
@@ -26,9 +27,9 @@ CPU = torch.device("cpu")
 RESIDUAL = tuple(np.linspace(0.3, 1.0, SIZE).round(4).tolist())
 TOLD = 1 - torch.tensor(RESIDUAL).square()  # R2
 SMALL = (
-    "model.width=4",
-    "model.fine=false",
-    "model.z_dim=6",
+    "model.generator.width=4",
+    "model.generator.full_res_block=false",
+    "model.generator.z_dim=6",
     "gan.batch=4",
     "gan.iterations=100",
     "face_embedding.identity_loss_from=0",
@@ -43,10 +44,10 @@ def encoder(read_store):
 
     def make(residual=RESIDUAL, **info) -> Checkpoint:
         torch.manual_seed(0)
-        settings = {"normalise": False, "noise": 0.0, "voice_channels": (8, 8, 8, 8), "residual": residual}
-        config = model_config("r3gan", settings)
+        config = ConvEncoderConfig(channels=(8, 8, 8, 8))
+        controls = Controls(residual_std=residual, normalise_embedding=False, embedding_noise_std=0.0)
         features = read_store.about["features"]
-        return Checkpoint("r3gan", config, build_encoder(config), features=features, info=info)
+        return Checkpoint(config, ConvEncoder(config), controls=controls, features=features, info=info)
 
     return make
 
@@ -174,7 +175,7 @@ def test_the_shares_asked_for_are_heard_and_plain(make_space_stage, share, monke
     assert torch.equal(z[~zero], gaussian((300, 6), 0, "z", 0)[~zero])
     for found in (1 - same.float().mean(), zero.float().mean()):
         assert float(found) == pytest.approx(share, abs=0.08 if 0 < share < 1 else 0)
-    assert make_space_stage("model.z_dim=0")._noise(0) is None
+    assert make_space_stage("model.generator.z_dim=0")._noise(0) is None
 
 
 def test_two_processes_share_what_one_draws(make_space_stage):
@@ -324,8 +325,8 @@ def test_a_resumed_stage_is_the_same_stage(make_space_stage):
 
 
 WEN = (
-    "model.generator_channels=[16,8,8,8,8]",
-    "model.trunk_channels=[8,8,8,8,8]",
+    "model.generator.channels=[16,8,8,8,8]",
+    "model.generator.trunk_channels=[8,8,8,8,8]",
     "gan.batch=4",
     "run.precision='fp32'",
 )
@@ -334,7 +335,7 @@ WEN = (
 @pytest.fixture
 def ears(encoder, space_folder, tmp_path):
     """The folder of an encoder that says which space its e is of."""
-    return encoder(hearing={"space": FaceSpace.load(space_folder).name}).save(tmp_path / "ears")
+    return encoder(distillation={"space": FaceSpace.load(space_folder).name}).save(tmp_path / "ears")
 
 
 @pytest.fixture
@@ -352,23 +353,24 @@ def new_space_run(read_store, space_folder, tmp_path):
 
 
 def test_a_run_takes_this_stage_and_keeps_what_the_encoder_knows(read_store, ears, new_space_run):
-    run = new_space_run("faces", SMALL, encoder=ears)
+    run = new_space_run("default", SMALL, encoder=ears)
     outcome = train(run, read_store, CPU)
     assert outcome.finished and "G_face_embedding" in outcome.losses
     kept = load_checkpoint(outcome.checkpoint)
-    assert kept.model.residual == RESIDUAL and not kept.model.normalise
+    assert kept.controls.residual_std == RESIDUAL and not kept.controls.normalise_embedding
     assert kept.info["data"]["faces"] == read_store.of_split("train").has_face.sum()
-    again = train(new_space_run("faces", SMALL, init=outcome.folder), read_store, CPU)
-    assert load_checkpoint(again.checkpoint).model == kept.model
+    again = train(new_space_run("default", SMALL, init=outcome.folder), read_store, CPU)
+    assert load_checkpoint(again.checkpoint).tables() == kept.tables()
 
 
 def test_wens_nets_learn_from_the_same_faces(read_store, ears, new_space_run):
-    """Their configuration knows no residual; what a voice would have given is simulated all the same."""
+    """What a voice would have given is simulated for them too."""
     run = new_space_run("wen2019-face-embedding", WEN, encoder=ears)
     outcome = train(run, read_store, CPU)
     assert outcome.finished and all(np.isfinite(value) for value in outcome.losses.values())
     kept = load_checkpoint(outcome.checkpoint)
-    assert kept.architecture == "wen2019" and not kept.model.normalise
+    assert kept.generator_config.type == "wen2019" and not kept.controls.normalise_embedding
+    assert kept.controls.residual_std == RESIDUAL
     people = read_store.of_split("train"), read_store.of_split("val")
     nets = load_checkpoint(run.encoder_folder, need_generator=False)
     stage = Wen2019FaceEmbeddingStage(*people, nets, run.recipe, 0, CPU)
@@ -380,10 +382,12 @@ def test_wens_nets_learn_from_the_same_faces(read_store, ears, new_space_run):
 
 
 def test_what_does_not_fit_is_said(make_space_stage, encoder, read_store, store, space_folder, tmp_path):
-    with pytest.raises(DataError, match=r"gives no e of a face space \(its residual has 0 numbers, not 64\)"):
+    with pytest.raises(
+        DataError, match=r"gives no e of a face space \(its residual_std has 0 numbers, not 64\)"
+    ):
         make_space_stage(heard=encoder(()))
     with pytest.raises(DataError, match="gives the e of face-space-0, but .* is face-space-"):
-        make_space_stage(heard=encoder(hearing={"space": "face-space-0"}))
+        make_space_stage(heard=encoder(distillation={"space": "face-space-0"}))
     with pytest.raises(DataError, match="no usable face embeddings"):
         make_space_stage(data=store)
     with pytest.raises(CheckpointError, match="no usable face space"):

@@ -11,7 +11,7 @@ from voice2face_gan.audio.log_mel import FeatureSettings, log_mels
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.encoders import lstm
 from voice2face_gan.models.encoders.ge2e import HOP, WINDOW, GE2EEncoder
-from voice2face_gan.models.encoders.lstm import PIECE, LstmEncoder, without_noise
+from voice2face_gan.models.encoders.lstm import PIECE, LstmEncoder, LstmEncoderConfig, without_noise
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import EncoderRecipe
 from voice2face_gan.training.stages import layerwise_distillation as module
@@ -58,7 +58,7 @@ def make_hints(teacher, monkeypatch):
         monkeypatch.setattr(module, "_LOOKED", 2)
         monkeypatch.setattr(module, "_KEPT", 2)
         torch.manual_seed(1)
-        encoder = LstmEncoder(64, SIZES, 64)
+        encoder = LstmEncoder(LstmEncoderConfig(channels=SIZES))
         settings = EncoderRecipe(iterations=iterations, lr=lr, betas=(0.9, 0.98))
         return LayerwiseDistillation(encoder, teacher, speech, FeatureSettings(), settings)
 
@@ -82,7 +82,7 @@ def test_a_whitened_layer_is_a_linear_layer():
 
 def test_bands_are_the_teachers(teacher):
     """Of sounds that nothing was fitted to, and where the sound is soft too."""
-    encoder = LstmEncoder(64, SIZES, 64)
+    encoder = LstmEncoder(LstmEncoderConfig(channels=SIZES))
     fit_bands(encoder, teacher, torch.cat([babble(n, 8) for n in range(3)]), FeatureSettings())
     assert encoder.bands.weight.min() >= 0
     for loud in (1.0, 0.05):
@@ -113,7 +113,7 @@ def test_one_piece_is_heard_by_its_layers_as_by_the_teacher(teacher, monkeypatch
     for layer in teacher.layers():
         x, _ = layer(x)
     torch.testing.assert_close(x, teacher.lstm(bands)[0])
-    encoder = LstmEncoder(64, SIZES, 64)
+    encoder = LstmEncoder(LstmEncoderConfig(channels=SIZES))
     for mine, theirs in zip(encoder.layers, teacher.layers(), strict=True):
         mine.load_state_dict(theirs.state_dict())
     encoder.told.load_state_dict(teacher.linear.state_dict())
@@ -187,7 +187,7 @@ def test_it_learns(teacher, monkeypatch):
     """From nothing, in the two parts: what is missed falls in each."""
     monkeypatch.setattr(module, "RUNS", (4, 40))
     monkeypatch.setattr(module, "_KEPT", 2)
-    encoder = LstmEncoder(64, (40, 12, 12, 6), 64)
+    encoder = LstmEncoder(LstmEncoderConfig(channels=(40, 12, 12, 6)))
     settings = EncoderRecipe(iterations=240, lr=5e-3, betas=(0.9, 0.98))
     hints = LayerwiseDistillation(encoder, Small(teacher), plain, FeatureSettings(), settings)
     losses = [hints.step(i) for i in range(240)]

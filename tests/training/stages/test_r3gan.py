@@ -2,16 +2,17 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.r3gan import R3GANConfig
+from voice2face_gan.models.conditioning import Controls
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.stages.r3gan import R3GANStage
-from voice2face_gan.training.stages.wen2019 import with_encoder_of
+from voice2face_gan.training.stages.wen2019 import controls_of
 
 
 def weights(stage) -> torch.Tensor:
@@ -100,7 +101,11 @@ def test_the_penalty_follows_half_a_cosine(make_stage):
         (("r3gan.embedding_loss=0",), {"G"}, {"R_real", "G_read"}),
         (("gan.l1=1", "gan.g_identity=1", "gan.d_identity=1"), {"G_l1", "G_identity", "C_real"}, set()),
         (("r3gan.loss='softplus'",), {"D", "G"}, set()),
-        (("model.z_dim=0", "model.projection=false", "model.modulate=false"), {"D", "G"}, set()),
+        (
+            ("model.generator.z_dim=0", "model.generator.projection=false", "model.generator.film=false"),
+            {"D", "G"},
+            set(),
+        ),
     ],
 )
 def test_every_ingredient_trains_and_can_be_left_out(make_stage, overrides, present, absent):
@@ -173,12 +178,11 @@ def test_the_first_variant_is_the_plain_answer(make_stage, clips, tmp_path):
 
 
 def test_what_an_encoder_brings_fits_nets_that_normalise_its_e():
-    """The default's strength and limits are for an e that is not normalised."""
-    heard = R3GANConfig(normalise=False, strength=4.0, limit=(2.0,) * 64, residual=(0.5,) * 64)
-    own = with_encoder_of(R3GANConfig(), heard)
-    assert own.strength == 1 and own.limit == () and own.residual == heard.residual
-    own = with_encoder_of(R3GANConfig(normalise=False), heard)
-    assert own.strength == 4 and own.limit == heard.limit
+    """The default's strength, soft clip and residual are of an e that is not normalised."""
+    found = Controls(normalise_embedding=False, strength=4.0, soft_clip=(2.0,) * 64, residual_std=(0.5,) * 64)
+    assert controls_of(Controls(), found) == Controls()
+    own = controls_of(Controls(normalise_embedding=False, embedding_noise_std=0.2), found)
+    assert own == replace(found, embedding_noise_std=0.2)
 
 
 def test_two_processes_share_what_one_draws(make_stage):

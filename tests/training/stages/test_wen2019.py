@@ -12,7 +12,7 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.wen2019 import condition
+from voice2face_gan.models.conditioning import condition
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
@@ -35,7 +35,7 @@ def make_stage(trained, store, tiny_settings):
 def test_losses_and_weights_are_those_of_algorithm_1(make_stage, recipe, steps, rate):
     """Over 20 steps at the recipes' rate; and at one at which the nets move far in five, where a wrong step
     shows in the next one's losses."""
-    stage = make_stage(recipe=recipe, gan__lr=rate, model__encoder_norm_last=False)
+    stage = make_stage(recipe=recipe, gan__lr=rate, model__encoder__norm_last=False)
     plain = AlgorithmOne(stage)
     losses = []
     for iteration in range(steps):
@@ -137,7 +137,7 @@ def test_the_conditions_are_unit_vectors_with_noise(make_stage, store):
     e, label, real, _ = stage._batch(0)
     assert torch.allclose(e.norm(dim=1), torch.ones(8), atol=1e-5)
     assert real.shape == (8, 3, 64, 64) and real.min() >= -1 and real.max() <= 1
-    quiet = make_stage(model__noise=0.0)
+    quiet = make_stage(model__controls__embedding_noise_std=0.0)
     plain = quiet._batch(0)[0]
     cosine = (e * plain).sum(dim=1)
     assert (cosine < 0.9999).all() and (cosine > 0.7).all()
@@ -186,7 +186,7 @@ def test_the_average_follows_the_weights(make_stage):
 
 
 def test_a_batch_normalised_generator_keeps_its_statistics(make_stage):
-    settings = {"model__generator_norm": "batch", "model__generator_output": "tanh", "gan__ema_decay": 0.9}
+    settings = {"model__generator__norm": "batch", "model__generator__output": "tanh", "gan__ema_decay": 0.9}
     stage = make_stage(**settings)
     stage.step(0)
     stage.image()  # in evaluation mode; must leave the generator training
@@ -210,14 +210,15 @@ def test_state_goes_round(make_stage):
 def test_an_encoder_of_other_widths_makes_a_checkpoint_that_loads(trained, store, tiny_settings, tmp_path):
     """The encoder given need not be the recipe's: what is saved describes the one that is used."""
     encoder = load_checkpoint(trained / "encoder", need_generator=False)
-    recipe = load_recipe("wen2019-paper", tiny_settings(model__voice_channels=[24, 24, 24]))
-    assert recipe.model["encoder_norm_last"] and not encoder.model.encoder_norm_last
+    recipe = load_recipe("wen2019-paper", tiny_settings(model__encoder__channels=[24, 24, 24]))
+    assert recipe.model.encoder.norm_last and not encoder.encoder_config.norm_last
     stage = Wen2019Stage(store.of_split("train"), store, encoder, recipe, 0, torch.device("cpu"))
     stage.step(0)
     loaded = load_checkpoint(stage.checkpoint(1).save(tmp_path / "model"))
     x = torch.randn(2, 64, 100)
     assert torch.equal(loaded.encoder(x), encoder.encoder(x))
-    assert loaded.model.kernel == 3 and not loaded.model.normalise
+    assert loaded.generator_config.kernel == 3 and not loaded.controls.normalise_embedding
+    assert loaded.encoder_config == encoder.encoder_config
 
 
 def test_the_grid_shows_real_faces_above_and_generated_ones_below(make_stage, store):
@@ -227,7 +228,7 @@ def test_the_grid_shows_real_faces_above_and_generated_ones_below(make_stage, st
     val = store.of_split("val")
     first = val.select(val.identity == sorted(set(val.identity.tolist()))[0])
     assert np.array_equal(image[:64, :64], store.faces[first.face_index[0]])
-    e = condition(stage.encoder(stage._grid_voices[0][None]), stage.config)
+    e = condition(stage.encoder(stage._grid_voices[0][None]), stage.controls)
     with torch.no_grad():
         face = stage.generator(e)[0]
     expected = ((face * 127.5 + 127.5).round().clamp(0, 255)).permute(1, 2, 0).numpy()

@@ -47,4 +47,4 @@ def wen(voice_embedding, generator, output, tanh, raw, force, as_json):
         say(f"{name.replace('_', ' ')}: {what}")
     say(f"Checkpoint {folder}; the licence of the two files holds for it too.")
     if as_json:
-        print_json({"checkpoint": str(folder), "model": checkpoint.model.to_dict(), **checkpoint.info})
+        print_json({"checkpoint": str(folder), **checkpoint.tables(), **checkpoint.info})

@@ -35,9 +35,9 @@ def onnx(checkpoint, output, opset, force, as_json):
     """
     from voice2face_gan.cli._output_paths import new_path
     from voice2face_gan.models.checkpoint import load_checkpoint
-    from voice2face_gan.models.exchange.onnx import EMBEDDER, export_onnx
+    from voice2face_gan.models.exchange.onnx import ENCODER, export_onnx
 
-    path = new_path(output, force, None if output.endswith(".onnx") else EMBEDDER)
+    path = new_path(output, force, None if output.endswith(".onnx") else ENCODER)
     config = export_onnx(load_checkpoint(checkpoint), path, opset)
     for file, graph in config["graphs"].items():
         inputs, outputs = (_shapes(graph[part]) for part in ("inputs", "outputs"))

@@ -111,7 +111,7 @@ def _fit_to(space, model, stores, read) -> dict[str, float]:
         attributes.append(space.attributes(features[rows]))
         seen.append(embedding[torch.from_numpy(store.face_index[store.has_face & ~test])])
     parts = torch.cat(seen), (torch.cat(unseen)[-1000:], torch.cat(attributes)[-1000:])
-    return fit_to_generator(space, model.decode, model.config.z_dim, *parts)
+    return fit_to_generator(space, model.decode, model.z_dim, *parts)
 
 
 def _keep(space, checkpoint, folder: str) -> None:
@@ -119,7 +119,7 @@ def _keep(space, checkpoint, folder: str) -> None:
     from dataclasses import replace
 
     info = {**checkpoint.info, "face_space": space.summary()}
-    if "default-encoder" in info:
+    if "distillation" in info:
         info["distillation"] = {**info["distillation"], "space": space.name}
     kept = replace(checkpoint, face_space=space.map_tensors(), info=info)
     kept.save(folder, half=True)

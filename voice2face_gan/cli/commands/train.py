@@ -147,10 +147,11 @@ def _recipe_of(name: str, overrides):
     if not isinstance(about, dict):
         raise TrainingError(f"{checkpoint.folder} does not say its recipe; give one with --recipe.")
     # Its networks are what they are, whatever became of them since that recipe was read.
-    now = checkpoint.model.to_dict()
-    about = {**about, "model": {k: now.get(k, v) for k, v in about.get("model", {}).items()}}
-    if checkpoint.face_space and about.get("r3gan", {}).get("space"):
-        about["r3gan"] = {**about["r3gan"], "space": KEPT}
+    now, model = checkpoint.tables(), about.get("model", {})
+    model = {name: {k: now[name].get(k, v) for k, v in table.items()} for name, table in model.items()}
+    about = {**about, "model": model}
+    if checkpoint.face_space and about.get("face_embedding", {}).get("space"):
+        about["face_embedding"] = {**about["face_embedding"], "space": KEPT}
     return kept_recipe(about, overrides)
 
 
@@ -181,7 +182,7 @@ def _describe(run, store, here) -> None:
     say(f"Run {run.folder}: recipe {run.recipe.name}, seed {run.settings['seed']}, {where}.")
     if run.settings.get("init"):
         say(f"Starts from {run.settings['init']}.")
-        painted = load_checkpoint(run.settings["init"]).model.zoom
+        painted = load_checkpoint(run.settings["init"]).generator_config.face_scale
         if painted != store.zoom:
             becomes = "they are enlarged" if painted > store.zoom else "it will learn to make them so"
             say(

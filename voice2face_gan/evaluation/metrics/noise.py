@@ -30,7 +30,7 @@ from voice2face_gan.evaluation.eval_set import EvalSet, painted
 from voice2face_gan.evaluation.protocol import embed_all
 from voice2face_gan.evaluation.registry import Options, mean_over_identities, metric
 from voice2face_gan.faces.pixels import to_unit
-from voice2face_gan.models import r3gan, wen2019
+from voice2face_gan.models.discriminators import r3gan, wen2019
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.results import Figure
 
@@ -149,7 +149,7 @@ def noise_embeddings(model: VoiceToFace, features: dict, seed: int) -> Tensor:
 
 @dataclass
 class FaceDiscriminator:
-    """A discriminator that judges a face alone (models/wen2019.py): its logits by a trunk and a head."""
+    """A discriminator of a face alone (models/discriminators/wen2019.py): its logits by a trunk and a head."""
 
     trunk: nn.Module
     head: nn.Module
@@ -169,7 +169,7 @@ class FaceDiscriminator:
 
 @dataclass
 class PairDiscriminator:
-    """A discriminator that judges a face and a voice's e (models/r3gan.py)."""
+    """A discriminator of a face and a voice's e (models/discriminators/r3gan.py)."""
 
     trunk: nn.Module
     heads: nn.Module
@@ -196,6 +196,22 @@ class PairDiscriminator:
         return at_own[:, 0], np.where(same, at_own, at_others)
 
 
+def _face_discriminator(config, state: dict) -> FaceDiscriminator:
+    kept = FaceDiscriminator(wen2019.FaceTrunk(config), wen2019.Discriminator(config))
+    kept.head.load_state_dict(state["discriminator"])
+    return kept
+
+
+def _pair_discriminator(config, state: dict) -> PairDiscriminator:
+    identities = len(state["heads"]["identity.weight"])
+    kept = PairDiscriminator(r3gan.FaceTrunk(config), r3gan.Heads(config, identities))
+    kept.heads.load_state_dict(state["heads"])
+    return kept
+
+
+_DISCRIMINATORS = {"wen2019": _face_discriminator, "r3gan": _pair_discriminator}  # by the generator's type
+
+
 def _features(trunk: nn.Module, faces: Tensor) -> Tensor:
     return torch.cat([trunk(to_unit(part)) for part in faces.split(64)])
 
@@ -210,16 +226,10 @@ def kept_discriminator(model: VoiceToFace) -> FaceDiscriminator | PairDiscrimina
     path = None if folder is None else folder / STATE
     if path is None or not path.is_file():
         return None
-    config = model.config
+    config = model.checkpoint.generator_config
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(config, r3gan.R3GANConfig):
-            identities = len(state["heads"]["identity.weight"])
-            kept = PairDiscriminator(r3gan.FaceTrunk(config), r3gan.Heads(config, identities))
-            kept.heads.load_state_dict(state["heads"])
-        else:
-            kept = FaceDiscriminator(wen2019.FaceTrunk(config), wen2019.Discriminator(config))
-            kept.head.load_state_dict(state["discriminator"])
+        kept = _DISCRIMINATORS[config.type](config, state)
         kept.trunk.load_state_dict(state["trunk"])
     except Exception as error:  # a damaged zip, a foreign pickle, other nets: whatever torch makes of it
         raise MetricError(f"{path} holds no discriminator that can be read ({first_line(error)})") from error

@@ -46,7 +46,8 @@ def model_card(report: RunReport) -> dict:
     config = report.config
     summary = config.get("data") if isinstance(config.get("data"), dict) else {}
     facts = [
-        ("Architecture", f"{config.get('architecture')}, {report.checkpoint}"),
+        ("Encoder", _type(config, "encoder")),
+        ("Generator", f"{_type(config, 'generator')}, {report.checkpoint}"),
         ("Parameters", ", ".join(f"{name} {count:,}" for name, count in report.parameters.items())),
         ("Trained for", _length(config)),
         ("Trained on", _people(summary, config.get("gender", "all"), report.trained_on)),
@@ -64,6 +65,11 @@ def model_card(report: RunReport) -> dict:
         "facts": [(name, text) for name, text in facts if text],
         "recipe": toml(recipe) if isinstance(recipe, dict) else "",
     }
+
+
+def _type(config: dict, table: str) -> str:
+    part = config.get(table)
+    return str(part.get("type")) if isinstance(part, dict) else "none"
 
 
 def _length(config: dict) -> str:

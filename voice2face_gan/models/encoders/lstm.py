@@ -14,11 +14,17 @@ what a band never falls below can be subtracted (Boll,
 "Suppression of acoustic noise in speech using spectral subtraction", 1979).
 """
 
+import copy
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voice2face_gan.device import autocast
+from voice2face_gan.device import autocast, has_recurrent_bf16
+from voice2face_gan.models.encoders import ge2e
+from voice2face_gan.models.settings import Settings
 
 PIECE, STEP = 160, 80  # frames of 10 ms
 LEVEL = 1e-3  # mean square: -30 dB of full scale, to which softer speech is raised
@@ -30,33 +36,66 @@ _QUIET, _NOISE, _LEFT = 8, 2.0, 0.02
 _AT_ONCE = 256  # pieces
 
 
-class LstmEncoder(nn.Module):
-    """Log-mel to voice embedding.
+@dataclass(frozen=True)
+class LstmEncoderConfig(Settings):
+    """Dimensions of the encoder; the table `encoder` of a checkpoint's config.json.
 
     Args:
-        mel_bins: of the log-mel.
-        channels: bands, then the size of each LSTM layer, then that of t.
-        embedding: size.
+        mel_bins: rows of the log-mel.
+        embedding: size of e.
+        channels: bands, then the size of each LSTM layer, then that of t; those of GE2E by default.
+    """
+
+    table: ClassVar[str] = "encoder"
+    type: ClassVar[str] = "lstm"
+
+    mel_bins: int = 64
+    embedding: int = 64
+    channels: tuple[int, ...] = ge2e.CHANNELS
+
+    def __post_init__(self) -> None:
+        self.make_tuples("channels")
+        self.check(
+            {
+                "channels must be three or more: bands, LSTM layers, speaker embedding": len(self.channels)
+                > 2,
+                "mel_bins, embedding and all channels must be 1 or more": min(
+                    (self.mel_bins, self.embedding, *self.channels)
+                )
+                >= 1,
+            }
+        )
+
+    @property
+    def feature_size(self) -> int:
+        """How many numbers the encoder's `features` are."""
+        return sum(self.channels[1:])
+
+
+class LstmEncoder(nn.Module):
+    """Log-mel to voice embedding.
 
     forward: (B, mel_bins, T), any T >= 1, as `log_mel` gives it and not normalised -> (B, embedding), not
         normalised.
     """
 
     last_name = "last"  # of the linear layer at the end, in the state
-    raw_log_mel = True
+    raw_log_mel = True  # it takes log-mels that are not normalised
+    recurrent = True  # bfloat16 does not train its layers on every device
+    has_agreement = True  # it knows how far the pieces of a clip agree (`with_agreement`)
     precision = "auto"  # of the layers where nothing is learned, as in `device.autocast`
 
-    def __init__(self, mel_bins: int, channels: tuple[int, ...], embedding: int):
+    def __init__(self, config: LstmEncoderConfig):
         super().__init__()
-        bands, *sizes, told = channels
+        bands, *sizes, told = config.channels
         # The last output is the mean square of the signal.
-        self.bands = nn.Linear(mel_bins, bands + 1, bias=False)
+        self.bands = nn.Linear(config.mel_bins, bands + 1, bias=False)
         self.layers = nn.ModuleList(
             nn.LSTM(below, size, batch_first=True)
             for below, size in zip([bands, *sizes[:-1]], sizes, strict=True)
         )
         self.told = nn.Linear(sizes[-1], told)
-        self.last = nn.Linear(told + sum(sizes), embedding)
+        self.last = nn.Linear(told + sum(sizes), config.embedding)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         return self.last(self.features(log_mel))
@@ -70,6 +109,11 @@ class LstmEncoder(nn.Module):
         between the t of two different ones, from 0 to 1; 1 where there is one piece."""
         features, agreement = self._all(log_mel)
         return self.last(features), features, agreement
+
+    def frozen(self, dtype: torch.dtype) -> nn.Module:
+        """The same function for training something else on it: a copy that computes in a precision where the
+        device has such layers, else the encoder itself."""
+        return AutocastEncoder(self, dtype) if has_recurrent_bf16(next(self.parameters()).device) else self
 
     def features(self, log_mel: Tensor) -> Tensor:
         """What the last linear layer reads: (B, mel_bins, T) -> t (B, told) beside the states of each layer,
@@ -114,6 +158,26 @@ class LstmEncoder(nn.Module):
             power = self.bands(log_mel.float().exp().transpose(1, 2))
             square = power[..., -1].mean(dim=1).clamp(min=_SILENCE)
             return power[..., :-1] * (LEVEL / square).clamp(min=1.0)[:, None, None]
+
+
+class AutocastEncoder(nn.Module):
+    """The encoder in another precision where PyTorch holds that for safe.
+
+    Args:
+        encoder: in evaluation mode; it is copied, later changes to it are not seen.
+        dtype: what its layers compute in.
+
+    forward: (B, mel_bins, T), any T >= 1 -> (B, embedding) float32.
+    """
+
+    def __init__(self, encoder: LstmEncoder, dtype: torch.dtype):
+        super().__init__()
+        self.encoder, self.dtype = copy.deepcopy(encoder), dtype
+
+    @torch.no_grad()
+    def forward(self, log_mel: Tensor) -> Tensor:
+        with torch.autocast(log_mel.device.type, self.dtype):
+            return self.encoder(log_mel).float()
 
 
 def without_noise(x: Tensor) -> Tensor:

@@ -28,12 +28,11 @@ from voice2face_gan.device import full_precision
 from voice2face_gan.errors import OutputError, first_line
 from voice2face_gan.files import new_folder, write_bytes
 from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.conditioning import Controls, condition
 from voice2face_gan.models.probes import PROBES, read_voice
-from voice2face_gan.models.registry import ModelConfig
-from voice2face_gan.models.wen2019 import condition
 from voice2face_gan.version import __version__
 
-CONFIG, EMBEDDER, FORMAT = "config.json", "encoder.onnx", 1
+CONFIG, ENCODER, FORMAT = "config.json", "encoder.onnx", 1
 METADATA = "voice2face_gan"  # the key of the config in a single file
 LIMIT = 1e-3  # of the difference from PyTorch; two orders above float32's rounding
 _OPSET = 18
@@ -57,7 +56,7 @@ class Voice(nn.Module):
 
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
-        self.encoder, self.config = checkpoint.encoder, checkpoint.model
+        self.encoder, self.controls = checkpoint.encoder, checkpoint.controls
         self.names = [name for name in PROBES if name in checkpoint.probes]
         for name in self.names:
             self.register_buffer(f"probe_{name}", checkpoint.probes[name])
@@ -65,7 +64,7 @@ class Voice(nn.Module):
     def forward(self, log_mel: Tensor) -> tuple[Tensor, ...]:
         probes = {name: getattr(self, f"probe_{name}") for name in self.names}
         e, told = read_voice(self.encoder, probes, log_mel)
-        return condition(e, self.config), *told.values()
+        return condition(e, self.controls), *told.values()
 
 
 class Whole(nn.Module):
@@ -108,17 +107,16 @@ class Graph:
 
 def graphs_of(checkpoint: Checkpoint, single: str | None = None) -> list[Graph]:
     """The encoder and the generator, or both in one file of the name `single`."""
-    model = checkpoint.model
-    log_mel = {"log_mel": ("batch", model.mel_bins, "frames")}
-    e = {"e": ("batch", model.embedding)}
-    face = {"face": ("batch", 3, model.side, model.side)}
-    size = getattr(model, "z_dim", 0)
-    z = {"z": ("batch", size)} if size else {}
+    encoder, generator = checkpoint.encoder_config, checkpoint.generator_config
+    log_mel = {"log_mel": ("batch", encoder.mel_bins, "frames")}
+    e = {"e": ("batch", encoder.embedding)}
+    face = {"face": ("batch", 3, generator.side, generator.side)}
+    z = {"z": ("batch", generator.z_dim)} if generator.z_dim else {}
     told = {name: ("batch",) for name in PROBES if name in checkpoint.probes}
     if single:
         return [Graph(single, Whole(checkpoint).eval(), log_mel | z, face | told)]
     return [
-        Graph(EMBEDDER, Voice(checkpoint).eval(), log_mel, e | told),
+        Graph(ENCODER, Voice(checkpoint).eval(), log_mel, e | told),
         Graph("generator.onnx", checkpoint.generator, e | z, face),
     ]
 
@@ -281,8 +279,8 @@ def _describe(graph: Graph, raw_log_mel: bool) -> dict:
 
 
 def _config(checkpoint: Checkpoint, graphs: dict, opset: int) -> dict:
-    model, probe = checkpoint.model, checkpoint.gender_probe
-    again = ", then e / |e| again" if model.normalise else ", s times |e|"
+    controls, probe = checkpoint.controls, checkpoint.gender_probe
+    again = ", then e / |e| again" if controls.normalise_embedding else ", s times |e|"
     return {
         "format": FORMAT,
         "voice2face_gan": __version__,
@@ -291,22 +289,21 @@ def _config(checkpoint: Checkpoint, graphs: dict, opset: int) -> dict:
         "graphs": graphs,
         "compared_with": _runtime(),
         "face_range": [-1, 1],
-        "normalise": model.normalise,
-        "noise": model.noise,
-        "variants": f"e + s * standard normal noise{again}; s is the noise above",
+        "normalise_embedding": controls.normalise_embedding,
+        "embedding_noise_std": controls.embedding_noise_std,
+        "variants": f"e + s * standard normal noise{again}; s is the embedding_noise_std above",
         "features": checkpoint.features,
         "vad": checkpoint.vad,
-        "gender_probe": None if probe is None else _probe(probe.tolist(), model),
-        "architecture": checkpoint.architecture,
-        "model": model.to_dict(),
+        "gender_probe": None if probe is None else _probe(probe.tolist(), controls),
+        **checkpoint.tables(),
         "checkpoint": checkpoint.info,
     }
 
 
-def _probe(numbers: list[float], model: ModelConfig) -> dict:
-    """For e as the graph gives it, the strength in it; limits, which no line undoes, are left aside."""
+def _probe(numbers: list[float], controls: Controls) -> dict:
+    """For e as the graph gives it, the strength in it; the soft clip, which is not linear, is left aside."""
     meaning = 'sigmoid(e . weights + bias) is the probability of the label "female"'
-    strength = 1.0 if model.normalise else getattr(model, "strength", 1.0) or 1.0
+    strength = controls.strength or 1.0
     numbers = [*(x / strength for x in numbers[:-1]), numbers[-1]]
     return {"is": meaning, "weights": numbers[:-1], "bias": numbers[-1]}
 

@@ -27,7 +27,9 @@ from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.errors import CheckpointError, first_line
 from voice2face_gan.models import registry
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.wen2019 import Wen2019Config
+from voice2face_gan.models.conditioning import Controls
+from voice2face_gan.models.encoders.conv import ConvEncoderConfig
+from voice2face_gan.models.generators.wen2019 import Wen2019GeneratorConfig
 
 # Of the released code (utils.py, rm_sil): it looks back on 50 ms, two whole frames, where we look on three;
 # its log-mel is our default.
@@ -72,37 +74,36 @@ def convert_wen(
         raise CheckpointError(
             f"{files[0]} holds a generator and {files[1]} a voice encoder; give the voice encoder first."
         )
-    settings = _voice_settings(_Stack(files[0], "voice encoder", voice))
-    settings |= _generator_settings(_Stack(files[1], "generator", image), settings["embedding"])
-    tanh = settings["generator_norm"] == "batch" if tanh is None else tanh
-    config = Wen2019Config(
-        **settings,
-        generator_output="tanh" if tanh else "linear",
-        normalise=normalise,
-        noise=0.05 if normalise else 0.0,
-    )
-    nets = registry.build_encoder(config), registry.build_generator(config)
+    encoder = _encoder_config(_Stack(files[0], "voice encoder", voice))
+    made = _generator_config(_Stack(files[1], "generator", image), encoder.embedding, tanh)
+    controls = Controls(normalise_embedding=normalise, embedding_noise_std=0.05 if normalise else 0.0)
+    nets = registry.build_encoder(encoder), registry.build_generator(made)
     for net, layers in zip(nets, (voice, image), strict=True):
         _fill(net, layers)
     sources = {
         role: {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
         for role, path, data in zip(("voice_encoder", "generator"), files, contents, strict=True)
     }
-    about = {"converted_from": {"layout": "wen", **sources}, "recognised": recognised(config)}
-    return Checkpoint("wen2019", config, *nets, vad=asdict(RELEASED_VAD), info=about)
+    about = {
+        "converted_from": {"layout": "wen", **sources},
+        "recognised": recognised(encoder, made, controls),
+    }
+    return Checkpoint(encoder, nets[0], made, nets[1], controls, vad=asdict(RELEASED_VAD), info=about)
 
 
-def recognised(config: Wen2019Config) -> dict[str, str]:
+def recognised(
+    encoder: ConvEncoderConfig, generator: Wen2019GeneratorConfig, controls: Controls
+) -> dict[str, str]:
     """What the nets were taken for, in words."""
-    voice = " -> ".join(map(str, (config.mel_bins, *config.voice_channels, config.embedding)))
-    faces = " -> ".join(map(str, (config.embedding, *config.generator_channels, 3)))
-    last = "BatchNorm and ReLU after the last convolution" if config.encoder_norm_last else "last one plain"
-    norm = "BatchNorm2d" if config.generator_norm == "batch" else "no norm"
-    taken = "e / |e|" if config.normalise else "e as it is"
+    voice = " -> ".join(map(str, (encoder.mel_bins, *encoder.channels, encoder.embedding)))
+    faces = " -> ".join(map(str, (generator.embedding, *generator.channels, 3)))
+    last = "BatchNorm and ReLU after the last convolution" if encoder.norm_last else "last one plain"
+    norm = "BatchNorm2d" if generator.norm == "batch" else "no norm"
+    taken = "e / |e|" if controls.normalise_embedding else "e as it is"
     return {
         "voice_encoder": f"{voice}, {last}",
-        "generator": f"{faces}, kernels {config.kernel} x {config.kernel}, {norm}, "
-        f"{config.generator_output} output, takes {taken}",
+        "generator": f"{faces}, kernels {generator.kernel} x {generator.kernel}, {norm}, "
+        f"{generator.output} output, takes {taken}",
     }
 
 
@@ -221,8 +222,8 @@ def _fits(tensor: Tensor, shape: tuple[int | None, ...]) -> bool:
     return tensor.dim() == len(shape) and all(wanted in (None, size) for size, wanted in sizes)
 
 
-def _voice_settings(stack: _Stack) -> dict:
-    """mel_bins, embedding, voice_channels and encoder_norm_last of a voice encoder's layers."""
+def _encoder_config(stack: _Stack) -> ConvEncoderConfig:
+    """The dimensions that a voice encoder's layers show."""
     width, channels, norm_last = FeatureSettings().n_mels, [], False
     # What is missing of two, the least there can be, is named below.
     convolutions = max(2, sum(_weight(layer).dim() == 3 for layer in stack.layers))
@@ -239,16 +240,11 @@ def _voice_settings(stack: _Stack) -> dict:
         width = size
     stack.end("no layer comes after the last convolution")
     *channels, embedding = channels
-    return {
-        "mel_bins": FeatureSettings().n_mels,
-        "embedding": embedding,
-        "voice_channels": tuple(channels),
-        "encoder_norm_last": norm_last,
-    }
+    return ConvEncoderConfig(FeatureSettings().n_mels, embedding, tuple(channels), norm_last)
 
 
-def _generator_settings(stack: _Stack, embedding: int) -> dict:
-    """kernel, generator_channels and generator_norm of a generator's layers."""
+def _generator_config(stack: _Stack, embedding: int, tanh: bool | None) -> Wen2019GeneratorConfig:
+    """The dimensions that a generator's layers show; None: it ends in tanh where it has BatchNorm2d."""
     norm = len(stack.layers) > 1 and stack.layers[1].is_norm
     width, kernel, channels = embedding, None, []
     for number in range(_UP_CONVOLUTIONS):
@@ -270,11 +266,13 @@ def _generator_settings(stack: _Stack, embedding: int) -> dict:
                 stack.norm(out)
         width = out
     stack.end("no layer comes after the one to RGB")
-    return {
-        "kernel": kernel,
-        "generator_channels": tuple(channels),
-        "generator_norm": "batch" if norm else "none",
-    }
+    return Wen2019GeneratorConfig(
+        embedding=embedding,
+        channels=tuple(channels),
+        kernel=kernel,
+        norm="batch" if norm else "none",
+        output="tanh" if (norm if tanh is None else tanh) else "linear",
+    )
 
 
 def _fill(net: nn.Module, layers: list[Layer]) -> None:

@@ -28,7 +28,7 @@ from voice2face_gan.training.stages.wen2019 import DISCRIMINATOR_FIRST, Wen2019S
 
 __all__ = ["Evaluate", "TrainResult", "Reporter", "check_shares", "train"]
 
-STAGES = {"wen2019": Wen2019Stage, "r3gan": R3GANStage}  # of an architecture, after the voice encoder
+STAGES = {"wen2019": Wen2019Stage, "r3gan": R3GANStage}  # of a type of generator, after the voice encoder
 ON_SPACE = {
     "wen2019": Wen2019FaceEmbeddingStage,
     "r3gan": R3GANFaceEmbeddingStage,
@@ -91,7 +91,7 @@ def train(
                     return replace(outcome, finished=False, reason="interrupted")
         encoder = load_checkpoint(run.encoder_folder, need_generator=False)
         held_out = held_out_people(store, records, run)
-        kind = (ON_SPACE if run.recipe.face_embedding.space else STAGES)[run.recipe.architecture]
+        kind = (ON_SPACE if run.recipe.face_embedding.space else STAGES)[run.recipe.model.generator.type]
         stage = kind(records, held_out, encoder, run.recipe, seed, device, processes)
         if state is None or state["stage"] == "encoder":
             nets = processes.on_all_ranks(lambda: given_nets(run))

@@ -38,7 +38,7 @@ def encoder_records(store: Store, run: Run) -> Store:
             f"{store.folder}: {speakers} of the people to train on have voices; a voice encoder needs "
             "two or more."
         )
-    bins, heard = records.about["features"]["n_mels"], run.recipe.model["mel_bins"]
+    bins, heard = records.about["features"]["n_mels"], run.recipe.model.encoder.mel_bins
     if bins != heard:
         raise DataError(f"{store.folder} holds log-mels of {bins} bins, the recipe reads {heard}.")
     return records

@@ -1,6 +1,6 @@
 """What a run starts from: its records, and the nets that it was given."""
 
-from dataclasses import fields
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,13 +10,10 @@ from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError, TrainingError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
-from voice2face_gan.models.registry import ModelConfig, build_encoder, model_config
+from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import EMBEDDER_RUN, Run, read_state
-from voice2face_gan.training.stages.wen2019 import identities_with_both, with_encoder_of
-
-# Settings of the nets that make no difference to the weights' shapes, or are what came of training.
-_FREE = ("noise", "trunk_channels", "zoom", "rim", "residual", "strength", "limit")
+from voice2face_gan.training.stages.wen2019 import identities_with_both
 
 
 def refuse_encoder_run(run: Run) -> None:
@@ -50,10 +47,10 @@ def training_records(store: Store, run: Run) -> Store:
             f"{store.folder}: {len(both)} of the people to train on have both voices and faces; "
             "training needs two or more."
         )
-    bins, heard = records.about["features"]["n_mels"], run.recipe.model["mel_bins"]
-    if bins != heard:
-        raise DataError(f"{store.folder} holds log-mels of {bins} bins, the recipe reads {heard}.")
-    side, made = records.about["side"], model_config(run.recipe.architecture, run.recipe.model).side
+    bins, taken = records.about["features"]["n_mels"], run.recipe.model.encoder.mel_bins
+    if bins != taken and not _given(run):
+        raise DataError(f"{store.folder} holds log-mels of {bins} bins, the recipe takes {taken}.")
+    side, made = records.about["side"], run.recipe.model.generator.side
     if side != made:
         raise DataError(f"{store.folder} holds faces of {side} pixels, the recipe makes {made}.")
     return records
@@ -73,7 +70,7 @@ def as_painted(store: Store, run: Run) -> Store:
     nothing beyond them is known."""
     if run.settings.get("init") is None or not len(store.faces):
         return store
-    zoom = load_checkpoint(run.settings["init"]).model.zoom
+    zoom = load_checkpoint(run.settings["init"]).generator_config.face_scale
     return reframed_store(store, zoom) if zoom > store.zoom else store
 
 
@@ -91,34 +88,25 @@ def given_encoder(run: Run, records: Store) -> Checkpoint | None:
     """The trained voice encoder that a run was given, None where it trains its own.
 
     Raises:
-        CheckpointError: it cannot be read, or is of a kind that the recipe's architecture has not, so that
-            checkpoints with it could not be read again.
-        DataError: it does not fit the data or the recipe.
+        CheckpointError: it cannot be read.
+        DataError: it does not fit the data.
     """
-    given = run.settings.get("encoder") or run.settings.get("init")
+    given = _given(run)
     if given is None:
         return None
-    checkpoint, recipe = load_checkpoint(given, need_generator=False), run.recipe
-    own = with_encoder_of(model_config(recipe.architecture, recipe.model), checkpoint.model)
-    here, there = (type(net).__name__ for net in (build_encoder(own), checkpoint.encoder))
-    if here != there:
-        raise CheckpointError(
-            f"{checkpoint.folder}: its voice encoder is a {there}, where the recipe {recipe.name} "
-            f"({recipe.architecture}) has a {here}; take a recipe of the architecture "
-            f"{checkpoint.architecture}, or another voice encoder."
-        )
+    checkpoint = load_checkpoint(given, need_generator=False)
     if checkpoint.features != records.about["features"]:
         raise DataError(
             f"{records.folder}: its log-mel settings differ from the voice encoder's "
             f"({checkpoint.folder}); prepare the data again with the encoder's settings."
         )
     check_raw_log_mel(records, checkpoint.encoder.raw_log_mel)
-    if checkpoint.model.embedding != run.recipe.model["embedding"]:
-        raise DataError(
-            f"{checkpoint.folder} gives {checkpoint.model.embedding} numbers a voice, "
-            f"the recipe expects {run.recipe.model['embedding']}."
-        )
     return checkpoint
+
+
+def _given(run: Run) -> str | None:
+    """The name of the checkpoint whose voice encoder the run takes; None where it trains its own."""
+    return run.settings.get("encoder") or run.settings.get("init")
 
 
 def given_start(run: Run, records: Store) -> Checkpoint | None:
@@ -130,8 +118,8 @@ def given_start(run: Run, records: Store) -> Checkpoint | None:
     """
     checkpoint = given_encoder(run, records)
     if checkpoint is not None:
-        ours = model_config(run.recipe.architecture, run.recipe.model)
-        _check_nets(checkpoint, with_encoder_of(ours, checkpoint.model), ours, run.recipe, "choose another.")
+        theirs, recipe = checkpoint.encoder_config, run.recipe
+        _check_same(checkpoint, theirs, recipe.model.encoder, recipe, "choose another.")
     return checkpoint
 
 
@@ -147,31 +135,50 @@ def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
         return None
     checkpoint, recipe = load_checkpoint(given), run.recipe
     # The voice encoder is the checkpoint's own, whatever the recipe says of it.
-    ours = with_encoder_of(model_config(recipe.architecture, recipe.model), checkpoint.model)
+    theirs = checkpoint.generator_config
+    ours = replace(recipe.model.generator, embedding=theirs.embedding)
     advice = "leave --recipe out to take the checkpoint's own."
-    _check_nets(checkpoint, checkpoint.model, ours, recipe, advice)
+    _check_same(checkpoint, theirs, ours, recipe, advice, theirs.outside_weights)
+    _check_normalised(checkpoint, recipe, advice)
     return checkpoint, read_state(checkpoint.folder, "start from another checkpoint.") or {}
 
 
-def _check_nets(
-    checkpoint: Checkpoint, theirs: ModelConfig, ours: ModelConfig, recipe: Recipe, advice: str
+def _check_same(
+    checkpoint: Checkpoint,
+    theirs: EncoderConfig | GeneratorConfig,
+    ours: EncoderConfig | GeneratorConfig,
+    recipe: Recipe,
+    advice: str,
+    but: tuple[str, ...] = (),
 ) -> None:
     """
+    Args:
+        theirs, ours: tables of the same name of the checkpoint and of the recipe.
+        but: settings that may differ.
     Raises:
-        CheckpointError: the checkpoint's nets are not those of the recipe.
+        CheckpointError: another setting differs.
     """
-    if checkpoint.architecture != recipe.architecture:
-        raise CheckpointError(
-            f"{checkpoint.folder} is of the architecture {checkpoint.architecture}, the recipe "
-            f"{recipe.name} of {recipe.architecture}; {advice}"
-        )
-    for name in (f.name for f in fields(ours)):
-        there, here = getattr(theirs, name), getattr(ours, name)
-        if there != here and name not in _FREE:
+    there, here = theirs.to_dict(), ours.to_dict()  # the types first
+    for name, value in there.items():
+        if name not in but and value != here.get(name):
             raise CheckpointError(
-                f"{checkpoint.folder} does not fit the recipe {recipe.name}: its model.{name} is "
-                f"{_plain(there)}, the recipe's {_plain(here)}; {advice}"
+                f"{checkpoint.folder} does not fit the recipe {recipe.name}: its "
+                f"model.{ours.table}.{name} is {value}, the recipe's {here[name]}; {advice}"
             )
+
+
+def _check_normalised(checkpoint: Checkpoint, recipe: Recipe, advice: str) -> None:
+    """
+    Raises:
+        CheckpointError: its generator takes e of length 1 and the recipe's does not, or the other way.
+    """
+    there = checkpoint.controls.normalise_embedding
+    here = recipe.model.controls.normalise_embedding
+    if there != here:
+        raise CheckpointError(
+            f"{checkpoint.folder} does not fit the recipe {recipe.name}: its "
+            f"model.controls.normalise_embedding is {there}, the recipe's {here}; {advice}"
+        )
 
 
 def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:
@@ -198,7 +205,3 @@ def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:
             net.load_state_dict({k: state[name][k] for k in own}, strict=False)
             given.append(name)
     return given
-
-
-def _plain(value):
-    return list(value) if isinstance(value, tuple) else value

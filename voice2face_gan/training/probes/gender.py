@@ -17,24 +17,22 @@ from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.data.store import Store
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.wen2019 import Wen2019Config, predicted
+from voice2face_gan.models.conditioning import Controls, normalise_embedding
 from voice2face_gan.training.probes.logistic import fit_logistic
 
 _VOICES = 4000  # more add nothing to 65 numbers
 
 
 @torch.no_grad()
-def embed_store(store: Store, encoder: nn.Module, config: Wen2019Config, device: torch.device) -> Tensor:
+def embed_store(store: Store, encoder: nn.Module, controls: Controls, device: torch.device) -> Tensor:
     """What each record's voice predicts (all must have one): float32 (records, embedding)."""
     bank = VoiceBank.unlabelled(store, encoder.raw_log_mel)
     encoder.eval()
     e = [encoder(bank.whole(i)[None].to(device)) for i in range(len(store))]
-    return predicted(torch.cat(e), config).cpu()
+    return normalise_embedding(torch.cat(e), controls).cpu()
 
 
-def gender_probe(
-    store: Store, encoder: nn.Module, config: Wen2019Config, device: torch.device
-) -> Tensor | None:
+def gender_probe(store: Store, encoder: nn.Module, controls: Controls, device: torch.device) -> Tensor | None:
     """Logistic regression from e, as it is predicted, to "female" on the training voices.
 
     Returns:
@@ -45,7 +43,7 @@ def gender_probe(
         return None
     if len(labelled) > _VOICES:
         labelled = labelled.select(np.linspace(0, len(labelled) - 1, _VOICES).astype(np.int64))
-    e = embed_store(labelled, encoder, config, device).double()
+    e = embed_store(labelled, encoder, controls, device).double()
     return fit_logistic(e, torch.from_numpy(labelled.gender == FEMALE).double()).float()
 
 

@@ -28,7 +28,6 @@ from voice2face_gan.data.batches.sampling import classes
 from voice2face_gan.data.batches.speech import SpeechBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, NoSpeechError
-from voice2face_gan.models.encoders.lstm import LstmEncoder
 from voice2face_gan.models.probes import SEVERAL
 from voice2face_gan.synthetic.sounds import SOUNDS, make_sound
 from voice2face_gan.training.probes.logistic import fit_logistic
@@ -85,7 +84,7 @@ def fit_quality_probes(
     child, adult = (torch.from_numpy(group[items]) for group in (_children(voiced), _adults(voiced)))
     if child.any() and adult.any():
         probes["child"] = fit(spoken[child], spoken[adult], _PENALTY["child"])
-    if isinstance(encoder, LstmEncoder):
+    if encoder.has_agreement:
         two, one = turns(encoder, features, voiced, clips // 4, seed)
         probes[SEVERAL] = fit(two[:, None], one[:, None], _PENALTY[SEVERAL])
     return probes
@@ -134,7 +133,7 @@ def speech_features(
 
 @torch.no_grad()
 def turns(
-    encoder: LstmEncoder, features: FeatureSettings, store: Store, count: int, seed: int = 0
+    encoder: nn.Module, features: FeatureSettings, store: Store, count: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """How far the pieces of clips agree in which two people speak in turn, and in which one does: float32
     (count,) each. Every other clip is distorted, but nobody talks behind it.

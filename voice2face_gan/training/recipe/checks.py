@@ -47,7 +47,7 @@ def typed(name: str, key: str, value, default):
     if wanted is tuple and isinstance(value, (list, tuple)):
         if not (len(value) == len(default) or key in _ANY_LENGTH or key.split(".")[0] in _ANY_LENGTH):
             raise RecipeError(f"Recipe {name}: '{key}' must be {len(default)} numbers, not {list(value)}.")
-        # A list that is empty by default (model.residual) is one of numbers.
+        # A list that is empty by default (model.controls.residual_std) is one of numbers.
         return tuple(typed(name, key, item, default[0] if default else 0.0) for item in value)
     if type(value) is not wanted:
         kinds = {
@@ -122,8 +122,8 @@ def _r3gan(recipe: Recipe) -> _Checks:
     r3gan = recipe.r3gan
     yield "r3gan.loss must be 'relativistic' or 'softplus'", r3gan.loss in ("relativistic", "softplus")
     yield (
-        "r3gan.same_identity = false needs model.projection = false",
-        r3gan.same_identity or not recipe.model.get("projection"),
+        "r3gan.same_identity = false needs model.generator.projection = false",
+        r3gan.same_identity or not recipe.model.generator.projection,
     )
     yield "r3gan.penalty_share must be above 0 and at most 1", 0 < r3gan.penalty_share <= 1
     yield "r3gan.augment must be between 0 and 1", 0 <= r3gan.augment <= 1

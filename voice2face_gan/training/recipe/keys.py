@@ -12,11 +12,11 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from voice2face_gan.errors import RecipeError
-from voice2face_gan.models.encoders.ge2e import CHANNELS
 from voice2face_gan.training.recipe.schema import Recipe
 
-Values = dict[str, object]  # "section.key", and "architecture" -> value
+Values = dict[str, object]  # "section.key" or "model.table.key" -> value
 
+TYPES = ("model.encoder.type", "model.generator.type")
 # What serves the generator alone, of recipes that train both.
 _OF_GENERATOR = (
     "gan.*",
@@ -27,8 +27,9 @@ _OF_GENERATOR = (
     "data.hold_out_clip",
     "run.compile",
 )
-_OF_VOICES = ("model.mel_bins", "model.embedding", "model.voice_*", "model.encoder_norm_last")
-_SIMULATED = {"model.normalise": False, "model.noise": 0.0}  # e of a face space is as it is
+_OF_VOICES = ("model.encoder.*",)
+# e of a face space is as it is
+_SIMULATED = {"model.controls.normalise_embedding": False, "model.controls.embedding_noise_std": 0.0}
 
 
 class Idle(NamedTuple):
@@ -58,17 +59,27 @@ def _on_space(values: Values) -> bool:
 
 
 def _is_r3gan(values: Values) -> bool:
-    return values["architecture"] == "r3gan"
+    return values["model.generator.type"] == "r3gan"
 
 
 # In order: what an earlier line has set to its default, a later one sees so.
 _RULES = (
     Idle(
-        ("model.strength", "model.limit", "model.residual", "model.zoom"),
+        (
+            "model.controls.strength",
+            "model.controls.soft_clip",
+            "model.controls.residual_std",
+            "model.generator.face_scale",
+            "model.generator.embedding",
+        ),
         lambda v: True,
-        "it is found after training, or comes with the data",
+        "it is found after training, or comes with the data or the voice encoder",
     ),
-    Idle(("encoder.space",), lambda v: not _is_r3gan(v), "it needs architecture = 'r3gan'"),
+    Idle(
+        ("encoder.space",),
+        lambda v: v["model.encoder.type"] != "lstm",
+        "it needs model.encoder.type = 'lstm'",
+    ),
     Idle(
         (
             *_OF_GENERATOR,
@@ -79,18 +90,17 @@ _RULES = (
         ),
         _distils,
         "with encoder.space a voice encoder is trained alone, by a teacher whose layers and pieces it has",
-        but=("model.mel_bins",),
-        take={**_SIMULATED, "model.voice_pool": "recurrent", "model.voice_channels": CHANNELS},
+        but=("model.encoder.type", "model.encoder.mel_bins"),
+        take=_SIMULATED,
     ),
     Idle(("encoder.teacher", "encoder.speeds"), lambda v: not _distils(v), "it needs encoder.space"),
     Idle(
         ("encoder.*", *_OF_VOICES),
         _on_space,
         "with face_embedding.space the voice encoder comes trained (--encoder)",
-        but=("model.mel_bins",),
     ),
     Idle(
-        ("data.crop_frames", "model.normalise", "model.noise"),
+        ("data.crop_frames", *_SIMULATED),
         _on_space,
         "with face_embedding.space voices are simulated",
         take=_SIMULATED,
@@ -99,7 +109,7 @@ _RULES = (
     Idle(
         ("r3gan.*",),
         lambda v: not _is_r3gan(v),
-        "it needs architecture = 'r3gan'",
+        "it needs model.generator.type = 'r3gan'",
     ),
     Idle(
         (
@@ -115,7 +125,7 @@ _RULES = (
     Idle(
         ("face_embedding.identity_loss", "face_embedding.identity_loss_from"),
         lambda v: not _is_r3gan(v),
-        "it needs architecture = 'r3gan'",
+        "it needs model.generator.type = 'r3gan'",
     ),
     Idle(
         ("encoder.augment_snr", "encoder.augment_speed"),
@@ -141,11 +151,6 @@ _RULES = (
         ("face_embedding.strength_range",),
         lambda v: not v["face_embedding.simulated_voices"],
         "it needs face_embedding.simulated_voices above 0",
-    ),
-    Idle(
-        ("model.encoder_norm_last",),
-        lambda v: v.get("model.voice_pool", "mean") != "mean",
-        "it needs model.voice_pool = 'mean'",
     ),
     Idle(
         ("run.grid_every",),
@@ -179,7 +184,8 @@ def settle(name: str, values: Values, defaults: Values) -> dict[str, str]:
             continue
         for key in values:
             if key not in rule.but and any(fnmatchcase(key, pattern) for pattern in rule.keys):
-                if key not in idle or key in rule.take:
+                # A type says which other keys there are: without an effect it stays as it is.
+                if (key not in idle or key in rule.take) and key not in TYPES:
                     values[key] = rule.take.get(key, defaults[key])
                 idle.setdefault(key, rule.why)
     return idle

@@ -1,12 +1,13 @@
 """A recipe is a TOML file in experiments/: the whole difference between two runs.
 
     base = "wen2019"          # start from another recipe; what follows overrides it
-    architecture = "wen2019"
-    [model]                   # dimensions, see the architecture's configuration (models/wen2019.py)
+    [model.encoder]           # type, and dimensions: see the types in models/registry.py
+    [model.generator]         # likewise
+    [model.controls]          # models/conditioning.py
     [data]  [encoder]  [gan]  [run]
 
-`--set gan.batch=64` overrides one key for one run. Unknown keys are refused with the nearest known one, keys
-that have no effect beside the others (keys.py) with the reason.
+`--set gan.batch=64` or `--set model.generator.width=64` overrides one key for one run. Unknown keys are
+refused with the nearest known one, keys that have no effect beside the others (keys.py) with the reason.
 """
 
 import difflib
@@ -16,13 +17,16 @@ from dataclasses import fields
 from pathlib import Path
 
 from voice2face_gan.errors import CheckpointError, RecipeError
-from voice2face_gan.models.registry import ARCHITECTURES, model_config
+from voice2face_gan.models.conditioning import Controls
+from voice2face_gan.models.registry import ENCODERS, GENERATORS
 from voice2face_gan.resources import resource, resources
 from voice2face_gan.training.recipe.checks import check_keys, check_values, typed
 from voice2face_gan.training.recipe.keys import check_effect, settle
-from voice2face_gan.training.recipe.schema import SECTIONS, Recipe
+from voice2face_gan.training.recipe.schema import SECTIONS, ModelRecipe, Recipe
 
-_TOP = ("base", "description", "architecture", "model", *SECTIONS)
+_TOP = ("base", "description", "model", *SECTIONS)
+_TABLES = ("encoder", "generator", "controls")  # of [model]
+_TYPES = {"encoder": (ENCODERS, "conv"), "generator": (GENERATORS, "wen2019")}  # all, and the default
 
 
 def recipe_names() -> list[str]:
@@ -39,8 +43,7 @@ def load_recipe(name: str, overrides: tuple[str, ...] = ()) -> Recipe:
     """
     own, tree = _read(name, ())
     stem = Path(name).stem
-    keys = [f"{section}.{key}" for section, part in own.items() if isinstance(part, dict) for key in part]
-    recipe = build_recipe(stem, tree, keys)
+    recipe = build_recipe(stem, tree, _keys(own))
     return _overridden(stem, tree, overrides) if overrides else recipe
 
 
@@ -55,8 +58,9 @@ def override_keys(overrides: tuple[str, ...]) -> list[str]:
 
 
 def _overridden(name: str, tree: dict, overrides: tuple[str, ...]) -> Recipe:
-    tree = {k: dict(v) if isinstance(v, dict) else v for k, v in tree.items()}
-    for override in overrides:
+    tree = _copy(tree)
+    # Types first: what else is said of a table is of the new type.
+    for override in sorted(overrides, key=lambda text: not text.partition("=")[0].strip().endswith(".type")):
         _override(tree, override)
     return build_recipe(name, tree, override_keys(overrides))
 
@@ -67,38 +71,99 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
     Args:
         name: of the recipe.
         tree: the settings.
-        keys: "section.key" of those that must have an effect.
+        keys: "section.key" or "model.table.key" of those that must have an effect.
     Raises:
         RecipeError: as `load_recipe`.
     """
     check_keys(name, tree, _TOP, "")
-    architecture = tree.get("architecture", "wen2019")
-    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
-        raise RecipeError(
-            f"Recipe {name}: unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}."
-        )
     if not isinstance(tree.get("description", ""), str):
         raise RecipeError(f"Recipe {name}: 'description' must be text, not {tree['description']!r}.")
-    kinds = {"model": ARCHITECTURES[architecture], **SECTIONS}
+    kinds = {**_model_kinds(name, tree), **SECTIONS}
     defaults = {f"{s}.{f.name}": f.default for s, kind in kinds.items() for f in fields(kind)}
-    values = {"architecture": architecture, **defaults}
+    types = {f"{s}.type": kinds[s].type for s in ("model.encoder", "model.generator")}
+    values = {**types, **defaults}
     for section, kind in kinds.items():
-        part = tree.get(section, {})
-        check_keys(name, part, [f.name for f in fields(kind)], f"{section}.")
+        part = _section(tree, section)
+        known = [f.name for f in fields(kind)]
+        check_keys(name, part, ["type", *known] if f"{section}.type" in types else known, f"{section}.")
         for key, value in part.items():
             key = f"{section}.{key}"
-            values[key] = typed(name, key, value, defaults[key])
+            if key not in types:
+                values[key] = typed(name, key, value, defaults[key])
     idle = settle(name, values, defaults)
     check_effect(name, idle, keys)
     parts = {s: {f.name: values[f"{s}.{f.name}"] for f in fields(kind)} for s, kind in kinds.items()}
     try:
-        model = model_config(architecture, parts.pop("model")).to_dict()
+        encoder, generator = (
+            kinds[section](**part) if f"{section}.type" not in idle else _default(section)
+            for section, part in ((s, parts.pop(s)) for s in ("model.encoder", "model.generator"))
+        )
+        model = ModelRecipe(encoder, generator, Controls(**parts.pop("model.controls")))
     except CheckpointError as error:
-        raise RecipeError(f"Recipe {name}: model.{str(error).removeprefix('Model settings: ')}") from error
+        raise RecipeError(f"Recipe {name}: model.{error}") from error
     sections = {s: SECTIONS[s](**part) for s, part in parts.items()}
-    recipe = Recipe(name, architecture, model, **sections, idle=idle)
+    recipe = Recipe(name, model, **sections, idle=idle)
     check_values(recipe)
     return recipe
+
+
+def _model_kinds(name: str, tree: dict) -> dict[str, type]:
+    """The class of the settings of each table of [model], by the types that it says.
+
+    Raises:
+        RecipeError: [model] has another table or a key of its own, or a type is unknown.
+    """
+    model = tree.get("model", {})
+    if isinstance(model, dict):
+        _check_tables(name, model)
+    check_keys(name, model, _TABLES, "model.")
+    kinds: dict[str, type] = {"model.controls": Controls}
+    for table, (types, default) in _TYPES.items():
+        check_keys(name, model.get(table, {}), model.get(table, {}), f"model.{table}.")
+        kind = model.get(table, {}).get("type", default)
+        if not isinstance(kind, str) or kind not in types:
+            raise RecipeError(f"Recipe {name}: model.{table}.type is {kind!r}; known are {', '.join(types)}.")
+        kinds[f"model.{table}"] = types[kind][0]
+    return {f"model.{table}": kinds[f"model.{table}"] for table in _TABLES}
+
+
+def _default(section: str):
+    types, default = _TYPES[section.partition(".")[2]]
+    return types[default][0]()
+
+
+def _check_tables(name: str, model: dict) -> None:
+    """
+    Raises:
+        RecipeError: a key of a table of [model] stands in [model] itself.
+    """
+    every = [("controls", Controls)]
+    every += [(table, kind) for table, (types, _) in _TYPES.items() for kind, _ in types.values()]
+    for key in model:
+        homes = [f"model.{table}.{key}" for table, kind in every if key in [f.name for f in fields(kind)]]
+        if key not in _TABLES and homes:
+            raise RecipeError(f"Recipe {name}: unknown key 'model.{key}'; did you mean '{homes[0]}'?")
+
+
+def _section(tree: dict, section: str):
+    for part in section.split("."):
+        tree = tree.get(part, {})
+    return tree
+
+
+def _keys(tree: dict, prefix: str = "") -> list[str]:
+    """ "section.key" and "model.table.key" of all that nested settings say."""
+    keys = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            keys += _keys(value, f"{prefix}{key}.")
+        elif prefix:
+            keys.append(f"{prefix}{key}")
+    return keys
+
+
+def _copy(tree: dict) -> dict:
+    return {k: _copy(v) if isinstance(v, dict) else v for k, v in tree.items()}
 
 
 def _read(name: str, seen: tuple[str, ...]) -> tuple[dict, dict]:
@@ -126,6 +191,8 @@ def _read(name: str, seen: tuple[str, ...]) -> tuple[dict, dict]:
 
 
 def _merge(below: dict, above: dict) -> dict:
+    if below.get("type", above.get("type")) != above.get("type", below.get("type")):
+        return above  # of another type, which has other settings
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(below.get(key), dict)
@@ -138,16 +205,21 @@ def _override(tree: dict, text: str) -> None:
     parts = key.strip().split(".")
     if parts[0] in ("base", "description") and len(parts) == 1:
         raise RecipeError(f"--set {text}: '{parts[0]}' is said in a recipe's file alone.")
-    if not equals or len(parts) > 2 or not all(parts):
-        raise RecipeError(f"--set {text}: write --set section.key=value, for example --set gan.batch=64.")
+    if not equals or len(parts) not in ((1, 2, 3) if parts[0] == "model" else (1, 2)) or not all(parts):
+        raise RecipeError(
+            f"--set {text}: write --set section.key=value, for example --set gan.batch=64 or "
+            "--set model.generator.width=64."
+        )
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()  # a bare word is a string: --set data.split=all
-    if len(parts) == 1:
-        tree[parts[0]] = parsed
-    else:
-        section = tree.setdefault(parts[0], {})
+    *sections, last = parts
+    section = tree
+    for depth, part in enumerate(sections, 1):
+        section = section.setdefault(part, {})
         if not isinstance(section, dict):
-            raise RecipeError(f"--set {text}: '{parts[0]}' is no section of a recipe.")
-        section[parts[1]] = parsed
+            raise RecipeError(f"--set {text}: '{'.'.join(sections[:depth])}' is no section of a recipe.")
+    if last == "type" and section.get("type", parsed) != parsed:
+        section.clear()
+    section[last] = parsed

@@ -2,6 +2,23 @@
 
 from dataclasses import asdict, dataclass, field
 
+from voice2face_gan.models.conditioning import Controls
+from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """The networks: the tables [model.encoder], [model.generator] and [model.controls], as a checkpoint's
+    config.json has them. A run that is given a trained voice encoder takes that one's table instead of the
+    first."""
+
+    encoder: EncoderConfig
+    generator: GeneratorConfig
+    controls: Controls = field(default_factory=Controls)
+
+    def to_dict(self) -> dict[str, dict]:
+        return {part.table: part.to_dict() for part in (self.encoder, self.generator, self.controls)}
+
 
 @dataclass(frozen=True)
 class DataRecipe:
@@ -170,13 +187,12 @@ class Recipe:
     """A resolved recipe.
 
     Attributes:
-        model: the architecture's settings, checked.
+        model: the networks' settings.
         idle: keys without an effect in this recipe, and why; they have the values that the stages expect.
     """
 
     name: str
-    architecture: str
-    model: dict
+    model: ModelRecipe
     data: DataRecipe = field(default_factory=DataRecipe)
     encoder: EncoderRecipe = field(default_factory=EncoderRecipe)
     gan: GanRecipe = field(default_factory=GanRecipe)
@@ -186,11 +202,15 @@ class Recipe:
     idle: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def to_dict(self) -> dict:
-        """Name, architecture and every key that has an effect, in nested plain settings."""
-        about = asdict(self)
+        """Name and every key that has an effect, in nested plain settings."""
+        about = {**asdict(self), "model": self.model.to_dict()}
         for key in about.pop("idle"):
-            section, _, name = key.partition(".")
-            about[section].pop(name, None)
+            *sections, name = key.split(".")
+            part = about
+            for section in sections:
+                part = part[section]
+            part.pop(name, None)
+        about["model"] = {k: v for k, v in about["model"].items() if v != {}}
         return {k: v for k, v in about.items() if v != {}}
 
 

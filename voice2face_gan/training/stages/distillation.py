@@ -13,7 +13,7 @@ people. So the encoder learns in two parts:
 At the end W is multiplied into the last layer: the encoder then gives e. (A line fitted anew to what
 the encoder says leaves larger numbers, and images that match less at any strength.) How much of each
 element is predicted of unheard people, R2, is found by cross-validation over identities and kept as
-sqrt(1 - R2), the residual.
+sqrt(1 - R2), the control `residual_std`: training on the face space simulates voices by it.
 """
 
 import hashlib
@@ -153,13 +153,16 @@ class DistillationStage(SpeakerClassificationStage):
 
     def checkpoint(self, iteration: int) -> Checkpoint:
         kept = super().checkpoint(iteration)
-        residual = tuple(round(float(r), 4) for r in self.line.residual)
-        config = replace(self.config, residual=residual)
-        encoder = build_encoder(config)
+        residual_std = tuple(round(float(r), 4) for r in self.line.residual_std)
+        encoder = build_encoder(self.config)
         encoder.load_state_dict(folded(self.encoder, self.line))
         info = {**kept.info, "distillation": self.line.about, "face_space": self.space.summary()}
         return replace(
-            kept, model=config, encoder=encoder.eval(), info=info, face_space=self.space.map_tensors()
+            kept,
+            encoder=encoder.eval(),
+            controls=replace(kept.controls, residual_std=residual_std),
+            info=info,
+            face_space=self.space.map_tensors(),
         )
 
 

@@ -18,7 +18,7 @@ alone, and less as the reading sets in. What e leaves open is z's; a share of th
 answer, which a generator that only saw noise paints pale.
 
 R2 is how much of each element's variance a voice encoder predicts of people it never met; it comes with the
-encoder, as `residual` = sqrt(1 - R2) in its configuration.
+encoder's checkpoint, as `residual_std` = sqrt(1 - R2) among its controls.
 """
 
 import numpy as np
@@ -103,10 +103,10 @@ class FaceEmbeddingStage:
         self.space = open_space(recipe.face_embedding.space, encoder).to(**layout)
         faces = store.select(store.has_face)
         embedding = _embeddings(faces, self.space, recipe.face_embedding.space)
-        residual = getattr(encoder.model, "residual", ())
+        residual = encoder.controls.residual_std
         if len(residual) != SIZE:
             raise DataError(
-                "The voice encoder gives no e of a face space (its residual has "
+                "The voice encoder gives no e of a face space (its residual_std has "
                 f"{len(residual)} numbers, not {SIZE}); train one with v2f-gan train-encoder "
                 "--recipe default-encoder."
             )

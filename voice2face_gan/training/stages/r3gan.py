@@ -22,7 +22,7 @@ from torch import Tensor
 
 from voice2face_gan.data.batches.sampling import gaussian, generator
 from voice2face_gan.device import autocast
-from voice2face_gan.models.r3gan import FaceTrunk, Heads
+from voice2face_gan.models.discriminators.r3gan import FaceTrunk, Heads
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.augmentation.diff_augment import NUMBERS, augment
 from voice2face_gan.training.stages.wen2019 import Wen2019Stage, adam, classify

@@ -16,7 +16,7 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast, check_recurrent
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.registry import build_encoder, model_config
+from voice2face_gan.models.registry import ENCODERS, build_encoder
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import EncoderRecipe, Recipe
 
@@ -53,8 +53,8 @@ class SpeakerClassificationStage:
         self.iterations = self.settings.iterations
         voices = store.select(store.has_voice)
         speakers, labels = classes(voices)
-        self.config = model_config(recipe.architecture, recipe.model)
-        if self.config.voice_pool == "recurrent":
+        self.config = recipe.model.encoder
+        if ENCODERS[self.config.type][1].recurrent:
             check_recurrent(recipe.run.precision, device)
         self._build(len(speakers))
         raw_log_mel = self.encoder.raw_log_mel
@@ -143,9 +143,9 @@ class SpeakerClassificationStage:
             "data": self.data,
         }
         return Checkpoint(
-            self.recipe.architecture,
-            self.config,
-            self.encoder,
+            encoder_config=self.config,
+            encoder=self.encoder,
+            controls=self.recipe.model.controls,
             features=self.features,
             vad=self.vad,
             info=info,

@@ -34,9 +34,9 @@ from voice2face_gan.errors import DataError
 from voice2face_gan.faces.pixels import to_grid, to_uint8
 from voice2face_gan.models.bf16_convolutions import fast_in_bf16
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.inference import frozen
-from voice2face_gan.models.registry import ModelConfig, build_generator, model_config
-from voice2face_gan.models.wen2019 import Discriminator, FaceTrunk, IdentityClassifier, condition
+from voice2face_gan.models.conditioning import Controls, condition
+from voice2face_gan.models.discriminators.wen2019 import Discriminator, FaceTrunk, IdentityClassifier
+from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.probes.gender import gender_probe
 from voice2face_gan.training.recipe.schema import GanRecipe, Recipe
@@ -49,16 +49,6 @@ DISCRIMINATOR_FIRST = 100
 # 13 faces undid the default: a detector found 51 faces in 64 images, for 64 before.
 FINE_TUNE_RATE = 0.1
 _GRID_CLIPS = 8
-# Settings that are the encoder's and not the generator's, where nets have them.
-_OF_EMBEDDER = (
-    "mel_bins",
-    "voice_channels",
-    "encoder_norm_last",
-    "voice_pool",
-    "strength",
-    "limit",
-    "residual",
-)
 
 
 class Wen2019Stage:
@@ -103,9 +93,10 @@ class Wen2019Stage:
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.gan, seed, device
         self.iterations = self.settings.iterations
         # The generator is the recipe's, the encoder its own checkpoint's, which may be of another recipe.
-        heard = encoder.model
-        own = model_config(recipe.architecture, recipe.model)
-        self.config = replace(with_encoder_of(own, heard), embedding=heard.embedding, zoom=store.zoom)
+        self.config = replace(
+            recipe.model.generator, embedding=encoder.encoder_config.embedding, face_scale=store.zoom
+        )
+        self.controls = controls_of(recipe.model.controls, encoder.controls)
         self.vad, self.features = encoder.vad, encoder.features
         self.kept = encoder  # its probes and its face space go into every checkpoint
         self.discriminator_first = 0  # iterations without a step of the generator
@@ -131,13 +122,13 @@ class Wen2019Stage:
         self.encoder = encoder.encoder.to(device).eval().requires_grad_(False)
         self._listen = self.encoder
         if uses_bf16(recipe.run.precision, device):
-            self._listen = frozen(self.encoder, torch.bfloat16)
+            self._listen = self.encoder.frozen(torch.bfloat16)
         torch.manual_seed(seed + 1)
         self._build(len(names))
         if recipe.run.compile:
             for name in self.compiled:
                 getattr(self, name).compile()  # in place: their states keep their names
-        self.probe = gender_probe(store, self.encoder, self.config, device)
+        self.probe = gender_probe(store, self.encoder, self.controls, device)
         self._grid_voices, self._grid_faces = _fixed_clips(held_out, raw_log_mel)
 
     def _build(self, identities: int) -> None:
@@ -219,7 +210,7 @@ class Wen2019Stage:
         """Conditions e (B, embedding), their identities, real faces (B, 3, 64, 64), their identities."""
         mel, voice_identity, real, face_identity, noise = self.draw(iteration)
         with torch.no_grad():
-            e = condition(self._listen(mel), self.config, noise)
+            e = condition(self._listen(mel), self.controls, noise)
         return e, voice_identity, real.contiguous(memory_format=torch.channels_last), face_identity
 
     def draw(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -315,14 +306,15 @@ class Wen2019Stage:
             info["face_space"] = self.kept.info["face_space"]
         best = self.generator if self.average is None else self.average
         return Checkpoint(
-            self.recipe.architecture,
-            self.config,
-            self.encoder,
-            best,
-            self.probe,
-            self.features,
-            self.vad,
-            info,
+            encoder_config=self.kept.encoder_config,
+            encoder=self.encoder,
+            generator_config=self.config,
+            generator=best,
+            controls=self.controls,
+            gender_probe=self.probe,
+            features=self.features,
+            vad=self.vad,
+            info=info,
             probes=self.kept.probes,
             face_space=self.kept.face_space,
         )
@@ -338,7 +330,7 @@ class Wen2019Stage:
         net.eval()
         with torch.no_grad():
             e = torch.cat([self.encoder(v[None].to(self.device)) for v in self._grid_voices])
-            faces = to_uint8(self._paint(net, condition(e, self.config))).cpu()
+            faces = to_uint8(self._paint(net, condition(e, self.controls))).cpu()
         net.train(was_training)
         return to_grid(torch.cat([self._grid_faces, faces]), columns=len(faces))
 
@@ -361,13 +353,13 @@ def classify(logits: Tensor, identity: Tensor, processes: SingleProcess) -> Tens
     return processes.masked_mean(total, (identity != NOBODY).sum())
 
 
-def with_encoder_of(own: ModelConfig, heard: ModelConfig) -> ModelConfig:
-    """A configuration with another's settings of the voice encoder, where both have them. How far an e leads
-    is no question where it is normalised."""
-    both = [k for k in _OF_EMBEDDER if hasattr(heard, k) and hasattr(own, k)]
-    if own.normalise:
-        both = [k for k in both if k not in ("strength", "limit")]
-    return replace(own, **{k: getattr(heard, k) for k in both})
+def controls_of(own: Controls, encoder: Controls) -> Controls:
+    """A recipe's controls with what was found with the voice encoder; all of that is of an e that is not
+    normalised."""
+    if own.normalise_embedding:
+        return own
+    found = {"strength": encoder.strength, "soft_clip": encoder.soft_clip}
+    return replace(own, **found, residual_std=encoder.residual_std)
 
 
 def identities_with_both(store: Store) -> set[str]:

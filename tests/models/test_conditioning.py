@@ -1,0 +1,234 @@
+"""How an embedding is prepared for the generator: length, noise, strength, soft clip; variants."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from voice2face_gan import VoiceToFace
+from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.conditioning import Controls, condition
+from voice2face_gan.models.encoders.conv import ConvEncoderConfig
+from voice2face_gan.models.generators.r3gan import R3GANGeneratorConfig
+from voice2face_gan.models.registry import build_encoder, build_generator
+
+FREE = Controls(normalise_embedding=False, embedding_noise_std=0.0)
+
+
+# Length and noise
+
+
+def test_a_condition_has_unit_norm():
+    e = torch.tensor([[3.0, 4.0], [0.0, -2.0]])
+    assert torch.allclose(condition(e, Controls()), torch.tensor([[0.6, 0.8], [0.0, -1.0]]))
+
+
+def test_noise_is_added_to_the_unit_embedding_and_the_sum_normalised():
+    e, noise = torch.tensor([[10.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    made = condition(e, Controls(embedding_noise_std=0.05), noise)
+    assert torch.allclose(made, torch.tensor([[1.0, 0.05]]) / (1 + 0.05**2) ** 0.5)
+    assert torch.allclose(condition(e, Controls(), noise, scale=1.0), torch.full((1, 2), 0.5**0.5))
+
+
+def test_the_level_of_the_noise():
+    """0.05 N(0, 1) on each of 64 numbers of a unit vector: cosine 1 / sqrt(1 + 64 x 0.05^2) on average."""
+    e = F.normalize(torch.randn(20_000, 64), dim=1)
+    cosine = (condition(e, Controls(embedding_noise_std=0.05), torch.randn(20_000, 64)) * e).sum(dim=1)
+    assert abs(float(cosine.mean()) - (1 + 63 * 0.05**2) ** -0.5) < 2e-3
+
+
+def test_without_noise_nothing_is_added():
+    e, noise = torch.randn(4, 64), torch.randn(4, 64)
+    assert torch.equal(condition(e, Controls(embedding_noise_std=0.0), noise), condition(e, Controls()))
+    assert torch.equal(condition(e, Controls(), noise, scale=0), condition(e, Controls()))
+
+
+def test_the_papers_raw_embedding():
+    controls = FREE
+    e, noise = torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, -1.0]])
+    assert torch.equal(condition(e, controls), e)
+    assert torch.equal(condition(e, controls, noise), e)
+    # A level asked for is relative to |e| = 5.
+    assert torch.allclose(condition(e, controls, noise, scale=0.1), torch.tensor([[3.5, 3.5]]))
+
+
+# Strength and soft clip
+
+
+def test_it_is_a_factor():
+    e = torch.randn(5, 6)
+    controls = FREE
+    assert torch.equal(condition(e, controls), e)
+    torch.testing.assert_close(condition(e, replace(controls, strength=2.5)), 2.5 * e)
+    assert not condition(e, replace(controls, strength=0.0)).any()
+
+
+def test_limits_bend_what_is_large_and_leave_the_rest():
+    controls = replace(FREE, soft_clip=(1.0, 1.0, 2.0, 2.0, 2.0, 2.0))
+    e = torch.tensor([[0.5, -0.6, 1.1, -50.0, 50.0, 0.0]])
+    bent = condition(e, controls)
+    torch.testing.assert_close(bent, torch.tensor([[0.5, -0.6, 1.1, -2.0, 2.0, 0.0]]))
+    # Rising everywhere, without a kink where the bend begins, and odd.
+    line = torch.linspace(0, 4, 4001, dtype=torch.float64)[:, None].expand(-1, 6)
+    bent = condition(line, controls)
+    slope = bent.diff(dim=0) / line.diff(dim=0)
+    assert (slope >= 0).all() and (slope <= 1 + 1e-9).all() and slope.diff(dim=0).abs().max() < 0.01
+    torch.testing.assert_close(condition(-line, controls), -bent)
+
+
+def test_limits_come_after_the_strength():
+    controls = replace(FREE, soft_clip=(1.0,) * 6, strength=3.0)
+    torch.testing.assert_close(condition(torch.full((1, 6), 0.1), controls), torch.full((1, 6), 0.3))
+    assert (condition(torch.full((1, 6), 5.0), controls) <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"strength": -1.0}, "strength must not be negative"),
+        (
+            {"strength": 2.0, "normalise_embedding": True},
+            "strength other than 1 needs normalise_embedding = false",
+        ),
+        ({"soft_clip": (0.0,) * 6}, "soft_clip must be above 0 for each element"),
+        (
+            {"soft_clip": (1.0,) * 6, "normalise_embedding": True},
+            "soft_clip needs normalise_embedding = false",
+        ),
+        ({"residual_std": (2.0,) * 6}, "residual_std must be from 0 to 1"),
+        ({"residual_std": (-0.1,) * 6}, "residual_std must be from 0 to 1"),
+        ({"embedding_noise_std": -0.1}, "embedding_noise_std must not be negative"),
+        ({"gain": 3}, "The table controls has no setting 'gain'"),
+    ],
+)
+def test_settings_that_cannot_be(settings, words):
+    with pytest.raises(CheckpointError, match=words):
+        Controls.from_dict(FREE.to_dict() | settings)
+
+
+def test_they_are_of_the_embeddings_size():
+    Controls().check_size(6)
+    for settings in ({"soft_clip": (1.0,) * 5}, {"residual_std": (0.5,) * 7}):
+        (name,) = settings
+        with pytest.raises(CheckpointError, match=rf"controls.{name} must be empty or as long .* \(6\)"):
+            replace(FREE, **settings).check_size(6)
+
+
+def test_controls_survive_json():
+    controls = replace(FREE, soft_clip=(1.0, 2.0), residual_std=(0.5, 1.0), strength=3.0)
+    assert Controls.from_dict(json.loads(json.dumps(controls.to_dict()))) == controls
+    assert "type" not in controls.to_dict()
+
+
+def test_noise_is_relative_to_what_is_taken():
+    e, noise = torch.randn(3, 64), torch.randn(3, 64)
+    noisy = 2.5 * e + 0.1 * (2.5 * e).norm(dim=1, keepdim=True) * noise
+    torch.testing.assert_close(condition(e, replace(FREE, strength=2.5), noise, 0.1), noisy)
+    torch.testing.assert_close(condition(e, Controls()), e / e.norm(dim=1, keepdim=True))
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    """A generator that depends on e, with a gender probe along the first element."""
+    torch.manual_seed(0)
+    first = ConvEncoderConfig(channels=(8, 8, 8, 8), embedding=6)
+    second = R3GANGeneratorConfig(embedding=6, width=4, z_dim=4)
+    controls = replace(FREE, residual_std=(0.0, 0.5, 1.0, 1.0, 1.0, 1.0))
+    encoder, generator = build_encoder(first).eval(), build_generator(second).eval()
+    for block in generator.blocks:
+        for layer in block:
+            torch.nn.init.normal_(layer.second.weight, std=0.2)
+            torch.nn.init.normal_(layer.gain.weight, std=0.3)
+    torch.nn.init.normal_(generator.to_rgb.weight, std=0.1)
+    probe = torch.tensor([2.0, 0, 0, 0, 0, 0, 0.3])
+    made = Checkpoint(first, encoder, second, generator, controls, probe)
+    for net in (encoder, generator):
+        net.requires_grad_(False)
+    return made
+
+
+def of_strength(checkpoint, strength, **changes):
+    return VoiceToFace(
+        replace(checkpoint, controls=replace(checkpoint.controls, **changes)), "small", strength=strength
+    )
+
+
+# The pipeline
+
+
+def test_nought_is_the_average_face_whoever_speaks(checkpoint, clips):
+    average = of_strength(checkpoint, 0)
+    first, second = (np.asarray(average.generate(clip)[0]) for clip in clips[:2])
+    assert np.array_equal(first, second)
+    own = of_strength(checkpoint, 1)
+    one, other = (np.asarray(own.generate(clip)[0], dtype=int) for clip in clips[:2])
+    assert np.abs(one - other).max() > 0
+
+
+def test_more_of_it_leads_further_away(checkpoint, clips):
+    e = [
+        of_strength(checkpoint, x).embed(torch.randn(64, 300, generator=torch.Generator().manual_seed(1)))
+        for x in (1, 2, 4)
+    ]
+    torch.testing.assert_close(e[1], 2 * e[0])
+    torch.testing.assert_close(e[2], 4 * e[0])
+    faces = [np.asarray(of_strength(checkpoint, x).generate(clips[0])[0], dtype=int) for x in (0, 1, 4)]
+    assert np.abs(faces[2] - faces[0]).mean() > np.abs(faces[1] - faces[0]).mean() > 0
+
+
+def test_the_sex_that_is_heard_does_not_depend_on_it(checkpoint):
+    mel = torch.randn(64, 300, generator=torch.Generator().manual_seed(2))
+    told = [model.female(model.encode(mel)[0]) for model in (of_strength(checkpoint, x) for x in (0.5, 1, 3))]
+    assert told[0] == pytest.approx(told[1], abs=1e-6) == pytest.approx(told[2], abs=1e-6)
+
+
+def test_a_gender_asked_for_is_got_at_any_strength(checkpoint):
+    for strength in (0.5, 1, 3):
+        model = of_strength(checkpoint, strength)
+        e, _ = model.encode(torch.randn(64, 300))
+        assert (
+            model.female(model.reflect_gender(e, "female"))
+            > 0.5
+            > model.female(model.reflect_gender(e, "male"))
+        )
+
+
+def test_variants_differ_by_what_the_voice_leaves_open(checkpoint):
+    model = of_strength(checkpoint, 2)
+    e = torch.tensor([1.0, -1, 0, 0, 0, 0])
+    variants = model._variants(e, 2000, seed=0)
+    assert torch.equal(variants[0], e)
+    assert (variants[:, 0] == 1).all(), "nothing is open there"
+    spread = variants[1:].std(0)
+    assert spread[2:].mean() == pytest.approx(2 * float(spread[1]), rel=0.1) and spread[1] > 0.1
+    assert torch.equal(variants[:7], model._variants(e, 2000, seed=0)[:7])
+    assert not torch.equal(variants[1], model._variants(e, 2000, seed=1)[1])
+
+
+def test_without_a_residual_variants_are_not_strengthened_again(checkpoint):
+    model = of_strength(checkpoint, 3, residual_std=(), soft_clip=(0.5,) * 6)
+    e = torch.tensor([0.4, -0.4, 0.2, 0.1, 0.3, 0])
+    torch.testing.assert_close(model._variants(e, 1, seed=0)[0], e)
+
+
+def test_what_has_no_strength_says_so(model_folder, checkpoint):
+    with pytest.raises(CheckpointError, match="has no strength to set"):
+        VoiceToFace.from_pretrained(model_folder, strength=2)
+    assert VoiceToFace.from_pretrained(model_folder).strength is None
+    with pytest.raises(CheckpointError, match="strength must be from 0"):
+        of_strength(checkpoint, -0.5)
+    with pytest.raises(CheckpointError, match="strength must be from 0"):
+        of_strength(checkpoint, float("nan"))
+
+
+def test_on_the_command_line(cli, checkpoint, clips, tmp_path):
+    folder = str(checkpoint.save(tmp_path / "model"))
+    for strength in ("0", "3"):
+        out = str(tmp_path / f"{strength}.png")
+        assert cli("generate", clips[0], "--checkpoint", folder, "--strength", strength, "-o", out).code == 0
+    assert (tmp_path / "0.png").read_bytes() != (tmp_path / "3.png").read_bytes()
+    assert cli("generate", clips[0], "--checkpoint", folder, "--strength", "-1").code == 2

@@ -1,0 +1,1 @@
+"""Discriminators and identity classifiers: what generators are trained against."""

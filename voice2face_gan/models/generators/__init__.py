@@ -1,0 +1,1 @@
+"""Generators: from a voice embedding, and noise, to a face."""
