@@ -7,12 +7,12 @@ from pathlib import Path
 def brief(report: dict) -> dict:
     """The figures in a few lines."""
     short: dict = {}
-    for name, judges in report["test"].items():
-        for judge, metrics in judges.items():
+    for name, readers in report["test"].items():
+        for reader, metrics in readers.items():
             for metric, figures in metrics.items():
                 for figure, value in figures.items():
                     if ", " not in figure:
-                        short[f"{name} {judge} {metric} {figure}"] = round(value["value"], 3)
+                        short[f"{name} {reader} {metric} {figure}"] = round(value["value"], 3)
     return {**short, **report["distance"]}
 
 
@@ -149,10 +149,10 @@ def table(test: dict) -> str:
     columns = [(name, "") for name in test] + [("both", f", {gender}") for gender in ("female", "male")]
     titles = [name + suffix for name, suffix in columns]
     lines = ["| figure | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
-    for title, judge, metric, figure, digits in ROWS:
+    for title, reader, metric, figure, digits in ROWS:
         cells = []
         for name, suffix in columns:
-            found = test[name].get(judge, {}).get(metric, {}).get(figure + suffix)
+            found = test[name].get(reader, {}).get(metric, {}).get(figure + suffix)
             cells.append("" if found is None else interval(found, digits))
         if any(cells):
             lines.append(f"| {title} | " + " | ".join(cells) + " |")

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from voice2face_gan.data.open import open_source
-from voice2face_gan.evaluation.protocol import embed_all
+from voice2face_gan.evaluation.protocol import embed_voices
 from voice2face_gan.faces.pixels import to_image
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -52,7 +52,7 @@ def heard(options) -> tuple[VoiceToFace, list[torch.Tensor]]:
     _, first = np.unique(store.identity, return_index=True)
     store = store.select(np.sort(first)[: options.voices])
     model = VoiceToFace.from_pretrained(options.checkpoint)
-    return model, [model._variants(e, options.variants, seed=0) for e in embed_all(model, store)]
+    return model, [model.variant_embeddings(e, options.variants, seed=0) for e in embed_voices(model, store)]
 
 
 def block(painter: VoiceToFace, embeddings, title: str, options) -> Image.Image:

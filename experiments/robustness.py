@@ -75,7 +75,7 @@ def warned(one, phrases: tuple[str, ...]) -> bool:
     return any(phrase in one.warning for phrase in phrases)
 
 
-def judged(heard: list, clips: list[Clip], clean: list | None, judge, zoom: float = 1.0) -> dict:
+def judged(heard: list, clips: list[Clip], clean: list | None, reader, zoom: float = 1.0) -> dict:
     """A row of the table: number by column, None where there is nothing to count. `zoom` is the model's."""
     row: dict = {"clips": len(heard), "refused": percent(one is None for one in heard)}
     pairs = [(one, clip) for one, clip in zip(heard, clips, strict=True) if one]
@@ -97,7 +97,7 @@ def judged(heard: list, clips: list[Clip], clean: list | None, judge, zoom: floa
         from voice2face_gan.faces.reframe import reframed
 
         faces = pixels(heard)
-        age = judge.read(reframed(faces, zoom)).age
+        age = reader.read(reframed(faces, zoom)).age
         row["age"], row["under 16"] = float(age.mean()), percent(age < TEEN)
         try:
             row["HOG"] = percent(hog.find(faces)[1])
@@ -167,7 +167,7 @@ def scores(heard: list) -> np.ndarray:
     return np.array([one.speech for one in heard if one and one.speech is not None])
 
 
-def measure(store, model, judge, options) -> dict:
+def measure(store, model, reader, options) -> dict:
     """Everything: "rows", "sounds", "separation", "between people" (the yardstick of `moved`), "pairs"; of
     recorded sounds, where there are any, "real" and "real separation"."""
     real = real_sounds(model, options.real) if options.real else {}  # first: a wrong folder is said at once
@@ -183,11 +183,11 @@ def measure(store, model, judge, options) -> dict:
         print(name, file=sys.stderr, flush=True)
         made = [make(clips, i, np.random.default_rng([options.seed, number, i])) for i in range(len(clips))]
         heard_by_name[name] = encode(model, made)
-        rows[name] = judged(heard_by_name[name], clips, heard_by_name[CLEAN], judge, model.zoom)
+        rows[name] = judged(heard_by_name[name], clips, heard_by_name[CLEAN], reader, model.zoom)
     for name in GROUPS:
         mine = group_clips(store, name, options.clips, options.seconds, options.seed)
         heard = encode(model, [recorded(padded(clip.speech)) for clip in mine])
-        rows[name] = judged(heard, mine, None, judge, model.zoom)
+        rows[name] = judged(heard, mine, None, reader, model.zoom)
     faces = pixels(heard_by_name[CLEAN]).float().flatten(1)
     kinds = sounds(model, options.sounds, options.seed)
     spoken = [one for heard in heard_by_name.values() for one in heard]

@@ -86,7 +86,7 @@ def same_stretches(clip: np.ndarray, soft: np.ndarray, settings: VadSettings) ->
     """What the detector finds in `clip`, cut from `soft`."""
     size = settings.frame_samples
     whole = len(clip) // size * size
-    flags = SpeechCollector(settings)._judge(clip[:whole], 1.0).tolist()
+    flags = SpeechCollector(settings)._reader(clip[:whole], 1.0).tolist()
     script = iter(flags)
     marks = np.repeat(np.arange(len(flags), dtype=np.float32) + 2, size) / 2**15
     kept = SpeechCollector(settings, is_speech=lambda frame, rate: next(script)).feed(marks)[::size]

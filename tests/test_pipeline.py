@@ -14,7 +14,7 @@ from voice2face_gan.audio.level import TARGET_LEVEL_DB
 from voice2face_gan.audio.voice import VoiceFeatures, voice_features
 from voice2face_gan.errors import AudioError, CheckpointError, NoSpeechError
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.pipeline import _warning
+from voice2face_gan.recording_warnings import recording_warning
 
 
 def apart(a: Image.Image, b: Image.Image) -> int:
@@ -158,9 +158,9 @@ def test_steady_noise_is_warned_of_whatever_a_probe_says(model, alarmed):
 
 def test_what_varies_little_is_steady_only_where_no_probe_tells():
     voice = VoiceFeatures(torch.zeros(64, 1), 3.0, 3.0, 0.9, variety=0.6)
-    assert "steady noise" in _warning(voice) and _warning(voice, speech=0.9) == ""
+    assert "steady noise" in recording_warning(voice) and recording_warning(voice, speech=0.9) == ""
     short = VoiceFeatures(torch.zeros(64, 1), 3.0, 0.4, 2.0, variety=0.2, bands=2)
-    assert _warning(short).startswith("only 0.4 s")
+    assert recording_warning(short).startswith("only 0.4 s")
 
 
 def test_the_level_of_the_speech_is_told(model, voices):
@@ -171,7 +171,7 @@ def test_the_level_of_the_speech_is_told(model, voices):
 
 def test_very_soft_speech_is_warned_of():
     told = [
-        _warning(VoiceFeatures(torch.zeros(64, 1), 3.0, 3.0, 2.0, speech_level_db=level))
+        recording_warning(VoiceFeatures(torch.zeros(64, 1), 3.0, 3.0, 2.0, speech_level_db=level))
         for level in (-61, -59, None)
     ]
     assert told == ["the speech is very soft (-61 dB); a louder recording gives a steadier face", "", ""]
@@ -203,7 +203,7 @@ def test_little_speech_of_a_child_is_two_warnings(alarmed, voices):
 @pytest.mark.parametrize(("seconds", "said"), [(1.98, "only 1.9 s"), (0.3, "only 0.3 s"), (2.0, "")])
 def test_seconds_of_speech_are_rounded_down(seconds, said):
     """ "Only 2.0 s, 2 s or more are better" would be nonsense."""
-    warning = _warning(VoiceFeatures(torch.zeros(64, 1), 3.0, seconds, 2.0))
+    warning = recording_warning(VoiceFeatures(torch.zeros(64, 1), 3.0, seconds, 2.0))
     assert warning.startswith(said) and bool(warning) == bool(said)
 
 
@@ -235,18 +235,20 @@ def test_wrong_options_are_refused(model, clips, options):
 def test_variants_are_as_far_from_the_voice_as_training_was(model):
     torch.manual_seed(0)
     e = F.normalize(torch.randn(64), dim=0)
-    made = model._variants(e, 400, seed=0)
+    made = model.variant_embeddings(e, 400, seed=0)
     assert torch.allclose(made[0], e, atol=1e-6)
     assert torch.allclose(made.norm(dim=1), torch.ones(400), atol=1e-5)
     assert float((made[1:] @ e).mean()) == pytest.approx((1 + 63 * 0.05**2) ** -0.5, abs=0.005)
-    assert torch.equal(model._variants(e, 5, seed=0), made[:5])  # more variants leave the first as they were
+    assert torch.equal(
+        model.variant_embeddings(e, 5, seed=0), made[:5]
+    )  # more variants leave the first as they were
 
 
 def test_a_model_without_noise_of_its_own_varies_too(model, clips):
     paper = copy.copy(model)
     paper.config = type(model.config)(**model.config.to_dict() | {"noise": 0.0, "normalise": False})
     e = torch.randn(64) * 3
-    made = paper._variants(e, 200, seed=1)
+    made = paper.variant_embeddings(e, 200, seed=1)
     assert torch.equal(made[0], e)
     assert float(((made[1:] - e) / e.norm()).std()) == pytest.approx(0.05, rel=0.1)
 
@@ -365,7 +367,7 @@ def test_the_built_in_model_gets_the_sex_of_people_it_never_heard():
     from voice2face_gan.evaluation import compute
     from voice2face_gan.evaluation.protocol import generate_eval_set
 
-    case = generate_eval_set(VoiceToFace.from_pretrained("synthetic"), synthetic_store())
-    assert case.about["identities"] >= 200 and not case.about["trained_on"]
-    assert case.judge.about["held_out"]["synthetic"]["gender_accuracy"] > 0.97
-    assert compute("gender", case)["generated"].value >= 90
+    eval_set = generate_eval_set(VoiceToFace.from_pretrained("synthetic"), synthetic_store())
+    assert eval_set.about["identities"] >= 200 and not eval_set.about["trained_on"]
+    assert eval_set.reader.about["held_out"]["synthetic"]["gender_accuracy"] > 0.97
+    assert compute("gender", eval_set)["generated"].value >= 90

@@ -46,7 +46,7 @@ def people():
 
 
 @pytest.fixture(scope="session")
-def case():
+def build_eval_set():
     """Function (generated, real, who, whose, gender, more of EvalSet) -> a case judged by `ReadsPixels`.
 
     who: whose voice each generated face is from, default p0, p1, ...; whose: whose each real face is, default
@@ -56,7 +56,7 @@ def case():
         who = np.array([f"p{i}" for i in range(len(generated))]) if who is None else np.array(who)
         gender = np.array(["female", "male"] * len(who))[: len(who)] if gender is None else np.array(gender)
         whose = who if whose is None else np.array(whose)
-        return EvalSet(generated, who, gender, real, whose, more.pop("judge", ReadsPixels()), **more)
+        return EvalSet(generated, who, gender, real, whose, more.pop("reader", ReadsPixels()), **more)
 
     return make
 

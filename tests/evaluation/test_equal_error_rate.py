@@ -61,11 +61,11 @@ def test_all_pairs_or_a_seeded_choice_that_keeps_those_of_one_person():
     every = trials(names)
     assert len(every) == 60 * 59 // 2 == len({tuple(p) for p in every.tolist()})
     assert (every[:, 0] < every[:, 1]).all()
-    some = trials(names, most=200)
+    some = trials(names, max_trials=200)
     same = names[some[:, 0]] == names[some[:, 1]]
     assert len(some) == 200 and same.sum() == 60, "all 20 x 3 pairs of one person"
-    np.testing.assert_array_equal(some, trials(names, most=200))
-    assert not np.array_equal(some, trials(names, most=200, seed=1))
+    np.testing.assert_array_equal(some, trials(names, max_trials=200))
+    assert not np.array_equal(some, trials(names, max_trials=200, seed=1))
 
 
 def test_the_figure_of_embeddings():

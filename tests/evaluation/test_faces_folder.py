@@ -219,19 +219,21 @@ def test_a_case_without_a_checkpoint(store, tmp_path, judge_folder):
 
     voices, _ = identities_with_voice_and_face(store)
     save_faces(tmp_path / "made", noise(len(voices)), voices.source.tolist(), {})
-    judge = open_reader(str(judge_folder))
-    case, notes = folder_eval_set(tmp_path / "made", store, judge=judge)
-    assert case.model is None and case.about["checkpoint"] is None and notes == []
-    near, _ = folder_eval_set(tmp_path / "made", store, judge=judge, zoom=1.4)
-    assert torch.equal(near.generated, reframed(case.generated, 1.4)) and torch.equal(near.real, case.real)
-    assert np.array_equal(case.generated_identity, voices.identity) and case.about["clips"] == 16
+    reader = open_reader(str(judge_folder))
+    eval_set, notes = folder_eval_set(tmp_path / "made", store, reader=reader)
+    assert eval_set.model is None and eval_set.about["checkpoint"] is None and notes == []
+    near, _ = folder_eval_set(tmp_path / "made", store, reader=reader, zoom=1.4)
+    assert torch.equal(near.generated, reframed(eval_set.generated, 1.4)) and torch.equal(
+        near.real, eval_set.real
+    )
+    assert np.array_equal(eval_set.generated_identity, voices.identity) and eval_set.about["clips"] == 16
     # Someone without any image is not among the others either.
     gone = voices.identity[0]
     for path in (tmp_path / "made" / gone).iterdir():
         path.unlink()
     with pytest.raises(DataError, match=f"4 of 16 clips have no image, {gone}/0"):
-        folder_eval_set(tmp_path / "made", store, judge=judge)
-    case, notes = folder_eval_set(tmp_path / "made", store, judge=judge, allow_missing=True)
-    assert gone not in set(case.generated_identity) | set(case.real_identity)
-    assert (case.about["clips"], case.about["identities"], case.about["missing"]) == (12, 3, 4)
+        folder_eval_set(tmp_path / "made", store, reader=reader)
+    eval_set, notes = folder_eval_set(tmp_path / "made", store, reader=reader, allow_missing=True)
+    assert gone not in set(eval_set.generated_identity) | set(eval_set.real_identity)
+    assert (eval_set.about["clips"], eval_set.about["identities"], eval_set.about["missing"]) == (12, 3, 4)
     assert len(notes) == 1 and "4 of 16" in notes[0]

@@ -71,13 +71,13 @@ def plain(*colours, side: int = 64) -> torch.Tensor:
 
 
 def test_faceres_takes_blue_first_without_the_mean_and_reads_sex_and_age(package):
-    judge = open_reader(f"{FILE}:faceres")
-    reading = judge.read(plain((10, 20, 30), (0, 255, 100)))
+    reader = open_reader(f"{FILE}:faceres")
+    reading = reader.read(plain((10, 20, 30), (0, 255, 100)))
     mean = [103.939, 116.779, 123.68]
     assert reading.embedding == pytest.approx(np.subtract([[30, 20, 10], [100, 255, 0]], mean), abs=1e-4)
     assert reading.female == pytest.approx(0.25) and reading.age == pytest.approx(20.5)
     assert reading.found.tolist() == [True, True]
-    assert judge.name.startswith("faceres-") and "IMDB-WIKI" in describe(judge)
+    assert reader.name.startswith("faceres-") and "IMDB-WIKI" in describe(reader)
 
 
 @pytest.mark.parametrize("side", [64, 128])
@@ -85,8 +85,8 @@ def test_mobileface_sees_its_square_of_the_image(package, side):
     """Of an image that grows brighter to the right and redder to the bottom."""
     x, y = np.meshgrid(np.arange(side), np.arange(side))
     face = np.stack([y, x, x * 0], axis=-1) * (128 // side)
-    judge = open_reader(f"{FILE}:mobileface")
-    reading = judge.read(torch.tensor(face, dtype=torch.uint8)[None])
+    reader = open_reader(f"{FILE}:mobileface")
+    reading = reader.read(torch.tensor(face, dtype=torch.uint8)[None])
     assert reading.female is None and reading.age is None
     seen = reading.embedding.reshape(112, 112, 3)
     centres = (np.arange(112) + 0.5) / 112 * 0.85  # of the image's side, from the square's edge
@@ -98,8 +98,8 @@ def test_mobileface_sees_its_square_of_the_image(package, side):
 
 def test_many_faces_and_none(package):
     colours = [(i, 0, 0) for i in range(3 * human_models._BATCH - 5)]
-    judge = human_models.faceres()
-    assert judge.read(plain(*colours)).embedding[:, 2] == pytest.approx(
+    reader = human_models.faceres()
+    assert reader.read(plain(*colours)).embedding[:, 2] == pytest.approx(
         np.arange(len(colours)) - 123.68, abs=1e-4
     )
     for make in (human_models.faceres, human_models.mobileface):

@@ -1,4 +1,4 @@
-"""Options of commands that take recordings: which sound track, and which part of it."""
+"""Options of commands that take recordings: the sound track, and the part of it."""
 
 import re
 
@@ -38,10 +38,3 @@ def clip_options(command):
     ):
         command = option(command)
     return command
-
-
-def audio_entry(audio) -> dict:
-    """What a JSON result says of a decoded recording's `AudioInfo`: its tracks if there are several, and the
-    note if there is one."""
-    entry = {"audio_tracks": audio.tracks, "audio_track": audio.track} if audio.tracks > 1 else {}
-    return entry | ({"audio_note": audio.note} if audio.note else {})

@@ -91,7 +91,7 @@ _OPTIONS = (
 )
 
 
-def judging_options(command):
+def reader_options(command):
     """Adds them, given as split, judge_name, feature, inception_weights, gallery, seconds, spread,
     strength, seed and device."""
     for option in reversed(_OPTIONS):

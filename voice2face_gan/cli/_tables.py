@@ -2,11 +2,11 @@
 
 from voice2face_gan.cli._console import console, say
 
-_WIDEST = 160  # characters of a table
-_JUDGE_READS = 90.0  # percent of real faces; a judge that reads fewer is out of its field
+_TABLE_CHARACTERS = 160  # characters of a table
+_MIN_READER_ACCURACY = 90.0  # percent of real faces; a judge that reads fewer is out of its field
 
 
-def show(case, results: dict, options) -> None:
+def show(eval_set, results: dict, options) -> None:
     """What was judged and by whom, the figures, their protocols, and what is to be said about them.
 
     Args:
@@ -18,7 +18,7 @@ def show(case, results: dict, options) -> None:
 
     from voice2face_gan.evaluation.readers import describe
 
-    about = case.about
+    about = eval_set.about
     made_by = (
         f"Checkpoint {about['checkpoint']}" if about["checkpoint"] else f"Faces in {about['faces_from']}"
     )
@@ -29,14 +29,14 @@ def show(case, results: dict, options) -> None:
     )
     if about["trained_on"]:
         console().print("These people may have been trained on: the figures say nothing of new voices.")
-    console().print(describe(case.judge), markup=False)
+    console().print(describe(eval_set.reader), markup=False)
     # As wide as it has to be: numbers that a narrow window cuts off are lost.
-    Console(stderr=True, highlight=False, width=max(console().width, _WIDEST)).print(table(results))
+    Console(stderr=True, highlight=False, width=max(console().width, _TABLE_CHARACTERS)).print(table(results))
     for sentence in protocols(results):
         console().print(sentence, markup=False)
     for note in dict.fromkeys(options.notes):
         say(note)
-    warning = misread(case, results, options)
+    warning = misread(eval_set, results, options)
     if warning:
         console().print(warning)
 
@@ -79,19 +79,19 @@ def protocols(results: dict) -> list[str]:
     return lines
 
 
-def misread(case, results: dict, options) -> str:
+def misread(eval_set, results: dict, options) -> str:
     """A warning where the judge misreads the gender of these people's own faces, else ""."""
     from voice2face_gan.errors import MetricError
     from voice2face_gan.evaluation import compute
 
     figures = results.get("gender", {})
-    if not figures and case.was_read:
+    if not figures and eval_set.was_read:
         try:
-            figures = compute("gender", case, options)
+            figures = compute("gender", eval_set, options)
         except MetricError:  # it reads no gender, or there is none to compare with
             return ""
     real = figures.get("real")
-    if real is None or real.value >= _JUDGE_READS:
+    if real is None or real.value >= _MIN_READER_ACCURACY:
         return ""
     return (
         f"Warning: the judge reads the gender of these people's own faces right in {real.value:.1f} % only, "

@@ -43,8 +43,8 @@ def validation(run, store, device, say: Callable[[str], None]) -> Callable[[Path
 
     def evaluate(folder: Path) -> dict:
         model = VoiceToFace.from_pretrained(folder, device)
-        case = protocol.generate_eval_set(model, part, "val", gender)
-        return build_record(case, *compute_all(case, metrics, options), options)
+        eval_set = protocol.generate_eval_set(model, part, "val", gender)
+        return build_record(eval_set, *compute_all(eval_set, metrics, options), options)
 
     return evaluate
 

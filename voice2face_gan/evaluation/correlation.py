@@ -4,8 +4,8 @@ import numpy as np
 
 from voice2face_gan.evaluation.registry import resampled
 
-FEWEST = 3  # identities: through two points there is always a line
-_LEAST = 1e-9  # of a value's size: what varies less is rounding
+MIN_IDENTITIES = 3  # identities: through two points there is always a line
+_MIN_RELATIVE_VARIATION = 1e-9  # of a value's size: what varies less is rounding
 
 
 def per_identity(values: np.ndarray, identity: np.ndarray, names: np.ndarray) -> np.ndarray:
@@ -35,9 +35,9 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     size = np.abs(a).max(axis=0), np.abs(b).max(axis=0)
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     length = np.sqrt((a**2).sum(axis=0)), np.sqrt((b**2).sum(axis=0))
-    varies = (length[0] > _LEAST * size[0]) & (length[1] > _LEAST * size[1])
-    spread = length[0] * length[1]
-    return np.where(varies, (a * b).sum(axis=0) / np.where(varies, spread, 1), np.nan)
+    varies = (length[0] > _MIN_RELATIVE_VARIATION * size[0]) & (length[1] > _MIN_RELATIVE_VARIATION * size[1])
+    lengths = length[0] * length[1]
+    return np.where(varies, (a * b).sum(axis=0) / np.where(varies, lengths, 1), np.nan)
 
 
 def resampled_r(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

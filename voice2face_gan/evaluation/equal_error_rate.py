@@ -16,7 +16,7 @@ from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.registry import resampled
 from voice2face_gan.results import Figure
 
-MOST_TRIALS = 200_000
+MAX_TRIALS = 200_000
 
 
 def equal_error_rate(scores: np.ndarray, same: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -54,7 +54,7 @@ def _rate(same: np.ndarray, weight: np.ndarray, ends: np.ndarray) -> float:
     return float(rejected[before] + share * (rejected[after] - rejected[before]))
 
 
-def trials(identity: Sequence[str] | np.ndarray, most: int = MOST_TRIALS, seed: int = 0) -> np.ndarray:
+def trials(identity: Sequence[str] | np.ndarray, max_trials: int = MAX_TRIALS, seed: int = 0) -> np.ndarray:
     """Pairs of clips: all of them, or a seeded choice.
 
     Args:
@@ -63,14 +63,14 @@ def trials(identity: Sequence[str] | np.ndarray, most: int = MOST_TRIALS, seed: 
     Returns:
         int64 (pairs, 2), the first place below the second.
     """
-    _, person = np.unique(np.asarray(identity), return_inverse=True)
-    first, second = np.triu_indices(len(person), 1)
-    if len(first) > most:
+    _, speaker = np.unique(np.asarray(identity), return_inverse=True)
+    first, second = np.triu_indices(len(speaker), 1)
+    if len(first) > max_trials:
         rng = np.random.default_rng(seed)
-        same = person[first] == person[second]
+        same = speaker[first] == speaker[second]
         own, other = np.flatnonzero(same), np.flatnonzero(~same)
-        own = rng.permutation(own)[: max(most // 2, most - len(other))]
-        chosen = np.sort(np.concatenate([own, rng.permutation(other)[: most - len(own)]]))
+        own = rng.permutation(own)[: max(max_trials // 2, max_trials - len(other))]
+        chosen = np.sort(np.concatenate([own, rng.permutation(other)[: max_trials - len(own)]]))
         first, second = first[chosen], second[chosen]
     return np.stack([first, second], axis=1)
 
@@ -79,9 +79,9 @@ def verification_figure(
     embeddings: Tensor,
     identity: np.ndarray,
     seed: int = 0,
-    most: int = MOST_TRIALS,
+    max_trials: int = MAX_TRIALS,
     resamplings: int = 200,
-    heard: str = "whole clips",
+    embedded: str = "whole clips",
 ) -> Figure:
     """The equal error rate of embeddings, in percent, with a 95 % interval by resampling people.
 
@@ -95,26 +95,26 @@ def verification_figure(
     Raises:
         MetricError: no pair of one person, or none of two.
     """
-    _, person = np.unique(np.asarray(identity), return_inverse=True)
-    pairs = trials(identity, most, seed)
+    _, speaker = np.unique(np.asarray(identity), return_inverse=True)
+    pairs = trials(identity, max_trials, seed)
     unit = torch.nn.functional.normalize(embeddings.float(), dim=1).cpu().numpy()
     scores = np.concatenate([(unit[p[:, 0]] * unit[p[:, 1]]).sum(1) for p in np.array_split(pairs, 16)])
     order = np.argsort(scores, kind="stable")
-    scores, pairs = scores[order], person[pairs[order]]
+    scores, pairs = scores[order], speaker[pairs[order]]
     same = pairs[:, 0] == pairs[:, 1]
     ends = np.append(np.flatnonzero(np.diff(scores) > 0), len(scores) - 1)
     value = _rate(same, np.ones(len(same)), ends)
     drawn = []
-    for choice in resampled(person.max() + 1, seed, resamplings):
-        times = np.bincount(choice, minlength=person.max() + 1).astype(np.float64)
+    for choice in resampled(speaker.max() + 1, seed, resamplings):
+        times = np.bincount(choice, minlength=speaker.max() + 1).astype(np.float64)
         # A pair of two people counts as often as both were drawn together, one of one person as often as he.
         weight = np.where(same, times[pairs[:, 0]], times[pairs[:, 0]] * times[pairs[:, 1]])
         if (weight * same).any() and (weight * ~same).any():
             drawn.append(100 * _rate(same, weight, ends))
     low, high = np.quantile(drawn, [0.025, 0.975]) if drawn else (None, None)
-    protocol = f"cosine of the embeddings of {heard}, all pairs of clips"
-    if len(pairs) == most:
-        protocol += f", a seeded choice of {most}"
+    protocol = f"cosine of the embeddings of {embedded}, all pairs of clips"
+    if len(pairs) == max_trials:
+        protocol += f", a seeded choice of {max_trials}"
     protocol += f"; {len(np.unique(pairs))} people, {int(same.sum())} pairs of one person"
     low, high = (None, None) if low is None else (float(low), float(high))
     return Figure(100 * value, len(pairs), "pairs", protocol, "%", low, high, chance=50.0)

@@ -37,8 +37,8 @@ from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.files import new_folder
 
 _RECORDING = media.AUDIO | media.VIDEO | media.MEL
-_NAMED = 5  # examples in a message
-_REASONS = 2  # sentences on single images in an error
+_MAX_EXAMPLES = 5  # examples in a message
+_MAX_REASONS = 2  # sentences on single images in an error
 
 
 @dataclass
@@ -61,7 +61,7 @@ def folder_eval_set(
     store: Store,
     split: str = "test",
     gender: str = "all",
-    judge: FaceReader | None = None,
+    reader: FaceReader | None = None,
     allow_missing: bool = False,
     zoom: float = 1.0,
 ) -> tuple[EvalSet, list[str]]:
@@ -91,7 +91,7 @@ def folder_eval_set(
         "trained_on": False,
     }
     return make_eval_set(
-        reframed(read.faces, zoom), voices, faces, store, split, gender, judge, about
+        reframed(read.faces, zoom), voices, faces, store, split, gender, reader, about
     ), read.notes
 
 
@@ -133,19 +133,19 @@ def read_faces(
     faces, sizes, broken, partly = {}, {}, {}, []
     for i, image in sorted(chosen.items()):
         try:
-            said: list[str] = []
-            opened = open_image(folder / image, notes=said)
+            notes_of_image: list[str] = []
+            opened = open_image(folder / image, notes=notes_of_image)
         except ImageError as error:
             broken[image] = str(error)
             continue
-        partly += [image] if said else []
+        partly += [image] if notes_of_image else []
         sizes[image] = opened.size
         if opened.size != (side, side):  # at once: hundreds of large images would not fit into memory
             opened = opened.resize((side, side), Image.Resampling.LANCZOS)
         faces[i] = torch.from_numpy(np.array(opened))
     unread = f"{len(broken)} of {len(chosen)} images cannot be read"
     if broken and (not allow_missing or not faces):
-        reasons = " ".join(list(broken.values())[:_REASONS])
+        reasons = " ".join(list(broken.values())[:_MAX_REASONS])
         wrong.append(f"{folder}: {unread}, {_such_as(list(broken))}; make them again. {reasons}")
     size, misfits = _common_size(sizes)
     if misfits:
@@ -164,7 +164,7 @@ def read_faces(
         )
     if broken:
         notes.append(f"{unread} and are left out, {_such_as(list(broken))}.")
-        notes += list(broken.values())[:_NAMED]
+        notes += list(broken.values())[:_MAX_EXAMPLES]
     if partly:
         notes.append(
             f"{len(partly)} images hold several images, of which the first is taken, {_such_as(partly)}."
@@ -218,13 +218,13 @@ def match_names(
                 break
     chosen = {}
     for i in range(len(sources)):
-        mine = found.get(i) or by_stem.get(i)
-        if mine and len(mine) > 1:
+        own = found.get(i) or by_stem.get(i)
+        if own and len(own) > 1:
             raise DataError(
-                f"{where}: {mine[0]} and {mine[1]} are both of the clip {sources[i]}; leave one of them."
+                f"{where}: {own[0]} and {own[1]} are both of the clip {sources[i]}; leave one of them."
             )
-        if mine:
-            chosen[i] = mine[0]
+        if own:
+            chosen[i] = own[0]
     return chosen
 
 
@@ -307,4 +307,4 @@ def _common_size(sizes: dict[str, tuple[int, int]]) -> tuple[tuple[int, int] | N
 
 
 def _such_as(names: Sequence[str]) -> str:
-    return ("such as " if len(names) > _NAMED else "") + ", ".join(names[:_NAMED])
+    return ("such as " if len(names) > _MAX_EXAMPLES else "") + ", ".join(names[:_MAX_EXAMPLES])

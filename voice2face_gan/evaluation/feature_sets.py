@@ -15,11 +15,11 @@ from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.features import Feature
 from voice2face_gan.evaluation.registry import Options
 
-_PAIRWISE = 10_000  # images of each kind, at most, where every one meets every other
+_MAX_PAIRWISE_IMAGES = 10_000  # images of each kind, at most, where every one meets every other
 
 
 @dataclass
-class Set:
+class FeatureSet:
     """Features of some images.
 
     Attributes:
@@ -33,12 +33,12 @@ class Set:
     def __len__(self) -> int:
         return len(self.features)
 
-    def __getitem__(self, keep) -> "Set":
-        return Set(self.features[keep], self.identity[keep])
+    def __getitem__(self, keep) -> "FeatureSet":
+        return FeatureSet(self.features[keep], self.identity[keep])
 
 
 @dataclass
-class Pair:
+class FeaturePair:
     """Two sets to compare.
 
     Attributes:
@@ -48,17 +48,17 @@ class Pair:
     """
 
     suffix: str
-    generated: Set
-    real: Set
-    halves: tuple[Set, Set] | None
+    generated: FeatureSet
+    real: FeatureSet
+    halves: tuple[FeatureSet, FeatureSet] | None
 
     def __len__(self) -> int:
         return len(self.real)
 
 
 def pairs(
-    case: EvalSet, feature: Feature, options: Options, least: int = 2, most: int | None = None
-) -> Iterator[Pair]:
+    eval_set: EvalSet, feature: Feature, options: Options, min_images: int = 2, max_images: int | None = None
+) -> Iterator[FeaturePair]:
     """The whole case, then each gender that has images enough; images are drawn with the options' seed.
 
     Args:
@@ -67,25 +67,29 @@ def pairs(
     Raises:
         MetricError: the whole case has too few.
     """
-    made = Set(features_of(case, "generated", feature), case.generated_identity)
-    real = Set(features_of(case, "real", feature), case.real_identity)
-    for suffix, clips, faces in case.masks():
-        count = min(clips.sum(), faces.sum(), most or len(clips))
-        if count < least:
+    made = FeatureSet(features_of(eval_set, "generated", feature), eval_set.generated_identity)
+    real = FeatureSet(features_of(eval_set, "real", feature), eval_set.real_identity)
+    for suffix, clips, faces in eval_set.masks():
+        count = min(clips.sum(), faces.sum(), max_images or len(clips))
+        if count < min_images:
             if not suffix:
-                raise MetricError(f"{least} images or more of each kind are needed, and there are {count}.")
+                raise MetricError(
+                    f"{min_images} images or more of each kind are needed, and there are {count}."
+                )
             continue
         random = np.random.default_rng(options.seed)
         order = random.permutation(np.flatnonzero(faces))
         drawn = random.permutation(np.flatnonzero(clips))[:count]
         half = min(len(order) // 2, count)  # no more than above: the distance depends on the number
-        halves = (real[order[:half]], real[order[half : 2 * half]]) if half >= least else None
-        yield Pair(suffix, made[drawn], real[order[:count]], halves)
+        halves = (real[order[:half]], real[order[half : 2 * half]]) if half >= min_images else None
+        yield FeaturePair(suffix, made[drawn], real[order[:count]], halves)
 
 
-def pairwise(case: EvalSet, feature: Feature, options: Options, least: int = 2) -> Iterator[Pair]:
+def pairwise(
+    eval_set: EvalSet, feature: Feature, options: Options, min_images: int = 2
+) -> Iterator[FeaturePair]:
     """`pairs` for a metric in which every image meets every other."""
-    return pairs(case, feature, options, least, _PAIRWISE)
+    return pairs(eval_set, feature, options, min_images, _MAX_PAIRWISE_IMAGES)
 
 
 def compared(feature: Feature, options: Options, what: str, count: int) -> str:
@@ -103,12 +107,14 @@ def compared(feature: Feature, options: Options, what: str, count: int) -> str:
     return text
 
 
-def features_of(case: EvalSet, which: str, feature: Feature) -> np.ndarray:
+def features_of(eval_set: EvalSet, which: str, feature: Feature) -> np.ndarray:
     """Features float32 (N, D) of the "generated" or the "real" faces of a case; computed once, and those of
     real faces once for all cases."""
     key = (which, feature.hash)
-    if key not in case._features:
-        faces = getattr(case, which)
+    if key not in eval_set._features:
+        faces = getattr(eval_set, which)
         real = which == "real"
-        case._features[key] = kept(feature.hash, faces, feature.extract) if real else feature.extract(faces)
-    return case._features[key]
+        eval_set._features[key] = (
+            kept(feature.hash, faces, feature.extract) if real else feature.extract(faces)
+        )
+    return eval_set._features[key]

@@ -88,11 +88,11 @@ class DlibFeature:
     name, stand_in, dimensions, enough = "dlib", True, DLIB_DIMENSIONS, DLIB_DIMENSIONS
 
     def __init__(self):
-        self._judge = open_reader("dlib")
-        self.about, self.hash = f"the face descriptor of {self._judge.name}", f"dlib-{self._judge.name}"
+        self._reader = open_reader("dlib")
+        self.about, self.hash = f"the face descriptor of {self._reader.name}", f"dlib-{self._reader.name}"
 
     def extract(self, faces: Tensor) -> np.ndarray:
-        return self._judge.read(faces).embedding.astype(np.float32, copy=False)
+        return self._reader.read(faces).embedding.astype(np.float32, copy=False)
 
 
 class TrunkFeature:
@@ -101,13 +101,13 @@ class TrunkFeature:
     name, stand_in = "trunk", True
 
     def __init__(self):
-        judge = open_reader("trunk").judge
-        self._layers, known = judge.net.features, judge.net.config
+        classifier = open_reader("trunk").classifier
+        self._layers, known = classifier.net.features, classifier.net.config
         blocks = zip(known["channels"], known["blocks"], strict=True)
         self.dimensions = self.enough = known["channels"][0] + sum(width * count for width, count in blocks)
         self.about, self.hash = (
-            f"stage means of the judge trunk {judge.name}",
-            f"{judge.name} / {TRUNK_SCALE}",
+            f"stage means of the face classifier {classifier.name}",
+            f"{classifier.name} / {TRUNK_SCALE}",
         )
 
     @torch.inference_mode()

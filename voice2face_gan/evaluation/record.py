@@ -29,47 +29,47 @@ from voice2face_gan.models import inception_weights
 from voice2face_gan.models.checkpoint import weights_hash
 from voice2face_gan.results import FILE, Results, results_of
 
-_DIGITS = 16  # of SHA-256, in hexadecimal
-_SAME = ("weights", "records", "split", "gender", "options")  # what makes a kept record this one
+_HASH_DIGITS = 16  # of SHA-256, in hexadecimal
+_IDENTIFYING_KEYS = ("weights", "records", "split", "gender", "options")  # what makes a kept record this one
 
 
 def compute_all(
-    case: EvalSet, metrics: Iterable[str], options: Options | None = None
+    eval_set: EvalSet, metrics: Iterable[str], options: Options | None = None
 ) -> tuple[Results, dict[str, str]]:
     """Every metric that can be computed, and why the others cannot: (results, skipped)."""
     results, skipped = {}, {}
     for name in metrics:
         try:
-            results[name] = compute(name, case, options)
+            results[name] = compute(name, eval_set, options)
         except MetricError as error:
             skipped[name] = str(error)
     return results, skipped
 
 
 def build_record(
-    case: EvalSet, results: Results, skipped: dict[str, str] | None = None, options: Options | None = None
+    eval_set: EvalSet, results: Results, skipped: dict[str, str] | None = None, options: Options | None = None
 ) -> dict:
     """A record, ready for JSON."""
     return {
-        **case.about,
-        **identity_of(case, options),
-        "judge": {**case.judge.about, "name": case.judge.name},
+        **eval_set.about,
+        **identity_of(eval_set, options),
+        "judge": {**eval_set.reader.about, "name": eval_set.reader.name},
         "metrics": {n: {k: f.to_dict() for k, f in figures.items()} for n, figures in results.items()},
         "skipped": skipped or {},
         "notes": [] if options is None else list(options.notes),
     }
 
 
-def identity_of(case: EvalSet, options: Options | None = None) -> dict:
+def identity_of(eval_set: EvalSet, options: Options | None = None) -> dict:
     """weights, records and options of a record: what tells whether a kept one is of the same."""
-    folder = None if case.model is None else case.model.checkpoint.folder
+    folder = None if eval_set.model is None else eval_set.model.checkpoint.folder
     given = asdict(options or Options())
     given.pop("notes")
     given.pop("no_inception")
     given["inception"] = inception_weights.is_here(given.pop("inception_weights"))
     return {
         "weights": None if folder is None else weights_hash(folder),
-        "records": None if case.store is None else store_hash(case.store),
+        "records": None if eval_set.store is None else store_hash(eval_set.store),
         "options": json.loads(json.dumps(given)),  # as it comes back: lists, no tuples
     }
 
@@ -82,7 +82,7 @@ def store_hash(store: Store) -> str:
     for name in (*LABELS, *PLACES):
         column = getattr(store, name)
         digest.update("\n".join(column.tolist()).encode() if column.dtype.kind == "U" else column.tobytes())
-    return digest.hexdigest()[:_DIGITS]
+    return digest.hexdigest()[:_HASH_DIGITS]
 
 
 def _fingerprints(source: dict) -> list:
@@ -116,13 +116,13 @@ def kept_figures(records: list[dict], wanted: dict, metrics: Iterable[str]) -> t
         metrics: which are looked for.
     """
     results: Results = {}
-    said: dict[str, list] = {}
+    notes_by_metric: dict[str, list] = {}
     for record in records:
-        judge = record.get("judge")
-        same_judge = isinstance(judge, dict) and judge.get("name") == wanted["judge"]["name"]
-        if same_judge and all(k in record and record[k] == wanted[k] for k in _SAME):
+        reader = record.get("judge")
+        same_judge = isinstance(reader, dict) and reader.get("name") == wanted["judge"]["name"]
+        if same_judge and all(k in record and record[k] == wanted[k] for k in _IDENTIFYING_KEYS):
             found = {name: figures for name, figures in results_of(record).items() if name in metrics}
             results |= found
             notes = record.get("notes")
-            said |= dict.fromkeys(found, notes if isinstance(notes, list) else [])
-    return results, list(dict.fromkeys(str(note) for notes in said.values() for note in notes))
+            notes_by_metric |= dict.fromkeys(found, notes if isinstance(notes, list) else [])
+    return results, list(dict.fromkeys(str(note) for notes in notes_by_metric.values() for note in notes))

@@ -39,7 +39,7 @@ class Options:
     no_inception: str = ""
     gallery: int = 0
     seconds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    spread: float = 1.0
+    noise_scale: float = 1.0
     strength: float | None = None
     inner: tuple[str, ...] = ("gender", "matching")
     seed: int = 0
@@ -64,7 +64,7 @@ def metric(name: str):
     return register
 
 
-def compute(name: str, case: "EvalSet", options: Options | None = None) -> dict[str, Figure]:
+def compute(name: str, eval_set: "EvalSet", options: Options | None = None) -> dict[str, Figure]:
     """A metric's figures.
 
     Raises:
@@ -72,7 +72,7 @@ def compute(name: str, case: "EvalSet", options: Options | None = None) -> dict[
     """
     if name not in METRICS:
         raise MetricError(f"Unknown metric '{name}'; there are {', '.join(sorted(METRICS))}.")
-    return METRICS[name](case, options or Options())
+    return METRICS[name](eval_set, options or Options())
 
 
 def mean_over_identities(
@@ -99,7 +99,7 @@ def resampled(identities: int, seed: int, times: int = RESAMPLINGS) -> np.ndarra
 
 
 def clip_figures(
-    case: "EvalSet",
+    eval_set: "EvalSet",
     name: str,
     values: np.ndarray,
     protocol: str,
@@ -123,10 +123,10 @@ def clip_figures(
     values = np.asarray(values, dtype=np.float64)
     counts = np.ones(len(values), dtype=np.int64) if counts is None else counts
     figures = {}
-    for suffix, chosen in case.genders():
+    for suffix, chosen in eval_set.genders():
         kept = chosen & np.isfinite(values)
         if kept.any():
-            identity = case.generated_identity[kept]
+            identity = eval_set.generated_identity[kept]
             mean, low, high = mean_over_identities(values[kept], identity, options.seed)
             n = int(counts[kept].sum())
             figures[name + suffix] = Figure(mean, n, counted, protocol, unit, low, high, chance)

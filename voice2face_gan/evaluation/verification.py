@@ -12,11 +12,11 @@ from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.data.batches.speech import SpeechBank, check_speech
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
-from voice2face_gan.evaluation.equal_error_rate import MOST_TRIALS, verification_figure
+from voice2face_gan.evaluation.equal_error_rate import MAX_TRIALS, verification_figure
 from voice2face_gan.results import Figure
 
-_GROUP = 16  # clips distorted together; they are each other's babble
-_LONGEST = 30.0  # seconds of a clip that are distorted: bounds memory
+_CLIPS_PER_GROUP = 16  # clips distorted together; they are each other's babble
+_MAX_CLIP_SECONDS = 30.0  # seconds of a clip that are distorted: bounds memory
 
 
 def verification_clips(store: Store, split: str = "val", gender: str = "all") -> Store:
@@ -27,11 +27,11 @@ def verification_clips(store: Store, split: str = "val", gender: str = "all") ->
     """
     part = store.of_gender(gender).of_split(split)
     part = part.select(part.has_voice)
-    people, clips = np.unique(part.identity, return_counts=True)
-    if len(people) < 2 or clips.max() < 2:
+    speakers, clips = np.unique(part.identity, return_counts=True)
+    if len(speakers) < 2 or clips.max() < 2:
         raise DataError(
             f"{store.folder}: an equal error rate needs two speakers in the split '{split}', one of them "
-            f"with two clips or more; there are {len(people)} speakers with {len(part)} clips."
+            f"with two clips or more; there are {len(speakers)} speakers with {len(part)} clips."
         )
     return part
 
@@ -42,7 +42,7 @@ def verify(
     clips: Store,
     device: torch.device,
     seed: int = 0,
-    most: int = MOST_TRIALS,
+    max_trials: int = MAX_TRIALS,
     resamplings: int = 200,
 ) -> dict[str, Figure]:
     """The figures "clean" and "noisy".
@@ -59,7 +59,7 @@ def verify(
     encoder.eval()
     figures, levels = {}, getattr(encoder, "levels", False)
     kind = "speech" if clips.has_speech.all() else "log-mels, some clips' speech not being kept,"
-    for name, mels, heard in (
+    for name, mels, embedded in (
         ("clean", _clean(clips, levels), "whole clips"),
         (
             "noisy",
@@ -70,7 +70,9 @@ def verify(
         e = [None] * len(clips)
         for item, mel in mels:
             e[item] = encoder(mel[None].to(device))[0].float().cpu()
-        figures[name] = verification_figure(torch.stack(e), clips.identity, seed, most, resamplings, heard)
+        figures[name] = verification_figure(
+            torch.stack(e), clips.identity, seed, max_trials, resamplings, embedded
+        )
     encoder.train(was_training)
     return figures
 
@@ -92,20 +94,20 @@ def _noisy(clips: Store, seed: int, levels: bool):
     by_speech = bool(clips.has_speech.all())
     check_speech(clips, levels)
     speech, voices = SpeechBank(clips), VoiceBank(clips, np.zeros(len(clips), dtype=np.int64), 1)
-    _, person = np.unique(clips.identity, return_inverse=True)
+    _, speaker = np.unique(clips.identity, return_inverse=True)
     rng = np.random.default_rng([seed, 1])
-    longest = int(_LONGEST * (features.sample_rate if by_speech else 1000 / features.hop_ms))
-    for group in np.array_split(rng.permutation(len(clips)), -(-len(clips) // _GROUP)):
+    longest = int(_MAX_CLIP_SECONDS * (features.sample_rate if by_speech else 1000 / features.hop_ms))
+    for group in np.array_split(rng.permutation(len(clips)), -(-len(clips) // _CLIPS_PER_GROUP)):
         whole = [(speech if by_speech else voices).whole(int(item))[..., :longest] for item in group]
         lengths = [piece.shape[-1] for piece in whole]
         batch = torch.stack([_repeated(piece, max(lengths)) for piece in whole])
         if by_speech:
             # Not faster or slower: that would change who speaks.
             batch = SignalAugmentation(speed=0.0)(
-                _repeated(batch, max(lengths) + 64), max(lengths), person[group], features.sample_rate, rng
+                _repeated(batch, max(lengths) + 64), max(lengths), speaker[group], features.sample_rate, rng
             )
         else:
-            batch = MelAugmentation(speed=0.0)(batch, person[group], features, rng)
+            batch = MelAugmentation(speed=0.0)(batch, speaker[group], features, rng)
         for item, piece, length in zip(group, batch, lengths, strict=True):
             piece = piece[..., :length]
             mel = log_mels(piece[None], features, normalised=not levels)[0] if by_speech else piece

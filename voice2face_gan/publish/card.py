@@ -93,10 +93,10 @@ def _evaluations(records: list[dict]) -> list[dict]:
     """For each data set, split, gender and judge: who was judged, and the newest figures as rows of texts."""
     found: dict[tuple, dict] = {}
     for record in records:
-        judge = _table(record.get("judge"))
-        key = [record.get(k) for k in ("data", "split", "gender")] + [judge.get("name")]
+        reader = _table(record.get("judge"))
+        key = [record.get(k) for k in ("data", "split", "gender")] + [reader.get("name")]
         earlier = found.get(key := json.dumps(key), {"results": {}})
-        found[key] = {**record, "judge": judge, "results": earlier["results"] | results_of(record)}
+        found[key] = {**record, "judge": reader, "results": earlier["results"] | results_of(record)}
     return [_evaluation(record) for record in found.values() if record["results"]]
 
 

@@ -322,12 +322,12 @@ def test_a_judge_out_of_its_field_is_named():
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.results import Figure
 
-    case = SimpleNamespace(was_read=False)
+    eval_set = SimpleNamespace(was_read=False)
     for value, warned in ((52.8, True), (99.0, False)):
         results = {"gender": {"real": Figure(value, 1, "faces", "protocol", "%")}}
-        told = misread(case, results, Options())
+        told = misread(eval_set, results, Options())
         assert ("say little about these data" in told) is warned and ("52.8 %" in told) is warned
-    assert misread(case, {}, Options()) == ""
+    assert misread(eval_set, {}, Options()) == ""
 
 
 def test_that_is_said_whatever_the_metric_if_the_judge_was_asked(cli, model_folder):

@@ -48,7 +48,7 @@ def small(tmp_path_factory, faces):
 
 
 @pytest.fixture
-def heard(case, faces):
+def heard(build_eval_set, faces):
     """Function (store, shift, info of the checkpoint) -> a case with a model that paints the person whom a
     voice says, or the one `shift` further."""
 
@@ -61,7 +61,7 @@ def heard(case, faces):
             encoder=SimpleNamespace(levels=False),
         )
         images = torch.from_numpy(faces[8:])
-        return case(images, images, ["p8"], model=model, store=store, about=about or {})
+        return build_eval_set(images, images, ["p8"], model=model, store=store, about=about or {})
 
     return make
 
@@ -137,10 +137,10 @@ def test_a_centroid_is_the_mean_of_unit_vectors():
     assert middle == pytest.approx(np.array([[2, 1] / np.sqrt(5), [0, 1], [0, 0]]), abs=1e-6)
 
 
-def test_what_cannot_be_asked(heard, small, case, faces):
+def test_what_cannot_be_asked(heard, small, build_eval_set, faces):
     images = torch.from_numpy(faces)
     with pytest.raises(MetricError, match="a checkpoint and its data"):
-        compute("identity", case(images, images))
+        compute("identity", build_eval_set(images, images))
     with pytest.raises(MetricError, match="training people with voices and faces: .*'train' is empty"):
         compute("identity", heard(small.of_split("test")))
     with pytest.raises(MetricError, match="of 1 in these data, 1 have two voices"):
@@ -153,7 +153,7 @@ def test_what_cannot_be_asked(heard, small, case, faces):
 def test_a_trained_model(model, store, judge_folder):
     from voice2face_gan.evaluation.readers import open_reader
 
-    figures = compute("identity", generate_eval_set(model, store, judge=open_reader(str(judge_folder))))
+    figures = compute("identity", generate_eval_set(model, store, reader=open_reader(str(judge_folder))))
     assert figures["top-1"].n == 14 and figures["top-5"].chance == pytest.approx(500 / 14)
     assert figures["top-1"].value <= figures["top-5"].value
     assert "judge-random" in figures["top-1"].protocol

@@ -71,7 +71,7 @@ def report(store):
             label=label, checkpoint="gan-0000030", config=config, weights="0123456789abcdef", shipped=False,
             trained_on="synthetic:20", parameters={"voice encoder": 1234, "generator": 56789},
             data=gather.DataCard("synthetic:20", store, False), about=about,
-            judge={"name": "judge-x", "trained_on": "drawings", "held_out": {"gender_accuracy": 0.5}},
+            reader={"name": "judge-x", "trained_on": "drawings", "held_out": {"gender_accuracy": 0.5}},
             metrics=figures(k), skipped={"memory": "memory needs <training> faces"}, fresh=[],
             notes=["a note"],
             people=[gather.ReportImage(f"person-{i}", png(i), f"Person {i}") for i in (1, 2, 3, 4)],

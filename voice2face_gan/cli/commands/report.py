@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from voice2face_gan.cli._console import json_option, open_data, print_json, say
-from voice2face_gan.cli._reader_options import fetch_inception, judging_options
+from voice2face_gan.cli._reader_options import fetch_inception, reader_options
 from voice2face_gan.cli.commands.evaluate import METRICS
 
 
@@ -25,7 +25,7 @@ from voice2face_gan.cli.commands.evaluate import METRICS
     "--data",
     help="A store, a raw data set, or synthetic[:SPEAKERS]. [default: what each run was trained on]",
 )
-@judging_options
+@reader_options
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAMES", help="Which figures, with commas. [default: all]"
 )
@@ -44,7 +44,7 @@ def report(
     data,
     split,
     metrics,
-    judge_name,
+    reader_name,
     fresh,
     published,
     people,
@@ -52,7 +52,7 @@ def report(
     inception_weights,
     gallery,
     seconds,
-    spread,
+    noise_scale,
     strength,
     seed,
     device,
@@ -73,7 +73,7 @@ def report(
     from voice2face_gan.device import choose_device
     from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.evaluation.registry import Options
-    from voice2face_gan.evaluation.report import Places, Wanted, build, gather_runs, write
+    from voice2face_gan.evaluation.report import Places, ReportRequest, build, gather_runs, write
 
     places = Places.of(output, force)  # before minutes are spent on figures
     names = [name.strip() for text in metrics for name in text.split(",") if name.strip()]
@@ -83,11 +83,11 @@ def report(
         inception_weights=Path(inception_weights) if inception_weights else None,
         gallery=gallery,
         seconds=seconds,
-        spread=spread,
+        noise_scale=noise_scale,
         strength=strength,
         seed=seed,
     )
-    wanted = Wanted(
+    wanted = ReportRequest(
         runs=runs,
         data=data,
         split=split,
@@ -100,7 +100,7 @@ def report(
     fetch_inception(wanted.metrics, every, options)
     if options.no_inception:  # the page says more
         say(f"A stand-in takes the place of Inception ({options.no_inception}).")
-    reports = gather_runs(wanted, open_reader(judge_name), open_data, say)
+    reports = gather_runs(wanted, open_reader(reader_name), open_data, say)
     command = _command(runs, data, click.get_current_context())
     page = build(reports, command, places.images.name, published)
     write(page, places)

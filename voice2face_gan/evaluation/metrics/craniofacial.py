@@ -26,33 +26,33 @@ import numpy as np
 from torch import Tensor
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.correlation import FEWEST, interval, per_identity, resampled_r
+from voice2face_gan.evaluation.correlation import MIN_IDENTITIES, interval, per_identity, resampled_r
 from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.readers import hog
 from voice2face_gan.evaluation.registry import Options, metric
 from voice2face_gan.results import Figure
 
-_LEAST = 0.01  # of the eyes' distance: nothing is divided by less (a lip that the landmarks close)
+_MIN_DENOMINATOR = 0.01  # of the eyes' distance: nothing is divided by less (a lip that the landmarks close)
 
 
 @metric("craniofacial")
-def craniofacial(case: EvalSet, options: Options) -> dict[str, Figure]:
+def craniofacial(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     """r of each measure, and "mean" of all of them.
 
     Raises:
         MetricError: the extra `faces` is not installed, or fewer than three people have both kinds of faces.
     """
-    names = np.intersect1d(case.generated_identity, case.real_identity)
-    if len(names) < FEWEST:
+    names = np.intersect1d(eval_set.generated_identity, eval_set.real_identity)
+    if len(names) < MIN_IDENTITIES:
         raise MetricError(
-            f"craniofacial measures need {FEWEST} people or more; these data have {len(names)}."
+            f"craniofacial measures need {MIN_IDENTITIES} people or more; these data have {len(names)}."
         )
     parts, missed = {}, {}
     for which in ("generated", "real"):
-        points, found = landmarks(getattr(case, which))
+        points, found = landmarks(getattr(eval_set, which))
         parts[which], missed[which] = measures(points), int((~found).sum())
-    made = per_identity(np.stack([*parts["generated"].values()], axis=1), case.generated_identity, names)
-    real = per_identity(np.stack([*parts["real"].values()], axis=1), case.real_identity, names)
+    made = per_identity(np.stack([*parts["generated"].values()], axis=1), eval_set.generated_identity, names)
+    real = per_identity(np.stack([*parts["real"].values()], axis=1), eval_set.real_identity, names)
     r, drawn = resampled_r(made, real, options.seed)
     how = (
         "Pearson's r over people of {} in generated and real faces, from dlib's 68 landmarks; no face was "
@@ -119,7 +119,7 @@ def upright(points: np.ndarray) -> np.ndarray:
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a / np.maximum(b, _LEAST)
+    return a / np.maximum(b, _MIN_DENOMINATOR)
 
 
 def _area(corners: np.ndarray) -> np.ndarray:

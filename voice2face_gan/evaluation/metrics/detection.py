@@ -13,18 +13,24 @@ from voice2face_gan.results import Figure
 
 
 @metric("detection")
-def detection(case: EvalSet, options: Options) -> dict[str, Figure]:
+def detection(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     """Percent found among the generated and among the real faces.
 
     Raises:
         MetricError: the extra `faces` is not installed.
     """
-    _, generated = hog.find(case.generated)
-    _, real = hog.find(case.real)
-    how = f"images in which dlib's HOG finds a face, enlarged to {hog.SEARCHED} pixels"
+    _, generated = hog.find(eval_set.generated)
+    _, real = hog.find(eval_set.real)
+    how = f"images in which dlib's HOG finds a face, enlarged to {hog.SEARCH_SIDE} pixels"
     figures = clip_figures(
-        case, "generated", np.where(generated, 100.0, 0.0), f"generated {how}", options, unit="%", chance=0.0
+        eval_set,
+        "generated",
+        np.where(generated, 100.0, 0.0),
+        f"generated {how}",
+        options,
+        unit="%",
+        chance=0.0,
     )
-    mean, low, high = mean_over_identities(np.where(real, 100.0, 0.0), case.real_identity, options.seed)
+    mean, low, high = mean_over_identities(np.where(real, 100.0, 0.0), eval_set.real_identity, options.seed)
     figures["real"] = Figure(mean, len(real), "faces", f"real {how}", "%", low, high, chance=0.0)
     return figures

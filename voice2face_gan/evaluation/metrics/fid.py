@@ -20,11 +20,11 @@ _CHUNK = 4096  # features made float64 together
 
 
 @metric("fid")
-def fid(case: EvalSet, options: Options) -> dict[str, Figure]:
+def fid(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     feature = open_feature(options.feature, options)
     name = "fid" + figure_suffix(feature)
     figures, fewest = {}, feature.enough
-    for pair in pairs(case, feature, options):
+    for pair in pairs(eval_set, feature, options):
         count, fewest = len(pair), min(fewest, len(pair))
         few = f"; fewer than {feature.enough} images: biased upwards" if count < feature.enough else ""
         protocol = compared(feature, options, "FID", count) + few

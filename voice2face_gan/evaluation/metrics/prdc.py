@@ -24,10 +24,10 @@ _CHUNK = 1024  # rows of distances held together
 
 
 @metric("prdc")
-def prdc(case: EvalSet, options: Options) -> dict[str, Figure]:
+def prdc(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     feature = open_feature(options.feature, options)
     # The whole case alone: four figures of each gender would be more than anybody reads.
-    pair = next(pairwise(case, feature, options, least=NEAREST_DENSITY + 1))
+    pair = next(pairwise(eval_set, feature, options, min_images=NEAREST_DENSITY + 1))
     suffix = figure_suffix(feature)
     figures = {}
     for name, value in manifolds(pair.real.features, pair.generated.features).items():

@@ -23,24 +23,24 @@ from voice2face_gan.results import Figure
 
 RANKS = (1, 2, 5, 10)
 DRAWS = 20  # of the image that stands for an identity
-_AT_ONCE = 4096  # queries
+_QUERIES_PER_CHUNK = 4096  # queries
 
 
 @metric("retrieval")
-def retrieval(case: EvalSet, options: Options) -> dict[str, Figure]:
+def retrieval(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     """R@1, 2, 5 and 10 with cosine, L2 and L1, as far as they are smaller than the gallery.
 
     Raises:
         MetricError: fewer than two identities, or fewer than the gallery asks for.
     """
-    people = len(np.unique(case.real_identity))
-    size = options.gallery or people
-    if people < 2 or not 2 <= size <= people:
+    identities = len(np.unique(eval_set.real_identity))
+    size = options.gallery or identities
+    if identities < 2 or not 2 <= size <= identities:
         raise MetricError(
-            f"retrieval from a gallery of {size}: these data have real faces of {people} identities; "
+            f"retrieval from a gallery of {size}: these data have real faces of {identities} identities; "
             "a gallery holds 2 or more and no more than there are."
         )
-    generated, real = case.reading("generated"), case.reading("real")
+    generated, real = eval_set.reading("generated"), eval_set.reading("real")
     # Unit vectors are as near by their distance as by their cosine.
     ways = {
         "cosine": (generated.unit(), real.unit(), 2.0),
@@ -49,22 +49,22 @@ def retrieval(case: EvalSet, options: Options) -> dict[str, Figure]:
     }
     figures = {}
     for way, (queries, faces, p) in ways.items():
-        chances = found_within(queries, faces, case, p, size, options.seed)
+        chances = found_within(queries, faces, eval_set, p, size, options.seed)
         for k, percent in chances.items():
             protocol = (
                 f"speaker's real face among the {k} nearest to the generated face by {way} of embeddings in "
-                f"{case.judge.name}, gallery of {size} identities with one face each"
-                + (f", of {people} at random" if size < people else "")
+                f"{eval_set.reader.name}, gallery of {size} identities with one face each"
+                + (f", of {identities} at random" if size < identities else "")
                 + f"; chance {100 * k / size:.3g} %"
             )
             figures |= clip_figures(
-                case, f"R@{k} {way}", percent, protocol, options, unit="%", chance=100 * k / size
+                eval_set, f"R@{k} {way}", percent, protocol, options, unit="%", chance=100 * k / size
             )
     return figures
 
 
 def found_within(
-    queries: np.ndarray, faces: np.ndarray, case: EvalSet, p: float, size: int, seed: int
+    queries: np.ndarray, faces: np.ndarray, eval_set: EvalSet, p: float, size: int, seed: int
 ) -> dict[int, np.ndarray]:
     """Percent of galleries in which each query finds its own among the k nearest.
 
@@ -79,9 +79,9 @@ def found_within(
     """
     from scipy.stats import hypergeom  # slow to import
 
-    names, owner, counts = np.unique(case.real_identity, return_inverse=True, return_counts=True)
-    column = np.searchsorted(names, case.generated_identity).clip(max=len(names) - 1)
-    known = names[column] == case.generated_identity
+    names, owner, counts = np.unique(eval_set.real_identity, return_inverse=True, return_counts=True)
+    column = np.searchsorted(names, eval_set.generated_identity).clip(max=len(names) - 1)
+    known = names[column] == eval_set.generated_identity
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(owner))
     order, first = shuffled[np.argsort(owner[shuffled], kind="stable")], np.cumsum(counts) - counts
@@ -110,8 +110,8 @@ def others_nearer(
         int64 (N,), 0 to G - 1.
     """
     below, ties = [], []
-    for start in range(0, len(queries), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
+    for start in range(0, len(queries), _QUERIES_PER_CHUNK):
+        part = slice(start, start + _QUERIES_PER_CHUNK)
         some, among = torch.from_numpy(queries[part]), torch.from_numpy(gallery)
         # Not by a matrix product: equal faces must be at equal distances, to the last bit.
         away = torch.cdist(some, among, p, "donot_use_mm_for_euclid_dist")

@@ -53,21 +53,21 @@ class FaceReader(Protocol):
         """Faces uint8 (N, side, side, 3), aligned to the template of faces/align.py, to what it reads."""
 
 
-def describe(judge: FaceReader) -> str:
+def describe(reader: FaceReader) -> str:
     """One sentence on who judges: its name, what it was trained on, and how well it reads faces of people it
     never saw, for each data set that its `about` names.
 
     `about["held_out"]` is a sentence, {figure: value}, or {data set: {figure: value} or a sentence}.
     """
-    trained_on = judge.about.get("trained_on") or "faces that it does not name"
-    held_out = judge.about.get("held_out")
+    trained_on = reader.about.get("trained_on") or "faces that it does not name"
+    held_out = reader.about.get("held_out")
     if not held_out:
-        return f"Reader {judge.name}, trained on {trained_on}; how well it reads new faces is not stated."
+        return f"Reader {reader.name}, trained on {trained_on}; how well it reads new faces is not stated."
     if isinstance(held_out, dict):
         loose = {k: v for k, v in held_out.items() if not isinstance(v, (dict, str))}
         sets = [f"{name} ({_figures(v)})" for name, v in held_out.items() if name not in loose]
         held_out = "; ".join(([_figures(loose)] if loose else []) + sets)
-    return f"Reader {judge.name}, trained on {trained_on}; on faces of people it never saw: {held_out}."
+    return f"Reader {reader.name}, trained on {trained_on}; on faces of people it never saw: {held_out}."
 
 
 def _figures(figures: dict | str) -> str:

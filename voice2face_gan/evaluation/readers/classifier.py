@@ -21,15 +21,15 @@ class ClassifierReader:
         judge: as `load_classifier` gives it.
     """
 
-    def __init__(self, judge: FaceClassifier):
-        self.judge, self.name, self.about = judge, judge.name, judge.about
+    def __init__(self, classifier: FaceClassifier):
+        self.classifier, self.name, self.about = classifier, classifier.name, classifier.about
 
     @classmethod
     def load(cls, folder: str | Path) -> "ClassifierReader":
         return cls(load_classifier(folder))
 
     def read(self, faces: Tensor) -> Reading:
-        h, female, age = self.judge.read(at_side(faces))
+        h, female, age = self.classifier.read(at_side(faces))
         return Reading(h.numpy(), female.numpy(), age.numpy(), np.ones(len(faces), dtype=bool))
 
 

@@ -30,17 +30,17 @@ def user_reader(source: str) -> "CheckedReader":
     try:
         module = _module(place)
     except Exception as error:  # whatever the user's code raises as it is imported
-        raise MetricError(f"--judge {source}: {place} cannot be imported ({_said(error)}).") from error
+        raise MetricError(f"--judge {source}: {place} cannot be imported ({_described(error)}).") from error
     make = getattr(module, name, None)
     if not callable(make):
         raise MetricError(f"--judge {source}: {place} has no callable '{name}'.")
     try:
-        judge = make()
+        reader = make()
     except VoiceToFaceError:
         raise
     except Exception as error:
-        raise MetricError(f"--judge {source}: {name}() failed ({_said(error)}).") from error
-    return CheckedReader(judge, source)
+        raise MetricError(f"--judge {source}: {name}() failed ({_described(error)}).") from error
+    return CheckedReader(reader, source)
 
 
 def _module(place: str):
@@ -71,12 +71,12 @@ class CheckedReader:
         MetricError: it has not all three.
     """
 
-    def __init__(self, judge: FaceReader, source: str):
-        self.source, self._judge = source, judge
-        missing = [name for name in ("name", "about", "read") if not hasattr(judge, name)]
+    def __init__(self, reader: FaceReader, source: str):
+        self.source, self._reader = source, reader
+        missing = [name for name in ("name", "about", "read") if not hasattr(reader, name)]
         if missing:
             raise MetricError(f"--judge {source}: the judge has no {' and no '.join(missing)}.")
-        self.name, self.about = judge.name, judge.about
+        self.name, self.about = reader.name, reader.about
         if not isinstance(self.name, str) or not self.name:
             raise MetricError(f"--judge {source}: the judge's name must be a text.")
         try:
@@ -87,7 +87,7 @@ class CheckedReader:
             raise MetricError(
                 f"--judge {source}: the judge's about must be a dict of texts and numbers, as JSON."
             )
-        if not callable(judge.read):
+        if not callable(reader.read):
             raise MetricError(f"--judge {source}: the judge's read must be a method.")
 
     def read(self, faces: Tensor) -> Reading:
@@ -97,11 +97,11 @@ class CheckedReader:
             MetricError: it is not, or the judge failed.
         """
         try:
-            answer = self._judge.read(faces.clone())  # what it does to its own faces is its own affair
+            answer = self._reader.read(faces.clone())  # what it does to its own faces is its own affair
         except VoiceToFaceError:
             raise
         except Exception as error:
-            raise MetricError(f"--judge {self.source}: read failed ({_said(error)}).") from error
+            raise MetricError(f"--judge {self.source}: read failed ({_described(error)}).") from error
         missing = [name for name in _PARTS if not hasattr(answer, name)]
         if missing:
             raise self._wrong(f"has no {' and no '.join(missing)}")
@@ -139,5 +139,5 @@ def _rows(values: np.ndarray) -> int:
     return int((~np.isfinite(values.reshape(len(values), -1))).any(axis=1).sum())
 
 
-def _said(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}"

@@ -8,8 +8,8 @@ page.*.j2      the page and its Markdown twin
 writing.py     both and the twin's images, all of them or none
 """
 
-from voice2face_gan.evaluation.report.gather import RunReport, Wanted, gather_runs
+from voice2face_gan.evaluation.report.gather import ReportRequest, RunReport, gather_runs
 from voice2face_gan.evaluation.report.page import build
 from voice2face_gan.evaluation.report.writing import Places, write
 
-__all__ = ["Places", "RunReport", "Wanted", "build", "gather_runs", "write"]
+__all__ = ["Places", "RunReport", "ReportRequest", "build", "gather_runs", "write"]

@@ -31,7 +31,7 @@ from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.resources import resource
 from voice2face_gan.results import Results, read_lines, read_records
 
-_GAP, _WHITE = 2, 255  # pixels between faces
+_GAP_PIXELS, _WHITE = 2, 255  # pixels between faces
 
 
 @dataclass
@@ -95,7 +95,7 @@ class RunReport:
     parameters: dict[str, int]
     data: DataCard
     about: dict
-    judge: dict
+    reader: dict
     metrics: Results
     skipped: dict[str, str]
     fresh: list[str]
@@ -107,7 +107,7 @@ class RunReport:
 
 
 @dataclass
-class Wanted:
+class ReportRequest:
     """What is asked of a report.
 
     Args:
@@ -132,8 +132,8 @@ class Wanted:
 
 
 def gather_runs(
-    wanted: Wanted,
-    judge: FaceReader,
+    request: ReportRequest,
+    reader: FaceReader,
     open_data: Callable[[str], Store],
     say: Callable[[str], None] = lambda text: None,
 ) -> list[RunReport]:
@@ -149,22 +149,22 @@ def gather_runs(
         MetricError: an unknown metric.
         StoreError, DataError: data that cannot be opened, or hold nobody to judge.
     """
-    unknown = [name for name in wanted.metrics if name not in METRICS]
+    unknown = [name for name in request.metrics if name not in METRICS]
     if unknown:
         raise MetricError(f"Unknown metric '{unknown[0]}'; there are {', '.join(sorted(METRICS))}.")
     # Twice the same checkpoint, in whatever spelling, is one column.
     models = {}
-    for name in wanted.runs:
-        model = VoiceToFace.from_pretrained(name, wanted.device, wanted.options.strength)
-        model.spread = wanted.options.spread
+    for name in request.runs:
+        model = VoiceToFace.from_pretrained(name, request.device)
+        model.check_options(strength=request.options.strength, noise_scale=request.options.noise_scale)
         models.setdefault(model.checkpoint.folder.resolve(), model)
     models = list(models.values())
     # Before anything is computed: is there a data set for each?
-    names = [_data_for(model, wanted) for model in models]
+    names = [_data_for(model, request) for model in models]
     cards = {name: _open(name, open_data) for name in dict.fromkeys(names)}
     labels = _labels([run_of(m.checkpoint.folder) or m.checkpoint.folder for m in models], models)
     return [
-        _one(model, label, cards[name], wanted, judge, say)
+        _one(model, label, cards[name], request, reader, say)
         for model, label, name in zip(models, labels, names, strict=True)
     ]
 
@@ -185,8 +185,8 @@ def _is_shipped(model: VoiceToFace) -> bool:
     return model.checkpoint.folder.resolve() in [resource("assets", name).resolve() for name in SHIPPED]
 
 
-def _data_for(model: VoiceToFace, wanted: Wanted) -> str:
-    name = wanted.data or data_of(model)
+def _data_for(model: VoiceToFace, request: ReportRequest) -> str:
+    name = request.data or data_of(model)
     if name is None:
         raise CheckpointError(
             f"{model.checkpoint.folder}: nothing says what data it was trained on; name what to judge it on "
@@ -218,15 +218,18 @@ def _labels(places: list[Path], models: list[VoiceToFace]) -> list[str]:
     return [n if second.count(n) == 1 else f"{n} ({second[: i + 1].count(n)})" for i, n in enumerate(second)]
 
 
-def _one(model, label: str, data: DataCard, wanted: Wanted, judge: FaceReader, say) -> RunReport:
+def _one(model, label: str, data: DataCard, request: ReportRequest, reader: FaceReader, say) -> RunReport:
     checkpoint = model.checkpoint
     run, info = run_of(checkpoint.folder), checkpoint.info
     gender = info.get("gender", "all")
-    say(f"{label}: faces of the split {wanted.split} of {data.name}, gender {gender}.")
-    case = protocol.generate_eval_set(model, data.store, wanted.split, gender, judge)
-    metrics, skipped, fresh, notes = _figures(case, run, wanted, say)
+    say(f"{label}: faces of the split {request.split} of {data.name}, gender {gender}.")
+    strength, noise_scale = request.options.strength, request.options.noise_scale
+    eval_set = protocol.generate_eval_set(
+        model, data.store, request.split, gender, reader, strength, noise_scale
+    )
+    metrics, skipped, fresh, notes = _figures(eval_set, run, request, say)
     trained_on = data_of(model)
-    people, each = _people(case, wanted.people)
+    people, each = _identity_images(eval_set, request.people)
     nets = {"voice encoder": checkpoint.encoder, "generator": checkpoint.generator}
     return RunReport(
         label=label,
@@ -237,40 +240,40 @@ def _one(model, label: str, data: DataCard, wanted: Wanted, judge: FaceReader, s
         trained_on=None if trained_on is None else _title(trained_on),
         parameters={name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()},
         data=data,
-        about=case.about,
-        judge={**case.judge.about, "name": case.judge.name},
+        about=eval_set.about,
+        reader={**eval_set.reader.about, "name": eval_set.reader.name},
         metrics=metrics,
         skipped=skipped,
         fresh=fresh,
         notes=notes,
         people=people,
         each=each,
-        closest=_closest(case),
+        closest=_closest(eval_set),
         log=read_lines(run, "train.jsonl"),
     )
 
 
-def _figures(case: EvalSet, run: Path | None, wanted: Wanted, say):
+def _figures(eval_set: EvalSet, run: Path | None, request: ReportRequest, say):
     """The figures asked for, those that evaluation.jsonl lacks computed now and added to it.
 
     Returns:
         metrics, skipped, fresh and notes of the report.
     """
-    names = wanted.metrics or tuple(METRICS)
-    options = replace(wanted.options, notes=[])
+    names = request.metrics or tuple(METRICS)
+    options = replace(request.options, notes=[])
     kept, notes = {}, []
-    if not wanted.fresh and run is not None:
-        like = {**case.about, **identity_of(case, options), "judge": {"name": case.judge.name}}
+    if not request.fresh and run is not None:
+        like = {**eval_set.about, **identity_of(eval_set, options), "judge": {"name": eval_set.reader.name}}
         kept, notes = kept_figures(read_records(run), like, names)
     missing = [name for name in names if name not in kept]
     if kept:
         say(f"In its evaluation.jsonl already: {', '.join(kept)}.")
     if missing:
         say(f"Computing {', '.join(missing)}.")
-    results, skipped = compute_all(case, missing, options)
+    results, skipped = compute_all(eval_set, missing, options)
     if run is not None and results:
         try:
-            append_record(run, build_record(case, results, skipped, options))
+            append_record(run, build_record(eval_set, results, skipped, options))
         except OSError as error:  # somebody else's run, a read-only disk: the page is what was asked for
             say(f"Warning: the figures are not kept, since {run} cannot be written ({error.strerror}).")
     figures = kept | results
@@ -278,20 +281,20 @@ def _figures(case: EvalSet, run: Path | None, wanted: Wanted, say):
     return metrics, skipped, list(results), list(dict.fromkeys([*notes, *options.notes]))
 
 
-def _people(case: EvalSet, count: int) -> tuple[list[ReportImage], int]:
+def _identity_images(eval_set: EvalSet, count: int) -> tuple[list[ReportImage], int]:
     """Images of the first people of a case in the data's order, and how many faces of a kind each shows at
     most: two, or one where fewer than half of them have two real faces and two clips."""
-    names = list(dict.fromkeys(case.generated_identity.tolist()))[:count]
-    own = {n: np.flatnonzero(case.real_identity == n) for n in names}
-    clips = {n: np.flatnonzero(case.generated_identity == n) for n in names}
+    names = list(dict.fromkeys(eval_set.generated_identity.tolist()))[:count]
+    own = {n: np.flatnonzero(eval_set.real_identity == n) for n in names}
+    clips = {n: np.flatnonzero(eval_set.generated_identity == n) for n in names}
     several = sum(min(len(own[n]), len(clips[n])) >= 2 for n in names)
     each = 2 if 2 * several >= len(names) else 1
     images = []
     for number, name in enumerate(names, start=1):
-        real = case.real[own[name][:each]].numpy()
-        made = _at_side(case.generated[clips[name][:each]], real)
-        alt = f"Person {number}: reference left ({len(real)}), generated from the voice right ({len(made)})"
-        images.append(ReportImage(f"person-{number}", _png(_strip(real, made, each)), alt))
+        real = eval_set.real[own[name][:each]].numpy()
+        generated = _at_side(eval_set.generated[clips[name][:each]], real)
+        alt = f"Person {number}: reference left ({len(real)}), generated from the voice right ({len(generated)})"
+        images.append(ReportImage(f"person-{number}", _png(_strip(real, generated, each)), alt))
     return images, each
 
 
@@ -301,23 +304,26 @@ def _at_side(faces, like: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(to_image(face, side)) for face in faces])
 
 
-def _strip(real: np.ndarray, made: np.ndarray, each: int) -> Image.Image:
+def _strip(real: np.ndarray, generated: np.ndarray, each: int) -> Image.Image:
     """Real faces, a wide gap, generated faces; blanks where a person has fewer than `each`."""
     side = real.shape[1]
-    width = each * (side + _GAP) - _GAP
-    sheet = np.full((side, 2 * width + 4 * _GAP, 3), _WHITE, dtype=np.uint8)
+    width = each * (side + _GAP_PIXELS) - _GAP_PIXELS
+    sheet = np.full((side, 2 * width + 4 * _GAP_PIXELS, 3), _WHITE, dtype=np.uint8)
     # The real ones end at the gap and the generated ones begin there, so that a lone pair stands together.
-    for start, faces in ((width - len(real) * (side + _GAP) + _GAP, real), (width + 4 * _GAP, made)):
+    for start, faces in (
+        (width - len(real) * (side + _GAP_PIXELS) + _GAP_PIXELS, real),
+        (width + 4 * _GAP_PIXELS, generated),
+    ):
         for i, face in enumerate(faces):
-            left = start + i * (side + _GAP)
+            left = start + i * (side + _GAP_PIXELS)
             sheet[:, left : left + side] = face
     return Image.fromarray(sheet)
 
 
-def _closest(case: EvalSet, count: int = 8) -> ReportImage | None:
+def _closest(eval_set: EvalSet, count: int = 8) -> ReportImage | None:
     """Generated faces above the training faces nearest to them, where there are training faces to compare."""
     try:
-        image = closest_sheet(case, count, scale=1)
+        image = closest_sheet(eval_set, count, scale=1)
     except MetricError:
         return None
     alt = "Above, generated faces, the nearest first, one a person; below, the training face nearest to each."

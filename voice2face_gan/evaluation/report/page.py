@@ -18,7 +18,7 @@ from voice2face_gan.publish.texts import ETHICS
 from voice2face_gan.version import __version__
 
 NO_PLOTS = "The plots are left out: they need matplotlib (pip install 'voice2face-gan[report]')."
-JUDGE_READS = 90.0  # percent of real faces; a judge that reads fewer is out of its field
+MIN_READER_ACCURACY = 90.0  # percent of real faces; a judge that reads fewer is out of its field
 
 
 @dataclass
@@ -64,7 +64,7 @@ def build(
         "ethics": ETHICS,
         "warning": cards.REAL_PEOPLE if any(r.data.real_people for r in reports) else "",
         "runs": reports,
-        "judges": _judges(reports),
+        "judges": _readers(reports),
         "notes": _notes(reports),
         "groups": tables.metric_groups(reports, published),
         "elsewhere": NO_PROTOCOL if published else (),
@@ -93,20 +93,20 @@ def _named(report: RunReport, number: int) -> RunReport:
 
 def _notes(reports: list[RunReport]) -> list[str]:
     """What the metrics say besides, once, with the runs it is said of where that is not all of them."""
-    said: dict[str, list[str]] = {}
+    runs_by_note: dict[str, list[str]] = {}
     for r in reports:
         for note in r.notes:
-            said.setdefault(note, []).append(r.label)
-    return [n if len(runs) == len(reports) else f"{', '.join(runs)}: {n}" for n, runs in said.items()]
+            runs_by_note.setdefault(note, []).append(r.label)
+    return [n if len(runs) == len(reports) else f"{', '.join(runs)}: {n}" for n, runs in runs_by_note.items()]
 
 
-def _judges(reports: list[RunReport]) -> list[str]:
+def _readers(reports: list[RunReport]) -> list[str]:
     """Who judged, and where a judge is out of its field: each sentence once."""
     found = []
     for r in reports:
-        found.append(describe(SimpleNamespace(name=r.judge["name"], about=r.judge)))
+        found.append(describe(SimpleNamespace(name=r.reader["name"], about=r.reader)))
         ceiling = r.metrics.get("gender", {}).get("real")
-        if ceiling is not None and ceiling.value < JUDGE_READS:
+        if ceiling is not None and ceiling.value < MIN_READER_ACCURACY:
             found.append(
                 f"Warning: the judge reads the gender of the own faces of {r.data.name}'s people right in "
                 f"{ceiling.value:.1f} % only, so its figures say little about these data."

@@ -95,7 +95,7 @@ def gender_bars(reports: list[RunReport]) -> list[ReportImage]:
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = _figure(3.0 * columns, 2.3 * rows + 0.4)
-    told = []
+    texts = []
     parts = ("", *(f", {g}" for g in GENDERS))
     width = 0.8 / len(reports)
     for place, (metric, base) in enumerate(panels, start=1):
@@ -111,8 +111,8 @@ def gender_bars(reports: list[RunReport]) -> list[ReportImage]:
                 at, [f.value for _, f in known], _errors([f for _, f in known]),
                 fmt="none", ecolor="#222222", elinewidth=1, capsize=2,
             )  # fmt: skip
-            said = ", ".join(f"{_part(parts[k])} {cell(f)['value']}" for k, f in known)
-            told.append(f"{_title(metric, base)}, {r.label}: {said}")
+            values = ", ".join(f"{_part(parts[k])} {cell(f)['value']}" for k, f in known)
+            texts.append(f"{_title(metric, base)}, {r.label}: {values}")
             chances = {f.chance for _, f in known if f.chance is not None}
             for chance in chances:
                 axes.axhline(chance, color="#555555", linestyle="--", linewidth=1)
@@ -121,7 +121,7 @@ def gender_bars(reports: list[RunReport]) -> list[ReportImage]:
         axes.grid(axis="x", visible=False)
     _legend(figure, reports)
     caption = "By gender, with 95 % intervals; dashed: chance."
-    return [_image(figure, "by-gender", caption, f"{'; '.join(told)}.")]
+    return [_image(figure, "by-gender", caption, f"{'; '.join(texts)}.")]
 
 
 def retrieval_curve(reports: list[RunReport]) -> list[ReportImage]:
@@ -152,7 +152,7 @@ def _curves(
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = _figure(3.3 * columns, 2.6 * rows + 0.4)
-    told = []
+    texts = []
     for place, (rest, lines) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(rows, columns, place)
         for i, points in lines.items():
@@ -162,8 +162,8 @@ def _curves(
             axes.errorbar(x, y, _errors(figures), color=_colour(i), marker="o", markersize=4, capsize=2)
             if all(f.chance is not None for f in figures):
                 axes.plot(x, [f.chance for f in figures], color=_colour(i), linestyle="--", linewidth=1)
-            said = ", ".join(f"{a:g}: {cell(f)['value']} ({cell(f)['chance']})" for a, f in points)
-            told.append(f"{rest or title}, {reports[i].label}: {said}".replace(" ()", ""))
+            values = ", ".join(f"{a:g}: {cell(f)['value']} ({cell(f)['chance']})" for a, f in points)
+            texts.append(f"{rest or title}, {reports[i].label}: {values}".replace(" ()", ""))
         axes.set_title(rest or title, fontsize=9)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
@@ -171,7 +171,7 @@ def _curves(
             axes.set_ylim(bottom=0)
     _legend(figure, reports)
     caption = f"{title}, with 95 % intervals; dashed: chance."
-    return [_image(figure, metric, caption, f"{'; '.join(told)}.")]
+    return [_image(figure, metric, caption, f"{'; '.join(texts)}.")]
 
 
 def _figure(width: float, height: float):
