@@ -18,7 +18,7 @@ def brief(report: dict) -> dict:
 
 ROWS = (  # title, judge, metric, figure, digits
     ("gender agreement %", "trunk", "gender", "generated", 1),
-    ("the judge on the real faces %", "trunk", "gender", "real", 1),
+    ("the face reader on the real faces %", "trunk", "gender", "real", 1),
     ("matching U % (dlib)", "dlib", "matching", "U", 1),
     ("matching G % (dlib)", "dlib", "matching", "G", 1),
     ("matching U, centred % (dlib)", "dlib", "matching", "U centred", 1),
@@ -101,7 +101,7 @@ HARD = (  # title in the card, row of robustness.py
 
 
 def ages(known: dict[str, dict]) -> dict[str, str]:
-    """How well the judges read ages that are known."""
+    """How well the face readers read ages that are known."""
     faces = max((one["faces"] for one in known.values()), default=0)
     own = {f"age_{name}": f"{known[name]['r']:.2f}" if name in known else "not read" for name in JUDGES}
     return {"age_faces": f"{faces:,}", **own}

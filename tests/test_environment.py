@@ -61,7 +61,7 @@ def test_what_crashes_or_hangs_costs_the_others_nothing(site):
     site("quits", "import os; os._exit(7)")
     site("hangs", "import time; time.sleep(60)")
     names = ["json", "crashes", "quits", "hangs", "decimal"]
-    result = loading.load(names, patience=5)
+    result = loading.load(names, timeout=5)
     assert list(result) == names
     assert result["json"]["error"] is result["decimal"]["error"] is None
     assert result["crashes"]["error"] == "it ends the process (SIGSEGV)"

@@ -1,4 +1,5 @@
-"""The judges from outside: what they cut out, how they feed it and read the answer, and who misses them.
+"""The face readers from outside: what they cut out, how they feed it and read the answer, and who misses
+them.
 
 Networks of the same names are written here, so small that their answers are known. With the package itself
 (V2F_HUMAN_MODELS) the answers must be those of TensorFlow.js.
@@ -28,8 +29,9 @@ needs_package = pytest.mark.skipif(
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A folder as the package is, the one that the judges read. Its faceres gives the means of its three
-    channels, P(male) = 0.75 and an age of 20 or 21 with the same probability; its mobileface gives the pixels
+    """A folder as the package is, the one that the face readers read. Its faceres gives the means of its
+    three channels, P(male) = 0.75 and an age of 20 or 21 with the same probability; its mobileface gives the
+    pixels
     of its input."""
     (tmp_path / "models").mkdir()
     ages = np.full(100, -1000.0)
@@ -136,7 +138,7 @@ def test_a_package_without_the_network_names_the_file(package):
 
 
 def test_evaluate_with_it(cli, package, model_folder, store):
-    """The judge thinks that everybody is a man, so it agrees with the men's voices alone."""
+    """The face reader thinks that everybody is a man, so it agrees with the men's voices alone."""
     given = ["--checkpoint", model_folder, "--data", "synthetic:20", "--metric", "gender", "--json"]
     result = cli("evaluate", *given, "--judge", f"{FILE}:faceres")
     assert result.code == 0, result.stderr

@@ -1,9 +1,8 @@
-"""The equal error rate: can a voice embedding tell whether two clips are of one person?
+"""Equal error rate of a voice encoder: do two clips come from one speaker?
 
 A trial is a pair of clips; its score is the cosine of their embeddings. A threshold on the score accepts some
-pairs of two people (false acceptance) and rejects some of one (false rejection); the equal error rate is
-where both rates are the same. It is a figure of voice encoders, not of faces, so it is no metric of
-`registry.METRICS`.
+pairs of two speakers (false acceptance) and rejects some of one (false rejection). At the equal error rate
+both rates are the same. It is a figure of voice encoders, not of faces, so it is not in `registry.METRICS`.
 """
 
 from collections.abc import Sequence
@@ -20,15 +19,15 @@ MAX_TRIALS = 200_000
 
 
 def equal_error_rate(scores: np.ndarray, same: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """The equal error rate of some trials.
+    """The equal error rate of trials.
 
     Args:
         scores: float (trials,), higher for pairs that are more alike; any scale.
-        same: bool (trials,), whether a pair is of one person.
-        weights: float (trials,), how often each trial counts; default once.
+        same: bool (trials,), True for a pair of one speaker.
+        weights: float (trials,), weight of each trial; default 1.
     Returns:
-        A part of 1: 0 where a threshold tells all trials apart, 0.5 by chance. Between two thresholds both
-        rates are taken to change evenly; trials of one score are accepted together.
+        A fraction: 0 where a threshold separates all trials, 0.5 by chance. Between two thresholds both rates
+        are interpolated linearly; trials of one score are accepted together.
     Raises:
         MetricError: the trials are all of one kind.
     """
@@ -40,10 +39,10 @@ def equal_error_rate(scores: np.ndarray, same: np.ndarray, weights: np.ndarray |
 
 
 def _rate(same: np.ndarray, weight: np.ndarray, ends: np.ndarray) -> float:
-    """`equal_error_rate` of trials in the order of their scores; `ends` are the last places of each score."""
+    """`equal_error_rate` of trials in the order of their scores; `ends` are each score's last indices."""
     own, other = np.cumsum(weight * same), np.cumsum(weight * ~same)
     if not len(same) or own[-1] == 0 or other[-1] == 0:
-        raise MetricError("an equal error rate needs pairs of one person and pairs of two.")
+        raise MetricError("an equal error rate needs pairs of one speaker and pairs of two.")
     # A threshold above each score in turn, from below all of them.
     rejected = np.append(0.0, own[ends]) / own[-1]
     accepted = 1 - np.append(0.0, other[ends]) / other[-1]
@@ -58,10 +57,12 @@ def trials(identity: Sequence[str] | np.ndarray, max_trials: int = MAX_TRIALS, s
     """Pairs of clips: all of them, or a seeded choice.
 
     Args:
-        identity: (clips,), who speaks in each.
-        most: pairs at most. Those of one person, which are few, are kept as far as they are half of it.
+        identity: (clips,), the speaker of each.
+        max_trials: largest number of pairs. Of the pairs of one speaker, which are few, up to half as many
+            are kept.
+        seed: seed of the choice.
     Returns:
-        int64 (pairs, 2), the first place below the second.
+        int64 (pairs, 2), the first index below the second.
     """
     _, speaker = np.unique(np.asarray(identity), return_inverse=True)
     first, second = np.triu_indices(len(speaker), 1)
@@ -83,17 +84,17 @@ def verification_figure(
     resamplings: int = 200,
     embedded: str = "whole clips",
 ) -> Figure:
-    """The equal error rate of embeddings, in percent, with a 95 % interval by resampling people.
+    """The equal error rate of embeddings, in percent, with a 95 % interval by resampling speakers.
 
     Args:
         embeddings: float (clips, width).
-        identity: (clips,), who speaks.
-        seed: of the choice of pairs and of resampling.
-        most: pairs at most.
-        resamplings: for the interval; 0 for none.
-        heard: what was embedded, for the protocol.
+        identity: (clips,), the speaker of each.
+        seed: seed of the choice of pairs and of resampling.
+        max_trials: largest number of pairs.
+        resamplings: number of resamplings for the interval; 0 for none.
+        embedded: the things embedded, for the protocol.
     Raises:
-        MetricError: no pair of one person, or none of two.
+        MetricError: no pair of one speaker, or none of two.
     """
     _, speaker = np.unique(np.asarray(identity), return_inverse=True)
     pairs = trials(identity, max_trials, seed)
@@ -107,7 +108,7 @@ def verification_figure(
     drawn = []
     for choice in resampled(speaker.max() + 1, seed, resamplings):
         times = np.bincount(choice, minlength=speaker.max() + 1).astype(np.float64)
-        # A pair of two people counts as often as both were drawn together, one of one person as often as he.
+        # A pair of two speakers has the product of both counts as its weight, a pair of one its count.
         weight = np.where(same, times[pairs[:, 0]], times[pairs[:, 0]] * times[pairs[:, 1]])
         if (weight * same).any() and (weight * ~same).any():
             drawn.append(100 * _rate(same, weight, ends))
@@ -115,6 +116,6 @@ def verification_figure(
     protocol = f"cosine of the embeddings of {embedded}, all pairs of clips"
     if len(pairs) == max_trials:
         protocol += f", a seeded choice of {max_trials}"
-    protocol += f"; {len(np.unique(pairs))} people, {int(same.sum())} pairs of one person"
+    protocol += f"; {len(np.unique(pairs))} speakers, {int(same.sum())} pairs of one speaker"
     low, high = (None, None) if low is None else (float(low), float(high))
     return Figure(100 * value, len(pairs), "pairs", protocol, "%", low, high, chance=50.0)

@@ -1,7 +1,7 @@
-"""Sets of features to compare: generated against real images in equal numbers, and real against real.
+"""Sets of features to compare: generated and real images in equal numbers, and real against real.
 
-The features of a case's real images are kept in $V2F_CACHE/statistics, so that the next checkpoint judged
-on the same data need not wait for them; means and covariances follow from them, whichever part is asked for.
+The features of real images are cached in $V2F_CACHE/statistics, for the next checkpoint that is evaluated on
+the same data. Means and covariances follow from them, for all images and for each gender.
 """
 
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.features import Feature
 from voice2face_gan.evaluation.registry import Options
 
-_MAX_PAIRWISE_IMAGES = 10_000  # images of each kind, at most, where every one meets every other
+_MAX_PAIRWISE_IMAGES = 10_000  # images of each kind, where every image is compared with every other
 
 
 @dataclass
 class FeatureSet:
-    """Features of some images.
+    """Features of images.
 
     Attributes:
         features: float32 (N, D).
-        identity: (N,) whose image each is.
+        identity: (N,), the identity of each image.
     """
 
     features: np.ndarray
@@ -42,9 +42,9 @@ class FeaturePair:
     """Two sets to compare.
 
     Attributes:
-        suffix: of a figure's name: "", ", female" or ", male".
-        generated, real: as many of the one as of the other.
-        halves: real images against as many other real images, or None where there are too few.
+        suffix: end of a figure's name: "", ", female" or ", male".
+        generated, real: equally many of both.
+        halves: real images, and equally many other real images; None where there are too few.
     """
 
     suffix: str
@@ -59,13 +59,13 @@ class FeaturePair:
 def pairs(
     eval_set: EvalSet, feature: Feature, options: Options, min_images: int = 2, max_images: int | None = None
 ) -> Iterator[FeaturePair]:
-    """The whole case, then each gender that has images enough; images are drawn with the options' seed.
+    """Pairs of the whole set and of each gender with enough images, drawn with the options' seed.
 
     Args:
-        least: images of each kind needed.
-        most: images of each kind to use at most.
+        min_images: smallest number of images of each kind.
+        max_images: largest number of images of each kind; None for no limit.
     Raises:
-        MetricError: the whole case has too few.
+        MetricError: the whole set has too few.
     """
     made = FeatureSet(features_of(eval_set, "generated", feature), eval_set.generated_identity)
     real = FeatureSet(features_of(eval_set, "real", feature), eval_set.real_identity)
@@ -80,7 +80,7 @@ def pairs(
         random = np.random.default_rng(options.seed)
         order = random.permutation(np.flatnonzero(faces))
         drawn = random.permutation(np.flatnonzero(clips))[:count]
-        half = min(len(order) // 2, count)  # no more than above: the distance depends on the number
+        half = min(len(order) // 2, count)  # not more than `count`: the distance depends on the number
         halves = (real[order[:half]], real[order[half : 2 * half]]) if half >= min_images else None
         yield FeaturePair(suffix, made[drawn], real[order[:count]], halves)
 
@@ -88,15 +88,15 @@ def pairs(
 def pairwise(
     eval_set: EvalSet, feature: Feature, options: Options, min_images: int = 2
 ) -> Iterator[FeaturePair]:
-    """`pairs` for a metric in which every image meets every other."""
+    """`pairs` for a metric that compares every image with every other."""
     return pairs(eval_set, feature, options, min_images, _MAX_PAIRWISE_IMAGES)
 
 
 def compared(feature: Feature, options: Options, what: str, count: int) -> str:
-    """The protocol of a comparison: the feature, what it means, and how many images.
+    """Protocol of a comparison: the feature, its comparability, and the number of images.
 
     Args:
-        what: the figure's published name, with which a stand-in's must not be confused.
+        what: published name of the figure; a stand-in's figure is not comparable with it.
     """
     text = f"{count} generated against {count} real images in {feature.about}"
     if feature.stand_in:
@@ -108,8 +108,10 @@ def compared(feature: Feature, options: Options, what: str, count: int) -> str:
 
 
 def features_of(eval_set: EvalSet, which: str, feature: Feature) -> np.ndarray:
-    """Features float32 (N, D) of the "generated" or the "real" faces of a case; computed once, and those of
-    real faces once for all cases."""
+    """Features float32 (N, D) of the "generated" or the "real" faces of an evaluation set.
+
+    They are computed once, those of real faces once for all sets.
+    """
     key = (which, feature.hash)
     if key not in eval_set._features:
         faces = getattr(eval_set, which)

@@ -1,4 +1,4 @@
-"""Metrics by name, their options, and figures of one value a clip."""
+"""Registry of metrics, their options, and figures of one value a clip."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,20 +18,20 @@ RESAMPLINGS = 1000
 
 @dataclass
 class Options:
-    """What a metric may be given besides images.
+    """Options of metrics.
 
     Attributes:
-        feature: "inception", "dlib", "trunk", or "auto": Inception if its weights are here, else a stand-in.
-        inception_weights: path of pytorch-fid's Inception weights, or None to look where
+        feature: "inception", "dlib", "trunk", or "auto": Inception if its weights are found, else a stand-in.
+        inception_weights: path of pytorch-fid's Inception weights, or None to search where
             models/inception_weights.py does.
-        no_inception: a clause for people that says why they could not be downloaded; "" if nobody tried.
+        no_inception: a clause with the reason why they could not be downloaded; "" if nobody tried.
         gallery: identities in a retrieval gallery; 0 for all of them.
         seconds: lengths of speech that `duration` tries.
-        spread: of the noise z, for a generator that takes some (VoiceToFace.spread).
-        strength: of what a voice says (VoiceToFace.strength); None for the model's own.
+        noise_scale: standard deviation of the noise z, as in `GenerateOptions`.
+        strength: as in `GenerateOptions`; None for the model's own.
         inner: metrics that `duration` computes at each length.
-        seed: of resampling and of every random choice.
-        notes: sentences for people, which metrics add to and whoever asked for them prints.
+        seed: seed of resampling and of every random choice.
+        notes: sentences for the user, which metrics add to and the command prints.
     """
 
     feature: str = "auto"
@@ -55,7 +55,7 @@ METRICS: dict[str, Callable[["EvalSet", Options], dict[str, Figure]]] = {}
 
 
 def metric(name: str):
-    """Registers a function (case, options) -> {figure's name: Figure} under a metric's name."""
+    """Register a function (eval_set, options) -> {figure's name: Figure} under a metric's name."""
 
     def register(function):
         METRICS[name] = function
@@ -65,7 +65,7 @@ def metric(name: str):
 
 
 def compute(name: str, eval_set: "EvalSet", options: Options | None = None) -> dict[str, Figure]:
-    """A metric's figures.
+    """Compute a metric's figures.
 
     Raises:
         MetricError: unknown metric, or it cannot be computed here.
@@ -78,11 +78,12 @@ def compute(name: str, eval_set: "EvalSet", options: Options | None = None) -> d
 def mean_over_identities(
     values: np.ndarray, identity: np.ndarray, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of each identity's mean, and its 95 % interval by resampling identities with replacement.
+    """Mean of the identities' means, and its 95 % interval by resampling identities with replacement.
 
     Args:
         values: float (N,), one a clip.
-        identity: (N,), whose clip it is.
+        identity: (N,), the identity of each clip.
+        seed: seed of the resampling.
     Returns:
         mean, low, high.
     """
@@ -116,7 +117,8 @@ def clip_figures(
 
     Args:
         values: float (clips,).
-        counts: int (clips,), of how many things each value is the mean, which `counted` names; default one.
+        counts: int (clips,), number of things that each value is the mean of; default 1.
+        counted: kind of these things.
     Raises:
         MetricError: no value is finite.
     """

@@ -1,5 +1,4 @@
-"""A voice encoder on held-out speakers: its equal error rate on their clips as they are, and on the same
-clips with noise, rooms, bands and codecs."""
+"""Equal error rate of a voice encoder on held-out speakers: clean clips, and clips with noise and codecs."""
 
 import numpy as np
 import torch
@@ -15,15 +14,15 @@ from voice2face_gan.errors import DataError
 from voice2face_gan.evaluation.equal_error_rate import MAX_TRIALS, verification_figure
 from voice2face_gan.results import Figure
 
-_CLIPS_PER_GROUP = 16  # clips distorted together; they are each other's babble
-_MAX_CLIP_SECONDS = 30.0  # seconds of a clip that are distorted: bounds memory
+_CLIPS_PER_GROUP = 16  # clips distorted together, which serve as babble for each other
+_MAX_CLIP_SECONDS = 30.0  # part of a clip that is distorted: bounds memory
 
 
 def verification_clips(store: Store, split: str = "val", gender: str = "all") -> Store:
     """The clips of a split's speakers.
 
     Raises:
-        DataError: fewer than two speakers, or none with two clips: no pair of one person.
+        DataError: fewer than two speakers, or none with two clips.
     """
     part = store.of_gender(gender).of_split(split)
     part = part.select(part.has_voice)
@@ -48,12 +47,11 @@ def verify(
     """The figures "clean" and "noisy".
 
     Args:
-        encoder: log-mel (B, bins, frames) -> e (B, width).
+        encoder: log-mel (B, bins, frames) -> e (B, width). Its training mode is left as it was.
         clips: see `verification_clips`.
-        device: where the encoder is; it is left as it was, in training or not.
-        seed: of what happens to a clip, of the pairs and of resampling: the same seed, the same distorted
-            clips.
-        most, resamplings: see `verification_figure`.
+        device: the encoder's device.
+        seed: seed of the distortions, of the pairs and of resampling.
+        max_trials, resamplings: see `verification_figure`.
     """
     was_training = encoder.training
     encoder.eval()
@@ -78,17 +76,17 @@ def verify(
 
 
 def _clean(clips: Store, levels: bool):
-    """(place, log-mel (bins, frames)) of each clip."""
+    """(index, log-mel (bins, frames)) of each clip."""
     bank = VoiceBank.unlabelled(clips, levels)
     for item in range(len(bank)):
         yield item, bank.whole(item)
 
 
 def _noisy(clips: Store, seed: int, levels: bool):
-    """The same of distorted clips; all of them in one way, by speech if every clip has some.
+    """(index, log-mel) of each clip, distorted: as speech if every clip has it, else as log-mel.
 
     Raises:
-        DataError: levels are wanted of log-mels, whose distortion normalises them.
+        DataError: un-normalised log-mels are wanted, and distortion of log-mels normalises them.
     """
     features = FeatureSettings.from_dict(clips.about["features"])
     by_speech = bool(clips.has_speech.all())
@@ -102,7 +100,7 @@ def _noisy(clips: Store, seed: int, levels: bool):
         lengths = [piece.shape[-1] for piece in whole]
         batch = torch.stack([_repeated(piece, max(lengths)) for piece in whole])
         if by_speech:
-            # Not faster or slower: that would change who speaks.
+            # Not faster or slower: that changes the identity of the voice.
             batch = SignalAugmentation(speed=0.0)(
                 _repeated(batch, max(lengths) + 64), max(lengths), speaker[group], features.sample_rate, rng
             )
@@ -115,5 +113,5 @@ def _noisy(clips: Store, seed: int, levels: bool):
 
 
 def _repeated(x: Tensor, length: int) -> Tensor:
-    """Repeated along the last axis to exactly `length`."""
+    """The tensor, repeated along the last axis to exactly `length`."""
     return x[..., torch.arange(length) % x.shape[-1]]

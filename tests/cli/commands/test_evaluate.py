@@ -13,7 +13,7 @@ FIGURE = {"value", "low", "high", "n", "chance", "protocol", "unit", "counted"}
 
 @pytest.fixture(autouse=True)
 def judged_by(judge_folder, monkeypatch):
-    """A judge made here instead of the shipped one."""
+    """A face reader made here instead of the shipped one."""
     monkeypatch.setattr(readers, "resource", lambda kind, name: judge_folder)
 
 
@@ -266,12 +266,12 @@ def test_what_cannot_be_evaluated(cli, model_folder, trained, tmp_path, monkeypa
         (["--checkpoint", trained / "encoder"], "voice encoder alone"),
         (["--checkpoint", model_folder, "--data", tmp_path], "prepared store"),
         (["--checkpoint", model_folder, "--metric", "l1", "-o", "no/such/folder.json"], "cannot be written"),
-        (["--checkpoint", model_folder, "--judge", "nobody"], "no judge 'nobody'"),
+        (["--checkpoint", model_folder, "--judge", "nobody"], "no face reader 'nobody'"),
         (["--metric", "fidd"], "fidd"),
     ):
         result = evaluate(cli, *arguments)
         assert result.code == 2 and words in result.stderr, arguments
-    monkeypatch.setattr(readers, "resource", lambda kind, name: tmp_path / "no judge")
+    monkeypatch.setattr(readers, "resource", lambda kind, name: tmp_path / "no face reader")
     result = evaluate(cli, "--metric", "l1", "--checkpoint", model_folder)
     assert result.code == 2 and "train-face-classifier" in result.stderr
 
@@ -317,7 +317,7 @@ def test_the_bench(cli, model_folder):
 
 
 def test_a_judge_out_of_its_field_is_named():
-    """Real faces that the judge misreads bound what its figures can say."""
+    """Real faces that the face reader misreads bound what its figures can say."""
     from voice2face_gan.cli._tables import misread
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.results import Figure

@@ -1,4 +1,4 @@
-"""Age, and gender as in the real faces: figures whose values are known, from a judge that reads pixels."""
+"""Age, and gender as in the real faces: known values, from a face reader that reads pixels."""
 
 import numpy as np
 import pytest

@@ -33,7 +33,7 @@ class Waits:
 
 @pytest.fixture
 def late(tmp_path, build_eval_set):
-    """Function (frames of each clip) -> a case of women whose voices are -1 for 100 frames, then 1."""
+    """Function (frames of each clip) -> an evaluation set of voices that are -1 for 100 frames, then 1."""
 
     def make(*frames: int, model=Waits):
         with StoreWriter(tmp_path / "store", FeatureSettings().to_dict()) as writer:

@@ -49,7 +49,8 @@ def small(tmp_path_factory, faces):
 
 @pytest.fixture
 def heard(build_eval_set, faces):
-    """Function (store, shift, info of the checkpoint) -> a case with a model that paints the person whom a
+    """Function (store, shift, info of the checkpoint) -> an evaluation set with a model that paints the
+    person whom a
     voice says, or the one `shift` further."""
 
     def make(store, shift: int = 0, about=None, **info):

@@ -15,7 +15,7 @@ from voice2face_gan.evaluation.readers import Reading
 
 @pytest.fixture
 def embedded(build_eval_set):
-    """Function (generated, real, who, whose, gender) -> a case that the judge has read already."""
+    """Function (generated, real, who, whose, gender) -> an evaluation set with given readings."""
 
     def reading(embedding) -> Reading:
         embedding = np.asarray(embedding, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Figures whose values are known: identical sets, known shifts, a judge that reads what we wrote."""
+"""Figures whose values are known: identical sets, known shifts, a face reader that reads what we wrote."""
 
 import numpy as np
 import pytest

@@ -38,7 +38,7 @@ def world():
 
 @pytest.fixture
 def built(build_eval_set, world):
-    """Function (generated faces, whose) -> a case of the synthetic world."""
+    """Function (generated faces, whose) -> an evaluation set of the synthetic world."""
 
     def make(generated, whose, store=None):
         about = {"source": {"layout": "synthetic", "seed": SEED}}

@@ -15,7 +15,7 @@ WAYS = ("cosine", "L2", "L1")
 
 @pytest.fixture
 def embedded(build_eval_set):
-    """Function (generated, real, who, whose) -> a case of images that the judge has read already."""
+    """Function (generated, real, who, whose) -> an evaluation set with given readings."""
 
     def make(generated, real, who, whose, gender=None):
         images = [torch.zeros(len(x), 8, 8, 3, dtype=torch.uint8) for x in (generated, real)]

@@ -75,7 +75,7 @@ def test_a_judge_from_a_file_and_from_a_module(file, monkeypatch):
         reading = reader.read(FACES)
         assert reading.embedding.shape == (4, 3) and reading.embedding.dtype == np.float32
         assert reading.female.tolist() == [0.25] * 4 and reading.age is None and reading.found.all()
-    assert (FACES == 7).all()  # what a judge does to its faces stays with it
+    assert (FACES == 7).all()  # what a face reader does to its faces stays with it
 
 
 def test_answers_of_torch_and_of_no_faces_are_taken(plain):
@@ -117,8 +117,8 @@ def test_a_judge_that_fails_or_is_none_is_named(file, tmp_path):
         (f"{tmp_path}/gone.py:Plain", "there is no file"),
         (f"{tmp_path}/worse.py:Plain", "cannot be imported .ModuleNotFoundError"),
         ("no_such_package.judges:Mine", "cannot be imported"),
-        ("nonsense", "There is no judge 'nonsense'"),
-        ("non sense:", "There is no judge"),
+        ("nonsense", "There is no face reader 'nonsense'"),
+        ("non sense:", "There is no face reader"),
     ):
         with pytest.raises(MetricError, match=said):
             open_reader(source)

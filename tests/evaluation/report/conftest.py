@@ -33,10 +33,10 @@ def figures(k: float = 0.0) -> dict:
     def figure(value, protocol, unit="", chance=None):
         return Figure(value + k, 40, "clips", protocol, unit, value + k - 3.1, value + k + 3.3, chance)
 
-    by_gender = {f"generated{g}": figure(71.5 + i, "the judge's view of sex", "%", 50.0)
+    by_gender = {f"generated{g}": figure(71.5 + i, "the face reader's view of sex", "%", 50.0)
                  for i, g in enumerate(("", ", female", ", male"))}  # fmt: skip
     return {
-        "gender": by_gender | {"real": figure(60.0, "the judge's view of real faces", "%", 50.0)},
+        "gender": by_gender | {"real": figure(60.0, "the face reader's view of real faces", "%", 50.0)},
         "l1": {"l1": Figure(41.23 + k, 40, "clips", "pixels apart", low=40.0, high=42.0)},
         "retrieval": {f"R@{r} cosine": figure(r * 9.0, f"among {r} of 25", "%", r * 4.0) for r in (1, 2, 5)},
         "duration": {f"gender x @{s}s": figure(50.0 + s, f"after {s} s", "%", 50.0) for s in (1, 2, 4)},

@@ -41,7 +41,7 @@ _IMAGES_PER_BATCH = 16
     "reader_name",
     default="dlib",
     show_default=True,
-    help="Faces: the face reader: trunk, dlib, a folder that train-face-classifier wrote, or module:callable.",
+    help="Faces: face reader: trunk, dlib, a folder that train-face-classifier wrote, or module:callable.",
 )
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 @json_option
@@ -60,8 +60,8 @@ def embed(
     strength. Of an image the largest face is taken. Folders are read as `generate` reads them. Failures are
     listed, the exit code is then 2, and the file holds the others. A file is written whole or not at all.
 
-    A model that was trained on the face embeddings of a store has seen their encoder: evaluate it with another
-    face reader.
+    A model that was trained on the face embeddings of a store has seen their encoder: evaluate it with
+    another face reader.
     """
     if faces and any(_is_store(name) for name in clips):
         _refuse_mixed(clips, output)

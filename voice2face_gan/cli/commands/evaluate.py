@@ -38,7 +38,7 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
     multiple=True,
     default=("all",),
     show_default=True,
-    help="Which figures; may be given several times.",
+    help="A metric; may be given several times.",
 )
 @click.option(
     "--checkpoint",
@@ -51,13 +51,13 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
     metavar="DIR",
     help="Instead of a checkpoint: images by any system, named after the clips of --data.",
 )
-@click.option("--allow-missing", is_flag=True, help="With --faces: judge the clips that have an image.")
+@click.option("--allow-missing", is_flag=True, help="With --faces: evaluate the clips that have an image.")
 @click.option(
     "--zoom",
     type=click.FloatRange(1, 3),
     metavar="X",
-    help="With --faces: how much nearer the faces are than evaluate looks at them; 1.4 for images that "
-    "generate makes with the model 'default'.",
+    help="With --faces: size of the faces, relative to the template; 1.4 for images that generate makes "
+    "with the model 'default'.",
 )
 @click.option(
     "--data", default="synthetic", show_default=True, help="A store, a raw data set, or synthetic[:SPEAKERS]."
@@ -65,9 +65,9 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
 @click.option("--gender", type=click.Choice(["female", "male", "all"]), default="all", show_default=True)
 @reader_options
 @click.option(
-    "-o", "--output", metavar="FILE", help="Also write there, as JSON, the figures and what was judged."
+    "-o", "--output", metavar="FILE", help="Also write there, as JSON, the figures and the evaluation set."
 )
-@click.option("--sheet", metavar="FILE.png", help="Also draw own faces above generated ones.")
+@click.option("--sheet", metavar="FILE.png", help="Also draw real faces above generated ones.")
 @click.option(
     "--save-faces", metavar="DIR", help="Also write the generated faces there, as --faces reads them."
 )
@@ -115,13 +115,13 @@ def evaluate(
     from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.evaluation.registry import Options
 
-    # What cannot work is said at once, not after minutes.
+    # Errors are raised now, not after minutes.
     if faces_folder is not None:
         _refuse_with_faces()
     elif allow_missing:
         raise MetricError("--allow-missing goes with --faces: a model has a face for every clip.")
     elif zoom is not None:
-        raise MetricError("--zoom goes with --faces: a model knows how near it paints.")
+        raise MetricError("--zoom goes with --faces: a model has a zoom of its own.")
     for path in (output, save_faces):
         if path and not (parent := Path(os.path.abspath(path)).parent).is_dir():
             raise OutputError(f"{path} cannot be written (there is no folder {parent}).")
@@ -168,7 +168,7 @@ def evaluate(
 
 
 def _refuse_with_faces() -> None:
-    """--faces takes the place of a checkpoint and of all that belongs to one."""
+    """Refuse --faces together with a checkpoint or one of its options."""
     context = click.get_current_context()
     for name in ("checkpoint", "save_faces", "device", "noise_scale", "strength"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
@@ -185,21 +185,19 @@ def _made_by(checkpoint, store, split, gender, reader, device, options):
     model.check_options(strength=options.strength, noise_scale=options.noise_scale)
     strength = model.strength if options.strength is None else options.strength
     if strength not in (None, 1.0):
-        options.note(
-            f"the strength was {strength:g}: e was taken {strength:g} times as far from the average."
-        )
+        options.note(f"the faces were generated with strength {strength:g}; 1 is as predicted.")
     if model.noise(1) is not None:
-        options.note(f"the faces were drawn with noise z of standard deviation {options.noise_scale:g}.")
+        options.note(f"the faces were generated with noise z of standard deviation {options.noise_scale:g}.")
     elif options.noise_scale != 1:
         raise MetricError(f"--noise-scale: the generator of {model.name} takes no noise.")
     return generate_eval_set(model, store, split, gender, reader, options.strength, options.noise_scale)
 
 
 def _compute(names, eval_set, options, every: bool) -> tuple[dict, dict, dict]:
-    """Figures, why others are missing, and the seconds that each metric took.
+    """(figures, reasons why others are missing, seconds that each metric took).
 
     Raises:
-        MetricError: a metric that was asked for by name cannot be computed; of all metrics, none can.
+        MetricError: a metric that was given by name cannot be computed; of all metrics, none can.
     """
     import time
 
@@ -226,19 +224,15 @@ def _compute(names, eval_set, options, every: bool) -> tuple[dict, dict, dict]:
 
 def _save(eval_set, folder: str) -> None:
     from voice2face_gan.evaluation.faces_folder import save_faces
-    from voice2face_gan.version import __version__
+    from voice2face_gan.faces.png import synthetic_metadata
 
-    info = {
-        "Synthetic": "yes: generated from a voice; not an image of a real person",
-        "Software": f"voice2face-gan {__version__}",
-        "Checkpoint": eval_set.about["checkpoint"],
-    }
+    info = synthetic_metadata(eval_set.about["checkpoint"])
     save_faces(folder, eval_set.generated, eval_set.voices.source.tolist(), info)
     say(f"{len(eval_set.generated)} faces are in {folder}.")
 
 
 def _draw(eval_set, path) -> None:
-    """The first people of the case: a face of their own above, the face from their first voice below."""
+    """Write an image of the first identities: real faces above, faces from their first clips below."""
     from voice2face_gan.evaluation.eval_set import sheet
 
     try:
@@ -249,7 +243,7 @@ def _draw(eval_set, path) -> None:
 
 
 def _keep(eval_set, results, skipped, options, took, output: str | None) -> None:
-    """The whole record to the file that -o names, and to evaluation.jsonl of the checkpoint's run."""
+    """Write the whole record to the file of -o, and append it to evaluation.jsonl of the checkpoint's run."""
     import json
     from datetime import UTC, datetime
     from pathlib import Path

@@ -1,8 +1,8 @@
-"""Cosine of face embeddings, in a fixed judge.
+"""Cosine of face embeddings of a fixed face reader.
 
 For each clip, the cosine of its generated face's embedding and that of every real face of the speaker, mean
-over the faces, then over the speaker's clips, then over speakers. Higher is nearer; `other` is the same
-with the faces of other speakers of the same gender, which is what a model that knows the gender alone gets.
+over the faces, then over the speaker's clips, then over speakers. Higher is nearer. `other` is the same with
+the faces of other speakers of the same gender: the value of a model that predicts the gender alone.
 Source: Ain Shams poster 2023, Table 2 (its encoder is not stated).
 """
 

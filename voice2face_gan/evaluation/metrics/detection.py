@@ -1,7 +1,8 @@
-"""Detection: in how many generated images does a face detector find a face at all?
+"""Detection: share of generated images in which a face detector finds a face.
 
 dlib's HOG detector of frontal faces, on images enlarged to 256 pixels (64 pixels four times, bicubic).
-Percent of images, mean over a person's, then over people; `real` is the same for the real faces.
+Percent of images, mean over an identity's images, then over identities; `real` is the same for the real
+faces.
 """
 
 import numpy as np

@@ -1,12 +1,12 @@
-"""Diversity: how far apart faces are in the judge, 1 - cosine, within a speaker and between speakers.
+"""Diversity: distance of faces, 1 - cosine of a face reader's embeddings, within and between speakers.
 
     within a speaker       faces from different clips of one speaker
     variants of a clip     faces from one clip with different noise, as `generate --variants` makes them
     between speakers       faces from clips of different speakers
 
-with the same of the real faces beside them. A model that paints the same face for everybody has less than
-the real faces between speakers; one that hears the recording rather than the voice has more within a speaker.
-Between speakers of both genders the distance is mostly that of the genders; look at each alone too.
+and the same for the real faces. A model that generates one face for all voices has less than the real faces
+between speakers. A model that depends on the recording rather than on the voice has more within a speaker.
+Between speakers of both genders the distance is mostly that of the genders; each gender alone is given too.
 """
 
 import numpy as np
@@ -18,8 +18,8 @@ from voice2face_gan.evaluation.protocol import embed_voices
 from voice2face_gan.evaluation.registry import Options, mean_over_identities, metric
 from voice2face_gan.results import Figure
 
-VARIANTS = 4  # of a clip
-_MAX_SPEAKERS = 100  # whose first clip is tried in variants
+VARIANTS = 4  # variants of a clip
+_MAX_SPEAKERS = 100  # speakers whose first clip is generated in variants
 
 
 @metric("diversity")
@@ -51,7 +51,7 @@ def diversity(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
 
 
 def pairwise_distances(unit: np.ndarray, identity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each unit vector, its mean distance 1 - cosine to the others of its identity, and to all of others.
+    """Mean distance 1 - cosine of each unit vector to the others of its identity, and to those of all others.
 
     Args:
         unit: (N, D).
@@ -75,7 +75,7 @@ def variants_apart(eval_set: EvalSet, seed: int) -> tuple[np.ndarray, np.ndarray
     """Mean distance of a clip's variants to each other, for the first clip of each of the first speakers.
 
     Returns:
-        float64 (speakers,), whose each is.
+        float64 (speakers,), and the identities (speakers,).
     """
     _, first = np.unique(eval_set.generated_identity, return_index=True)
     first = np.sort(first)[:_MAX_SPEAKERS]

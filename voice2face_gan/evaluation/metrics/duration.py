@@ -1,7 +1,7 @@
-"""How much speech does it take? Other metrics, on faces made from the first seconds of each clip.
+"""Duration: other metrics on faces generated from the first seconds of each clip.
 
-The same clips at every length: those that hold the longest length tried. A length that fewer than half of all
-clips hold is not tried. As everywhere, what is shorter than the model's input is repeated to it. Figures are
+All lengths use the same clips: those that hold the longest length tried. A length that fewer than half of all
+clips hold is not tried. A voice shorter than the model's input is repeated to it, as everywhere. Figures are
 called "METRIC FIGURE @2s", and "@all" for the whole clips. Source: Speech2Face, Oh et al. 2019, section 4.3
 (lengths 3 and 6 s); Wen et al. 2019, Figure 4 (1 to 10 s).
 """
@@ -17,7 +17,7 @@ from voice2face_gan.evaluation.protocol import embed_voices
 from voice2face_gan.evaluation.registry import Options, compute, metric
 from voice2face_gan.results import Figure
 
-_REAL_FIGURES = ("real", "floor", "ceiling", "chance")  # words in names of figures that no voice changes
+_REAL_FIGURES = ("real", "floor", "ceiling", "chance")  # words in names of figures of real faces alone
 
 
 @metric("duration")
@@ -28,7 +28,9 @@ def duration(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
         MetricError: the faces are not our model's, the clips are too short, or no inner metric works.
     """
     if eval_set.model is None or eval_set.voices is None:
-        raise MetricError("duration needs the model, to hear less of each clip; a folder of faces has none.")
+        raise MetricError(
+            "duration needs the model, to generate from parts of each clip; a folder of faces has none."
+        )
     settings = FeatureSettings.from_dict(eval_set.voices.about["features"])
     wanted = {s: settings.frames(round(s * settings.sample_rate)) for s in sorted(set(options.seconds))}
     has = eval_set.voices.voice_frames
@@ -70,6 +72,6 @@ def duration(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
 
 
 def _with_first_frames(eval_set: EvalSet, frames: int) -> EvalSet:
-    """The case with faces made from the first so many frames of each voice."""
+    """The set with faces generated from the first `frames` frames of each voice."""
     e = embed_voices(eval_set.model, eval_set.voices, frames, eval_set.strength)
     return eval_set.with_generated(generate_framed(eval_set.model, e, noise_scale=eval_set.noise_scale))

@@ -1,9 +1,9 @@
-"""Gender agreement: does the judge see in the generated face the gender of its speaker?
+"""Gender agreement of the generated face, as the face reader reads it, with its speaker.
 
-Per clip, then speaker, then over speakers, in percent; overall and for each label. `generated` asks for the
-gender the speaker is labelled with (Wen et al. 2019, section 4.3); `real` is the judge's own accuracy on the
-real faces of the same speakers: its ceiling. `real face` asks for what the judge sees in most of the
-speaker's real faces, which needs no labels (Speech2Face, Oh et al. 2019, section 4.1).
+Percent per clip, then speaker, then over speakers; overall and for each label. `generated` compares with the
+speaker's gender label (Wen et al. 2019, section 4.3). `real` is the face reader's own accuracy on the real
+faces of the same speakers: its ceiling. `real face` compares with the gender read in most of the speaker's
+real faces, which needs no labels (Speech2Face, Oh et al. 2019, section 4.1).
 """
 
 import numpy as np
@@ -21,14 +21,14 @@ def gender(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     """generated and real where genders are labelled; real face.
 
     Raises:
-        MetricError: the judge does not read gender, or there are neither labels nor real faces.
+        MetricError: the face reader reads no gender, or there are neither labels nor real faces.
     """
     generated, real = eval_set.reading("generated"), eval_set.reading("real")
     if generated.female is None or real.female is None:
-        raise MetricError(f"the judge {eval_set.reader.name} does not read gender.")
+        raise MetricError(f"the face reader {eval_set.reader.name} does not read gender.")
     figures = {}
     if np.isin(eval_set.generated_gender, GENDERS).any():
-        protocol = f"generated faces on which {eval_set.reader.name} sees the labelled gender"
+        protocol = f"generated faces in which {eval_set.reader.name} reads the labelled gender"
         right = agreement(generated.female, eval_set.generated_gender)
         figures |= clip_figures(eval_set, "generated", right, protocol, options, unit="%", chance=50.0)
     truth = eval_set.real_gender
@@ -36,9 +36,10 @@ def gender(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     if known.any():
         right = agreement(real.female[known], truth[known])
         mean, low, high = mean_over_identities(right, eval_set.real_identity[known], options.seed)
-        protocol = f"real faces on which {eval_set.reader.name} sees the labelled gender"
+        protocol = f"real faces in which {eval_set.reader.name} reads the labelled gender"
         figures["real"] = Figure(mean, int(known.sum()), "faces", protocol, "%", low, high, chance=50.0)
-    protocol = f"generated faces on which {eval_set.reader.name} sees what it sees in most of the speaker's real ones"
+    reads = f"{eval_set.reader.name} reads"
+    protocol = f"generated faces in which {reads} the gender that it reads in most of the speaker's real ones"
     same = as_real_faces(eval_set)
     if np.isfinite(same).any() or not figures:
         figures |= clip_figures(eval_set, "real face", same, protocol, options, unit="%", chance=50.0)
@@ -52,8 +53,9 @@ def agreement(female: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def as_real_faces(eval_set: EvalSet) -> np.ndarray:
-    """Percent, float (clips,): 100 where the generated face is seen as most of its speaker's real faces are
-    (by mean probability if as many are seen either way), 0 where not, NaN without real faces."""
+    """Percent, float (clips,): 100 where the generated face is read as most of its speaker's real faces are,
+    0
+    where not, NaN without real faces. The mean probability decides where as many are read either way."""
     generated, real = eval_set.reading("generated").female, eval_set.reading("real").female
     names, place = np.unique(eval_set.generated_identity, return_inverse=True)
     votes = per_identity(real > 0.5, eval_set.real_identity, names)

@@ -1,11 +1,11 @@
-"""Closed-set identification of people who were trained on.
+"""Closed-set identification of training identities.
 
 For each training identity with two voices or more, a face is generated from the last of them
-(`data.splits.held_out_clips`). It is told who it is by the nearest centroid: for each training identity with
-voices and faces, the mean of the judge's unit embeddings of its real faces; near by cosine. Top-k is the
-percent of identities whose own centroid is among the k nearest, equal cosines in random order; chance is
-100 k / identities. The checkpoint's recipe tells whether training left the last voices out: if not, this
-measures memory of clips, not of people. Source: Wen et al. 2019 (4,620 recordings of 924 identities).
+(`data.splits.held_out_clips`) and assigned to the nearest centroid by cosine. The centroid of a training
+identity with voices and faces is the mean of the face reader's unit embeddings of its real faces. Top-k is
+the percent of identities whose own centroid is among the k nearest, equal cosines in random order; chance is
+100 k / identities. The checkpoint's recipe shows whether training left the last voices out. If not, this
+measures memory of clips, not of identities. Source: Wen et al. 2019 (4,620 recordings of 924 identities).
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ from voice2face_gan.evaluation.registry import Options, clip_figures, metric
 from voice2face_gan.results import Figure
 
 TOP = (1, 5)
-MAX_IDENTITIES, MAX_FACES_PER_IDENTITY = 1000, 20  # identities; faces a centroid
+MAX_IDENTITIES, MAX_FACES_PER_IDENTITY = 1000, 20  # the second: faces of a centroid
 
 
 @metric("identity")
@@ -28,22 +28,26 @@ def identity(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     """Top-1 and top-5, as far as they are smaller than the number of identities.
 
     Raises:
-        MetricError: no model or no store, fewer than two training people, or none with two voices.
+        MetricError: no model or no store, fewer than two training identities, or none with two voices.
     """
     if eval_set.model is None or eval_set.store is None:
-        raise MetricError("identification of training people needs a checkpoint and its data, not images.")
+        raise MetricError(
+            "identification of training identities needs a checkpoint and its data, not images."
+        )
     random = np.random.default_rng(options.seed)
     gender = eval_set.model.checkpoint.info.get("gender", "all")
     gender = eval_set.about.get("gender", "all") if gender == "all" else gender
     try:
         voices, faces = identities_with_voice_and_face(eval_set.store, "train", gender)
     except DataError as error:
-        raise MetricError(f"identification needs training people with voices and faces: {error}") from error
+        raise MetricError(
+            f"identification needs training identities with voices and faces: {error}"
+        ) from error
     held_out = voices.select(held_out_clips(voices))
     everyone = np.unique(faces.identity)
     if len(everyone) < 2 or not len(held_out):
         raise MetricError(
-            f"identification needs two training people or more, one of them with two voices; of "
+            f"identification needs two training identities or more, one of them with two voices; of "
             f"{len(everyone)} in these data, {len(held_out)} have two voices."
         )
     names = everyone
@@ -64,10 +68,11 @@ def identity(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     nearer = others_nearer(trained.reading("generated").unit(), centroid, own, 2.0, random)
     protocol = (
         f"face generated from the last clip of a training identity, nearest of {len(names)} training "
-        f"identities' mean faces (of up to {MAX_FACES_PER_IDENTITY} images each) by cosine in {eval_set.reader.name}; "
+        f"identities' mean faces (of up to {MAX_FACES_PER_IDENTITY} images each) by cosine in "
+        f"{eval_set.reader.name}; "
         + _history(eval_set, options)
         + (
-            f"; the {len(names)} drawn from {len(everyone)}, who have two clips first"
+            f"; the {len(names)} drawn from {len(everyone)}, those with two clips first"
             if len(names) < len(everyone)
             else ""
         )
@@ -92,7 +97,7 @@ def some_faces(faces: Store, random: np.random.Generator) -> Store:
 
 
 def centroids(unit: np.ndarray, identity: np.ndarray) -> np.ndarray:
-    """Of each identity, sorted by name, the mean of its embeddings, of unit length: (N, D) -> (I, D)."""
+    """Centroids of unit length, one an identity, sorted by name: (N, D) -> (identities, D)."""
     order = np.argsort(identity, kind="stable")
     _, first = np.unique(identity[order], return_index=True)
     total = np.add.reduceat(unit[order], first)
@@ -101,7 +106,7 @@ def centroids(unit: np.ndarray, identity: np.ndarray) -> np.ndarray:
 
 
 def _history(eval_set: EvalSet, options: Options) -> str:
-    """What training had to do with the clips, as far as the checkpoint tells."""
+    """Clause about the use of the clips in training, as far as the checkpoint shows it."""
     info = eval_set.model.checkpoint.info
     recipe = info.get("recipe", {}).get("data", {})
     _, faces = identities_with_voice_and_face(
@@ -111,7 +116,7 @@ def _history(eval_set: EvalSet, options: Options) -> str:
     if then and here != then:
         sentence = (
             f"the checkpoint was trained on OTHER data ({then} identities, and here are {here} to train on), "
-            "so it may know none of these people"
+            "so it may know none of these identities"
         )
         options.note(f"identity: {sentence}.")
         return sentence

@@ -7,7 +7,7 @@ on the number of images, and it is about 0, below 0 as often as above, where the
 
 The paper averages it over random subsets, which estimate what all pairs of images give; here all pairs are
 taken, and of more than 10,000 images of a kind a random 10,000. The interval is the jackknife's over
-identities: each person's images, generated and real, are left out in turn.
+identities: each identity's images, generated and real, are left out in turn.
 """
 
 import numpy as np
@@ -65,7 +65,7 @@ def kernel_distance(a: FeatureSet, b: FeatureSet) -> tuple[float, float | None]:
 
 
 def _distance(xx, yy, xy, n, m):
-    """From the kernel's sums over ordered pairs, those of an image with itself left out of xx and yy."""
+    """The distance from the kernel's sums over ordered pairs; xx and yy exclude an image with itself."""
     return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
 
 

@@ -1,19 +1,19 @@
-"""Voice-to-face matching: whose face is the generated face nearer to, its speaker's or an imposter's?
+"""Voice-to-face matching: trials between the speaker's real face and that of an imposter.
 
-A trial is a clip, a real face of its speaker and a real face of somebody else. It is won where
+A trial is a clip, a real face of its speaker and a real face of another identity. It is won where
 
     cos(generated, own) > cos(generated, other)
 
-in the judge's embeddings; a tie counts half. Every clip meets every pair of its own real faces and the real
-faces of all other identities. Percent of trials won, mean over a clip's trials, then over a speaker's clips,
-then over speakers. Chance is 50. U: any imposter; G: imposters of the speaker's own gender, so that knowing
-the gender wins nothing. Source: Wen et al. 2019, Table 3; the score is their authors' (issue 10 of their
-repository).
+in the face reader's embeddings; a tie counts half. Every clip is tried with every pair of its own real faces
+and the real faces of all other identities. Percent of trials won, mean over a clip's trials, then over a
+speaker's clips, then over speakers. Chance is 50. U: any imposter. G: imposters of the speaker's own gender,
+so that the right gender alone wins nothing. Source: Wen et al. 2019, Table 3; the score is their authors'
+(issue 10 of their repository).
 
 "centred": generated embeddings less the mean of all generated ones, real less the mean of all real ones,
-before the cosine. What all generated faces share, such as a painted look that the judge sees first, then
-weighs nothing. Each mean is the mean of the identities' means: who has many images does not move it further
-towards themselves. The means come from the test faces, without regard to whose they are.
+before the cosine. This removes what all generated faces share, such as artefacts that the face reader
+responds to. Each mean is the mean of the identities' means, so that an identity with many images weighs no
+more than another. The means come from the test faces, without use of their identities' pairing.
 """
 
 from dataclasses import dataclass
@@ -28,14 +28,12 @@ from voice2face_gan.results import Figure
 
 ANY_IMPOSTER, SAME_GENDER = "U", "G"
 _COSINES_PER_CHUNK = 1 << 23  # cosines held in memory together
-_COSINE_DECIMALS = (
-    9  # cosines equal to so many decimals are a tie; a product's last bits depend on its place in a matrix
-)
+_COSINE_DECIMALS = 9  # equal decimals are a tie: a product's last bits depend on its place in a matrix
 
 
 @dataclass
 class Trials:
-    """What became of the trials of each clip.
+    """Results of the trials of each clip.
 
     Attributes:
         won: float (clips,), percent won; NaN for a clip without trials.
@@ -55,10 +53,10 @@ def matching(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     """U and G, and both centred, each overall and for speakers of either gender.
 
     Raises:
-        MetricError: real faces of one person alone, or of none of the speakers.
+        MetricError: real faces of one identity alone, or of none of the speakers.
     """
     if len(np.unique(eval_set.real_identity)) < 2:
-        raise MetricError("matching needs the real faces of two people or more; these data have fewer.")
+        raise MetricError("matching needs the real faces of two identities or more; these data have fewer.")
     generated, real = eval_set.reading("generated"), eval_set.reading("real")
     figures = {}
     for how in ("", " centred"):
@@ -76,15 +74,15 @@ def matching(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
                     unit="%", chance=50.0, counted="trials", counts=result.count,
                 )  # fmt: skip
     if not figures:
-        raise MetricError("matching needs real faces of the people who speak, and these data have none.")
+        raise MetricError("matching needs real faces of the speakers, and these data have none.")
     return figures
 
 
 def hold_trials(eval_set: EvalSet, generated: np.ndarray, real: np.ndarray) -> dict[str, Trials]:
-    """All trials of a case, by kind of imposter.
+    """All trials of an evaluation set, by kind of imposter.
 
     Args:
-        case: whose clips and faces they are.
+        eval_set: its clips and faces.
         generated: (clips, D), of unit length.
         real: (faces, D), of unit length.
     Returns:
@@ -131,12 +129,15 @@ def centre(embedding: np.ndarray, identity: np.ndarray) -> np.ndarray:
 
 
 def _protocol(eval_set: EvalSet, kind: str, how: str) -> str:
-    imposter = "another person of the same gender" if kind == SAME_GENDER else "any other person"
+    imposter = "another identity of the same gender" if kind == SAME_GENDER else "any other identity"
     identities = len(np.unique(eval_set.real_identity))
+    counts = (
+        f"{len(eval_set.generated)} clips against {len(eval_set.real)} real faces of {identities} identities"
+    )
     sentence = (
         f"generated face nearer to a real face of its speaker than to one of {imposter}, by cosine in "
-        f"{eval_set.reader.name}; {len(eval_set.generated)} clips against {len(eval_set.real)} real faces of {identities} "
-        "identities, every own face x every imposter's, ties half; mean per clip, per identity, over them"
+        f"{eval_set.reader.name}; {counts}, every own face x every imposter's, ties half; mean per clip, "
+        "per identity, over them"
     )
     if how:
         sentence += "; embeddings less the mean over identities, of generated and of real faces each"

@@ -1,18 +1,18 @@
-"""Memory: are generated faces nearer to the faces trained on than real faces of new people are?
+"""Memory: distance of generated faces to the training faces, compared with that of held-out real faces.
 
 The distance of every generated face to the nearest face of the training split, and the same for real faces of
-the people judged, who were not trained on: 1 - cosine in the judge, and ("..., pixels") the root mean square
-difference of images averaged to 16 x 16, on 0-255.
+the evaluated identities, which were not trained on: 1 - cosine in the face reader, and ("..., pixels") the
+root mean square difference of images averaged to 16 x 16, on 0-255.
 
     generated nearest, held-out real nearest     medians over faces
     ratio                    of the first to the second; below 1 the generated faces are nearer
     nearer than held-out     percent of generated faces nearer than 5 % of the held-out real ones are
-    trained / unseen         how near generated faces are to training faces, by how near they are to as many
-                             faces of people that were neither trained on nor judged; below 1 they remember
+    trained / unseen         distance to the training faces, divided by that to equally many faces of
+                             identities neither trained on nor evaluated; below 1 the model remembers
 
-A model that paints averages is near to everything, so that `ratio` is below 1 for it and `trained / unseen`
-is 1: read them together. Training faces are those of the data judged; whether the model was trained on them,
-the notes say as far as it can be told.
+A model that generates averages is near to all faces, so that its `ratio` is below 1 and its `trained /
+unseen` is 1: read them together. Training faces are those of the evaluated data. A note is added where the
+model was trained on others, as far as the checkpoint shows it.
 """
 
 from typing import NamedTuple
@@ -34,7 +34,7 @@ from voice2face_gan.evaluation.registry import Options, metric, resampled
 from voice2face_gan.faces.pixels import to_grid
 from voice2face_gan.results import Figure
 
-NEAR_PERCENT = 5.0  # percent of held-out real faces that are nearer than "near"
+NEAR_PERCENT = 5.0  # percent of held-out real faces that are "near"
 AVERAGED_SIDE = 16  # pixels of a side that images are averaged to
 _MIN_UNSEEN_FACES = 20  # unseen faces worth comparing with
 _FACES_PER_CHUNK = 1024  # faces compared with all training faces together
@@ -44,9 +44,9 @@ class Match(NamedTuple):
     """A generated face and the training face nearest to it.
 
     Attributes:
-        index: of the generated face in the case.
+        index: index of the generated face in the set.
         face: uint8 (side, side, 3), the training face.
-        distance: 1 - cosine in the judge.
+        distance: 1 - cosine in the face reader.
     """
 
     index: int
@@ -73,11 +73,12 @@ def memory(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
         about = f"{distance} to the nearest of {len(trained)} training faces"
         rows = (
             ("generated nearest", f"generated faces' median {about}", "", None),
-            ("held-out real nearest", f"median {about}, of real faces of the people judged", "", None),
+            ("held-out real nearest", f"median {about}, of real faces of the evaluated identities", "", None),
             ("ratio", f"generated / held-out real median {about}", "", None),
             (
                 "nearer than held-out",
-                f"generated faces whose {about} is below the {NEAR_PERCENT:g} % point of held-out real faces'",
+                f"generated faces whose {about} is below the {NEAR_PERCENT:g} % point of held-out real "
+                "faces'",
                 "%",
                 NEAR_PERCENT,
             ),
@@ -95,8 +96,13 @@ def memory(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
 def _against_unseen(
     eval_set: EvalSet, trained: Tensor, known: np.ndarray, unseen: Tensor, seed: int
 ) -> dict[str, Figure]:
-    """Training faces, read as `known`, against as many that were not trained on; drawn at random where there
-    are more."""
+    """Figures that compare distances to training faces and to equally many unseen faces, drawn at random.
+
+    Args:
+        trained, unseen: uint8 (N, side, side, 3).
+        known: unit embeddings of `trained`.
+        seed: seed of the draw and of resampling.
+    """
     random, count = np.random.default_rng(seed), min(len(trained), len(unseen))
     of_trained, of_unseen = (np.sort(random.permutation(len(x))[:count]) for x in (trained, unseen))
     unseen, made = unseen[of_unseen], eval_set.reading("generated").unit()
@@ -117,7 +123,7 @@ def _against_unseen(
             len(made),
             "generated faces",
             f"median distance to the nearest of {count} training faces, by that to the nearest of {count} "
-            "faces of people neither trained on nor judged",
+            "faces of identities neither trained on nor evaluated",
             "",
             *(float(x) for x in np.quantile(found, [0.025, 0.975])),
             1.0,
@@ -126,8 +132,8 @@ def _against_unseen(
 
 
 def unseen_faces(eval_set: EvalSet) -> Tensor:
-    """Faces, uint8 (N, side, side, 3), of the case's gender and of people neither of the training split nor
-    among those judged; there may be none."""
+    """Faces, uint8 (N, side, side, 3), of the set's gender and of identities that are neither of the training
+    split nor evaluated; there may be none."""
     part = eval_set.store.of_gender(eval_set.about.get("gender", "all"))
     known = np.concatenate([part.identity[part.split == "train"], eval_set.real_identity])
     part = part.select(part.has_face & ~np.isin(part.identity, known))
@@ -142,7 +148,7 @@ def compare(made: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 
 def interval(made, made_identity, real, real_identity, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of `compare`, (4,) and (4,): a person's generated and real faces are drawn together."""
+    """95 % interval of `compare`, (4,) and (4,); an identity's faces of both kinds are drawn together."""
     names = np.union1d(made_identity, real_identity)
     members = [[np.flatnonzero(who == n) for n in names] for who in (made_identity, real_identity)]
     found = []
@@ -154,12 +160,12 @@ def interval(made, made_identity, real, real_identity, seed: int) -> tuple[np.nd
 
 
 def training_faces(eval_set: EvalSet) -> tuple[Store, Tensor]:
-    """Records of the training split that have a face, of the case's gender, and those faces.
+    """Records of the training split that have a face, of the set's gender, and those faces.
 
     Returns:
         records; faces uint8 (N, side, side, 3).
     Raises:
-        MetricError: there are none, or the people judged may have been trained on.
+        MetricError: there are none, or the evaluated identities may have been trained on.
     """
     if eval_set.store is None:
         raise MetricError("memory needs the training faces, and images alone do not have them.")
@@ -172,15 +178,17 @@ def training_faces(eval_set: EvalSet) -> tuple[Store, Tensor]:
         raise MetricError(f"memory needs training faces, and {eval_set.store.folder} has none.")
     if eval_set.about.get("trained_on") or np.isin(eval_set.real_identity, part.identity).any():
         raise MetricError(
-            "memory compares with real faces of people who were not trained on, and these may have been; "
-            "judge the split 'test' of a model trained on the split 'train'."
+            "memory compares with real faces of identities that were not trained on, and these may have "
+            "been; evaluate the split 'test' of a model trained on the split 'train'."
         )
     return part, framed_faces(eval_set.store, np.unique(part.face_index))
 
 
 def _read(reader: FaceReader, faces: Tensor) -> np.ndarray:
-    """Unit embeddings float32 (N, D), kept on disk for judges whose names hash their weights: dlib takes
-    minutes for thousands of faces."""
+    """Unit embeddings float32 (N, D).
+
+    They are cached on disk for face readers whose names hash their weights: dlib takes minutes for thousands
+    of faces."""
     if isinstance(reader, (ClassifierReader, DlibReader)):
         embedding = kept(f"judge {reader.name}", faces, lambda x: reader.read(x).embedding)
         found = np.ones(len(faces), dtype=bool)
@@ -189,31 +197,32 @@ def _read(reader: FaceReader, faces: Tensor) -> np.ndarray:
 
 
 def _note_other_data(eval_set: EvalSet, trained: Store, options: Options) -> None:
-    """A note where the checkpoint's own count of its training data is not that of this training split."""
+    """Add a note where the checkpoint's count of its training data differs from this training split's."""
     said = eval_set.model.checkpoint.info.get("data") if eval_set.model is not None else None
     here = {"identities": len(np.unique(trained.identity)), "faces": len(trained)}
     if isinstance(said, dict) and any(said.get(k, n) != n for k, n in here.items()):
         options.note(
-            f"memory: the model was trained on {said.get('faces')} faces of {said.get('identities')} people, "
-            f"and the training split of these data has {here['faces']} of {here['identities']}; with faces "
-            "that the model never saw its figures say nothing of memory."
+            f"memory: the model was trained on {said.get('faces')} faces of {said.get('identities')} "
+            f"identities, and the training split of these data has {here['faces']} of {here['identities']}; "
+            "faces that the model was not trained on do not measure its memory."
         )
 
 
 def nearest_angle(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each unit vector of a, (N, D), its distance 1 - cosine to the nearest of b, (M, D), and which.
+    """Distance 1 - cosine of each unit vector of a, (N, D), to the nearest of b, (M, D), and its index.
 
     Returns:
         float64 (N,), int (N,).
     """
     index = np.concatenate([(part @ b.T).argmax(axis=1) for part in _parts(a)])
-    # Of the nearest alone, and exactly: a copy is at distance 0.
+    # Of the nearest alone and exact: a copy is at distance 0.
     return ((a.astype(np.float64) - b[index]) ** 2).sum(axis=1) / 2, index
 
 
 def nearest_image(a: Tensor, b: Tensor) -> np.ndarray:
-    """For each image of a, uint8 (N, side, side, 3), the root mean square difference to the nearest of b,
-    both averaged to SIDE x SIDE; float64 (N,)."""
+    """Root mean square difference of each image of a, uint8 (N, side, side, 3), to the nearest of b.
+
+    Both are averaged to AVERAGED_SIDE pixels a side; float64 (N,)."""
     a, b = averaged(a), averaged(b)
     length = (b**2).sum(axis=1)
     index = np.concatenate([(length - 2 * part @ b.T).argmin(axis=1) for part in _parts(a)])
@@ -221,7 +230,7 @@ def nearest_image(a: Tensor, b: Tensor) -> np.ndarray:
 
 
 def averaged(faces: Tensor) -> np.ndarray:
-    """uint8 (N, side, side, 3) -> float32 (N, SIDE x SIDE x 3): means of squares of pixels, less 127.5."""
+    """uint8 (N, side, side, 3) -> float32 (N, AVERAGED_SIDE^2 x 3): means of blocks of pixels, less 127.5."""
     parts = [
         F.adaptive_avg_pool2d(x.movedim(-1, 1).float(), AVERAGED_SIDE).flatten(1)
         for x in faces.split(_FACES_PER_CHUNK)
@@ -262,7 +271,7 @@ def closest_sheet(eval_set: EvalSet, count: int = 10, scale: int = 2) -> Image.I
 
 
 def _like(faces: Tensor, others: Tensor) -> Tensor:
-    """Faces at the side of others, where a model's differs from the store's."""
+    """Faces resized to the side of others, where a model's differs from the store's."""
     if faces.shape == others.shape:
         return faces
     side = others.shape[1]

@@ -1,12 +1,13 @@
-"""Does the model hear speech? Faces from noise against faces from voices.
+"""Noise: realism of faces generated from noise, compared with faces generated from voices.
 
-A model that listens makes a worse face of noise, which no training voice resembles; one that paints its mean
-face whatever it hears does not. Faces are scored by realism, and where the run has kept its discriminator D,
-by D. For either score s
+A model that depends on its input makes a worse face of noise, which no training voice resembles. One that
+generates its mean face for any input does not. Faces are scored by realism, and by the discriminator D where
+the run has kept it. For either score s
 
     AUC = P(s(face from a voice) > s(face from noise)), ties half, in percent; chance is 50
 
-Realism of a face g among real faces r, in the judge's embeddings (Kynkaanniemi et al. 2019, eq. 3, k = 3):
+Realism of a face g among real faces r, in the face reader's embeddings (Kynkaanniemi et al. 2019, eq. 3,
+k = 3):
 
     R(g) = max over r of  |r - its k-th nearest real face| / |g - r|
 
@@ -14,7 +15,7 @@ over the half of the real faces whose radii are smallest; R(g) >= 1 inside one o
 comparison: Wen et al. 2019, section 4.2. Noise is white and pink, through the same front end as voices.
 
 Wen's D scores a face alone. The r3gan D scores a face and a voice's e, and its loss compares scores at one e
-alone: how high they are at another means nothing. So there each voice's e is given with its own face and with
+alone, so that scores at different e do not compare. There each voice's e is given with its own face and with
 every face from noise, and s is compared at that e; of such scores there are no means.
 """
 
@@ -34,21 +35,28 @@ from voice2face_gan.models import r3gan, wen2019
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.results import Figure
 
-CLIPS_PER_COLOUR, CLIP_SECONDS = 32, 4.0  # of each colour of noise
+CLIPS_PER_COLOUR, CLIP_SECONDS = 32, 4.0  # the second: length of a clip
 STATE = "training.pt"  # training state beside a run's checkpoint (training/run/folder.py)
 NEIGHBOUR_RANK = 3  # k
 _MAX_REAL_FACES = 4096  # real faces
-_MIN_DISTANCE = 1e-6  # of a distance: a copy of a real face is very real, not infinitely so
+_MIN_DISTANCE = 1e-6  # bounds the realism of a copy of a real face
 
 
 @dataclass
 class Score:
-    """One number a face, higher for what looks real: what it is, and its values."""
+    """A score of faces, one number a face, higher for more realistic ones.
+
+    Attributes:
+        name: part of the figures' names.
+        protocol: noun phrase for a protocol.
+        voices: float (clips,), scores of faces from voices.
+        noise: float (noise clips,), or (clips, noise clips) for a score that depends on the clip.
+    """
 
     name: str
     protocol: str
-    voices: np.ndarray  # (clips,)
-    noise: np.ndarray  # (noise clips,), or (clips, noise clips) of a score that depends on the clip
+    voices: np.ndarray
+    noise: np.ndarray
 
 
 @metric("noise")
@@ -59,7 +67,7 @@ def noise(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
         MetricError: the faces are not our model's, or there are too few real ones.
     """
     if eval_set.model is None or eval_set.voices is None:
-        raise MetricError("noise needs the model, to hear noise; a folder of faces has none.")
+        raise MetricError("noise needs the model, to generate from noise; a folder of faces has none.")
     if len(eval_set.real) <= NEIGHBOUR_RANK:
         raise MetricError(
             f"noise needs more than {NEIGHBOUR_RANK} real faces, and there are {len(eval_set.real)}."
@@ -91,8 +99,7 @@ def noise(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
 
 
 def _figures(score: Score, eval_set: EvalSet, options: Options) -> dict[str, Figure]:
-    """AUC, and the mean of either side, where it means something; intervals resample speakers, or noise
-    clips."""
+    """AUC, and means of scores that compare between clips; intervals resample speakers, or noise clips."""
     who, count, description = eval_set.generated_identity, score.noise.shape[-1], score.protocol
     auc, low, high = mean_over_identities(100 * placements(score.voices, score.noise), who, options.seed)
     sentence = f"a voice's face has a higher {description} than a face from one of {count} clips of noise"
@@ -111,8 +118,9 @@ def _figures(score: Score, eval_set: EvalSet, options: Options) -> dict[str, Fig
 
 
 def placements(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """For each of a, (N,), the part of b, (M,), or of its own row of b, (N, M), that it exceeds, ties half;
-    their mean is the AUC."""
+    """Fraction of b, (M,), or of its own row of b, (N, M), that each of a, (N,), exceeds, ties half.
+
+    Their mean is the AUC."""
     if b.ndim == 2:
         return ((a[:, None] > b) + (a[:, None] == b) / 2).mean(axis=1)
     order = np.sort(b)
@@ -152,14 +160,17 @@ def noise_embeddings(eval_set: EvalSet, seed: int) -> Tensor:
 
 @dataclass
 class FaceDiscriminator:
-    """A discriminator that judges a face alone (models/wen2019.py): its logits by a trunk and a head."""
+    """A discriminator of a face alone (models/wen2019.py): its logits by a trunk and a head."""
 
     trunk: nn.Module
     head: nn.Module
 
     def compare(self, eval_set: EvalSet, noise: Tensor) -> Score:
-        """The faces of a case's voices and those from noise, uint8 (noise clips, side, side, 3), framed as
-        the model paints them."""
+        """Scores of the set's own faces and of faces from noise.
+
+        Args:
+            noise: uint8 (noise clips, side, side, 3), as the model generates them.
+        """
         sentence = "probability of being real, by the run's own discriminator"
         e = embed_voices(eval_set.model, eval_set.voices, strength=eval_set.strength)
         own = eval_set.model.decode(e, noise_scale=eval_set.noise_scale)
@@ -167,19 +178,19 @@ class FaceDiscriminator:
 
     @torch.inference_mode()
     def probability(self, faces: Tensor) -> np.ndarray:
-        """Of being real, float64 (N,), for uint8 faces (N, side, side, 3)."""
+        """Probability of being real, float64 (N,), of uint8 faces (N, side, side, 3)."""
         return torch.sigmoid(self.head(_features(self.trunk, faces))).double().numpy()
 
 
 @dataclass
 class PairDiscriminator:
-    """A discriminator that judges a face and a voice's e (models/r3gan.py)."""
+    """A discriminator of a face and a voice's e (models/r3gan.py)."""
 
     trunk: nn.Module
     heads: nn.Module
 
     def compare(self, eval_set: EvalSet, noise: Tensor) -> Score:
-        """As FaceDiscriminator's, all at each voice's own e."""
+        """As `FaceDiscriminator.compare`, with all scores at each voice's own e."""
         sentence = "score, by the run's own discriminator for this voice,"
         e = embed_voices(eval_set.model, eval_set.voices, strength=eval_set.strength)
         own = eval_set.model.decode(e, noise_scale=eval_set.noise_scale)
@@ -187,7 +198,7 @@ class PairDiscriminator:
 
     @torch.inference_mode()
     def scores(self, faces: Tensor, noise: Tensor, e: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Of uint8 faces (N, side, side, 3) at their own e (N, embedding), float64 (N,), and of others
+        """Scores of uint8 faces (N, side, side, 3) at their own e (N, embedding), float64 (N,), and of others
         (M, side, side, 3) at each of these, (N, M)."""
         own, others = _features(self.trunk, faces), _features(self.trunk, noise)
         pairs = (
@@ -196,7 +207,7 @@ class PairDiscriminator:
         )
         scores = torch.stack([self.heads.score(*pair) for pair in pairs]).double().numpy()
         at_own, at_others = scores[:, :1], scores[:, 1:]
-        # Faces that are one have one score, but for rounding: it depends on where in a batch a face was.
+        # Equal faces have equal scores but for rounding, which depends on a face's place in the batch.
         same = np.isclose(at_others, at_own, rtol=1e-5, atol=1e-5)
         return at_own[:, 0], np.where(same, at_own, at_others)
 
@@ -226,6 +237,6 @@ def kept_discriminator(model: VoiceToFace) -> FaceDiscriminator | PairDiscrimina
             kept = FaceDiscriminator(wen2019.FaceTrunk(config), wen2019.Discriminator(config))
             kept.head.load_state_dict(state["discriminator"])
         kept.trunk.load_state_dict(state["trunk"])
-    except Exception as error:  # a damaged zip, a foreign pickle, other nets: whatever torch makes of it
+    except Exception as error:  # torch has many errors for a damaged zip, a foreign pickle, other weights
         raise MetricError(f"{path} holds no discriminator that can be read ({first_line(error)})") from error
     return kept

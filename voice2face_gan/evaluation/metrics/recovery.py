@@ -1,24 +1,24 @@
-"""The synthetic world's own question: how much of what the voice determines is in the face made from it?
+"""Recovery: how much of what the voice determines is in the face, measured in the synthetic world.
 
-There the causes are known (synthetic/speakers.py). A reader fitted on rendered faces of other people reads
-the attributes off the generated faces; each is averaged over a speaker's clips and compared with the truth:
+There the causes are known (synthetic/speakers.py). An attribute reader, fitted on rendered faces of other
+speakers, estimates the attributes of the generated faces. Each is averaged over a speaker's clips and
+compared with the truth:
 
     R2 = 1 - sum (read - true)^2 / sum (true - mean true)^2        over speakers
 
-1 is perfect, 0 is what always guessing the mean gives, less is worse than that.
+1 is perfect, 0 is the value of always guessing the mean, less is worse than that.
 
-    ATTRIBUTE               off the generated faces
-    ATTRIBUTE ceiling       off the same speakers' real faces, by the same reader: what it can see at all
-    ATTRIBUTE from voice    what the voice's true parameters tell, without any face: what there is to recover
+    ATTRIBUTE               estimated from the generated faces
+    ATTRIBUTE ceiling       estimated from the same speakers' real faces, by the same reader
+    ATTRIBUTE from voice    predicted from the voice's true parameters, without any face
 
-and the means over all attributes that share a cause with the voice ("determined", each R2 counted as 0 if it
-is negative) and over those that are independent of it ("free"). Of the latter a voice tells nothing: an R2
-above 0 by more than its interval means that the model knew these people.
+The means are over all attributes that share a cause with the voice ("determined", each R2 counted as 0 if it
+is negative) and over those that are independent of it ("free"). A voice holds no information on the latter:
+an R2 above 0 by more than its interval means that the model was trained on these speakers.
 
 The reader is ridge regression on principal components of 32 x 32 pixels: linear, and with few components on
-purpose. With twice as many the ceiling of the free attributes rises from 0.67 to 0.74, but off the default
-model's faces they are read at -0.73 instead of -0.21: it sees in generated images what is not there. It is
-no judge, and reads the same whoever judges.
+purpose. With twice as many the ceiling of the free attributes rises from 0.67 to 0.74, but on the default
+model's faces they are estimated at -0.73 instead of -0.21. It does not depend on the option --judge.
 """
 
 import functools
@@ -38,21 +38,21 @@ from voice2face_gan.results import Figure
 from voice2face_gan.synthetic import VOICE_DETERMINED, VOICE_FREE, Speakers, render, sample_speakers
 
 ATTRIBUTES = (*VOICE_DETERMINED, *VOICE_FREE)
-READER_SEED = JUDGE_SEED + 1  # a world of its own: neither the speakers' nor the judges'
-MIN_SPEAKERS = 10  # speakers: with fewer, R2 says nothing
-_READER_SPEAKERS, _READER_VIEWS = 1000, 2  # that the reader learns from
+READER_SEED = JUDGE_SEED + 1  # a world of its own, apart from those of the data and of the face classifier
+MIN_SPEAKERS = 10  # with fewer, R2 means nothing
+_READER_SPEAKERS, _READER_VIEWS = 1000, 2  # the reader's training faces
 _SIDE_PIXELS, _COMPONENTS = 32, 200
 _RIDGE_PENALTY = 30.0  # on standardised components, of about 2,000 images
-_VOICE_PARAMETERS = ("f0", "vocal_tract_length", "breathiness", "jitter", "tremor")  # what a voice is made of
-_REGRESSION_SPEAKERS = 20_000  # speakers that the regression on these is fitted to
+_VOICE_PARAMETERS = ("f0", "vocal_tract_length", "breathiness", "jitter", "tremor")  # causes of a voice
+_REGRESSION_SPEAKERS = 20_000  # speakers that the regression on these parameters is fitted on
 
 
 @dataclass
 class Reader:
-    """Reads attributes off faces.
+    """Attribute reader: a linear map from pixels to attributes.
 
     Attributes:
-        mean: float64 (pixels,), of the images it learnt from.
+        mean: float64 (pixels,), mean of the images that it was fitted on.
         weights: float64 (pixels, attributes).
         bias: float64 (attributes,).
     """
@@ -63,11 +63,13 @@ class Reader:
 
     @classmethod
     def fit(cls, faces: Tensor, attributes: np.ndarray) -> "Reader":
-        """From faces uint8 (N, side, side, 3) and what they show, (N, attributes)."""
+        """Fit on faces uint8 (N, side, side, 3) with known attributes (N, attributes)."""
         x = _pixels(faces)
         mean = x.mean(axis=0)
         components = min(_COMPONENTS, len(x) - 1)
-        with torch.random.fork_rng(devices=[]):  # the decomposition draws numbers; nobody else's change
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # the decomposition draws random numbers; the caller's stay as they were
             torch.manual_seed(READER_SEED)
             _, _, basis = torch.svd_lowrank(torch.from_numpy(x - mean), q=components)
         basis = basis.double().numpy()
@@ -86,14 +88,14 @@ class Reader:
 
 @metric("recovery")
 def recovery(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
-    """R2 of each attribute, its ceiling, and what the voice tells of it.
+    """R2 of each attribute, its ceiling, and its R2 from the voice.
 
     Raises:
         MetricError: other data than the synthetic world, or too few speakers.
     """
     source = {} if eval_set.store is None else eval_set.store.about["source"]
     if source.get("layout") != "synthetic":
-        raise MetricError("recovery needs the synthetic world, where what a voice tells of a face is known.")
+        raise MetricError("recovery needs the synthetic world, where the causes of voice and face are known.")
     names, clip_of = np.unique(eval_set.generated_identity, return_inverse=True)
     if len(names) < MIN_SPEAKERS:
         raise MetricError(f"recovery needs {MIN_SPEAKERS} speakers or more, and there are {len(names)}.")
@@ -128,7 +130,7 @@ def recovery(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
 
 @functools.lru_cache(maxsize=2)
 def fitted_reader(speakers: int, views: int) -> Reader:
-    """A reader of so many people, each seen so many times; made once a process (some seconds)."""
+    """A reader fitted on rendered speakers, `views` images each; cached for the process (some seconds)."""
     some = sample_speakers(speakers, seed=READER_SEED)
     faces = np.concatenate([render(some, seed=READER_SEED, view=k) for k in range(views)])
     return Reader.fit(torch.from_numpy(faces), np.tile(attributes_of(some), (views, 1)))
@@ -140,8 +142,9 @@ def attributes_of(speakers: Speakers) -> np.ndarray:
 
 
 def predicted_from_voice(speakers: Speakers) -> np.ndarray:
-    """The attributes that voices' true parameters tell, float64 (N, attributes): a cubic regression for each
-    sex (f0 tells the sexes apart without error), fitted on other speakers."""
+    """Attributes predicted from voices' true parameters, float64 (N, attributes).
+
+    A cubic regression for each sex (f0 separates the sexes without error), fitted on other speakers."""
     others = sample_speakers(_REGRESSION_SPEAKERS, seed=READER_SEED)
     known = attributes_of(others)
     predicted = np.empty((len(speakers), len(ATTRIBUTES)))
@@ -179,11 +182,11 @@ def _protocol(eval_set: EvalSet, group: str, how: str, attribute: str = "") -> s
     if not attribute and group == "determined":
         what += ", each counted as 0 if negative"
     if how == " from voice":
-        return f"{what}, as the voice's true parameters tell it by a cubic regression for each sex"
-    faces = "these people's real faces" if how else "the generated faces"
+        return f"{what}, predicted from the voice's true parameters by a cubic regression for each sex"
+    faces = "these speakers' real faces" if how else "the generated faces"
     sentence = (
-        f"{what}, read off {faces} (mean of a speaker's images) by ridge regression on {_COMPONENTS} "
-        f"principal components of pixels, fitted on {_READER_SPEAKERS} rendered people of another world"
+        f"{what}, estimated from {faces} (mean of a speaker's images) by ridge regression on {_COMPONENTS} "
+        f"principal components of pixels, fitted on {_READER_SPEAKERS} rendered speakers of another world"
     )
     if group == "free" and not how:
         sentence += "; a voice holds nothing of it, so a value above 0 by more than its interval is a leak"
@@ -207,7 +210,7 @@ def _pixels(faces: Tensor) -> np.ndarray:
 
 
 def _cubic(others: Speakers, speakers: Speakers) -> tuple[np.ndarray, np.ndarray]:
-    """All products of up to three of a voice's parameters, standardised by the first, of both."""
+    """All products of up to three voice parameters, standardised by the first set, of both sets."""
     columns = [np.asarray(getattr(others, name)) for name in _VOICE_PARAMETERS]
     scaled = [
         np.stack(

@@ -1,8 +1,8 @@
-"""Where dlib's HOG detector finds the face in an aligned image, and dlib's landmarks in that box.
+"""dlib's HOG face detector on aligned images, and dlib's landmarks in its boxes.
 
-The detector's window is 80 pixels (Dalal and Triggs 2005; King 2015), so images are searched at 256: a
-face of 64 is enlarged four times (bicubic). Where nothing is found, the box is the one that the template
-of faces/align.py calls for: medians of what HOG finds on 300 aligned faces of VoxCeleb and AVSpeech.
+The detector's window is 80 pixels (Dalal and Triggs 2005; King 2015), so images are searched at 256: a face
+of 64 is enlarged four times (bicubic). Where nothing is found, the box is that of the template of
+faces/align.py: medians of HOG's boxes on 300 aligned faces of VoxCeleb and AVSpeech.
 
 dlib and its models are the extra `faces`.
 """
@@ -27,7 +27,7 @@ _BOX_HALF_WIDTH, _BOX_ABOVE, _BOX_BELOW = (
     1.35,
     0.88,
     1.84,
-)  # of the distance of the eyes: half the width, and to either side of them
+)  # eye distances: half the width, above and below the eyes
 TEMPLATE_BOX = tuple(
     round(SEARCH_SIDE * v)
     for v in (
@@ -39,7 +39,7 @@ TEMPLATE_BOX = tuple(
 )
 """left, top, right, bottom in pixels of an enlarged image."""
 
-_CACHED_FACE_SETS = 8  # sets of faces whose boxes are remembered: several metrics ask for the same
+_CACHED_FACE_SETS = 8  # sets of faces whose boxes are cached for other metrics
 _boxes: OrderedDict[bytes, tuple[np.ndarray, np.ndarray]] = OrderedDict()
 
 

@@ -1,7 +1,7 @@
 """The report: one self-contained HTML page about one or more runs, and the same as Markdown.
 
 gather.py      figures, images, logs and configuration of each run
-tables.py      the table of figures; published.py: numbers of others, marked as of other data
+tables.py      the table of figures; published.py: figures of papers, marked as of other data
 cards.py       data set card and model card
 plots.py       drawings, where matplotlib is installed
 page.*.j2      the page and its Markdown twin
