@@ -193,7 +193,7 @@ def test_where_things_are(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("V2F_INCEPTION", raising=False)
     told = places.places("/hub")
-    assert {"default", "synthetic", "judge"} <= set(told["checkpoints"])
+    assert {"default", "synthetic", "face_classifier"} <= set(told["checkpoints"])
     for checkpoint in told["checkpoints"].values():
         assert checkpoint["bytes"] == (Path(checkpoint["path"]) / "model.safetensors").stat().st_size > 1e6
     caches = told["caches"]

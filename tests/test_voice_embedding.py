@@ -57,9 +57,9 @@ def test_errors_come_in_their_place(model, clips, tmp_path):
 # Several clips of one speaker
 
 
-def voice(e: list[float], seconds: float, **told: float) -> VoiceEmbedding:
+def voice(e: list[float], seconds: float, **probabilities: float) -> VoiceEmbedding:
     features = VoiceFeatures(torch.zeros(2, 0), 2 * seconds, seconds, seconds)
-    return VoiceEmbedding("a.wav", torch.tensor(e), features, told, "odd")
+    return VoiceEmbedding("a.wav", torch.tensor(e), features, probabilities, "odd")
 
 
 def test_the_mean_is_weighted_by_seconds_of_speech():
@@ -72,7 +72,7 @@ def test_the_mean_is_weighted_by_seconds_of_speech():
     alone = voice([0.6, 0.8], 2.0, child=0.3)
     again = mean_embedding([alone], True)
     assert torch.allclose(again.embedding, alone.embedding) and again.name == "a.wav"
-    assert again.told == pytest.approx(alone.told)
+    assert again.probabilities == pytest.approx(alone.probabilities)
     with pytest.raises(VoiceToFaceError, match="no recording"):
         mean_embedding([], False)
 

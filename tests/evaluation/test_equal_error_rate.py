@@ -52,7 +52,7 @@ def test_it_depends_on_order_alone_and_weights_are_repetitions():
 
 def test_pairs_of_one_kind_have_no_rate():
     for same in (np.ones(4, dtype=bool), np.zeros(4, dtype=bool), np.zeros(0, dtype=bool)):
-        with pytest.raises(MetricError, match="pairs of one person and pairs of two"):
+        with pytest.raises(MetricError, match="pairs of one speaker and pairs of two"):
             equal_error_rate(np.arange(float(len(same))), same)
 
 
@@ -76,7 +76,7 @@ def test_the_figure_of_embeddings():
     figure = verification_figure(clear, names)
     assert figure.value == 0 and (figure.low, figure.high) == (0, 0), "length does not matter, angle does"
     assert figure.chance == 50 and figure.unit == "%" and figure.n == 48 * 47 // 2
-    assert "12 people, 72 pairs of one person" in figure.protocol
+    assert "12 speakers, 72 pairs of one speaker" in figure.protocol
     nothing = verification_figure(torch.from_numpy(rng.standard_normal((48, 16))), names)
     assert nothing.low < 50 < nothing.high and nothing.low < nothing.value < nothing.high
     between = torch.from_numpy(np.repeat(people, 4, axis=0) + 1.0 * rng.standard_normal((48, 16)))

@@ -102,7 +102,7 @@ def test_another_size_is_resized_and_said(folder):
     read = read_faces(where, CLIPS, 64)
     assert read.faces.shape == (3, 64, 64, 3) and (read.faces[0, 0, 0] == torch.tensor([200, 100, 50])).all()
     assert any("128 x 128, were resized to the data's 64 x 64" in note for note in read.notes)
-    assert any("1 images are of no clip" in note and "notes.png" in note for note in read.notes)
+    assert any("1 images are of no evaluated clip" in note and "notes.png" in note for note in read.notes)
 
 
 def test_resizing_smooths(tmp_path):
@@ -157,7 +157,7 @@ def test_what_cannot_be_read_is_left_out_where_clips_may_lack_one(folder):
     assert "2 of 4 images cannot be read and are left out, b.png, c.jpg." in read.notes
     assert any(note.startswith("b.png: is damaged or cut short") for note in read.notes)
     assert "c.jpg: is a web page (HTML), not an image; get the file again." in read.notes
-    assert "1 files are no images by their ending and are passed over, README.txt." in read.notes
+    assert "1 files are no images by their ending and are left out, README.txt." in read.notes
     (where / "a.png").write_bytes(cut)
     (where / "d.png").write_bytes(b"")
     with pytest.raises(DataError, match="4 of 4 images cannot be read, a.png"):

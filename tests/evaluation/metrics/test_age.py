@@ -63,7 +63,7 @@ def test_one_age_for_all_has_no_r(people, build_eval_set):
 
 
 def test_age_needs_three_people_and_a_judge_that_reads_it(people, build_eval_set):
-    with pytest.raises(MetricError, match="3 people"):
+    with pytest.raises(MetricError, match="3 identities"):
         compute("age", build_eval_set(aged(people, [20, 30]), aged(people, [20, 30])))
 
     class Blind:

@@ -98,7 +98,7 @@ def test_people_resemble_themselves(rendered, build_eval_set):
 
 @needs_dlib
 def test_fewer_than_three_people_have_no_r(rendered, build_eval_set):
-    with pytest.raises(MetricError, match="3 people"):
+    with pytest.raises(MetricError, match="3 identities"):
         compute("craniofacial", build_eval_set(rendered[0][:2], rendered[1][:2]))
 
 

@@ -20,12 +20,12 @@ class Waits:
 
     encoder = SimpleNamespace(levels=False)
 
-    def embed(self, log_mel):
+    def embed(self, log_mel, strength=None):
         return log_mel.max()[None]
 
     zoom = 1.0
 
-    def decode(self, e, z=None):
+    def decode(self, e, z=None, noise_scale=1.0):
         faces = torch.full((len(e), 64, 64, 3), 100, dtype=torch.uint8)
         faces[:, 0, 0, 0] = torch.where(e[:, 0] > 0, 255, 0).to(torch.uint8)
         return faces
@@ -91,7 +91,7 @@ def test_an_inner_metric_that_cannot_be_computed_is_said(late):
     options = Options(seconds=(1.0,), inner=("gender", "matching"))
     assert set(compute("duration", late(300), options)) == {"gender generated @1s", "gender generated @all"}
     (note,) = options.notes
-    assert note.startswith("duration of matching is left out: ") and "two people" in note
+    assert note.startswith("duration of matching is left out: ") and "two identities" in note
     with pytest.raises(MetricError, match="two people"):
         compute("duration", late(300), Options(seconds=(1.0,), inner=("matching",)))
 

@@ -55,9 +55,9 @@ def heard(build_eval_set, faces):
 
     def make(store, shift: int = 0, about=None, **info):
         model = SimpleNamespace(
-            embed=lambda mel: mel.mean(dim=1),
+            embed=lambda mel, strength=None: mel.mean(dim=1),
             zoom=1.0,
-            decode=lambda e, z=None: torch.from_numpy(faces)[(e[:, 0].long() + shift) % 6],
+            decode=lambda e, z=None, noise_scale=1.0: torch.from_numpy(faces)[(e[:, 0].long() + shift) % 6],
             checkpoint=SimpleNamespace(info={"data": {"identities": 7}, **info}),
             encoder=SimpleNamespace(levels=False),
         )
@@ -109,13 +109,13 @@ def test_a_model_of_one_gender_is_asked_for_its_own(heard, small):
 
 
 def test_big_sets_are_drawn_from(heard, small, monkeypatch):
-    monkeypatch.setattr(identity, "MOST_PEOPLE", 5)
+    monkeypatch.setattr(identity, "MAX_IDENTITIES", 5)
     drawn = [compute("identity", heard(small), Options(seed=seed))["top-1"] for seed in range(8)]
     assert {f.n for f in drawn} == {5}  # p6, who has one clip, comes last
     assert all(f.value == 100 and f.chance == 20 for f in drawn)
     assert all("nearest of 5 training" in f.protocol and "the 5 drawn from 7" in f.protocol for f in drawn)
     assert drawn[0] == compute("identity", heard(small))["top-1"]
-    monkeypatch.setattr(identity, "MOST_PEOPLE", 6)
+    monkeypatch.setattr(identity, "MAX_IDENTITIES", 6)
     only_two = np.isin(small.identity, ["p4", "p5"]) | np.char.endswith(small.source, "/0") & small.has_face
     few = small.select(only_two | (small.source == "p6/2"))
     assert compute("identity", heard(few))["top-1"].n == 2
@@ -125,7 +125,7 @@ def test_a_person_has_no_more_faces_than_the_limit(small, monkeypatch):
     part = small.select(small.has_face)
     everything = some_faces(part, np.random.default_rng(0))
     assert np.array_equal(everything.face_index, part.face_index)
-    monkeypatch.setattr(identity, "MOST_FACES", 1)
+    monkeypatch.setattr(identity, "MAX_FACES_PER_IDENTITY", 1)
     kept = [some_faces(part, np.random.default_rng(seed)) for seed in range(2)]
     for some in kept:
         assert sorted(some.identity.tolist()) == NAMES
@@ -142,7 +142,7 @@ def test_what_cannot_be_asked(heard, small, build_eval_set, faces):
     images = torch.from_numpy(faces)
     with pytest.raises(MetricError, match="a checkpoint and its data"):
         compute("identity", build_eval_set(images, images))
-    with pytest.raises(MetricError, match="training people with voices and faces: .*'train' is empty"):
+    with pytest.raises(MetricError, match="training identities with voices and faces: .*'train' is empty"):
         compute("identity", heard(small.of_split("test")))
     with pytest.raises(MetricError, match="of 1 in these data, 1 have two voices"):
         compute("identity", heard(small.select(small.identity == "p0")))

@@ -74,7 +74,7 @@ def uneven():
 @pytest.mark.parametrize("at_once", [1 << 23, 250, 1])
 def test_every_trial_against_a_plain_loop(embedded, monkeypatch, at_once):
     monkeypatch.setattr(
-        matching, "_AT_ONCE", at_once
+        matching, "_COSINES_PER_CHUNK", at_once
     )  # 250: the cosines of two clips; 1: less than those of one
     generated, real, who, whose, gender = uneven()
     figures = compute("matching", embedded(generated, real, who, whose, gender))
@@ -182,12 +182,12 @@ def test_people_without_a_face_or_without_a_voice(embedded):
         "matching", embedded(real[:3], real[[0, 1, 3]], ["p0", "p1", "p2"], ["p0", "p1", "p3"], ["male"] * 3)
     )
     assert figures["U"].n == 4 and figures["G"].n == 2
-    with pytest.raises(MetricError, match="of the people who speak"):
+    with pytest.raises(MetricError, match="real faces of the speakers"):
         compute("matching", embedded(real[:2], real[:2], ["p0", "p1"], ["p2", "p3"], ["male"] * 2))
 
 
 def test_one_person_alone_cannot_be_matched(embedded):
-    with pytest.raises(MetricError, match="two people or more"):
+    with pytest.raises(MetricError, match="two identities or more"):
         compute("matching", embedded(np.eye(2), np.eye(2), ["p0", "p0"], ["p0", "p0"], ["male"] * 2))
 
 

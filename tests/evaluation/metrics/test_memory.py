@@ -131,7 +131,7 @@ def test_nearest_by_hand():
 def test_parts_give_the_same(new, monkeypatch):
     a, b = new(20, 0), new(30, 1)
     whole = nearest_image(a, b)
-    monkeypatch.setattr(memory, "_CHUNK", 7)
+    monkeypatch.setattr(memory, "_FACES_PER_CHUNK", 7)
     assert np.allclose(nearest_image(a, b), whole)
     assert np.allclose(whole, [np.sqrt(((averaged(b) - x) ** 2).mean(axis=1)).min() for x in averaged(a)])
 
@@ -187,7 +187,7 @@ def test_a_model_of_other_data(build_eval_set, new, trained_on, model):
     part = build_eval_set(new(4, 1), new(4, 2), store=trained_on(new(6, 0)), model=model)
     compute("memory", part, options)
     (note,) = options.notes
-    assert "84 faces of 14 people" in note and "has 6 of 6" in note
+    assert "84 faces of 14 identities" in note and "has 6 of 6" in note
 
 
 def test_the_built_in_world(model, store):

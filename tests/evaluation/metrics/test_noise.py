@@ -55,13 +55,13 @@ class Paints:
         self.faces = torch.stack([noise, voice])
         self.checkpoint, self.encoder = SimpleNamespace(folder=None), SimpleNamespace(levels=False)
 
-    def embed(self, log_mel):
+    def embed(self, log_mel, strength=None):
         assert log_mel.shape == (64, 1000)
         return log_mel.mean()[None]
 
     zoom = 1.0
 
-    def decode(self, e, z=None):
+    def decode(self, e, z=None, noise_scale=1.0):
         return self.faces[(e[:, 0] > 0.5).long()]
 
 
@@ -111,7 +111,7 @@ def test_the_runs_discriminator_is_asked(trained, store, judge_folder):
     trunk, head = FaceTrunk(model.config), Discriminator(model.config)
     trunk.load_state_dict(state["trunk"])
     head.load_state_dict(state["discriminator"])
-    e, noise = given.generated, model.decode(noise_embeddings(model, store.about["features"], 5))
+    e, noise = given.generated, model.decode(noise_embeddings(given, 5))
     with torch.no_grad():
         a, b = (torch.sigmoid(head(trunk(to_unit(x)))) for x in (e, noise))
     assert figures["discriminator voice"].value == pytest.approx(float(a.mean()), abs=1e-5)
@@ -134,7 +134,7 @@ def r3gan_folder(tmp_path_factory, trained, store):
     stage = R3GANStage(*people, encoder, recipe, 0, torch.device("cpu"))
     stage.step(0)
     with torch.no_grad():
-        for parameter in (*stage.readers, *stage.average.parameters()):
+        for parameter in (*stage.judges, *stage.average.parameters()):
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     folder = stage.checkpoint(1).save(tmp_path_factory.mktemp("r3gan") / "gan")
     torch.save(stage.state(), folder / STATE)
@@ -155,7 +155,7 @@ def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(r3gan_folder, st
     trunk, heads = FaceTrunk(model.config), Heads(model.config, 14)
     trunk.load_state_dict(state["trunk"])
     heads.load_state_dict(state["heads"])
-    others = to_unit(model.decode(noise_embeddings(model, store.about["features"], 5)))
+    others = to_unit(model.decode(noise_embeddings(given, 5)))
     placed = []
     with torch.no_grad():
         e = embed_voices(model, given.voices)

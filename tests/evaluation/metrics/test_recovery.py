@@ -24,8 +24,8 @@ SEED, PEOPLE = 0, 40
 @pytest.fixture(autouse=True)
 def few_readers(monkeypatch):
     """A reader that learnt from few people, so that it is there in a second."""
-    monkeypatch.setattr(recovery, "_PEOPLE", 240)
-    monkeypatch.setattr(recovery, "_VIEWS", 1)
+    monkeypatch.setattr(recovery, "_READER_SPEAKERS", 240)
+    monkeypatch.setattr(recovery, "_READER_VIEWS", 1)
 
 
 @pytest.fixture(scope="module")
