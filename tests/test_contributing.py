@@ -40,9 +40,9 @@ from voice2face_gan.results import Figure
 
 
 @metric("brightness")
-def brightness(case: EvalSet, options: Options) -> dict[str, Figure]:
-    values = case.generated.float().mean(dim=(1, 2, 3)).numpy()
-    return clip_figures(case, "brightness", values, "mean of all pixels, 0 to 255", options)
+def brightness(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
+    values = eval_set.generated.float().mean(dim=(1, 2, 3)).numpy()
+    return clip_figures(eval_set, "brightness", values, "mean of all pixels, 0 to 255", options)
 '''
 
 

@@ -126,7 +126,7 @@ def test_parts_of_the_data(cli, model_folder, store):
     result = evaluate(cli, "--metric", "l1", *arguments)
     told = json.loads((cli.here / "f.json").read_text())
     assert (told["identities"], told["gender"], told["split"]) == (8, "female", "train")
-    assert told["trained_on"] is True and "say nothing of new voices" in result.stderr
+    assert told["trained_on"] is True and "do not hold for new voices" in result.stderr
     test = store.of_split("test")
     lacking = {"female", "male"} - set(test.gender.tolist())
     for gender in lacking:
@@ -326,7 +326,7 @@ def test_a_judge_out_of_its_field_is_named():
     for value, warned in ((52.8, True), (99.0, False)):
         results = {"gender": {"real": Figure(value, 1, "faces", "protocol", "%")}}
         told = misread(eval_set, results, Options())
-        assert ("say little about these data" in told) is warned and ("52.8 %" in told) is warned
+        assert ("mean little on these data" in told) is warned and ("52.8 %" in told) is warned
     assert misread(eval_set, {}, Options()) == ""
 
 
@@ -334,7 +334,7 @@ def test_that_is_said_whatever_the_metric_if_the_judge_was_asked(cli, model_fold
     """The judge of these tests has random weights."""
     for metric, warned in (("matching", True), ("l1", False)):
         result = evaluate(cli, "--metric", metric, "--checkpoint", model_folder)
-        assert ("say little about these data" in " ".join(result.stderr.split())) is warned
+        assert ("mean little on these data" in " ".join(result.stderr.split())) is warned
 
 
 def test_spread_is_for_generators_with_noise(cli, model_folder, store):
