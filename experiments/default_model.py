@@ -184,13 +184,13 @@ def largest(stores) -> np.ndarray:
 
 def halved(whole, folder: Path, people) -> float:
     """Mean absolute difference, of 255, between faces by half-precision and by full weights."""
-    from voice2face_gan.evaluation.protocol import embed_all
+    from voice2face_gan.evaluation.protocol import embed_voices
     from voice2face_gan.pipeline import VoiceToFace
 
     people = people.select(people.has_voice)
     half = VoiceToFace.from_pretrained(folder)
     faces = [
-        m.decode(embed_all(m, people), m.noise(len(people))) for m in (VoiceToFace(whole, "whole"), half)
+        m.decode(embed_voices(m, people), m.noise(len(people))) for m in (VoiceToFace(whole, "whole"), half)
     ]
     return round(float((faces[0].float() - faces[1].float()).abs().mean()), 4)
 
@@ -206,7 +206,13 @@ def choose_strength(folder: Path, people) -> tuple[float, dict]:
 
 
 def judged(
-    folder: Path, store, split: str, judge: str, metrics, strength: float | None = None, spread: float = 0.0
+    folder: Path,
+    store,
+    split: str,
+    judge: str,
+    metrics,
+    strength: float | None = None,
+    noise_scale: float = 0.0,
 ):
     """The case of a checkpoint's plain answers to the voices of a store, and its figures."""
     from voice2face_gan.evaluation import compute
@@ -215,10 +221,9 @@ def judged(
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.pipeline import VoiceToFace
 
-    model = VoiceToFace.from_pretrained(folder, strength=strength)
-    model.spread = spread
-    case = generate_eval_set(model, store, split, "all", open_reader(judge))
-    options = Options(spread=spread)
+    model = VoiceToFace.from_pretrained(folder)
+    case = generate_eval_set(model, store, split, "all", open_reader(judge), strength, noise_scale)
+    options = Options(strength=strength, noise_scale=noise_scale)
     return case, {name: compute(name, case, options) for name in metrics}
 
 
@@ -288,12 +293,12 @@ def known_ages(store, judges: list[str]) -> dict[str, dict]:
     """How well judges read the ages of test people's real faces, where these are known: Pearson's r with its
     interval, and of how many faces."""
     from voice2face_gan.evaluation.correlation import interval, resampled_r
-    from voice2face_gan.evaluation.eval_set import kept_faces
+    from voice2face_gan.evaluation.eval_set import framed_faces
     from voice2face_gan.evaluation.readers import open_reader
 
     held = store.of_split("test")
     held = held.select(held.has_face & np.isfinite(held.age))
-    faces, read = kept_faces(held, held.face_index), {}
+    faces, read = framed_faces(held, held.face_index), {}
     for name in judges:
         r, drawn = resampled_r(open_reader(name).read(faces).age, held.age, seed=0)
         low, high = interval(drawn)
@@ -318,7 +323,8 @@ def as_painted(folder: Path, store) -> dict:
     model.spread = 0.0
     far = store.select(np.ones(len(store), dtype=bool))
     far.about = {**store.about, "zoom": 1.0}  # so that nothing is laid on anything
-    case = generate_eval_set(model, far, "test", "all", open_reader("dlib"))
+    model.config = replace(model.config, zoom=1.0)
+    case = generate_eval_set(model, far, "test", "all", open_reader("dlib"), noise_scale=0.0)
     return {
         f"{metric} {name}": {"value": f.value, "low": f.low, "high": f.high}
         for metric in ("matching", "detection")
@@ -330,23 +336,23 @@ def distances(folder: Path, stores, count: int = 1500) -> dict:
     """Stand-ins of FID: `count` faces of held-out voices, variants too, against as many held-out faces of
     UTKFace; the floor are these against the others of them, in equal numbers."""
     from voice2face_gan.data.open import open_source
-    from voice2face_gan.evaluation.eval_set import kept_faces, painted
+    from voice2face_gan.evaluation.eval_set import framed_faces, generate_framed
     from voice2face_gan.evaluation.features import open_feature
     from voice2face_gan.evaluation.metrics.fid import frechet_distance
-    from voice2face_gan.evaluation.protocol import embed_all
+    from voice2face_gan.evaluation.protocol import embed_voices
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.pipeline import VoiceToFace
 
     model = VoiceToFace.from_pretrained(folder)
     heard = open_source(",".join(str(stores[name]) for name in PAIRED)).of_split("test")
     heard = heard.select(heard.has_voice)
-    e = embed_all(model, heard)
+    e = embed_voices(model, heard)
     each = -(-count // len(e))
-    e = torch.cat([model._variants(voice, each, seed=0) for voice in e])[:count]
-    made = painted(model, e, model.noise(count, seed=1))
+    e = torch.cat([model.variant_embeddings(voice, each, seed=0) for voice in e])[:count]
+    made = generate_framed(model, e, model.noise(count, seed=1))
     held = open_source(str(stores["utkface"])).of_split("test")
     order = np.random.default_rng(0).permutation(held.face_index)
-    real, others = (kept_faces(held, np.sort(part)) for part in (order[:count], order[count:]))
+    real, others = (framed_faces(held, np.sort(part)) for part in (order[:count], order[count:]))
     floor = min(count, len(others))
     result = {"images": count, "floor_images": floor}
     for name in ("trunk", "dlib"):

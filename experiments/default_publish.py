@@ -7,18 +7,18 @@ from pathlib import Path
 def brief(report: dict) -> dict:
     """The figures in a few lines."""
     short: dict = {}
-    for name, judges in report["test"].items():
-        for judge, metrics in judges.items():
+    for name, readers in report["test"].items():
+        for reader, metrics in readers.items():
             for metric, figures in metrics.items():
                 for figure, value in figures.items():
                     if ", " not in figure:
-                        short[f"{name} {judge} {metric} {figure}"] = round(value["value"], 3)
+                        short[f"{name} {reader} {metric} {figure}"] = round(value["value"], 3)
     return {**short, **report["distance"]}
 
 
 ROWS = (  # title, judge, metric, figure, digits
     ("gender agreement %", "trunk", "gender", "generated", 1),
-    ("the judge on the real faces %", "trunk", "gender", "real", 1),
+    ("the face reader on the real faces %", "trunk", "gender", "real", 1),
     ("matching U % (dlib)", "dlib", "matching", "U", 1),
     ("matching G % (dlib)", "dlib", "matching", "G", 1),
     ("matching U, centred % (dlib)", "dlib", "matching", "U centred", 1),
@@ -101,7 +101,7 @@ HARD = (  # title in the card, row of robustness.py
 
 
 def ages(known: dict[str, dict]) -> dict[str, str]:
-    """How well the judges read ages that are known."""
+    """How well the face readers read ages that are known."""
     faces = max((one["faces"] for one in known.values()), default=0)
     own = {f"age_{name}": f"{known[name]['r']:.2f}" if name in known else "not read" for name in JUDGES}
     return {"age_faces": f"{faces:,}", **own}
@@ -149,10 +149,10 @@ def table(test: dict) -> str:
     columns = [(name, "") for name in test] + [("both", f", {gender}") for gender in ("female", "male")]
     titles = [name + suffix for name, suffix in columns]
     lines = ["| figure | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
-    for title, judge, metric, figure, digits in ROWS:
+    for title, reader, metric, figure, digits in ROWS:
         cells = []
         for name, suffix in columns:
-            found = test[name].get(judge, {}).get(metric, {}).get(figure + suffix)
+            found = test[name].get(reader, {}).get(metric, {}).get(figure + suffix)
             cells.append("" if found is None else interval(found, digits))
         if any(cells):
             lines.append(f"| {title} | " + " | ".join(cells) + " |")

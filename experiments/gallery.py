@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from voice2face_gan.data.open import open_source
-from voice2face_gan.evaluation.protocol import embed_all
+from voice2face_gan.evaluation.protocol import embed_voices
 from voice2face_gan.faces.pixels import to_image
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -30,10 +30,10 @@ def main() -> None:
     parser.add_argument("--variants", type=int, default=4)
     parser.add_argument("--size", type=int, default=96, help="pixels a face")
     options = parser.parse_args()
-    model, embeddings = heard(options)
+    model, embeddings = generator_inputs(options)
     blocks = [block(model, embeddings, "", options)]
-    for painter in options.painter:
-        title, _, name = painter.rpartition(":")
+    for model in options.model:
+        title, _, name = model.rpartition(":")
         blocks.append(block(VoiceToFace.from_pretrained(name), embeddings, title, options))
     space = options.size // 4
     image = Image.new("RGB", (blocks[0].width, sum(b.height + space for b in blocks)), "white")
@@ -44,7 +44,7 @@ def main() -> None:
     image.save(options.out)
 
 
-def heard(options) -> tuple[VoiceToFace, list[torch.Tensor]]:
+def generator_inputs(options) -> tuple[VoiceToFace, list[torch.Tensor]]:
     """The model, and of each voice the embeddings (variants, embedding) that its generator takes."""
     store = open_source(options.data).of_split("test")
     store = store.select(store.has_voice)
@@ -52,10 +52,10 @@ def heard(options) -> tuple[VoiceToFace, list[torch.Tensor]]:
     _, first = np.unique(store.identity, return_index=True)
     store = store.select(np.sort(first)[: options.voices])
     model = VoiceToFace.from_pretrained(options.checkpoint)
-    return model, [model._variants(e, options.variants, seed=0) for e in embed_all(model, store)]
+    return model, [model.variant_embeddings(e, options.variants, seed=0) for e in embed_voices(model, store)]
 
 
-def block(painter: VoiceToFace, embeddings, title: str, options) -> Image.Image:
+def block(model: VoiceToFace, embeddings, title: str, options) -> Image.Image:
     """A generator's faces: a row a variant, a column a voice; above them a title, or the voices' numbers."""
     side, head = options.size, 18
     image = Image.new("RGB", (side * len(embeddings), head + side * options.variants), "white")
@@ -64,10 +64,10 @@ def block(painter: VoiceToFace, embeddings, title: str, options) -> Image.Image:
     for column, e in enumerate(embeddings):
         if not title:
             draw.text((column * side + side // 2 - 6, 3), str(column + 1), fill="black")
-        z = painter.noise(options.variants)
+        z = model.noise(options.variants)
         if z is not None:
             z[0] = 0
-        for row, face in enumerate(painter.decode(e, z)):
+        for row, face in enumerate(model.decode(e, z)):
             image.paste(to_image(face, side), (column * side, head + row * side))
     return image
 

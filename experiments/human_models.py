@@ -29,7 +29,7 @@ from torch import Tensor
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.readers.base import Reading
 
-sys.path.append(str(Path(__file__).parent))  # a judge is loaded by its path, without its neighbours
+sys.path.append(str(Path(__file__).parent))  # a face reader is loaded by its path, without its neighbours
 from graph_model import GraphModel
 
 PLACE = "V2F_HUMAN_MODELS"
@@ -53,7 +53,7 @@ class Network:
         share: side of the square that is cut out, of the image's.
         middle: its centre's height, of the image's from the top; it lies in the middle from left to right.
         prepare: float32 RGB (N, side, side, 3) in 0-255 -> the input.
-        about: as judges have it.
+        about: as face readers have it.
     """
 
     file: str
@@ -105,7 +105,7 @@ def mobileface() -> "HumanModel":
 
 
 class HumanModel:
-    """A network of the package as a judge (evaluation/readers/base.py).
+    """A network of the package as a face reader (evaluation/readers/base.py).
 
     Raises:
         MetricError: V2F_HUMAN_MODELS does not name the unpacked package.

@@ -54,16 +54,16 @@ def encode(model, recordings: list) -> list:
     """
     from voice2face_gan.errors import NoSpeechError
 
-    heard = list(model.generate_many(recordings))
-    for one in heard:
-        if isinstance(one, VoiceToFaceError) and not isinstance(one, NoSpeechError):
-            raise one
-    return [None if isinstance(one, VoiceToFaceError) else one for one in heard]
+    results = list(model.generate_many(recordings))
+    for result in results:
+        if isinstance(result, VoiceToFaceError) and not isinstance(result, NoSpeechError):
+            raise result
+    return [None if isinstance(result, VoiceToFaceError) else result for result in results]
 
 
-def pixels(heard: list) -> torch.Tensor:
+def pixels(results: list) -> torch.Tensor:
     """uint8 (faces, side, side, 3) of those that were not refused."""
-    return torch.from_numpy(np.stack([np.asarray(one.faces[0]) for one in heard if one]))
+    return torch.from_numpy(np.stack([np.asarray(result.faces[0]) for result in results if result]))
 
 
 def percent(values) -> float | None:
@@ -71,23 +71,23 @@ def percent(values) -> float | None:
     return 100 * float(np.mean(values)) if values else None
 
 
-def warned(one, phrases: tuple[str, ...]) -> bool:
-    return any(phrase in one.warning for phrase in phrases)
+def warned(result, phrases: tuple[str, ...]) -> bool:
+    return any(phrase in result.warning for phrase in phrases)
 
 
-def judged(heard: list, clips: list[Clip], clean: list | None, judge, zoom: float = 1.0) -> dict:
+def judged(results: list, clips: list[Clip], clean: list | None, reader, zoom: float = 1.0) -> dict:
     """A row of the table: number by column, None where there is nothing to count. `zoom` is the model's."""
-    row: dict = {"clips": len(heard), "refused": percent(one is None for one in heard)}
-    pairs = [(one, clip) for one, clip in zip(heard, clips, strict=True) if one]
+    row: dict = {"clips": len(results), "refused": percent(result is None for result in results)}
+    pairs = [(result, clip) for result, clip in zip(results, clips, strict=True) if result]
     columns = (("no speech", NOT_SPEECH), ("child", CHILDISH), ("several", SEVERAL), ("short", SHORT))
     for column, phrases in columns:
-        row[column] = percent(warned(one, phrases) for one, _ in pairs)
-    female = [(one.female > 0.5, clip.gender) for one, clip in pairs if one.female is not None]
-    row["right sex"] = percent(said == (gender == "female") for said, gender in female if gender)
+        row[column] = percent(warned(result, phrases) for result, _ in pairs)
+    female = [(result.female > 0.5, clip.gender) for result, clip in pairs if result.female is not None]
+    row["right sex"] = percent(is_female == (gender == "female") for is_female, gender in female if gender)
     if clean:
-        both = [(one, two) for one, two in zip(heard, clean, strict=True) if one and two]
-        told = [(a.female > 0.5, b.female > 0.5) for a, b in both if a.female is not None]
-        row["same sex"] = percent(a == b for a, b in told)
+        both = [(result, two) for result, two in zip(results, clean, strict=True) if result and two]
+        sides = [(a.female > 0.5, b.female > 0.5) for a, b in both if a.female is not None]
+        row["same sex"] = percent(a == b for a, b in sides)
         moved = [
             np.abs(np.asarray(a.faces[0], float) - np.asarray(b.faces[0], float)).mean() for a, b in both
         ]
@@ -96,8 +96,8 @@ def judged(heard: list, clips: list[Clip], clean: list | None, judge, zoom: floa
         from voice2face_gan.evaluation.readers import hog
         from voice2face_gan.faces.reframe import reframed
 
-        faces = pixels(heard)
-        age = judge.read(reframed(faces, zoom)).age
+        faces = pixels(results)
+        age = reader.read(reframed(faces, zoom)).age
         row["age"], row["under 16"] = float(age.mean()), percent(age < TEEN)
         try:
             row["HOG"] = percent(hog.find(faces)[1])
@@ -134,13 +134,16 @@ def real_sounds(model, folder: Path) -> dict[str, list]:
 
 def sound_row(kinds: dict[str, list]) -> dict:
     """Of some kinds of sounds: how many pass without a warning that it is no speech, and of which most do."""
-    passed = {k: [bool(one) and not warned(one, NOT_SPEECH) for one in heard] for k, heard in kinds.items()}
-    every = [one for heard in kinds.values() for one in heard]
+    passed = {
+        k: [bool(result) and not warned(result, NOT_SPEECH) for result in results]
+        for k, results in kinds.items()
+    }
+    every = [result for results in kinds.values() for result in results]
     worst = max(passed, key=lambda kind: np.mean(passed[kind]))
     return {
         "sounds": len(every),
-        "refused": percent(one is None for one in every),
-        "warned": percent(bool(one) and warned(one, NOT_SPEECH) for one in every),
+        "refused": percent(result is None for result in every),
+        "warned": percent(bool(result) and warned(result, NOT_SPEECH) for result in every),
         "unwarned": percent(value for values in passed.values() for value in values),
         "worst": f"{worst} {percent(passed[worst]):.0f}",
     }
@@ -150,7 +153,7 @@ def separation(speech: list, kinds: dict[str, list]) -> dict:
     """AUC of Generation.speech, P(speech > sound) with ties half, of what is not refused: all, by kind."""
     from voice2face_gan.evaluation.metrics.noise import placements
 
-    low = {kind: scores(heard) for kind, heard in kinds.items()}
+    low = {kind: scores(results) for kind, results in kinds.items()}
     high, low = scores(speech), {kind: values for kind, values in low.items() if len(values)}
     if not len(high) or not low:
         return {}
@@ -163,11 +166,11 @@ def separation(speech: list, kinds: dict[str, list]) -> dict:
     }
 
 
-def scores(heard: list) -> np.ndarray:
-    return np.array([one.speech for one in heard if one and one.speech is not None])
+def scores(results: list) -> np.ndarray:
+    return np.array([result.speech for result in results if result and result.speech is not None])
 
 
-def measure(store, model, judge, options) -> dict:
+def measure(store, model, reader, options) -> dict:
     """Everything: "rows", "sounds", "separation", "between people" (the yardstick of `moved`), "pairs"; of
     recorded sounds, where there are any, "real" and "real separation"."""
     real = real_sounds(model, options.real) if options.real else {}  # first: a wrong folder is said at once
@@ -183,14 +186,14 @@ def measure(store, model, judge, options) -> dict:
         print(name, file=sys.stderr, flush=True)
         made = [make(clips, i, np.random.default_rng([options.seed, number, i])) for i in range(len(clips))]
         heard_by_name[name] = encode(model, made)
-        rows[name] = judged(heard_by_name[name], clips, heard_by_name[CLEAN], judge, model.zoom)
+        rows[name] = judged(heard_by_name[name], clips, heard_by_name[CLEAN], reader, model.zoom)
     for name in GROUPS:
-        mine = group_clips(store, name, options.clips, options.seconds, options.seed)
-        heard = encode(model, [recorded(padded(clip.speech)) for clip in mine])
-        rows[name] = judged(heard, mine, None, judge, model.zoom)
+        group = group_clips(store, name, options.clips, options.seconds, options.seed)
+        results = encode(model, [recorded(padded(clip.speech)) for clip in group])
+        rows[name] = judged(results, group, None, reader, model.zoom)
     faces = pixels(heard_by_name[CLEAN]).float().flatten(1)
     kinds = sounds(model, options.sounds, options.seed)
-    spoken = [one for heard in heard_by_name.values() for one in heard]
+    speech = [result for results in heard_by_name.values() for result in results]
     families = {name: [make.__name__ for make in family] for name, family in FAMILIES.items()}
     families |= {"mixture": ["mixture"], "all": list(SOUNDS)}
     return {
@@ -198,19 +201,19 @@ def measure(store, model, judge, options) -> dict:
         "rows": rows,
         "pairs": {name: by_pair(heard_by_name[name], clips) for name in (AFTER, AT_ONCE)},
         "sounds": {name: sound_row({k: kinds[k] for k in names}) for name, names in families.items()},
-        "separation": separation(spoken, kinds),
-        "real": {name: sound_row({name: heard}) for name, heard in real.items()},
-        "real separation": separation(spoken, real),
+        "separation": separation(speech, kinds),
+        "real": {name: sound_row({name: results}) for name, results in real.items()},
+        "real separation": separation(speech, real),
     }
 
 
-def by_pair(heard: list, clips: list[Clip]) -> dict:
+def by_pair(results: list, clips: list[Clip]) -> dict:
     """Right sex of the first of two speakers, where both are of one sex and where they are not."""
     found: dict[str, list] = {"same": [], "other": []}
-    for i, one in enumerate(heard):
+    for i, result in enumerate(results):
         a, b = clips[i].gender, partner(clips, i).gender
-        if one and one.female is not None and a and b:
-            found["same" if a == b else "other"].append((one.female > 0.5) == (a == "female"))
+        if result and result.female is not None and a and b:
+            found["same" if a == b else "other"].append((result.female > 0.5) == (a == "female"))
     return {kind: percent(values) for kind, values in found.items()}
 
 
@@ -232,14 +235,14 @@ def tables(result: dict) -> str:
     for name, row in (result["sounds"] | recorded_ones).items():
         cells = [cell(row[column]) for column in ("refused", "warned", "unwarned")]
         lines.append(line(name, row["sounds"], *cells, row["worst"]))
-    for title, told in (("", result["separation"]), ("recorded ", result["real separation"])):
-        if not told:
+    for title, sides in (("", result["separation"]), ("recorded ", result["real separation"])):
+        if not sides:
             continue
-        kind, least = min(told["by kind"].items(), key=lambda pair: pair[1])
+        kind, least = min(sides["by kind"].items(), key=lambda pair: pair[1])
         lines.append(
-            f"\nAUC of `Generation.speech`, {told['speech']} recordings of speech (all rows above "
-            f"the children's) against {told['sounds']} {title}sounds, of what was not "
-            f"refused: {told['AUC']:.4f}; "
+            f"\nAUC of `Generation.speech`, {sides['speech']} recordings of speech (all rows above "
+            f"the children's) against {sides['sounds']} {title}sounds, of what was not "
+            f"refused: {sides['AUC']:.4f}; "
             f"the lowest of a kind: {least:.4f} ({kind})."
         )
     for name, pair in result["pairs"].items():

@@ -24,7 +24,7 @@ from voice2face_gan.audio.vad import SpeechCollector, VadSettings, keep_speech
 from voice2face_gan.pipeline import VoiceToFace
 
 FLOORS = ("16 bits", "-70 dB")
-RATE, LEAST = 16_000, 0.3
+RATE, MIN_SECONDS = 16_000, 0.3
 
 
 def main() -> None:
@@ -41,11 +41,11 @@ def main() -> None:
     files = files[:: max(1, len(files) // options.clips)]
     clips = {file: load_audio(file) for file in files}
     whole = {file: keep_speech(clip, plain) for file, clip in clips.items()}
-    files = [file for file in files if len(whole[file]) >= LEAST * RATE]
+    files = [file for file in files if len(whole[file]) >= MIN_SECONDS * RATE]
     e = {file: embed(model, whole[file]) for file in files}
     apart = torch.cdist(*2 * [torch.stack(list(e.values()))])
-    spread = float(apart[apart > 0].mean())
-    print(f"{len(files)} clips, mean distance of two clips' e {spread:.3f}")
+    mean_distance = float(apart[apart > 0].mean())
+    print(f"{len(files)} clips, mean distance of two clips' e {mean_distance:.3f}")
     print("| floor | dB | settings | share found | refused | e moved, median | 90th percentile |")
     print("|---|---|---|---|---|---|---|")
     for floor in FLOORS:
@@ -57,11 +57,11 @@ def main() -> None:
                     speech = same_stretches(clips[file], soft, plain) if settings is None else None
                     speech = keep_speech(soft, settings) if speech is None else speech
                     shares.append(len(speech) / len(whole[file]))
-                    if len(speech) >= LEAST * RATE:
-                        moves.append(float((embed(model, speech) - e[file]).norm()) / spread)
-                told = [np.median(moves), np.percentile(moves, 90)] if moves else [np.nan] * 2
+                    if len(speech) >= MIN_SECONDS * RATE:
+                        moves.append(float((embed(model, speech) - e[file]).norm()) / mean_distance)
+                quantiles = [np.median(moves), np.percentile(moves, 90)] if moves else [np.nan] * 2
                 refused = 1 - len(moves) / len(files)
-                figures = f"{np.mean(shares):.3f} | {refused:.3f} | {told[0]:.3f} | {told[1]:.3f}"
+                figures = f"{np.mean(shares):.3f} | {refused:.3f} | {quantiles[0]:.3f} | {quantiles[1]:.3f}"
                 print(f"| {floor} | {-down} | {name} | {figures} |", flush=True)
 
 

@@ -42,9 +42,9 @@ from voice2face_gan.results import Figure
 
 
 @metric("brightness")
-def brightness(case: EvalSet, options: Options) -> dict[str, Figure]:
-    values = case.generated.float().mean(dim=(1, 2, 3)).numpy()
-    return clip_figures(case, "brightness", values, "mean of all pixels, 0 to 255", options)
+def brightness(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
+    values = eval_set.generated.float().mean(dim=(1, 2, 3)).numpy()
+    return clip_figures(eval_set, "brightness", values, "mean of all pixels, 0 to 255", options)
 '''
 
 
@@ -86,9 +86,11 @@ def test_a_new_metric_is_printed_with_its_protocol(brightness, cli, model_folder
     )
     assert done.code == 0, done.stderr
     figure = json.loads(done.stdout)["brightness"]["brightness"]
-    case = generate_eval_set(VoiceToFace.from_pretrained(model_folder), store)
-    each = case.generated.numpy().mean(axis=(1, 2, 3))
-    people = [each[case.generated_identity == name].mean() for name in np.unique(case.generated_identity)]
+    eval_set = generate_eval_set(VoiceToFace.from_pretrained(model_folder), store)
+    each = eval_set.generated.numpy().mean(axis=(1, 2, 3))
+    people = [
+        each[eval_set.generated_identity == name].mean() for name in np.unique(eval_set.generated_identity)
+    ]
     assert figure["value"] == pytest.approx(np.mean(people), rel=1e-3)
     assert figure["low"] <= figure["value"] <= figure["high"] and figure["n"] == len(each)
     assert figure["protocol"] == "mean of all pixels, 0 to 255"

@@ -60,8 +60,7 @@ def test_nobody_from_the_data_is_named():
 def test_a_face_for_every_voice_and_gender(default, clips):
     faces = {g: np.asarray(default.generate(clips[0], gender=g)[0], dtype=int) for g in ("female", "male")}
     assert np.abs(faces["female"] - faces["male"]).mean() > 5
-    mild = VoiceToFace.from_pretrained("default", strength=0)
-    average = [np.asarray(mild.generate(clip)[0]) for clip in clips[:2]]
+    average = [np.asarray(default.generate(clip, strength=0)[0]) for clip in clips[:2]]
     assert np.array_equal(*average) and average[0].std() > 15
 
 

@@ -33,7 +33,7 @@ def fetch(file_server, place):
 
     def call(*paths, **options):
         addresses = [path if "://" in path else file_server.url(path) for path in paths]
-        given = {"digest": DIGEST, "most": MOST, "connect": 5, "stall": 5} | options
+        given = {"digest": DIGEST, "max_bytes": MOST, "connect_timeout": 5, "stall_timeout": 5} | options
         return download(addresses, place, **given)
 
     return call
@@ -153,14 +153,14 @@ def test_no_network_is_said_within_the_limit(fetch, monkeypatch):
         patch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(10))
         start = time.monotonic()
         with pytest.raises(DownloadError, match="somewhere.invalid does not answer"):
-            fetch("https://somewhere.invalid/w", "https://somewhere.invalid/v", connect=0.3)
+            fetch("https://somewhere.invalid/w", "https://somewhere.invalid/v", connect_timeout=0.3)
         assert time.monotonic() - start < 3
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         start = time.monotonic()
         for address in (f"https://{host}/w", f"http://{host}/w"):
             with pytest.raises(DownloadError, match=f"{host} does not answer"):
-                fetch(address, connect=0.3, stall=0.3)
+                fetch(address, connect_timeout=0.3, stall_timeout=0.3)
         assert time.monotonic() - start < 5
 
 
@@ -179,7 +179,7 @@ def test_a_transfer_that_stalls_is_given_up(file_server, fetch, place, trickles)
     start = time.monotonic()
     try:
         with pytest.raises(DownloadError, match="stalled"):
-            fetch("/w", stall=0.4)
+            fetch("/w", stall_timeout=0.4)
     finally:
         over.set()
     assert time.monotonic() - start < 5 and nothing_at(place)
@@ -193,7 +193,7 @@ def test_a_slow_transfer_that_goes_on_is_not(file_server, fetch, place):
             time.sleep(0.2)
 
     file_server.answers["/w"] = answer
-    fetch("/w", stall=1.2)  # shorter than the whole
+    fetch("/w", stall_timeout=1.2)  # shorter than the whole
     assert place.read_bytes() == CONTENT
 
 

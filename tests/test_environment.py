@@ -61,7 +61,7 @@ def test_what_crashes_or_hangs_costs_the_others_nothing(site):
     site("quits", "import os; os._exit(7)")
     site("hangs", "import time; time.sleep(60)")
     names = ["json", "crashes", "quits", "hangs", "decimal"]
-    result = loading.load(names, patience=5)
+    result = loading.load(names, timeout=5)
     assert list(result) == names
     assert result["json"]["error"] is result["decimal"]["error"] is None
     assert result["crashes"]["error"] == "it ends the process (SIGSEGV)"
@@ -193,7 +193,7 @@ def test_where_things_are(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("V2F_INCEPTION", raising=False)
     told = places.places("/hub")
-    assert {"default", "synthetic", "judge"} <= set(told["checkpoints"])
+    assert {"default", "synthetic", "face_classifier"} <= set(told["checkpoints"])
     for checkpoint in told["checkpoints"].values():
         assert checkpoint["bytes"] == (Path(checkpoint["path"]) / "model.safetensors").stat().st_size > 1e6
     caches = told["caches"]

@@ -1,7 +1,7 @@
-"""The Python API: what `generate`, a notebook and a web page all call."""
+"""The Python API, called by `generate`, notebooks and the web page."""
 
 import copy
-from dataclasses import replace
+import json
 
 import numpy as np
 import pytest
@@ -11,12 +11,14 @@ from PIL import Image
 
 import voice2face_gan
 from voice2face_gan import VoiceToFace, VoiceToFaceError, load_audio
+from voice2face_gan.audio.decoding.info import AudioInfo
 from voice2face_gan.audio.level import TARGET_LEVEL_DB
 from voice2face_gan.audio.voice import VoiceFeatures, voice_features
-from voice2face_gan.errors import AudioError, CheckpointError, NoSpeechError
+from voice2face_gan.errors import AudioError, CheckpointError, NoSpeechError, OutputError
+from voice2face_gan.faces.png import write_png
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.conditioning import Controls
-from voice2face_gan.pipeline import _warning
+from voice2face_gan.recording_warnings import recording_warning
+from voice2face_gan.results import Generation
 
 
 def apart(a: Image.Image, b: Image.Image) -> int:
@@ -39,6 +41,41 @@ def test_images(model, clips):
     assert face.info["Synthetic"].startswith("yes")
 
 
+def test_a_face_is_written_with_its_metadata(model, clips, tmp_path):
+    face = model.generate(clips[0], variants=2, seed=3)[1]
+    write_png(tmp_path / "new" / "face.png", face)
+    with Image.open(tmp_path / "new" / "face.png") as read:
+        assert read.text == face.info and apart(read, face) == 0
+        assert read.text["Checkpoint"] == "painter" and (read.text["Seed"], read.text["Variant"]) == (
+            "3",
+            "2",
+        )
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_png(tmp_path / "file" / "face.png", face)
+
+
+def test_a_generation_as_json():
+    audio = AudioInfo(tracks=2, track=1, notes=["track 1 of 2"])
+    made = Generation(
+        "a.wav", 3.00049, 2.0, 0.12345, [], "odd", speech=0.5, audio=audio, speech_level_db=-20.04
+    )
+    assert json.loads(json.dumps(made.to_dict())) == {
+        "seconds": 3.0,
+        "speech_seconds": 2.0,
+        "speech_level_db": -20.0,
+        "female_probability": 0.1235,
+        "speech_probability": 0.5,
+        "child_probability": None,
+        "several_voices_probability": None,
+        "audio_tracks": 2,
+        "audio_track": 1,
+        "audio_note": "track 1 of 2",
+        "warning": "odd",
+    }
+    assert "audio_note" not in Generation("a.wav", 1.0, 1.0, None, []).to_dict()
+
+
 def test_a_clip_may_come_in_any_form(model, clips, voices):
     (face,) = model.generate(clips[0])
     content = clips[0].read_bytes()
@@ -50,16 +87,18 @@ def test_a_clip_may_come_in_any_form(model, clips, voices):
 
 
 def test_a_clip_alone_and_among_others(model, clips):
-    together = [heard.faces for heard in model.generate_many(clips, variants=4)]  # more than one batch
+    together = [
+        generation.faces for generation in model.generate_many(clips, variants=4)
+    ]  # more than one batch
     for clip, faces in zip(clips, together, strict=True):
         assert max(apart(*pair) for pair in zip(model.generate(clip, variants=4), faces, strict=True)) <= 1
 
 
 def test_errors_come_in_their_place(model, clips, tmp_path):
     silence = (np.zeros(48_000, dtype=np.float32), 16_000)
-    heard = list(model.generate_many([clips[0], tmp_path / "none.wav", silence, clips[1]]))
-    assert isinstance(heard[1], AudioError) and isinstance(heard[2], NoSpeechError)
-    assert [heard[0].name, heard[3].name] == ["spk0.wav", "spk1.wav"]
+    generation = list(model.generate_many([clips[0], tmp_path / "none.wav", silence, clips[1]]))
+    assert isinstance(generation[1], AudioError) and isinstance(generation[2], NoSpeechError)
+    assert [generation[0].name, generation[3].name] == ["spk0.wav", "spk1.wav"]
     assert list(model.generate_many([])) == []
     with pytest.raises(NoSpeechError) as caught:
         model.generate(silence)
@@ -75,22 +114,25 @@ def test_clips_are_asked_for_as_they_are_needed(model, clips):
             taken.append(1)
             yield clips[0]
 
-    heard = model.generate_many(endless())
-    next(heard)
+    generation = model.generate_many(endless())
+    next(generation)
     assert len(taken) <= 16
 
 
-def test_what_was_heard(model, clips):
-    heard = model.generate_detailed(clips[0])
-    assert heard.seconds == pytest.approx(3, abs=0.01) and 1 < heard.speech_seconds <= heard.seconds
-    assert 0 <= heard.female <= 1 and heard.warning == ""
+def test_a_generation_holds_what_was_found(model, clips):
+    generation = model.generate_detailed(clips[0])
+    assert (
+        generation.seconds == pytest.approx(3, abs=0.01)
+        and 1 < generation.speech_seconds <= generation.seconds
+    )
+    assert 0 <= generation.female <= 1 and generation.warning == ""
 
 
 # Warnings
 
 
 @pytest.fixture
-def alarmed(model):
+def probed(model):
     """Function (speech=..., child=...) -> the model with probes that always give these probabilities."""
 
     def make(**wanted: float) -> VoiceToFace:
@@ -105,9 +147,9 @@ def alarmed(model):
     return make
 
 
-def test_without_probes_nothing_is_said_of_speech_and_age(model, clips):
-    heard = model.generate_detailed(clips[0])
-    assert heard.speech is None and heard.child is None
+def test_without_probes_there_are_no_probabilities(model, clips):
+    generation = model.generate_detailed(clips[0])
+    assert generation.speech is None and generation.child is None
 
 
 @pytest.mark.parametrize(
@@ -119,73 +161,75 @@ def test_without_probes_nothing_is_said_of_speech_and_age(model, clips):
         (0.9, 0.81, "this may be a child's voice; the face shown is a young adult's"),
     ],
 )
-def test_what_the_probes_tell_is_warned_of(alarmed, model, clips, speech, child, warning):
-    heard = alarmed(speech=speech, child=child).generate_detailed(clips[0])
-    assert heard.speech == pytest.approx(speech, abs=1e-4) and heard.child == pytest.approx(child, abs=1e-4)
-    assert heard.warning == warning
-    assert apart(heard.faces[0], model.generate(clips[0])[0]) == 0  # probes change no face
+def test_probabilities_of_the_probes_become_warnings(probed, model, clips, speech, child, warning):
+    generation = probed(speech=speech, child=child).generate_detailed(clips[0])
+    assert generation.speech == pytest.approx(speech, abs=1e-4) and generation.child == pytest.approx(
+        child, abs=1e-4
+    )
+    assert generation.warning == warning
+    assert apart(generation.faces[0], model.generate(clips[0])[0]) == 0  # probes change no face
 
 
-def test_the_probes_read_the_features_of_this_voice(model, alarmed, clips):
-    other = alarmed(speech=0.5)
+def test_the_probes_read_the_features_of_this_voice(model, probed, clips):
+    other = probed(speech=0.5)
     torch.manual_seed(0)
     weights = other.checkpoint.probes["speech"][:-1].normal_()
-    for heard, clip in zip(other.generate_many(clips), clips, strict=True):
+    for generation, clip in zip(other.generate_many(clips), clips, strict=True):
         features = model.encoder.features(voice_features(clip).log_mel[None])[0]
-        assert heard.speech == pytest.approx(float(torch.sigmoid(features @ weights)), abs=1e-5)
-        assert heard.child is None
+        assert generation.speech == pytest.approx(float(torch.sigmoid(features @ weights)), abs=1e-5)
+        assert generation.child is None
 
 
-def test_several_people_are_warned_of(model, clips):
-    """What the probe reads is how far the pieces agree."""
+def test_several_speakers_are_warned_of(model, clips):
+    """The probe reads the similarity of the segments."""
     other = copy.copy(model)
     other.checkpoint = copy.copy(model.checkpoint)
     other.encoder = copy.copy(model.encoder)
     agreement = torch.tensor([0.6])
     other.encoder.with_agreement = lambda mel: (*model.encoder.with_features(mel), agreement)
     other.checkpoint.probes = {"several": torch.tensor([-20.0, 16.0])}
-    heard = other.generate_detailed(clips[0])
-    assert heard.several == pytest.approx(float(torch.sigmoid(torch.tensor(4.0))), abs=1e-5)
-    assert heard.warning.startswith("more than one person seems to speak") and heard.child is None
-    assert apart(heard.faces[0], model.generate(clips[0])[0]) == 0
+    generation = other.generate_detailed(clips[0])
+    assert generation.several == pytest.approx(float(torch.sigmoid(torch.tensor(4.0))), abs=1e-5)
+    assert generation.warning.startswith("more than one person seems to speak") and generation.child is None
+    assert apart(generation.faces[0], model.generate(clips[0])[0]) == 0
     agreement += 0.1
     assert other.generate_detailed(clips[0]).warning == ""
 
 
-def test_steady_noise_is_warned_of_whatever_a_probe_says(model, alarmed):
+def test_steady_noise_is_warned_of_at_any_probability(model, probed):
     noise = 0.1 * np.random.default_rng(0).standard_normal(80_000).astype(np.float32)
-    for listener in (model, alarmed(speech=0.9), alarmed(child=0.1), alarmed(speech=0.1)):
-        assert "steady noise" in listener.generate_detailed((noise, 16_000)).warning
+    for other in (model, probed(speech=0.9), probed(child=0.1), probed(speech=0.1)):
+        assert "steady noise" in other.generate_detailed((noise, 16_000)).warning
 
 
-def test_what_varies_little_is_steady_only_where_no_probe_tells():
+def test_little_variation_is_steady_noise_only_without_a_probe():
     voice = VoiceFeatures(torch.zeros(64, 1), 3.0, 3.0, 0.9, variety=0.6)
-    assert "steady noise" in _warning(voice) and _warning(voice, speech=0.9) == ""
+    assert "steady noise" in recording_warning(voice) and recording_warning(voice, speech=0.9) == ""
     short = VoiceFeatures(torch.zeros(64, 1), 3.0, 0.4, 2.0, variety=0.2, bands=2)
-    assert _warning(short).startswith("only 0.4 s")
+    assert recording_warning(short).startswith("only 0.4 s")
 
 
-def test_the_level_of_the_speech_is_told(model, voices):
+def test_the_level_of_the_speech_is_given(model, voices):
     loud, soft = (model.generate_detailed((voices[0] * np.float32(k), 16_000)) for k in (1, 0.5))
     assert -60 < loud.speech_level_db < 0
     assert soft.speech_level_db == pytest.approx(loud.speech_level_db - 6, abs=0.5)
 
 
 def test_very_soft_speech_is_warned_of():
-    told = [
-        _warning(VoiceFeatures(torch.zeros(64, 1), 3.0, 3.0, 2.0, speech_level_db=level))
+    warnings = [
+        recording_warning(VoiceFeatures(torch.zeros(64, 1), 3.0, 3.0, 2.0, speech_level_db=level))
         for level in (-61, -59, None)
     ]
-    assert told == ["the speech is very soft (-61 dB); a louder recording gives a steadier face", "", ""]
+    assert warnings == ["the speech is very soft (-61 dB); a louder recording gives a steadier face", "", ""]
 
 
 def test_the_shipped_model_raises_soft_speech():
-    """The default does; the synthetic world's, which knows synthetic voices alone, does as it ever did."""
+    """The default does; the model of the synthetic world, trained on synthetic voices alone, does not."""
     assert load_checkpoint("default").vad["target_level_db"] == TARGET_LEVEL_DB
     assert "target_level_db" not in load_checkpoint("synthetic").vad
 
 
-def test_a_checkpoint_says_whether_soft_speech_is_raised(model_folder, voices):
+def test_a_checkpoint_decides_whether_soft_speech_is_raised(model_folder, voices):
     checkpoint = load_checkpoint(model_folder)
     soft = (voices[0] * np.float32(0.004), 16_000)
     checkpoint.vad = dict.fromkeys(("target_level_db",), -20.0)
@@ -196,16 +240,19 @@ def test_a_checkpoint_says_whether_soft_speech_is_raised(model_folder, voices):
     assert raised.generate_detailed(soft).speech_seconds > plain.generate_detailed(soft).speech_seconds + 0.2
 
 
-def test_little_speech_of_a_child_is_two_warnings(alarmed, voices):
-    heard = alarmed(speech=0.9, child=0.95).generate_detailed((voices[0][:16_000], 16_000))
-    assert heard.speech_seconds < 2
-    assert "s of speech; 2 s or more" in heard.warning and "; this may be a child's voice" in heard.warning
+def test_little_speech_of_a_child_is_two_warnings(probed, voices):
+    generation = probed(speech=0.9, child=0.95).generate_detailed((voices[0][:16_000], 16_000))
+    assert generation.speech_seconds < 2
+    assert (
+        "s of speech; 2 s or more" in generation.warning
+        and "; this may be a child's voice" in generation.warning
+    )
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(1.98, "only 1.9 s"), (0.3, "only 0.3 s"), (2.0, "")])
 def test_seconds_of_speech_are_rounded_down(seconds, said):
     """ "Only 2.0 s, 2 s or more are better" would be nonsense."""
-    warning = _warning(VoiceFeatures(torch.zeros(64, 1), 3.0, seconds, 2.0))
+    warning = recording_warning(VoiceFeatures(torch.zeros(64, 1), 3.0, seconds, 2.0))
     assert warning.startswith(said) and bool(warning) == bool(said)
 
 
@@ -237,18 +284,20 @@ def test_wrong_options_are_refused(model, clips, options):
 def test_variants_are_as_far_from_the_voice_as_training_was(model):
     torch.manual_seed(0)
     e = F.normalize(torch.randn(64), dim=0)
-    made = model._variants(e, 400, seed=0)
+    made = model.variant_embeddings(e, 400, seed=0)
     assert torch.allclose(made[0], e, atol=1e-6)
     assert torch.allclose(made.norm(dim=1), torch.ones(400), atol=1e-5)
     assert float((made[1:] @ e).mean()) == pytest.approx((1 + 63 * 0.05**2) ** -0.5, abs=0.005)
-    assert torch.equal(model._variants(e, 5, seed=0), made[:5])  # more variants leave the first as they were
+    assert torch.equal(
+        model.variant_embeddings(e, 5, seed=0), made[:5]
+    )  # more variants leave the first as they were
 
 
 def test_a_model_without_noise_of_its_own_varies_too(model, clips):
     paper = copy.copy(model)
     paper.controls = Controls(normalise_embedding=False, embedding_noise_std=0.0)
     e = torch.randn(64) * 3
-    made = paper._variants(e, 200, seed=1)
+    made = paper.variant_embeddings(e, 200, seed=1)
     assert torch.equal(made[0], e)
     assert float(((made[1:] - e) / e.norm()).std()) == pytest.approx(0.05, rel=0.1)
 
@@ -300,8 +349,8 @@ def test_gender_moves_to_the_side_asked_for(with_probe, share, normalise):
         assert torch.equal(model.reflect_gender(e, "auto"), e)
 
 
-def test_a_boundary_that_nobody_is_beyond(with_probe):
-    """Then the nearest there is, and a vector of numbers."""
+def test_a_boundary_beyond_every_embedding(with_probe):
+    """The nearest embedding is given, a vector of finite numbers."""
     weights = torch.zeros(64)
     weights[0] = 1.0
     model = with_probe(weights, 0.8)
@@ -312,11 +361,12 @@ def test_a_boundary_that_nobody_is_beyond(with_probe):
 
 
 def test_the_probability_agrees_with_the_side(model, clips):
-    for heard in model.generate_many(clips):
-        side = "female" if heard.female > 0.5 else "male"
+    for generation in model.generate_many(clips):
+        side = "female" if generation.female > 0.5 else "male"
         assert (
             apart(
-                model.generate(next(c for c in clips if c.name == heard.name), gender=side)[0], heard.faces[0]
+                model.generate(next(c for c in clips if c.name == generation.name), gender=side)[0],
+                generation.faces[0],
             )
             <= 1
         )
@@ -351,7 +401,7 @@ def test_half_precision_gives_nearly_the_same_face(model_folder, model, clips, t
 def test_the_default_model_makes_faces(clips):
     """Right after installing: different people, in colour, not noise and not one grey."""
     model = VoiceToFace.from_pretrained("default")
-    faces = [np.asarray(heard.faces[0], dtype=int) for heard in model.generate_many(clips)]
+    faces = [np.asarray(generation.faces[0], dtype=int) for generation in model.generate_many(clips)]
     assert model.name == "default"
     assert all(face.std() > 15 for face in faces)
     assert all(np.abs(np.diff(face, axis=0)).mean() < 25 for face in faces)
@@ -361,13 +411,13 @@ def test_the_default_model_makes_faces(clips):
 
 
 @pytest.mark.slow
-def test_the_built_in_model_gets_the_sex_of_people_it_never_heard():
-    """At least nine of ten of 200 held-out synthetic speakers, in the shipped judge's eyes."""
+def test_the_synthetic_model_gets_the_gender_of_new_speakers():
+    """At least nine of ten of 200 held-out synthetic speakers, as the shipped face classifier reads it."""
     from voice2face_gan.data.synthetic import synthetic_store
     from voice2face_gan.evaluation import compute
     from voice2face_gan.evaluation.protocol import generate_eval_set
 
-    case = generate_eval_set(VoiceToFace.from_pretrained("synthetic"), synthetic_store())
-    assert case.about["identities"] >= 200 and not case.about["trained_on"]
-    assert case.judge.about["held_out"]["synthetic"]["gender_accuracy"] > 0.97
-    assert compute("gender", case)["generated"].value >= 90
+    eval_set = generate_eval_set(VoiceToFace.from_pretrained("synthetic"), synthetic_store())
+    assert eval_set.about["identities"] >= 200 and not eval_set.about["trained_on"]
+    assert eval_set.reader.about["held_out"]["synthetic"]["gender_accuracy"] > 0.97
+    assert compute("gender", eval_set)["generated"].value >= 90

@@ -59,22 +59,22 @@ def test_errors_come_in_their_place(model, clips, tmp_path):
 # Several clips of one speaker
 
 
-def voice(e: list[float], seconds: float, **told: float) -> VoiceEmbedding:
+def voice(e: list[float], seconds: float, **probabilities: float) -> VoiceEmbedding:
     features = VoiceFeatures(torch.zeros(2, 0), 2 * seconds, seconds, seconds)
-    return VoiceEmbedding("a.wav", torch.tensor(e), features, told, "odd")
+    return VoiceEmbedding("a.wav", torch.tensor(e), features, probabilities, "odd")
 
 
 def test_the_mean_is_weighted_by_seconds_of_speech():
     mean = mean_embedding([voice([1.0, 0.0], 3.0, speech=0.9), voice([0.0, 2.0], 1.0, speech=0.1)], False)
     assert mean.embedding.tolist() == [0.75, 0.5] and mean.warning == ""
     assert (mean.seconds, mean.speech_seconds, mean.voice.variation) == (8.0, 4.0, 2.5)
-    assert mean.told["speech"] == pytest.approx(0.7) and mean.name == "a.wav and 1 more"
+    assert mean.probabilities["speech"] == pytest.approx(0.7) and mean.name == "a.wav and 1 more"
     unit = mean_embedding([voice([1.0, 0.0], 3.0), voice([0.0, 1.0], 3.0)], True)
     assert unit.embedding.tolist() == pytest.approx([0.5**0.5] * 2)
     alone = voice([0.6, 0.8], 2.0, child=0.3)
     again = mean_embedding([alone], True)
     assert torch.allclose(again.embedding, alone.embedding) and again.name == "a.wav"
-    assert again.told == pytest.approx(alone.told)
+    assert again.probabilities == pytest.approx(alone.probabilities)
     with pytest.raises(VoiceToFaceError, match="no recording"):
         mean_embedding([], False)
 

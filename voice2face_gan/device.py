@@ -1,4 +1,4 @@
-"""Where, and in what precision, nets compute."""
+"""Device and precision of the networks."""
 
 import contextlib
 import ctypes
@@ -13,10 +13,10 @@ from voice2face_gan.errors import DeviceError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device a name means; "auto" is CUDA where there is one, else the CPU.
+    """Device of a name; "auto" is CUDA where there is one, else the CPU.
 
     Raises:
-        DeviceError: an unknown name, or a device this machine lacks.
+        DeviceError: an unknown name, or a device that this machine lacks.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,10 +31,11 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively: elsewhere autocast costs more than it gains.
+    """True where the device multiplies bfloat16 natively; elsewhere autocast costs more than it gains.
 
-    Of processors those with AMX: with AVX-512's instructions for bfloat16 alone, an iteration of the
-    generator took 1.90 s for float32's 1.24, one of the encoder 1.80 for 1.22, hearing a clip 39 ms for 25.
+    Of processors these are those with AMX. With AVX-512's instructions for bfloat16 alone, an iteration of
+    the generator took 1.90 s for float32's 1.24, one of the encoder 1.80 for 1.22, encoding a clip 39 ms for
+    25.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -62,12 +63,12 @@ def autocast(precision: str, device: torch.device):
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether a precision means bfloat16 there; see `autocast`."""
+    """True where a precision means bfloat16 on the device; see `autocast`."""
     return precision == "bf16" or (precision == "auto" and not _exact.get() and has_bf16(device))
 
 
 def has_recurrent_bf16(device: torch.device) -> bool:
-    """Whether PyTorch has LSTM layers in bfloat16 there; of processors it has them for some alone."""
+    """True where PyTorch has LSTM layers in bfloat16 on the device; of processors only some have them."""
     layer = torch.nn.LSTM(8, 8, batch_first=True, device=device)
     try:
         with torch.autocast(device.type, torch.bfloat16):
@@ -78,9 +79,10 @@ def has_recurrent_bf16(device: torch.device) -> bool:
 
 
 def check_recurrent(precision: str, device: torch.device) -> None:
-    """
+    """Refuse a precision in which recurrent layers cannot be trained on the device.
+
     Raises:
-        DeviceError: recurrent layers cannot learn in that precision there.
+        DeviceError: they cannot.
     """
     if uses_bf16(precision, device) and not has_recurrent_bf16(device):
         raise DeviceError(
@@ -94,7 +96,7 @@ _exact: ContextVar[bool] = ContextVar("exact", default=False)
 
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
-    """Where "auto" means float32 on every device: for comparing results with another program's."""
+    """Context in which "auto" means float32 on every device, for comparing results with another program's."""
     before = _exact.set(True)
     try:
         yield
@@ -103,21 +105,21 @@ def full_precision() -> Iterator[None]:
 
 
 def resident(tensor: torch.Tensor, device: torch.device | None) -> torch.Tensor:
-    """The tensor on a GPU, if it takes at most half of the memory that is free there; else as it is."""
+    """The tensor on a GPU, if it takes at most half of the memory that is free there; else unchanged."""
     if device is None or device.type != "cuda" or tensor.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
         return tensor
     return tensor.to(device)
 
 
 def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor on the device; a GPU is not waited for, as it is with memory that is not pinned."""
+    """The tensor on the device, through pinned memory, so that the CPU does not wait for a GPU."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 def trains_in_bf16(x: torch.Tensor) -> bool:
-    """Whether x is on a CPU under bfloat16 autocast with gradients: where our own layers' ways are faster."""
+    """True where x is on a CPU under bfloat16 autocast with gradients: there our own layers are faster."""
     return (
         x.device.type == "cpu"
         and torch.is_grad_enabled()

@@ -1,7 +1,7 @@
-"""One file from the internet: tried at several addresses, checked, and written whole or not at all.
+"""Download of one file: tried at several addresses, checked, and written whole or not at all.
 
 Proxies are those of http_proxy, https_proxy and no_proxy. The library function for this,
-`torch.hub.download_url_to_file`, is not enough here: it waits without a limit for a connection and for a
+`torch.hub.download_url_to_file`, does not suffice: it waits without a limit for a connection and for a
 stalled transfer, tries one address, and draws a bar of its own.
 """
 
@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 from voice2face_gan.errors import DownloadError, OutputError, first_line
 from voice2face_gan.version import __version__
 
-CONNECT = 6.0  # seconds until a server must have been reached
-STALL = 20.0  # seconds within which it must answer, and send LEAST bytes
-LEAST = 1 << 16
-_BLOCK = 1 << 18
+CONNECT_SECONDS = 6.0  # seconds until a server must have been reached
+STALL_SECONDS = 20.0  # seconds within which it must answer, and send LEAST bytes
+MIN_BYTES_PER_STALL = 1 << 16
+_BLOCK_BYTES = 1 << 18
 _OFFLINE = ("V2F_OFFLINE", "HF_HUB_OFFLINE")
 
 
@@ -40,25 +40,25 @@ def download(
     addresses: Iterable[str],
     path: Path,
     digest: str,
-    most: int,
+    max_bytes: int,
     begin: Callable[[str, int | None], None] = lambda host, size: None,
     progress: Callable[[int], None] = lambda done: None,
-    connect: float = CONNECT,
-    stall: float = STALL,
+    connect_timeout: float = CONNECT_SECONDS,
+    stall_timeout: float = STALL_SECONDS,
 ) -> None:
     """Fetch a file from the first address that has it.
 
     Args:
         addresses: http(s) addresses of the same file, tried in turn.
-        path: where it goes; its folder is made. Until it is complete and checked, nothing is there.
+        path: path of the file; its folder is made. Nothing is there until the file is complete and checked.
         digest: first hexadecimal digits of its SHA-256.
-        most: bytes that it cannot have; a longer answer is not taken.
+        max_bytes: largest size of the file; a longer answer is refused.
         begin: called with the server's name and the size in bytes (None: unknown) before a transfer.
-        progress: called with the number of bytes that have come.
-        connect: seconds to wait for a connection.
-        stall: seconds to wait for an answer, and for the next LEAST bytes.
+        progress: called with the number of bytes received.
+        connect_timeout: seconds to wait for a connection.
+        stall_timeout: seconds to wait for an answer, and for the next MIN_BYTES_PER_STALL bytes.
     Raises:
-        DownloadError: the network is forbidden, or no address gave the file; it says why for each.
+        DownloadError: the network is forbidden, or no address gave the file; with the reason for each.
         OutputError: the file cannot be written.
     """
     if forbidden := offline():
@@ -69,8 +69,8 @@ def download(
         if host in unreachable:  # it would only be waited for again
             continue
         try:
-            with _open(address, host, connect, stall) as response:
-                return _save(response, host, path, digest, most, begin, progress, stall)
+            with _open(address, host, connect_timeout, stall_timeout) as response:
+                return _save(response, host, path, digest, max_bytes, begin, progress, stall_timeout)
         except _Unreachable as error:
             unreachable.add(host)
             reasons.append(str(error))
@@ -83,18 +83,18 @@ class _Unreachable(DownloadError):
     """No connection to a server: its other addresses need not be tried."""
 
 
-def _open(address: str, host: str, connect: float, stall: float):
+def _open(address: str, host: str, connect_timeout: float, stall_timeout: float):
     """The server's answer, its headers read.
 
-    The question is asked in a thread, since looking up a name has no time limit of its own, and the limit of
-    a connection holds for each of a server's addresses.
+    The request runs in a thread, since a name look-up has no time limit of its own, and the limit of a
+    connection holds for each of a server's addresses.
     """
     request = urllib.request.Request(address, headers={"User-Agent": f"voice2face-gan/{__version__}"})
     connected, answers = threading.Event(), queue.SimpleQueue()
 
     def ask():
         try:
-            answers.put(_opener(connect, connected).open(request, timeout=stall))
+            answers.put(_opener(connect_timeout, connected).open(request, timeout=stall_timeout))
         except Exception as error:
             answers.put(error)
         finally:
@@ -102,10 +102,10 @@ def _open(address: str, host: str, connect: float, stall: float):
 
     threading.Thread(target=ask, daemon=True).start()
     where = host + _by_proxy(address)
-    if not connected.wait(connect):
+    if not connected.wait(connect_timeout):
         raise _Unreachable(f"{where} does not answer")
     try:
-        answer = answers.get(timeout=2 * stall)  # with a redirection to follow there are two answers
+        answer = answers.get(timeout=2 * stall_timeout)  # with a redirection to follow there are two answers
     except queue.Empty:
         raise DownloadError(f"{where} does not answer") from None
     if isinstance(answer, urllib.error.HTTPError):
@@ -115,19 +115,20 @@ def _open(address: str, host: str, connect: float, stall: float):
         unreachable = isinstance(answer, urllib.error.URLError)  # it wraps what went wrong with a connection
         reason = answer.reason if unreachable else answer
         timed_out = isinstance(reason, TimeoutError)
-        why = "does not answer" if timed_out else f"cannot be reached: {_said(reason)}"
+        why = "does not answer" if timed_out else f"cannot be reached: {_cause(reason)}"
         raise (_Unreachable if unreachable else DownloadError)(f"{where} {why}") from answer
     return answer
 
 
-def _opener(connect: float, connected: threading.Event) -> urllib.request.OpenerDirector:
-    """Opens addresses through the proxies that the environment names now; a connection, with its TLS
-    handshake, has a time limit of its own and is reported to `connected`."""
+def _opener(connect_timeout: float, connected: threading.Event) -> urllib.request.OpenerDirector:
+    """Opener of addresses through the proxies that the environment names now.
+
+    A connection, with its TLS handshake, has a time limit of its own and is reported to `connected`."""
 
     def limited(kind):
         class Connection(kind):
             def connect(self):
-                for_answers, self.timeout = self.timeout, connect
+                for_answers, self.timeout = self.timeout, connect_timeout
                 super().connect()
                 self.sock.settimeout(for_answers)
                 connected.set()
@@ -147,14 +148,14 @@ def _opener(connect: float, connected: threading.Event) -> urllib.request.Opener
 
 
 def _by_proxy(address: str) -> str:
-    """Words about the proxy that an address is asked through; the proxy's own address may hold a password."""
+    """Clause about the proxy of an address; the proxy's own address may hold a password."""
     parts = urlsplit(address)
     if parts.scheme not in urllib.request.getproxies() or urllib.request.proxy_bypass(parts.netloc):
         return ""
     return f", through the proxy of {parts.scheme}_proxy,"
 
 
-def _said(error) -> str:
+def _cause(error) -> str:
     """The cause in a few words, without an error's number."""
     if isinstance(error, ssl.SSLCertVerificationError):  # as where a company's proxy looks into the traffic
         return f"{error.verify_message} (SSL_CERT_FILE names the certificates that are trusted)"
@@ -162,11 +163,13 @@ def _said(error) -> str:
     return text or (first_line(error) if isinstance(error, Exception) else str(error))
 
 
-def _save(response, host, path: Path, digest: str, most: int, begin, progress, stall: float) -> None:
-    """The body of an answer, in a hidden file of this call's own until it is checked."""
+def _save(
+    response, host, path: Path, digest: str, max_bytes: int, begin, progress, stall_timeout: float
+) -> None:
+    """Save the body of an answer, in a hidden file of this call's own until it is checked."""
     length = response.headers.get("Content-Length", "")
     size = int(length) if length.isdecimal() else None
-    if size is not None and size > most:
+    if size is not None and size > max_bytes:
         raise DownloadError(f"{host} offers {size:,} bytes, which is not the file")
     begin(host, size)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
@@ -174,10 +177,10 @@ def _save(response, host, path: Path, digest: str, most: int, begin, progress, s
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:
-            for block in _blocks(response, host, stall):
+            for block in _blocks(response, host, stall_timeout):
                 done += len(block)
-                if done > most:
-                    raise DownloadError(f"{host} sent more than {most:,} bytes, which is not the file")
+                if done > max_bytes:
+                    raise DownloadError(f"{host} sent more than {max_bytes:,} bytes, which is not the file")
                 file.write(block)
                 found.update(block)
                 progress(done)
@@ -197,21 +200,21 @@ def _save(response, host, path: Path, digest: str, most: int, begin, progress, s
             part.unlink()
 
 
-def _blocks(response, host: str, stall: float) -> Iterator[bytes]:
-    """The body as it comes; neither silence nor a trickle goes on for long."""
+def _blocks(response, host: str, stall_timeout: float) -> Iterator[bytes]:
+    """Blocks of the body as they arrive; a stalled or slow transfer ends in an error."""
     since, got = time.monotonic(), 0
     while True:
         try:
-            block = response.read1(_BLOCK)
+            block = response.read1(_BLOCK_BYTES)
         except TimeoutError as error:
             raise DownloadError(f"the transfer from {host} stalled") from error
         except (OSError, http.client.HTTPException) as error:
-            raise DownloadError(f"the transfer from {host} broke off: {_said(error)}") from error
+            raise DownloadError(f"the transfer from {host} broke off: {_cause(error)}") from error
         if not block:
             return
         yield block
         got, now = got + len(block), time.monotonic()
-        if now - since >= stall:
-            if got < LEAST:
+        if now - since >= stall_timeout:
+            if got < MIN_BYTES_PER_STALL:
                 raise DownloadError(f"the transfer from {host} stalled")
             since, got = now, 0

@@ -1,6 +1,6 @@
-"""Every error a user can cause. The command line prints the sentence and exits with code 2.
+"""Every error that a user can cause. The command line prints the sentence and exits with code 2.
 
-A message is one clear sentence: what is wrong, with which file, and what to do about it.
+A message is one clear sentence: the problem, the file, and the remedy.
 """
 
 
@@ -70,6 +70,6 @@ class MetricError(VoiceToFaceError):
 
 
 def first_line(error: Exception) -> str:
-    """What another library says of an error, short enough for a sentence; its kind where it says nothing."""
+    """First line of another library's message, at most 160 characters; the error's type where it is empty."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:160]

@@ -1,4 +1,4 @@
-"""Writing so that a file or folder is whole or not there, whatever interrupts."""
+"""Writing files and folders whole or not at all, at any interruption."""
 
 import contextlib
 import hashlib
@@ -15,13 +15,13 @@ def temporary_beside(path: Path) -> Path:
 
 def _beside(path: Path, ending: str) -> Path:
     name = os.fsencode(path.name)
-    if len(name) > 200:  # file systems allow 255 bytes, which ours would pass where the name itself does not
+    if len(name) > 200:  # file systems allow 255 bytes, and the longer temporary name must fit
         name = hashlib.sha256(name).hexdigest().encode()
     return path.with_name(f".{os.fsdecode(name)}.{os.getpid()}.{ending}")
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Rename `new` to `folder`; what was there is removed only after the rename has succeeded."""
+    """Rename `new` to `folder`; an existing folder is removed only after the rename has succeeded."""
     old = _beside(folder, "old")
     if folder.exists():
         os.rename(folder, old)
@@ -31,8 +31,10 @@ def replace_folder(new: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill, which becomes `folder`, in place of what is there, once the block has ended
-    without an error; else nothing of it stays."""
+    """Context with an empty folder to fill, which replaces `folder` once the block has ended without an
+    error.
+
+    After an error nothing of it stays."""
     temporary = temporary_beside(folder)
     shutil.rmtree(temporary, ignore_errors=True)  # of a process with this number that was killed
     temporary.mkdir(parents=True)

@@ -1,8 +1,8 @@
-"""Finds what is installed with the package: default weights, sample clips (assets), recipes; and the cache.
+"""Paths of files installed with the package: default weights, sample clips (assets), recipes; and the cache.
 
 `assets/` and `experiments/` stay at the top of the repository and are installed as
 `voice2face_gan/assets` and `voice2face_gan/recipes`. A wheel or a strict editable install has them inside
-the package, an ordinary editable install or a bare checkout beside it: look in that order.
+the package, an ordinary editable install or a bare checkout beside it: they are searched in that order.
 """
 
 import os
@@ -36,7 +36,8 @@ def resources(kind: str, pattern: str) -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """Folder of what can be made again: $V2F_CACHE, or voice2face_gan below $XDG_CACHE_HOME or ~/.cache."""
+    """Folder of files that can be made again: $V2F_CACHE, or voice2face_gan in $XDG_CACHE_HOME or
+    ~/.cache."""
     if os.environ.get("V2F_CACHE"):
         return Path(os.environ["V2F_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "voice2face_gan"

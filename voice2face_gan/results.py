@@ -1,5 +1,6 @@
-"""Plain data that others hand on: `Generation` of one clip, `Figure` of one metric, and how a run's
-evaluation.jsonl is read. Importing it loads nothing else of this package.
+"""Plain data: `Generation` of one clip, `Figure` of one metric, and the reader of a run's evaluation.jsonl.
+
+Importing it loads nothing else of this package.
 """
 
 from __future__ import annotations
@@ -21,21 +22,19 @@ FILE = "evaluation.jsonl"
 
 @dataclass
 class Generation:
-    """What was made of one clip.
+    """The faces of one clip, and what was found in it.
 
     Attributes:
-        name: the clip, as messages call it.
+        name: the clip's name in messages.
         seconds: length of the recording.
-        speech_seconds: speech found in it.
-        female: probability that the data's gender label would be "female"; None if the model cannot tell.
+        speech_seconds: length of the speech found in it.
+        female: probability of the gender label "female"; None without a gender probe.
         faces: one PIL image a variant, RGB, with text metadata for PNG in `.info`.
         warning: a sentence about the clip, or "".
-        speech: probability that somebody speaks, rather than noise, machines, music or animals being heard.
+        speech: probability of speech, rather than of noise, machines, music or animals.
         child: probability that the voice is a child's.
-        several: probability that more than one person speaks, in turn; these three are None if the model
-            cannot tell.
-        audio: which sound track and channels were decoded, and how loud they are; None where nothing was
-            decoded.
+        several: probability that several speakers take turns. These three are None without that probe.
+        audio: sound track and channels that were decoded, and their level; None where nothing was decoded.
         speech_level_db: mean level of the speech found, dB relative to a mean square of 1; None for digital
             silence.
     """
@@ -52,6 +51,35 @@ class Generation:
     audio: AudioInfo | None = None
     speech_level_db: float | None = None
 
+    def to_dict(self) -> dict:
+        """What was found, ready for JSON: all but the name and the images.
+
+        Probabilities have four decimals, seconds three, the level one. `audio_tracks` and `audio_track` are
+        there where the recording has several tracks, `audio_note` where the decoder left one.
+        """
+        level = self.speech_level_db
+        return {
+            "seconds": round(self.seconds, 3),
+            "speech_seconds": round(self.speech_seconds, 3),
+            "speech_level_db": None if level is None else round(level, 1),
+            "female_probability": _rounded(self.female),
+            "speech_probability": _rounded(self.speech),
+            "child_probability": _rounded(self.child),
+            "several_voices_probability": _rounded(self.several),
+            **({} if self.audio is None else audio_to_dict(self.audio)),
+            "warning": self.warning,
+        }
+
+
+def audio_to_dict(audio: AudioInfo) -> dict:
+    """The JSON entries of a decoded recording: its tracks if it has several, and the note if there is one."""
+    entry = {"audio_tracks": audio.tracks, "audio_track": audio.track} if audio.tracks > 1 else {}
+    return entry | ({"audio_note": audio.note} if audio.note else {})
+
+
+def _rounded(probability: float | None) -> float | None:
+    return None if probability is None else round(probability, 4)
+
 
 @dataclass
 class Figure:
@@ -61,9 +89,10 @@ class Figure:
         value: the number.
         unit: of value, low and high; "" where it has none.
         low, high: 95 % interval, resampling identities; None where none is given.
-        n: how many things it was computed on, and of what kind `counted` says.
-        chance: what guessing gives, None where that means nothing.
-        protocol: one sentence: what was compared with what, and through which network.
+        n: number of things that it was computed on.
+        counted: kind of these things, such as "clips".
+        chance: the value of guessing; None where that means nothing.
+        protocol: one sentence: the things compared, and the network.
     """
 
     value: float
@@ -76,7 +105,7 @@ class Figure:
     chance: float | None = None
 
     def to_dict(self) -> dict:
-        """For JSON: a number that is not finite becomes None."""
+        """The fields, ready for JSON: a number that is not finite becomes None."""
         return {k: _plain(v) for k, v in asdict(self).items()}
 
 
@@ -91,7 +120,7 @@ Results = dict[str, dict[str, Figure]]
 
 
 def read_records(run: Path | None) -> list[dict]:
-    """The records of a run, oldest first; lines that are none (cut off, foreign) are passed over."""
+    """The records of a run, oldest first; lines that are cut off or foreign are left out."""
     return [line for line in read_lines(run, FILE) if isinstance(line.get("metrics"), dict)]
 
 
@@ -111,7 +140,7 @@ def read_lines(run: Path | None, name: str) -> list[dict]:
 
 
 def results_of(record: dict) -> Results:
-    """The figures of a record; what is no figure is passed over."""
+    """The figures of a record; entries that are no figures are left out."""
     results: Results = {}
     for name, figures in record["metrics"].items():
         entries = figures.items() if isinstance(figures, dict) else ()

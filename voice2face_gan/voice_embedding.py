@@ -1,4 +1,4 @@
-"""A recording's voice embedding with what was found in the recording, and the mean of several recordings."""
+"""The voice embedding of a recording; means over recordings; reflection in the gender probe's boundary."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from voice2face_gan.audio.voice import VoiceFeatures
+from voice2face_gan.data.records import FEMALE
 from voice2face_gan.errors import VoiceToFaceError
 
 
@@ -17,18 +18,18 @@ class VoiceEmbedding:
     """The voice embedding of one recording, or of several recordings of one speaker.
 
     Attributes:
-        name: the recording, as messages call it.
+        name: the recording's name in messages.
         embedding: float32 (embedding,), the e that the voice encoder predicts, before the strength; of unit
             norm where the model's embeddings are.
         voice: seconds, seconds of speech and variation; its log-mel is empty.
-        told: probabilities of the checkpoint's probes ("speech", "child", "several"); {} without probes.
+        probabilities: results of the checkpoint's probes "speech", "child" and "several"; {} without probes.
         warning: a sentence about the recording, or "".
     """
 
     name: str
     embedding: Tensor
     voice: VoiceFeatures
-    told: dict[str, float] = field(default_factory=dict)
+    probabilities: dict[str, float] = field(default_factory=dict)
     warning: str = ""
 
     @property
@@ -43,7 +44,7 @@ class VoiceEmbedding:
 
 
 def without_log_mel(voice: VoiceFeatures) -> VoiceFeatures:
-    """The same without the log-mel, which takes 256 bytes a frame: thousands may be kept."""
+    """A copy without the log-mel, which takes 256 bytes a frame, so that thousands fit into memory."""
     return replace(voice, log_mel=voice.log_mel[:, :0].clone())
 
 
@@ -51,9 +52,9 @@ def mean_embedding(voices: Sequence[VoiceEmbedding], unit_norm: bool) -> VoiceEm
     """One voice embedding from several recordings of one speaker, weighted by their seconds of speech.
 
     A longer recording predicts e better. Measured with the default model on 120 speakers of its training
-    corpora (on average 3.8 pieces of 0.6 to 3.3 s of speech, against e of another whole recording), the mean
+    corpora (mean 3.8 pieces of 0.6 to 3.3 s of speech, against e of another whole recording), the mean
     squared error is 0.0161 with these weights, 0.0168 with equal ones (difference 0.0007, standard error
-    0.0002) and 0.0225 for the longest piece alone; on 37 people of VoxCeleb 0.0184, 0.0192 and 0.0254.
+    0.0002) and 0.0225 for the longest piece alone; on 37 speakers of VoxCeleb 0.0184, 0.0192 and 0.0254.
 
     Args:
         voices: at least one.
@@ -71,8 +72,9 @@ def mean_embedding(voices: Sequence[VoiceEmbedding], unit_norm: bool) -> VoiceEm
     e = weights @ torch.stack([voice.embedding for voice in voices])
     if unit_norm:
         e = F.normalize(e, dim=0)
-    told = {
-        key: float(weights @ torch.tensor([voice.told[key] for voice in voices])) for key in voices[0].told
+    probabilities = {
+        key: float(weights @ torch.tensor([voice.probabilities[key] for voice in voices]))
+        for key in voices[0].probabilities
     }
 
     def mean(name: str) -> float:
@@ -89,4 +91,35 @@ def mean_embedding(voices: Sequence[VoiceEmbedding], unit_norm: bool) -> VoiceEm
         **{name: mean(name) for name in ("variation", "variety", "bands")},
     )
     more = f" and {len(voices) - 1} more" if len(voices) > 1 else ""
-    return VoiceEmbedding(voices[0].name + more, e, features, told)
+    return VoiceEmbedding(voices[0].name + more, e, features, probabilities)
+
+
+def reflect_gender(e: Tensor, probe: Tensor | None, gender: str, unit_norm: bool) -> Tensor:
+    """A predicted embedding on the wanted side of the gender probe's boundary.
+
+    An embedding on the other side is reflected in the boundary: it comes to lie as far beyond it as it was
+    before it, and everything else about the voice is kept.
+
+    Args:
+        e: float32 (embedding,).
+        probe: float32 (embedding + 1,), weights then bias, above 0 for "female"; None for no probe.
+        gender: "female", "male", or "auto", which leaves e as it is.
+        unit_norm: keep e on the unit sphere.
+    Returns:
+        float32 (embedding,).
+    """
+    if gender == "auto" or probe is None:
+        return e
+    length = probe[:-1].norm()
+    direction, bias = probe[:-1] / length, probe[-1] / length
+    along = e @ direction
+    if (along + bias > 0) == (gender == FEMALE):
+        return e
+    across = e - along * direction
+    reflected = -along - 2 * bias
+    if not unit_norm:
+        return across + reflected * direction
+    # On the unit sphere the part across shrinks or grows to fit. Normalising the whole instead could bring it
+    # back over a boundary that lies far from the origin.
+    reflected = reflected.clamp(-1, 1)
+    return reflected * direction + (1 - reflected**2).sqrt() * F.normalize(across, dim=0)

@@ -14,7 +14,7 @@ from voice2face_gan.audio.steady import bands, variety
 from voice2face_gan.audio.vad import VadSettings, keep_speech
 from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.errors import NoSpeechError
-from voice2face_gan.pipeline import LEAST_BANDS, LEAST_VARIETY, _warning
+from voice2face_gan.recording_warnings import MIN_SPEECH_BANDS, MIN_VARIETY_NATS, recording_warning
 
 RATE = 16_000
 SECONDS = 3
@@ -90,7 +90,7 @@ def test_sounds_are_refused_or_warned_of(default, name):
         wanted = "the face means little" if voice.speech_seconds >= 0.5 else "s of speech;"
         told = [{}, {"speech": 0.99}] + ([] if target else [default.encode(voice.log_mel)[1]])
         for probes in told:
-            assert wanted in _warning(voice, **probes), (level, probes, voice.variety, voice.bands)
+            assert wanted in recording_warning(voice, **probes), (level, probes, voice.variety, voice.bands)
 
 
 @pytest.mark.parametrize("name", ["50 Hz hum", "440 Hz", "white noise", "dialling", "hum that swells"])
@@ -109,22 +109,23 @@ def test_noise_that_is_raised_by_force_is_warned_of():
             faint = noise(slope) / noise(slope).std() * 1e-4
             faint = np.rint(faint * 2**15) / 2**15 if bits else faint
             voice = voice_features(((faint * 2000).clip(-1, 1).astype(np.float32), RATE))
-            assert "steady noise" in _warning(voice)
+            assert "steady noise" in recording_warning(voice)
 
 
 def test_the_shipped_voice_is_not_warned_of(default):
     for level in (1, 0.01):
         waveform = load_audio(ROOT / "assets/sample.wav") * np.float32(level)
-        voice = voice_features((waveform, RATE), VadSettings(target_level_db=-20), raw_log_mel=True)
-        assert voice.variety > 1.5 * LEAST_VARIETY and voice.bands > 1.2 * LEAST_BANDS
-        assert "means little" not in _warning(voice) + _warning(voice, **default.encode(voice.log_mel)[1])
+        voice = voice_features((waveform, RATE), VadSettings(target_level_db=-20), levels=True)
+        assert voice.variety > 1.5 * MIN_VARIETY_NATS and voice.bands > 1.2 * MIN_SPEECH_BANDS
+        probed = recording_warning(voice, **default.encode(voice.log_mel)[1])
+        assert "means little" not in recording_warning(voice) + probed
 
 
 @pytest.mark.skipif(not VOICES.is_dir(), reason="no real speech here")
 def test_real_speech_is_not_warned_of():
     for path in sorted(VOICES.glob("*.opus"))[::12]:
         voice = voice_features(path)
-        assert "means little" not in _warning(voice), path.name
+        assert "means little" not in recording_warning(voice), path.name
 
 
 def test_measures_by_hand():

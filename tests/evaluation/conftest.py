@@ -1,4 +1,4 @@
-"""Hand-made cases, and a judge that reads what was written into their images.
+"""Hand-made cases, and a face reader that reads what was written into their images.
 
 The nets of these tests are so small that one thread is fastest.
 """
@@ -17,7 +17,8 @@ def _one_thread(one_thread):
 
 
 class ReadsPixels:
-    """A judge that cannot err: a face's first pixel says gender (red: 255 female) and age (green, in years),
+    """A face reader that cannot err: a face's first pixel says gender (red: 255 female) and age (green, in
+    years),
     the square of 4 x 4 pixels at (4, 4) is its embedding."""
 
     name, about = "reads-pixels", {}
@@ -46,8 +47,9 @@ def people():
 
 
 @pytest.fixture(scope="session")
-def case():
-    """Function (generated, real, who, whose, gender, more of EvalSet) -> a case judged by `ReadsPixels`.
+def build_eval_set():
+    """Function (generated, real, who, whose, gender, more of EvalSet) -> an evaluation set judged by
+    `ReadsPixels`.
 
     who: whose voice each generated face is from, default p0, p1, ...; whose: whose each real face is, default
     the same; gender: of each generated face, default female and male in turn."""
@@ -56,7 +58,7 @@ def case():
         who = np.array([f"p{i}" for i in range(len(generated))]) if who is None else np.array(who)
         gender = np.array(["female", "male"] * len(who))[: len(who)] if gender is None else np.array(gender)
         whose = who if whose is None else np.array(whose)
-        return EvalSet(generated, who, gender, real, whose, more.pop("judge", ReadsPixels()), **more)
+        return EvalSet(generated, who, gender, real, whose, more.pop("reader", ReadsPixels()), **more)
 
     return make
 

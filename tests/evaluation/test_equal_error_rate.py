@@ -52,7 +52,7 @@ def test_it_depends_on_order_alone_and_weights_are_repetitions():
 
 def test_pairs_of_one_kind_have_no_rate():
     for same in (np.ones(4, dtype=bool), np.zeros(4, dtype=bool), np.zeros(0, dtype=bool)):
-        with pytest.raises(MetricError, match="pairs of one person and pairs of two"):
+        with pytest.raises(MetricError, match="pairs of one speaker and pairs of two"):
             equal_error_rate(np.arange(float(len(same))), same)
 
 
@@ -61,11 +61,11 @@ def test_all_pairs_or_a_seeded_choice_that_keeps_those_of_one_person():
     every = trials(names)
     assert len(every) == 60 * 59 // 2 == len({tuple(p) for p in every.tolist()})
     assert (every[:, 0] < every[:, 1]).all()
-    some = trials(names, most=200)
+    some = trials(names, max_trials=200)
     same = names[some[:, 0]] == names[some[:, 1]]
     assert len(some) == 200 and same.sum() == 60, "all 20 x 3 pairs of one person"
-    np.testing.assert_array_equal(some, trials(names, most=200))
-    assert not np.array_equal(some, trials(names, most=200, seed=1))
+    np.testing.assert_array_equal(some, trials(names, max_trials=200))
+    assert not np.array_equal(some, trials(names, max_trials=200, seed=1))
 
 
 def test_the_figure_of_embeddings():
@@ -76,7 +76,7 @@ def test_the_figure_of_embeddings():
     figure = verification_figure(clear, names)
     assert figure.value == 0 and (figure.low, figure.high) == (0, 0), "length does not matter, angle does"
     assert figure.chance == 50 and figure.unit == "%" and figure.n == 48 * 47 // 2
-    assert "12 people, 72 pairs of one person" in figure.protocol
+    assert "12 speakers, 72 pairs of one speaker" in figure.protocol
     nothing = verification_figure(torch.from_numpy(rng.standard_normal((48, 16))), names)
     assert nothing.low < 50 < nothing.high and nothing.low < nothing.value < nothing.high
     between = torch.from_numpy(np.repeat(people, 4, axis=0) + 1.0 * rng.standard_normal((48, 16)))

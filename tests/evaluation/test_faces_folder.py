@@ -102,7 +102,7 @@ def test_another_size_is_resized_and_said(folder):
     read = read_faces(where, CLIPS, 64)
     assert read.faces.shape == (3, 64, 64, 3) and (read.faces[0, 0, 0] == torch.tensor([200, 100, 50])).all()
     assert any("128 x 128, were resized to the data's 64 x 64" in note for note in read.notes)
-    assert any("1 images are of no clip" in note and "notes.png" in note for note in read.notes)
+    assert any("1 images are of no evaluated clip" in note and "notes.png" in note for note in read.notes)
 
 
 def test_resizing_smooths(tmp_path):
@@ -157,7 +157,7 @@ def test_what_cannot_be_read_is_left_out_where_clips_may_lack_one(folder):
     assert "2 of 4 images cannot be read and are left out, b.png, c.jpg." in read.notes
     assert any(note.startswith("b.png: is damaged or cut short") for note in read.notes)
     assert "c.jpg: is a web page (HTML), not an image; get the file again." in read.notes
-    assert "1 files are no images by their ending and are passed over, README.txt." in read.notes
+    assert "1 files are no images by their ending and are left out, README.txt." in read.notes
     (where / "a.png").write_bytes(cut)
     (where / "d.png").write_bytes(b"")
     with pytest.raises(DataError, match="4 of 4 images cannot be read, a.png"):
@@ -219,19 +219,21 @@ def test_a_case_without_a_checkpoint(store, tmp_path, judge_folder):
 
     voices, _ = identities_with_voice_and_face(store)
     save_faces(tmp_path / "made", noise(len(voices)), voices.source.tolist(), {})
-    judge = open_reader(str(judge_folder))
-    case, notes = folder_eval_set(tmp_path / "made", store, judge=judge)
-    assert case.model is None and case.about["checkpoint"] is None and notes == []
-    near, _ = folder_eval_set(tmp_path / "made", store, judge=judge, zoom=1.4)
-    assert torch.equal(near.generated, reframed(case.generated, 1.4)) and torch.equal(near.real, case.real)
-    assert np.array_equal(case.generated_identity, voices.identity) and case.about["clips"] == 16
+    reader = open_reader(str(judge_folder))
+    eval_set, notes = folder_eval_set(tmp_path / "made", store, reader=reader)
+    assert eval_set.model is None and eval_set.about["checkpoint"] is None and notes == []
+    near, _ = folder_eval_set(tmp_path / "made", store, reader=reader, zoom=1.4)
+    assert torch.equal(near.generated, reframed(eval_set.generated, 1.4)) and torch.equal(
+        near.real, eval_set.real
+    )
+    assert np.array_equal(eval_set.generated_identity, voices.identity) and eval_set.about["clips"] == 16
     # Someone without any image is not among the others either.
     gone = voices.identity[0]
     for path in (tmp_path / "made" / gone).iterdir():
         path.unlink()
     with pytest.raises(DataError, match=f"4 of 16 clips have no image, {gone}/0"):
-        folder_eval_set(tmp_path / "made", store, judge=judge)
-    case, notes = folder_eval_set(tmp_path / "made", store, judge=judge, allow_missing=True)
-    assert gone not in set(case.generated_identity) | set(case.real_identity)
-    assert (case.about["clips"], case.about["identities"], case.about["missing"]) == (12, 3, 4)
+        folder_eval_set(tmp_path / "made", store, reader=reader)
+    eval_set, notes = folder_eval_set(tmp_path / "made", store, reader=reader, allow_missing=True)
+    assert gone not in set(eval_set.generated_identity) | set(eval_set.real_identity)
+    assert (eval_set.about["clips"], eval_set.about["identities"], eval_set.about["missing"]) == (12, 3, 4)
     assert len(notes) == 1 and "4 of 16" in notes[0]

@@ -121,12 +121,12 @@ def test_trunk_features_are_means_of_what_the_layers_give(rendered):
     """By hooks on the shipped trunk, at another batch size."""
     from voice2face_gan.evaluation.readers import open_reader
 
-    feature, judge, seen = features.TrunkFeature(), open_reader("trunk").judge, []
-    stages = [judge.net.features[2], *(x for x in judge.net.features if isinstance(x, Residual))]
+    feature, reader, seen = features.TrunkFeature(), open_reader("trunk").classifier, []
+    stages = [reader.net.features[2], *(x for x in reader.net.features if isinstance(x, Residual))]
     hooks = [stage.register_forward_hook(lambda _, __, y: seen.append(y.clone())) for stage in stages]
     x = rendered[:3].permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():
-        judge.net(x)
+        reader.net(x)
     for hook in hooks:
         hook.remove()
     assert [y.shape[2] for y in seen] == [32, 32, 16, 8, 4] and all((y >= 0).all() for y in seen)
@@ -134,7 +134,7 @@ def test_trunk_features_are_means_of_what_the_layers_give(rendered):
     found = feature.extract(rendered[:3], batch=2)
     assert found.shape == (3, feature.dimensions) == (3, 512) and found.dtype == np.float32
     assert np.allclose(found, expected, atol=1e-4)
-    assert judge.name in feature.about and judge.name in feature.hash
+    assert reader.name in feature.about and reader.name in feature.hash
     x = feature.extract(rendered).astype(float)
     assert 0.5 < (x @ x.T).mean() / feature.dimensions < 2  # what the scale is for
 
@@ -199,23 +199,23 @@ def cache(tmp_path, monkeypatch):
     return cache_folder() / "statistics"
 
 
-def test_features_of_real_faces_are_kept(cache, case, people):
+def test_features_of_real_faces_are_kept(cache, build_eval_set, people):
     faces = people(4, ["female"] * 4)
-    made = case(faces, faces)
+    made = build_eval_set(faces, faces)
     feature = Counted()
     first = feature_sets.features_of(made, "real", feature)
     assert feature.calls == 1 and len(list(cache.iterdir())) == 1
     assert feature_sets.features_of(made, "real", feature) is first  # of the same case
-    again = case(people(4, ["male"] * 4, seed=1), faces)
+    again = build_eval_set(people(4, ["male"] * 4, seed=1), faces)
     assert np.array_equal(feature_sets.features_of(again, "real", feature), first) and feature.calls == 1
     assert np.array_equal(first, feature.extract(faces))
     feature_sets.features_of(again, "generated", feature)
     assert feature.calls == 3 and len(list(cache.iterdir())) == 1  # generated faces are not kept
     other = faces.clone()
     other[0, 63, 63, 2] += 1
-    feature_sets.features_of(case(faces, other), "real", feature)
+    feature_sets.features_of(build_eval_set(faces, other), "real", feature)
     feature.hash = "counted-2"
-    feature_sets.features_of(case(faces, faces), "real", feature)
+    feature_sets.features_of(build_eval_set(faces, faces), "real", feature)
     assert feature.calls == 5 and len(list(cache.iterdir())) == 3  # other faces, another feature
 
 
@@ -262,8 +262,8 @@ def test_a_full_disk_costs_only_time(cache, people, full_disk):
     assert not list(cache.iterdir())
 
 
-def test_pairs_are_of_equal_counts_and_of_each_gender(case, people):
-    made = case(
+def test_pairs_are_of_equal_counts_and_of_each_gender(build_eval_set, people):
+    made = build_eval_set(
         people(6, ["female"] * 4 + ["male"] * 2),
         people(9, ["female"] * 3 + ["male"] * 6, seed=1),
         who=list("aabbcd"),
@@ -281,8 +281,8 @@ def test_pairs_are_of_equal_counts_and_of_each_gender(case, people):
     a, b = ({tuple(x) for x in half.features.tolist()} for half in found[""].halves)
     assert len(a | b) == 8 and a | b < real  # no image is in both halves
     assert set(found[", female"].real.identity) == {"a", "b"}
-    few = feature_sets.pairs(made, Counted(), Options(), least=3)
+    few = feature_sets.pairs(made, Counted(), Options(), min_images=3)
     assert [p.suffix for p in few] == ["", ", female"]  # too few of the men
-    assert [len(p) for p in feature_sets.pairs(made, Counted(), Options(), most=2)] == [2, 2, 2]
+    assert [len(p) for p in feature_sets.pairs(made, Counted(), Options(), max_images=2)] == [2, 2, 2]
     with pytest.raises(MetricError, match="7 images or more of each kind are needed, and there are 6"):
-        list(feature_sets.pairs(made, Counted(), Options(), least=7))
+        list(feature_sets.pairs(made, Counted(), Options(), min_images=7))

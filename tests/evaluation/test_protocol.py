@@ -20,27 +20,31 @@ def judged_by(judge_folder, monkeypatch):
 
 
 def test_the_people_are_those_of_the_split(model, store):
-    case = generate_eval_set(model, store)
+    eval_set = generate_eval_set(model, store)
     test = store.of_split("test")
-    assert sorted(set(case.generated_identity.tolist())) == sorted(set(test.identity.tolist()))
-    assert case.generated.shape == (16, 64, 64, 3) and case.generated.dtype == torch.uint8
-    assert np.array_equal(case.generated_identity, test.identity[test.has_voice])
-    assert np.array_equal(case.generated_gender, test.gender[test.has_voice])
-    assert np.array_equal(case.real.numpy(), store.faces[test.face_index[test.has_face]])
-    assert case.judge.name.startswith("judge-random-")
-    assert case.about["split"] == "test" and case.about["clips"] == 16 and not case.about["trained_on"]
-    assert case.about["data"] == "synthetic" and case.about["checkpoint"] == "painter"
+    assert sorted(set(eval_set.generated_identity.tolist())) == sorted(set(test.identity.tolist()))
+    assert eval_set.generated.shape == (16, 64, 64, 3) and eval_set.generated.dtype == torch.uint8
+    assert np.array_equal(eval_set.generated_identity, test.identity[test.has_voice])
+    assert np.array_equal(eval_set.generated_gender, test.gender[test.has_voice])
+    assert np.array_equal(eval_set.real.numpy(), store.faces[test.face_index[test.has_face]])
+    assert eval_set.reader.name.startswith("judge-random-")
+    assert (
+        eval_set.about["split"] == "test"
+        and eval_set.about["clips"] == 16
+        and not eval_set.about["trained_on"]
+    )
+    assert eval_set.about["data"] == "synthetic" and eval_set.about["checkpoint"] == "painter"
 
 
 def test_each_clips_face_is_what_generate_gives(model, store):
     """The store's log-mel through the pipeline's own steps."""
-    case = generate_eval_set(model, store)
+    eval_set = generate_eval_set(model, store)
     test = store.of_split("test").select(lambda s: s.has_voice)
     for i in (0, 7, 15):
         mel = np.asarray(test.voices[test.voice_offset[i] :][: test.voice_frames[i]], dtype=np.float32).T
         whole = np.tile(mel, (1, -(-1000 // mel.shape[1])))[:, :1000]
         face = model.decode(model.embed(torch.from_numpy(whole))[None])[0]
-        assert (face.int() - case.generated[i].int()).abs().max() <= 1
+        assert (face.int() - eval_set.generated[i].int()).abs().max() <= 1
 
 
 def test_faces_are_framed_as_the_template_however_near_they_are(model, store):
@@ -50,20 +54,20 @@ def test_faces_are_framed_as_the_template_however_near_they_are(model, store):
     config = replace(model.checkpoint.generator_config, face_scale=1.4)
     near.checkpoint = replace(model.checkpoint, generator_config=config)
     kept.about = {**store.about, "zoom": 1.4}
-    plain, case = generate_eval_set(model, store), generate_eval_set(near, kept)
-    for made, again in ((plain.generated, case.generated), (plain.real, case.real)):
+    plain, eval_set = generate_eval_set(model, store), generate_eval_set(near, kept)
+    for made, again in ((plain.generated, eval_set.generated), (plain.real, eval_set.real)):
         assert torch.equal(again, reframed(made, 1.4)) and not torch.equal(again, made)
     assert torch.equal(generate_eval_set(near, store).real, plain.real)
 
 
 def test_own_faces(model, store):
-    case = generate_eval_set(model, store, "val")
+    eval_set = generate_eval_set(model, store, "val")
     heard = []
-    for clips, mine in case.speakers():
-        (name,) = set(case.generated_identity[clips].tolist())
-        assert len(mine) == 6 and set(case.real_identity[mine].tolist()) == {name}
+    for clips, mine in eval_set.speakers():
+        (name,) = set(eval_set.generated_identity[clips].tolist())
+        assert len(mine) == 6 and set(eval_set.real_identity[mine].tolist()) == {name}
         heard += clips.tolist()
-    assert sorted(heard) == list(range(len(case.generated)))
+    assert sorted(heard) == list(range(len(eval_set.generated)))
 
 
 def test_who_may_have_been_trained_on_is_said(model, store, new_run):
@@ -80,16 +84,16 @@ def test_people_without_a_voice_or_a_face_are_left_out(model, store):
     test = store.of_split("test")
     names = np.unique(test.identity)
     part = store.select(~((store.identity == names[0]) & store.has_voice))
-    case = generate_eval_set(model, part)
-    assert names[0] not in set(case.generated_identity.tolist()) | set(case.real_identity.tolist())
-    assert case.about["identities"] == 3
+    eval_set = generate_eval_set(model, part)
+    assert names[0] not in set(eval_set.generated_identity.tolist()) | set(eval_set.real_identity.tolist())
+    assert eval_set.about["identities"] == 3
     with pytest.raises(DataError, match="both a voice and a face"):
         generate_eval_set(model, store.select(~store.has_voice))
 
 
 def test_gender_and_split_filter(model, store):
-    case = generate_eval_set(model, store, "train", "male")
-    assert set(case.generated_gender.tolist()) == {"male"} and case.about["gender"] == "male"
+    eval_set = generate_eval_set(model, store, "train", "male")
+    assert set(eval_set.generated_gender.tolist()) == {"male"} and eval_set.about["gender"] == "male"
     with pytest.raises(DataError, match="split 'test' is empty"):
         generate_eval_set(model, store.of_split("train"))
 

@@ -18,7 +18,7 @@ from voice2face_gan.results import FILE, Figure, read_records, results_of
 def judged(model, store, judge_folder):
     from voice2face_gan.evaluation.readers import open_reader
 
-    return generate_eval_set(model, store, judge=open_reader(str(judge_folder)))
+    return generate_eval_set(model, store, reader=open_reader(str(judge_folder)))
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def like(judged):
     """Function (options) -> what a kept record of the case must have."""
 
     def of(options=None) -> dict:
-        return {**judged.about, **record.identity_of(judged, options), "judge": {"name": judged.judge.name}}
+        return {**judged.about, **record.identity_of(judged, options), "judge": {"name": judged.reader.name}}
 
     return of
 

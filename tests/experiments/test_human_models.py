@@ -1,4 +1,5 @@
-"""The judges from outside: what they cut out, how they feed it and read the answer, and who misses them.
+"""The face readers from outside: what they cut out, how they feed it and read the answer, and who misses
+them.
 
 Networks of the same names are written here, so small that their answers are known. With the package itself
 (V2F_HUMAN_MODELS) the answers must be those of TensorFlow.js.
@@ -28,8 +29,9 @@ needs_package = pytest.mark.skipif(
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A folder as the package is, the one that the judges read. Its faceres gives the means of its three
-    channels, P(male) = 0.75 and an age of 20 or 21 with the same probability; its mobileface gives the pixels
+    """A folder as the package is, the one that the face readers read. Its faceres gives the means of its
+    three channels, P(male) = 0.75 and an age of 20 or 21 with the same probability; its mobileface gives the
+    pixels
     of its input."""
     (tmp_path / "models").mkdir()
     ages = np.full(100, -1000.0)
@@ -71,13 +73,13 @@ def plain(*colours, side: int = 64) -> torch.Tensor:
 
 
 def test_faceres_takes_blue_first_without_the_mean_and_reads_sex_and_age(package):
-    judge = open_reader(f"{FILE}:faceres")
-    reading = judge.read(plain((10, 20, 30), (0, 255, 100)))
+    reader = open_reader(f"{FILE}:faceres")
+    reading = reader.read(plain((10, 20, 30), (0, 255, 100)))
     mean = [103.939, 116.779, 123.68]
     assert reading.embedding == pytest.approx(np.subtract([[30, 20, 10], [100, 255, 0]], mean), abs=1e-4)
     assert reading.female == pytest.approx(0.25) and reading.age == pytest.approx(20.5)
     assert reading.found.tolist() == [True, True]
-    assert judge.name.startswith("faceres-") and "IMDB-WIKI" in describe(judge)
+    assert reader.name.startswith("faceres-") and "IMDB-WIKI" in describe(reader)
 
 
 @pytest.mark.parametrize("side", [64, 128])
@@ -85,8 +87,8 @@ def test_mobileface_sees_its_square_of_the_image(package, side):
     """Of an image that grows brighter to the right and redder to the bottom."""
     x, y = np.meshgrid(np.arange(side), np.arange(side))
     face = np.stack([y, x, x * 0], axis=-1) * (128 // side)
-    judge = open_reader(f"{FILE}:mobileface")
-    reading = judge.read(torch.tensor(face, dtype=torch.uint8)[None])
+    reader = open_reader(f"{FILE}:mobileface")
+    reading = reader.read(torch.tensor(face, dtype=torch.uint8)[None])
     assert reading.female is None and reading.age is None
     seen = reading.embedding.reshape(112, 112, 3)
     centres = (np.arange(112) + 0.5) / 112 * 0.85  # of the image's side, from the square's edge
@@ -98,8 +100,8 @@ def test_mobileface_sees_its_square_of_the_image(package, side):
 
 def test_many_faces_and_none(package):
     colours = [(i, 0, 0) for i in range(3 * human_models._BATCH - 5)]
-    judge = human_models.faceres()
-    assert judge.read(plain(*colours)).embedding[:, 2] == pytest.approx(
+    reader = human_models.faceres()
+    assert reader.read(plain(*colours)).embedding[:, 2] == pytest.approx(
         np.arange(len(colours)) - 123.68, abs=1e-4
     )
     for make in (human_models.faceres, human_models.mobileface):
@@ -136,7 +138,7 @@ def test_a_package_without_the_network_names_the_file(package):
 
 
 def test_evaluate_with_it(cli, package, model_folder, store):
-    """The judge thinks that everybody is a man, so it agrees with the men's voices alone."""
+    """The face reader thinks that everybody is a man, so it agrees with the men's voices alone."""
     given = ["--checkpoint", model_folder, "--data", "synthetic:20", "--metric", "gender", "--json"]
     result = cli("evaluate", *given, "--judge", f"{FILE}:faceres")
     assert result.code == 0, result.stderr

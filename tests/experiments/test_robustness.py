@@ -17,7 +17,7 @@ from recordings import AFTER, AT_ONCE, CLEAN, PAUSE, RATE, RECORDINGS, Clip
 from voice2face_gan.audio.decode import load_audio
 from voice2face_gan.audio.voice import VoiceFeatures
 from voice2face_gan.errors import DataError
-from voice2face_gan.pipeline import _warning
+from voice2face_gan.recording_warnings import recording_warning
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +114,8 @@ def test_a_row_by_hand():
     """Of four clips one is refused, one has no label, one is taken for the other sex, 10 grey levels off."""
     clips = [Clip(np.zeros(1), str(i), gender) for i, gender in enumerate(("female", "male", "", "male"))]
     voice = VoiceFeatures(None, 3.0, 1.0, 2.0)
-    short = _warning(voice, 0.9, 0.9, 0.99)
-    none = _warning(voice, 0.1, 0.9)
+    short = recording_warning(voice, 0.9, 0.9, 0.99)
+    none = recording_warning(voice, 0.1, 0.9)
     clean = [heard(grey=5), heard(0.1), heard(), heard()]
     row = robustness.judged(
         [heard(grey=5), heard(0.8, short, 10), heard(warning=none), None], clips, clean, FaceClassifier()
@@ -126,7 +126,7 @@ def test_a_row_by_hand():
     assert row["same sex"] == pytest.approx(200 / 3) and row["moved"] == pytest.approx(10 / 3)
     assert row["age"] == pytest.approx(80 / 3) and row["under 16"] == pytest.approx(100 / 3)
     assert robustness.judged([None], clips[:1], clean[:1], FaceClassifier())["refused"] == 100
-    steady = _warning(VoiceFeatures(None, 3.0, 3.0, 0.8))
+    steady = recording_warning(VoiceFeatures(None, 3.0, 3.0, 0.8))
     assert robustness.warned(heard(warning=steady), robustness.NOT_SPEECH)
 
 

@@ -1,15 +1,15 @@
-"""How an embedding is prepared for the generator: length, noise, strength, soft clip; variants."""
+"""Strength, soft clip and noise scale: the distance from the average face, and what makes variants differ."""
 
-import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from PIL import Image
 
 from voice2face_gan import VoiceToFace
-from voice2face_gan.errors import CheckpointError
+from voice2face_gan.errors import CheckpointError, VoiceToFaceError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.conditioning import Controls, condition
 from voice2face_gan.models.encoders.conv import ConvEncoderConfig
@@ -151,78 +151,99 @@ def checkpoint():
     return made
 
 
-def of_strength(checkpoint, strength, **changes):
-    return VoiceToFace(
-        replace(checkpoint, controls=replace(checkpoint.controls, **changes)), "small", strength=strength
-    )
+@pytest.fixture(scope="module")
+def model(checkpoint):
+    return VoiceToFace(checkpoint, "small")
+
+
+def with_settings(checkpoint, **changes):
+    return VoiceToFace(replace(checkpoint, model=replace(checkpoint.model, **changes)), "small")
 
 
 # The pipeline
 
 
-def test_nought_is_the_average_face_whoever_speaks(checkpoint, clips):
-    average = of_strength(checkpoint, 0)
-    first, second = (np.asarray(average.generate(clip)[0]) for clip in clips[:2])
+def test_nought_is_the_average_face_whoever_speaks(model, clips):
+    first, second = (np.asarray(model.generate(clip, strength=0)[0]) for clip in clips[:2])
     assert np.array_equal(first, second)
-    own = of_strength(checkpoint, 1)
-    one, other = (np.asarray(own.generate(clip)[0], dtype=int) for clip in clips[:2])
+    one, other = (np.asarray(model.generate(clip, strength=1)[0], dtype=int) for clip in clips[:2])
     assert np.abs(one - other).max() > 0
 
 
-def test_more_of_it_leads_further_away(checkpoint, clips):
-    e = [
-        of_strength(checkpoint, x).embed(torch.randn(64, 300, generator=torch.Generator().manual_seed(1)))
-        for x in (1, 2, 4)
-    ]
+def test_more_of_it_leads_further_away(model, clips):
+    mel = torch.randn(64, 300, generator=torch.Generator().manual_seed(1))
+    e = [model.embed(mel, strength) for strength in (1, 2, 4)]
     torch.testing.assert_close(e[1], 2 * e[0])
     torch.testing.assert_close(e[2], 4 * e[0])
-    faces = [np.asarray(of_strength(checkpoint, x).generate(clips[0])[0], dtype=int) for x in (0, 1, 4)]
+    faces = [np.asarray(model.generate(clips[0], strength=x)[0], dtype=int) for x in (0, 1, 4)]
     assert np.abs(faces[2] - faces[0]).mean() > np.abs(faces[1] - faces[0]).mean() > 0
 
 
-def test_the_sex_that_is_heard_does_not_depend_on_it(checkpoint):
-    mel = torch.randn(64, 300, generator=torch.Generator().manual_seed(2))
-    told = [model.female(model.encode(mel)[0]) for model in (of_strength(checkpoint, x) for x in (0.5, 1, 3))]
-    assert told[0] == pytest.approx(told[1], abs=1e-6) == pytest.approx(told[2], abs=1e-6)
+def test_the_predicted_gender_does_not_depend_on_it(model, clips):
+    female = [model.generate_detailed(clips[0], strength=x).female for x in (0.5, 1, 3)]
+    assert female[0] == female[1] == female[2]
 
 
-def test_a_gender_asked_for_is_got_at_any_strength(checkpoint):
-    for strength in (0.5, 1, 3):
-        model = of_strength(checkpoint, strength)
-        e, _ = model.encode(torch.randn(64, 300))
-        assert (
-            model.female(model.reflect_gender(e, "female"))
-            > 0.5
-            > model.female(model.reflect_gender(e, "male"))
-        )
+def test_a_gender_asked_for_is_got(model):
+    e, _ = model.encode(torch.randn(64, 300))
+    female, male = (model.female(model.reflect_gender(e, gender)) for gender in ("female", "male"))
+    assert female > 0.5 > male
 
 
-def test_variants_differ_by_what_the_voice_leaves_open(checkpoint):
-    model = of_strength(checkpoint, 2)
+def test_a_call_leaves_the_model_as_it_was(model, clips):
+    """Two requests at once, of other strength and noise, each get the images that they get alone."""
+    requests = [{"strength": 0.0}, {"strength": 4.0, "variants": 2}, {"variants": 2, "noise_scale": 0.0}, {}]
+    before, alone = model.config, [images(model, clips[0], request) for request in requests]
+    assert len({content for contents in alone for content in contents}) >= 4
+    with ThreadPoolExecutor(4) as threads:
+        at_once = list(threads.map(lambda request: images(model, clips[0], request), 3 * requests))
+    assert at_once == 3 * alone
+    assert model.config is before and images(model, clips[0], {}) == alone[-1]
+
+
+def images(model, clip, request) -> list[bytes]:
+    return [image.tobytes() for image in model.generate(clip, **request)]
+
+
+def test_without_noise_all_variants_are_the_plain_answer(model, clips):
+    plain, *others = images(model, clips[0], {"variants": 3, "noise_scale": 0.0})
+    assert others == [plain, plain] and images(model, clips[0], {}) == [plain]
+    assert len(set(images(model, clips[0], {"variants": 3}))) == 3
+
+
+@pytest.mark.parametrize("scale", [-1.0, float("nan"), float("inf")])
+def test_a_noise_scale_that_cannot_be(model, clips, scale):
+    with pytest.raises(VoiceToFaceError, match="noise_scale must be 0 or more"):
+        model.generate(clips[0], noise_scale=scale)
+
+
+def test_variants_differ_by_the_residual(model):
     e = torch.tensor([1.0, -1, 0, 0, 0, 0])
-    variants = model._variants(e, 2000, seed=0)
+    variants = model.variant_embeddings(e, 2000, seed=0)
     assert torch.equal(variants[0], e)
     assert (variants[:, 0] == 1).all(), "nothing is open there"
-    spread = variants[1:].std(0)
-    assert spread[2:].mean() == pytest.approx(2 * float(spread[1]), rel=0.1) and spread[1] > 0.1
-    assert torch.equal(variants[:7], model._variants(e, 2000, seed=0)[:7])
-    assert not torch.equal(variants[1], model._variants(e, 2000, seed=1)[1])
+    deviation = variants[1:].std(0)
+    assert deviation[2:].mean() == pytest.approx(2 * float(deviation[1]), rel=0.1) and deviation[1] > 0.1
+    half = model.variant_embeddings(e, 2000, seed=0, noise_scale=0.5)
+    torch.testing.assert_close(half - e, (variants - e) / 2)
+    assert torch.equal(variants[:7], model.variant_embeddings(e, 2000, seed=0)[:7])
+    assert not torch.equal(variants[1], model.variant_embeddings(e, 2000, seed=1)[1])
 
 
 def test_without_a_residual_variants_are_not_strengthened_again(checkpoint):
-    model = of_strength(checkpoint, 3, residual_std=(), soft_clip=(0.5,) * 6)
+    model = with_settings(checkpoint, strength=3.0, residual=(), limit=(0.5,) * 6)
     e = torch.tensor([0.4, -0.4, 0.2, 0.1, 0.3, 0])
-    torch.testing.assert_close(model._variants(e, 1, seed=0)[0], e)
+    torch.testing.assert_close(model.variant_embeddings(e, 1, seed=0)[0], e)
 
 
-def test_what_has_no_strength_says_so(model_folder, checkpoint):
+def test_a_strength_that_cannot_be_set_is_refused(model_folder, model, clips):
+    without = VoiceToFace.from_pretrained(model_folder)
+    assert without.strength is None
     with pytest.raises(CheckpointError, match="has no strength to set"):
-        VoiceToFace.from_pretrained(model_folder, strength=2)
-    assert VoiceToFace.from_pretrained(model_folder).strength is None
-    with pytest.raises(CheckpointError, match="strength must be from 0"):
-        of_strength(checkpoint, -0.5)
-    with pytest.raises(CheckpointError, match="strength must be from 0"):
-        of_strength(checkpoint, float("nan"))
+        without.generate(clips[0], strength=2)
+    for strength in (-0.5, 11, float("nan")):
+        with pytest.raises(VoiceToFaceError, match="strength must be from 0"):
+            model.generate(clips[0], strength=strength)
 
 
 def test_on_the_command_line(cli, checkpoint, clips, tmp_path):
@@ -232,3 +253,7 @@ def test_on_the_command_line(cli, checkpoint, clips, tmp_path):
         assert cli("generate", clips[0], "--checkpoint", folder, "--strength", strength, "-o", out).code == 0
     assert (tmp_path / "0.png").read_bytes() != (tmp_path / "3.png").read_bytes()
     assert cli("generate", clips[0], "--checkpoint", folder, "--strength", "-1").code == 2
+    variants = ("--variants", "2", "--noise-scale", "0", "-o", str(tmp_path / "v.png"))
+    assert cli("generate", clips[0], "--checkpoint", folder, *variants).code == 0
+    first, second = (np.asarray(Image.open(tmp_path / f"v-{k}.png")) for k in (1, 2))
+    assert np.array_equal(first, second)

@@ -1,1 +1,1 @@
-"""Measurements of our own speed, each beside the plain way of doing the same thing, in one run."""
+"""Benchmarks of our own speed, each beside a plain implementation of the same work, in one run."""

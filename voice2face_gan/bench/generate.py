@@ -1,4 +1,4 @@
-"""How long a clip takes: decode, VAD, log-mel, embed, generate, and the whole way from file to image."""
+"""Benchmark of one clip: decode, VAD, log-mel, embed, generate, and the whole way from file to image."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel
 from voice2face_gan.audio.vad import keep_speech
 from voice2face_gan.pipeline import VoiceToFace
 
-# Container, codec, and sampling rate of each way people record (Opus has no 44.1 kHz).
+# Container, codec, and sampling rate of common recordings (Opus has no 44.1 kHz).
 FORMATS = {
     "wav": ("wav", "pcm_s16le", 16_000),
     "mp3": ("mp3", "libmp3lame", 44_100),
@@ -24,8 +24,12 @@ FORMATS = {
 
 
 def encode(waveform: np.ndarray, format: str, bit_rate: int | None = None) -> bytes:
-    """A mono 16 kHz waveform float32 (samples,) as a file of a format in FORMATS, of `bit_rate` bits a second
-    (None: as the encoder likes)."""
+    """Encode a mono 16 kHz waveform float32 (samples,) as a file.
+
+    Args:
+        format: key of FORMATS.
+        bit_rate: bits a second; None for the encoder's default.
+    """
     import av
 
     container_name, codec, rate = FORMATS[format]
@@ -45,7 +49,7 @@ def encode(waveform: np.ndarray, format: str, bit_rate: int | None = None) -> by
 
 
 def frame_loop_log_mel(waveform: np.ndarray, settings: FeatureSettings) -> np.ndarray:
-    """The log-mel as a plain NumPy loop over frames, the way it is usually written: (64, frames)."""
+    """The log-mel as a plain NumPy loop over frames, the usual implementation: (64, frames)."""
     window, bank = np.hamming(settings.window), mel_filterbank(settings).numpy()
     emphasised = np.append(waveform[0], waveform[1:] - settings.pre_emphasis * waveform[:-1])
     columns = []
@@ -61,8 +65,8 @@ def measure(model: VoiceToFace, seconds: float = 10.0, runs: int = 30) -> dict:
 
     Args:
         model: the model timed.
-        seconds: length of the clip, a built-in voice.
-        runs: counted runs of each step, taken in turn so that a drifting machine hits all alike.
+        seconds: length of the clip, a synthetic voice.
+        runs: counted runs of each step, in turn, so that a drifting machine affects all alike.
     Returns:
         step -> {"median_ms", "min_ms"}, and the ratio of the frame loop's median to log-mel's.
     """

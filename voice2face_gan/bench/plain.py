@@ -1,8 +1,9 @@
-"""The adversarial stage as the paper and its released code write it: what ours is measured against.
+"""The adversarial stage as the paper and its released code write it: the baseline of `bench train`.
 
-Wen et al., NeurIPS 2019, Algorithm 1. Our own writing of the release's order of work: probabilities and
-binary cross-entropy, one pass of the trunk for each loss, one optimiser for each net, every weight asks for a
-gradient at every backward pass, fp32 in PyTorch's default layout, losses read as Python numbers at once.
+Wen et al., NeurIPS 2019, Algorithm 1. Our own implementation of the release's order of work: probabilities
+and binary cross-entropy, one pass of the trunk for each loss, one optimiser for each network, gradients of
+every weight in every backward pass, fp32 in PyTorch's default layout, losses converted to Python numbers at
+once.
 """
 
 import copy
@@ -15,12 +16,12 @@ from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 
 class AlgorithmOne:
-    """A plain copy of a GAN stage as it stands: the same weights, in nets of its own.
+    """A plain copy of a GAN stage: the same weights, in networks of its own.
 
-    Of the losses' weights it knows only the paper's, all 1.
+    It supports only the paper's loss weights, all 1.
 
     Args:
-        stage: whose nets are copied; its optimisers must not have stepped yet.
+        stage: the stage whose networks are copied; its optimisers must not have stepped yet.
     """
 
     def __init__(self, stage: Wen2019Stage):
@@ -38,7 +39,7 @@ class AlgorithmOne:
         self.ones, self.zeros = torch.ones(batch, device=self.device), torch.zeros(batch, device=self.device)
 
     def step(self, iteration: int) -> dict[str, float]:
-        """One update of the judges and one of the generator, on the stage's own batch of the iteration."""
+        """One update of trunk, D and classifier, and one of the generator, on the stage's own batch."""
         mel, voice_label, real, face_label, noise = self.stage.draw(iteration)
         fake = self.generator(condition(self.encoder(mel), self.stage.controls, noise))
 
@@ -67,10 +68,11 @@ class AlgorithmOne:
 
     @torch.no_grad()
     def hand_over(self) -> None:
-        """Give the stage this loop's weights and optimiser states, so that its next step starts from them.
+        """Copy this loop's weights and optimiser states into the stage, so that its next step starts from
+        them.
 
-        Left alone the two drift apart as far as this loop does from itself on another number of threads:
-        the first steps of the full nets multiply the rounding of sums tenfold a step.
+        Left alone the two drift apart, as this loop does from itself on another number of threads: the first
+        steps of the full networks multiply the rounding of sums tenfold a step.
         """
         stage = self.stage
         for name, plain in self.optimisers.items():

@@ -1,4 +1,4 @@
-"""How fast data sets are prepared: in all, step by step, and beside its own decoding and VAD alone."""
+"""Benchmark of `prepare`: in all, step by step, and beside its own decoding and VAD alone."""
 
 import resource
 import sys
@@ -19,7 +19,7 @@ from voice2face_gan.data.prepare.settings import PrepareSettings
 from voice2face_gan.errors import DataError
 
 STEPS = ("decode", "vad", "log-mel", "faces", "write")
-_PASSES = 5  # over the recordings, of which the fastest counts: other work on the machine only ever slows
+_PASSES = 5  # over the recordings; the fastest counts, since other work on the machine only slows
 
 
 def measure(
@@ -35,18 +35,17 @@ def measure(
 
     Args:
         layout, sources: as for `prepare`; None makes a synthetic world in the `folders` layout.
-        limit: records taken.
+        limit: number of records.
         workers: processes of the last measurement.
-        settings: of the preparation.
-        format: of the synthetic world's recordings, see `bench.generate.FORMATS`.
-        say: called with what is being done.
+        settings: settings of the preparation.
+        format: format of the synthetic world's recordings, see `bench.generate.FORMATS`.
+        say: called with a progress message.
     Returns:
         records; hours of audio; `audio` (processor seconds of decode + VAD alone and of the whole preparation
-        of the voices, in one process, and the former's share of the latter); `runs`, for 1 and for `workers`
-        processes: records/s and hours of audio per minute per process once they are at work, processor time
-        a record, seconds with their start, share of time by step, peak memory in MiB; `speedup` as the clock
-        showed it; and `speedup_on_free_processors`, what the processor time says it is where nothing else
-        runs.
+        of the voices, in one process, and the ratio of the two); `runs`, for 1 and for `workers` processes:
+        records/s and hours of audio per minute per process without start-up, processor time a record, seconds
+        with start-up, share of time by step, peak memory in MiB; `speedup` by the clock; and
+        `speedup_on_free_processors` by the processor time, as on a machine without other work.
     Raises:
         DataError: there are no records.
     """
@@ -77,8 +76,7 @@ def measure(
 
 
 class _Rate:
-    """Records a second from the first shard to the last: without the processes' start, whose length says
-    nothing of a set of hours."""
+    """Records a second from the first shard to the last, without the start-up of processes."""
 
     def __init__(self) -> None:
         self.points: list[tuple[float, int]] = []
@@ -115,8 +113,9 @@ def _peak(who: int) -> float:
 
 
 def _audio(voices: list[RawRecord], settings: PrepareSettings) -> dict:
-    """Processor seconds of decode + VAD alone, and of all that is done to a voice, the least of each file;
-    files in turn. So neither waiting nor most of what else the machine does is counted."""
+    """Processor seconds of decode + VAD alone, and of the whole preparation of a voice.
+
+    The least of each file counts, files in turn, so that neither waiting nor other work does."""
     from voice2face_gan.data.prepare.record import Clock, prepare_item
 
     alone, whole = [float("inf")] * len(voices), [float("inf")] * len(voices)
@@ -151,7 +150,7 @@ def _one_thread():
 
 
 def make_world(folder: Path, records: int, format: str) -> Path:
-    """A `folders` tree of the synthetic world: people of four clips of 6 s and four images each."""
+    """A `folders` tree of the synthetic world: speakers with four clips of 6 s and four images each."""
     from PIL import Image
 
     from voice2face_gan.bench.generate import encode

@@ -1,4 +1,4 @@
-"""How fast the adversarial stage trains, beside the paper's algorithm as its release writes it."""
+"""Benchmark of the adversarial stage, beside the paper's algorithm as its release writes it."""
 
 import multiprocessing
 import re
@@ -23,7 +23,7 @@ from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 OURS = "ours fp32"
 _WARM_UP = 2
-_MEMORY_STEPS = 3  # after which a process has seen its peak
+_MEMORY_STEPS = 3  # after them a process has reached its peak
 
 
 def measure(
@@ -37,25 +37,25 @@ def measure(
 ) -> dict:
     """Train the plain loop and ours side by side: same first weights, same batches, a step of each in turn.
 
-    Ours runs in the recipe's precision, free, and in fp32, where each step starts from the plain loop's
-    weights and must give its losses. In between a matrix product of each precision is timed, so that all see
-    the machine as busy as it is.
+    Ours runs in the recipe's precision, on its own, and in fp32, where each step starts from the plain loop's
+    weights and must give its losses. In between, a matrix product of each precision is timed, so that all see
+    the same load of the machine.
 
     Args:
-        recipe: whose nets and batches; its generator must be of the type wen2019, the losses' weights the
+        recipe: recipe of networks and batches; its architecture must be wen2019, the loss weights the
             paper's.
-        data: what `train --data` takes.
+        data: as for `train --data`.
         steps: counted steps of each loop.
-        device: where it computes.
-        threads: of the processor; None leaves them.
-        memory: run each loop in a process of its own for its peak memory too.
-        say: called with what is being done.
+        device: device of all loops.
+        threads: processor threads; None leaves them.
+        memory: run each loop in a separate process for its peak memory too.
+        say: called with a progress message.
     Returns:
         runs: name -> precision, median step in ms, images (real faces of a batch) a second, GFLOP a step,
         share of the matrix product's rate in its precision, and peak MiB (resident; on a GPU allocated; left
-        out where the system does not tell); ratio: name -> how often ours fits into the plain step, median
-        over the pairs; matmul_gflops: the rate by precision; loss_difference: the largest between a plain
-        step and ours in fp32 from the same weights.
+        out where unknown); ratio: name -> plain step time over ours, median over the pairs; matmul_gflops:
+        the rate by precision; loss_difference: the largest between a plain step and ours in fp32 from the
+        same weights.
     Raises:
         RecipeError: the recipe's stage is not Algorithm 1.
     """
@@ -102,19 +102,23 @@ def measure(
 
 
 def check(recipe: Recipe) -> None:
-    """Raises RecipeError where the plain loop would not be the recipe's stage."""
+    """Refuse a recipe whose stage is not the plain loop's.
+
+    Raises:
+        RecipeError: the recipe's stage is not Algorithm 1.
+    """
     weights = recipe.gan
     one = (weights.d_identity, weights.g_adversarial, weights.g_identity)
     wen = recipe.model.generator.type == "wen2019"
     if not wen or one != (1, 1, 1) or weights.l1 or weights.lr_decay:
         raise RecipeError(
             f"Recipe {recipe.name} does not train by Algorithm 1 of Wen et al. with the paper's losses, "
-            "which is what it would be timed against; use wen2019 or wen2019-paper."
+            "against which it would be timed; use wen2019 or wen2019-paper."
         )
 
 
 def _stage(recipe: Recipe, data: str, device: torch.device) -> Wen2019Stage:
-    """The stage on a voice encoder with random weights: what they are takes no time."""
+    """The stage on a voice encoder with random weights, which cost no time to make."""
     store = open_source(data)
     config = recipe.model.encoder
     torch.manual_seed(0)
@@ -123,7 +127,7 @@ def _stage(recipe: Recipe, data: str, device: torch.device) -> Wen2019Stage:
 
 
 def _loops(recipe: Recipe, data: str, device: torch.device) -> tuple[AlgorithmOne, dict]:
-    """The plain loop, and name -> (precision, step function) of all that are compared, it included."""
+    """The plain loop, and name -> (precision, step function) of all loops, including it."""
     stage = _stage(replace(recipe, run=replace(recipe.run, precision="fp32")), data, device)
     plain = AlgorithmOne(stage)
     loops = {"plain": ("fp32", plain.step), OURS: ("fp32", stage.step)}
@@ -183,7 +187,7 @@ def _flops(step: Callable[[int], dict]) -> int:
 
 
 def memory_of(name: str, recipe: Recipe, data: str, device: torch.device, threads: int) -> int | None:
-    """Peak memory in MiB of a process that does nothing but this loop, with the imports and the data."""
+    """Peak memory in MiB of a process that runs this loop alone, with the imports and the data."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (name, recipe, data, str(device), threads))
 
@@ -200,7 +204,7 @@ def _peak(name: str, recipe: Recipe, data: str, device: str, threads: int) -> in
         loop.step(iteration)
     if torch.device(device).type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20)
-    try:  # not getrusage, which knows what the process was before it became this one
+    try:  # not getrusage, which includes the parent before the fork
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
         return None

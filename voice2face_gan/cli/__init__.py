@@ -1,4 +1,4 @@
-"""The command line, `v2f-gan`. One file a command; what is heavy is imported inside the command."""
+"""The command line, `v2f-gan`. One file a command; heavy imports are inside the commands."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""Options of commands that take recordings: which sound track, and which part of it."""
+"""Options of commands that take recordings: the sound track, and the part of it."""
 
 import re
 
@@ -8,7 +8,7 @@ _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)")
 
 
 class Seconds(click.ParamType):
-    """A time as people write it: seconds, m:ss or h:mm:ss, with fractions; gives seconds as a float."""
+    """A time: seconds, m:ss or h:mm:ss, with fractions; gives seconds as a float."""
 
     name = "time"
 
@@ -24,8 +24,9 @@ class Seconds(click.ParamType):
 
 
 def clip_options(command):
-    """Adds --audio-track, --start and --end, given to the command as `audio_track` (int from 1 or None),
-    `start` and `end` (seconds or None)."""
+    """Add --audio-track, --start and --end.
+
+    The command gets `audio_track` (int from 1, or None), `start` and `end` (seconds, or None)."""
     for option in (
         click.option("--end", type=Seconds(), metavar="TIME", help="Take each clip up to here, as 1:50."),
         click.option("--start", type=Seconds(), metavar="TIME", help="Take each clip from here, as 1:20."),
@@ -38,10 +39,3 @@ def clip_options(command):
     ):
         command = option(command)
     return command
-
-
-def audio_entry(audio) -> dict:
-    """What a JSON result says of a decoded recording's `AudioInfo`: its tracks if there are several, and the
-    note if there is one."""
-    entry = {"audio_tracks": audio.tracks, "audio_track": audio.track} if audio.tracks > 1 else {}
-    return entry | ({"audio_note": audio.note} if audio.note else {})

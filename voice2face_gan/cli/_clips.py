@@ -1,8 +1,8 @@
-"""The clips that the arguments of `generate` and `embed` name: files, folders and standard input.
+"""Clips from the arguments of `generate` and `embed`: files, folders and standard input.
 
-A file named by itself is a clip: it is done, or it has failed. In a folder the files with the ending of a
+A file that is an argument is a clip: it succeeds or fails. In a folder the files with the ending of a
 recording are clips, and of all others those that open as a recording with sound: notes and images beside the
-clips are skipped and counted, a broken .wav has failed.
+clips are skipped and counted, a broken .wav fails.
 """
 
 import os
@@ -25,20 +25,23 @@ RECORDINGS = frozenset().union(
     (".gsm", ".qcp", ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".wmv", ".asf", ".flv", ".f4v", ".mpg"),
     (".mpeg", ".mts", ".m2ts", ".vob", ".ogv", ".3gp", ".3g2", ".mxf"),
 )
-"""Endings of files that are meant as recordings, so that a broken one has failed."""
+"""Endings of recordings; a broken file with one of them fails."""
 
 IMAGES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
     + (".avif", ".heic", ".heif")
 )
-"""Endings of files that are meant as images."""
+"""Endings of images."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|www\.\S|(m\.)?youtube\.com/|youtu\.be/", re.IGNORECASE)
 
 
 class ClipsCommand(click.Command):
-    """Takes an argument that begins with "-" as a clip where a file of that name lies in the current folder,
-    as video ids do; otherwise it would be read as options. "-" alone stays standard input."""
+    """Command that accepts a clip whose name begins with "-", as video ids do.
+
+    Such an argument is a clip where a file of that name lies in the current folder; otherwise it is an
+    option.
+    "-" alone is standard input."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {name for option in self.params for name in option.opts} | {STANDARD_INPUT}
@@ -51,10 +54,11 @@ class Clip:
     """A file that may be a recording (or, for `embed --faces`, an image).
 
     Attributes:
-        name: as messages and results call it: the path, or "standard input".
-        argument: that names it, or its folder.
-        place: in a folder's tree, the path below it without the ending, as its result is called; or None.
-        sure: named by itself or by its ending, so that it fails, and is not skipped, when it cannot be read.
+        name: name in messages and results: the path, or "standard input".
+        argument: the argument that names it, or its folder.
+        place: path below the argument's folder without the ending, the name of its result; None for a file.
+        sure: True for an argument or a recording's ending: it fails, and is not skipped, if it cannot be
+            read.
     """
 
     name: str
@@ -63,7 +67,7 @@ class Clip:
     sure: bool = True
 
     def source(self) -> Any:
-        """What to open: a path, or a file object of standard input.
+        """The source to open: a path, or a file object of standard input.
 
         Raises:
             AudioError: it is an address; or standard input is empty or a terminal.
@@ -80,8 +84,8 @@ class Arguments:
     """Arguments sorted into files and folders.
 
     Attributes:
-        given: each once, in their order; folders inside other given folders are left out.
-        folders: those of them that are folders.
+        given: each argument once, in their order; folders inside other given folders are left out.
+        folders: the folders among them.
     """
 
     given: list[str]
@@ -90,11 +94,11 @@ class Arguments:
 
     @classmethod
     def of(cls, arguments: tuple[str, ...], endings: frozenset[str] = RECORDINGS) -> "Arguments":
-        """A file given twice, in whatever spelling (a.wav, ./a.wav), is one clip."""
+        """Sort arguments; a file given twice, in two spellings (a.wav, ./a.wav), is one clip."""
         kept = {a if a == STANDARD_INPUT else os.path.abspath(a): a for a in reversed(arguments)}
         given = list(kept.values())[::-1]
         real = {a: os.path.realpath(a) for a in given if a != STANDARD_INPUT and os.path.isdir(a)}
-        outermost: dict[str, str] = {}  # where it lies -> the argument
+        outermost: dict[str, str] = {}  # real path -> argument
         for argument, path in sorted(real.items(), key=lambda item: len(item[1])):
             if outermost.keys().isdisjoint((path, *map(str, Path(path).parents))):
                 outermost[path] = argument
@@ -140,7 +144,7 @@ class Arguments:
                 )
 
     def count(self, output: Path | None) -> int:
-        """How many files `clips` will give; takes the time of listing the folders."""
+        """Number of files that `clips` gives; takes the time of listing the folders."""
         return sum(1 for _ in self.clips(output, lambda *_: None))
 
 
@@ -157,7 +161,7 @@ def _tree(
             continue
         try:
             about = os.stat(path)
-            if (about.st_dev, about.st_ino) in seen:  # a link that leads back, or to it again
+            if (about.st_dev, about.st_ino) in seen:  # a link back, or a second link
                 continue
             seen.add((about.st_dev, about.st_ino))
             files, inner = _listed(path)
@@ -169,9 +173,9 @@ def _tree(
 
 
 def _listed(path: str) -> tuple[list[str], list[str]]:
-    """Names of the files and of the folders in a folder, sorted; what is hidden, a pipe or a device is not.
+    """Sorted names of the files and of the folders in a folder, without hidden ones, pipes and devices.
 
-    A link that leads nowhere counts as a file: it fails under its name.
+    A broken link counts as a file: it fails under its name.
     """
     files, folders = [], []
     with os.scandir(path) as entries:
@@ -186,7 +190,8 @@ def _listed(path: str) -> tuple[list[str], list[str]]:
 
 
 def refuse_address(argument: str) -> None:
-    """
+    """Refuse an address.
+
     Raises:
         AudioError: the argument is an address and no file of that name exists.
     """

@@ -1,4 +1,4 @@
-"""What all commands share: where words go, how errors end, --json."""
+"""Helpers of all commands: messages, progress bars, errors, --json."""
 
 import contextlib
 import functools
@@ -10,12 +10,12 @@ import click
 
 from voice2face_gan.errors import VoiceToFaceError
 
-SEED = click.IntRange(0, 2**63 - 2)  # what torch takes, and one more for a second stream
-STRENGTH = click.FloatRange(0, 10)  # as pipeline.MAX_STRENGTH says
+SEED = click.IntRange(0, 2**63 - 2)  # the seeds of torch, less one for a second stream
+STRENGTH = click.FloatRange(0, 10)  # as generate_options.MAX_STRENGTH
 
 
 class Group(click.Group):
-    """Turns our errors into one sentence on standard error and exit code 2; Ctrl-C into exit code 130."""
+    """Turn our errors into one sentence on standard error and exit code 2; Ctrl-C into exit code 130."""
 
     def invoke(self, ctx: click.Context):
         try:
@@ -24,26 +24,26 @@ class Group(click.Group):
             fail(str(error))
         except KeyboardInterrupt:
             fail("Interrupted.", 130)
-        except BrokenPipeError:  # the reader of our output has gone (`| head`); say nothing more
+        except BrokenPipeError:  # the reader of our output has closed it (`| head`)
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
-        except OSError as error:  # a full disk, no permission, somewhere that does not say so itself
+        except OSError as error:  # a full disk, no permission, where no sentence of our own is raised
             fail(f"{error.filename + ': ' if error.filename else ''}{error.strerror or error}.")
 
 
 def say(text: str = "") -> None:
-    """A line for people, on standard error, so that standard output holds results alone."""
+    """Print a line for the user on standard error; standard output holds results alone."""
     click.echo(text, err=True)
 
 
 def fail(sentence: str, code: int = 2) -> None:
-    """Print the sentence and leave."""
+    """Print an error and exit."""
     say(f"Error: {sentence}")
     sys.exit(code)
 
 
 def json_option(command):
-    """Adds --json, given to the command as `as_json`."""
+    """Add --json, given to the command as `as_json`."""
     return click.option(
         "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
     )(command)
@@ -53,14 +53,14 @@ def print_json(document: dict) -> None:
     text = json.dumps(document, indent=2, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # a terminal that lacks the letters, a file name that is no text
+    except UnicodeEncodeError:  # a terminal without these letters, a file name that is no text
         text = json.dumps(document, indent=2)
     click.echo(text)
 
 
 @functools.cache
 def console():
-    """The rich console for people (standard error)."""
+    """The rich console of standard error."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
@@ -80,8 +80,11 @@ def progress_bar(*columns):
 
 
 def open_data(data: str, keep_speech: bool = False):
-    """The store that --data names: the synthetic world, prepared stores, raw folders that are recognised, or
-    several of them with commas between; what is not there yet is made first (data/open.py)."""
+    """The store that --data names, made first where it does not exist (data/open.py).
+
+    --data names the synthetic world, prepared stores, raw folders that are recognised, or several of them
+    with
+    commas between."""
     from voice2face_gan.data.open import open_source
     from voice2face_gan.data.synthetic import is_synthetic, synthetic_size
 
@@ -104,7 +107,7 @@ def synthetic(data: str, **options):
 
 @contextlib.contextmanager
 def _making(title: str):
-    """A progress bar that appears once there is something to wait for: yields progress(done, total)."""
+    """Progress bar that appears with the first progress(done, total), which it yields."""
     with progress_bar() as bar:
         task = bar.add_task(title, total=1, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)

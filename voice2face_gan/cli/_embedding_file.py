@@ -1,8 +1,8 @@
 """Embeddings as a file: NumPy, CSV or JSON lines, whole or not at all.
 
 npy     float32 (n, dimensions); NAME.json beside it lists the n names, in the rows' order
-csv     a header file,e0,e1,...; a row a file
-jsonl   a JSON line a file: {"clip": ..., "embedding": [...], "speech_seconds": ..., "warning": ...}
+csv     a header file,e0,e1,...; one row a file
+jsonl   one JSON line a file: {"clip": ..., "embedding": [...], "speech_seconds": ..., "warning": ...}
 """
 
 import contextlib
@@ -21,16 +21,16 @@ FORMATS = ("npy", "csv", "jsonl")
 
 
 def format_of(output: str, chosen: str | None) -> str:
-    """The format of -o: as chosen, else by its ending; JSON lines for standard output.
+    """The format of -o: the chosen one, else that of its ending; JSON lines for standard output.
 
     Raises:
-        OutputError: neither tells one, or NumPy's on standard output.
+        OutputError: neither gives a format, or it is NumPy's on standard output.
     """
     ending = os.path.splitext(output)[1].lower().lstrip(".")
     found = chosen or ("jsonl" if output == "-" else ending)
     if found not in FORMATS:
         raise OutputError(
-            f"-o {output}: give a name that ends in .npy, .csv or .jsonl, or say which with --format."
+            f"-o {output}: give a name that ends in .npy, .csv or .jsonl, or name the format with --format."
         )
     if found == "npy" and output == "-":
         raise OutputError("-o - prints csv or jsonl; for npy give the name of a file.")
@@ -38,15 +38,15 @@ def format_of(output: str, chosen: str | None) -> str:
 
 
 class EmbeddingFile:
-    """A file that rows are added to; it is there once `finish` was called, and not before.
+    """A file of embeddings that exists only once `finish` was called.
 
-    Used in a `with` block: what was not finished leaves nothing behind.
+    Used in a `with` block: without `finish` nothing stays behind.
 
     Args:
         output: -o; "-" prints each row at once.
-        kind: of `FORMATS`.
-        force: replace what exists.
-        about: what the sidecar of an npy file says beside the names.
+        kind: one of `FORMATS`.
+        force: replace an existing file.
+        about: entries of an npy file's sidecar besides the names.
     Raises:
         OutputError: it exists, or cannot be written.
     """
@@ -73,18 +73,19 @@ class EmbeddingFile:
 
     def __exit__(self, *_) -> None:
         if self._file is not None:
-            # What a full disk could not take is still in the buffer, and closing tries again.
+            # Bytes that a full disk refused are still in the buffer, and closing tries again.
             with contextlib.suppress(OSError):
                 self._file.close()
             self._temporary.unlink(missing_ok=True)
 
     def add(self, key: str, name: str, embedding, **more) -> None:
-        """One row.
+        """Add a row.
 
         Args:
-            key: what `name` is of, "clip" or "image".
+            key: kind of `name`: "clip" or "image".
+            name: name of the clip or image.
             embedding: float32 (dimensions,) NumPy array.
-            more: what JSON says of it besides.
+            more: further JSON entries.
         """
         values = embedding.tolist()
         if self.kind == "npy":

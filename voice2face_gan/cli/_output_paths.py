@@ -1,13 +1,13 @@
-"""Which file a clip's image goes to.
+"""Paths of the images of clips.
 
     -o face.png     one clip            face.png; with variants face-1.png, face-2.png, ...
     -o FOLDER       one clip or many    FOLDER/<stem>.png; with variants FOLDER/<stem>-1.png, ...
     (no -o)                             as with the current folder
     -o -            one clip            standard output
 
-Clips with the same stem get their parent folder's name in front; if that is not enough (a.wav and a.mp3 in
+Clips with the same stem get their parent folder's name in front. If that is not enough (a.wav and a.mp3 in
 one folder), the clip's ending is kept, then further parents are added, in the end a number. Names are
-compared without case, since some file systems do not tell it apart.
+compared without case, since some file systems ignore it.
 
 A folder of clips keeps its subfolders: rec/x/a.wav of `generate rec -o faces` goes to faces/x/a.png. Of
 several arguments each folder goes to a folder of its own: `generate rec more a.wav -o faces` writes to
@@ -90,8 +90,9 @@ def tree_paths(names: list[str], recordings: frozenset[str]) -> dict[str, str]:
 
 
 def folder_names(folders: list[str]) -> dict[str, str]:
-    """Folders given as arguments -> the names of their folders in the output; with their parents' names in
-    front where two would be equal."""
+    """Folders given as arguments -> names of their folders in the output.
+
+    Where two names would be equal, their parents' names are put in front."""
     paths = {folder: Path(os.path.abspath(folder)) for folder in folders}
     names = {folder: path.name or "root" for folder, path in paths.items()}
     return _distinct(folders, {f: path.parent.parts[1:] for f, path in paths.items()}, names, names)
@@ -164,8 +165,7 @@ def _stems(clips: list[str]) -> dict[str, str]:
 def _distinct(
     keys: list[str], parents: dict[str, tuple[str, ...]], short: dict[str, str], full: dict[str, str]
 ) -> dict[str, str]:
-    """Key -> its short name, longer where two would be equal. What two are called does not depend on the
-    order."""
+    """Key -> its short name, longer where two would be equal. The names do not depend on the order."""
     level = dict.fromkeys(keys, 0)
 
     def name(key: str) -> str:

@@ -1,6 +1,5 @@
-"""Images as PNG files with what they say of themselves, whole or not at all."""
+"""PNG files in the commands: on standard output too, and as one grid."""
 
-from io import BytesIO
 from pathlib import Path
 
 from voice2face_gan.cli._output_paths import STANDARD_OUTPUT
@@ -9,30 +8,19 @@ from voice2face_gan.errors import OutputError
 
 
 def write_png(path: Path, image) -> None:
-    """Write a PIL image with its `.info`; its folder is made.
+    """Write a PIL image with its `.info` to a file, whose folder is made, or to standard output.
 
     Raises:
         OutputError: it cannot be written.
     """
-    from PIL.PngImagePlugin import PngInfo
+    from voice2face_gan.faces import png
 
-    from voice2face_gan.files import write_bytes
-
-    text = PngInfo()
-    for key, value in image.info.items():
-        text.add_text(key, value)
-    content = BytesIO()
-    image.save(content, "PNG", pnginfo=text)
-    if path == STANDARD_OUTPUT:
-        stream = standard_output()
-        stream.write(content.getvalue())
-        stream.flush()
+    if path != STANDARD_OUTPUT:
+        png.write_png(path, image)
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content.getvalue())
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}).") from error
+    stream = standard_output()
+    stream.write(png.png_bytes(image))
+    stream.flush()
 
 
 def write_grid(rows: list[list], path: Path) -> None:

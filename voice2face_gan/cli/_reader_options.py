@@ -1,4 +1,4 @@
-"""The options of commands that judge: `evaluate` and `report` take the same ones, so their figures agree."""
+"""Options of commands that evaluate. `evaluate` and `report` share them, so that their figures agree."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ from voice2face_gan.cli._console import SEED, STRENGTH, progress_bar, say
 from voice2face_gan.errors import DownloadError, MetricError
 
 _THROUGH_INCEPTION = ("fid", "kid", "prdc")
-_INCEPTION_ALONE = ("fid", "kid")  # what has these names went through Inception
+_INCEPTION_ALONE = ("fid", "kid")  # figures of these names are Inception's alone
 
 
 class Seconds(click.ParamType):
@@ -34,15 +34,15 @@ _OPTIONS = (
         type=click.Choice(["test", "val", "train", "all"]),
         default="test",
         show_default=True,
-        help="Whose faces.",
+        help="Split of the evaluated identities.",
     ),
     click.option(
         "--judge",
-        "judge_name",
+        "reader_name",
         default="trunk",
         show_default=True,
         metavar="NAME",
-        help="Who reads faces: trunk, dlib, a folder that train-face-classifier wrote, or module:callable.",
+        help="Face reader: trunk, dlib, a folder that train-face-classifier wrote, or module:callable.",
     ),
     click.option(
         "--feature",
@@ -64,7 +64,7 @@ _OPTIONS = (
         type=click.IntRange(0),
         default=0,
         metavar="N",
-        help="People in a gallery of retrieval. [default: all]",
+        help="Identities in a gallery of retrieval. [default: all]",
     ),
     click.option(
         "--seconds",
@@ -78,38 +78,39 @@ _OPTIONS = (
         type=click.FloatRange(0),
         default=1.0,
         show_default=True,
-        help="Of the noise of a generator that takes some: 0 its plain answers, 1 as in training.",
+        help="Standard deviation of a generator's noise z: 0 its plain answers, 1 as in training.",
     ),
     click.option(
         "--strength",
         type=STRENGTH,
         metavar="X",
-        help="How far a voice leads from the average face: 1 as predicted. [default: the model's]",
+        help="Distance from the average face: 0 that face, 1 as predicted. [default: the model's]",
     ),
-    click.option("--seed", type=SEED, default=0, show_default=True, help="Of resampling."),
-    click.option("--device", default="cpu", show_default=True, help="Where generators run."),
+    click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of resampling."),
+    click.option("--device", default="cpu", show_default=True, help="Device of generators."),
 )
 
 
-def judging_options(command):
-    """Adds them, given as split, judge_name, feature, inception_weights, gallery, seconds, spread,
-    strength, seed and device."""
+def reader_options(command):
+    """Add them to a command, which gets split, reader_name, feature, inception_weights, gallery, seconds,
+    noise_scale, strength, seed and device."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def fetch_inception(metrics, every: bool, options) -> None:
-    """Downloads Inception's weights where they are not here and are asked for by name: by --feature
-    inception, or by a figure that is Inception's alone. Where that fails, `options` say why, for the note of
-    the stand-in.
+    """Download Inception's weights where they are missing and are asked for by name.
+
+    They are asked for by --feature inception, or by a figure that is Inception's alone. A failure is recorded
+    in `options`, for the note of the stand-in.
 
     Args:
         metrics: names of the figures that are wanted.
-        every: all of them are, none is named.
+        every: True where all figures are wanted and none is named.
         options: evaluation.registry.Options.
     Raises:
-        MetricError: a file that should be the weights holds something else; or --feature inception insists,
+        MetricError: a file that should be the weights holds something else; or --feature inception is given,
             and they cannot be downloaded.
         OutputError: torch's hub cache cannot be written.
     """
@@ -137,7 +138,7 @@ def fetch_inception(metrics, every: bool, options) -> None:
 
 @contextlib.contextmanager
 def _download_bar():
-    """The functions that a download calls: one says what is coming and from where, one moves a bar."""
+    """Yield the functions that a download calls: the first announces the file, the second moves a bar."""
     from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
     from voice2face_gan.models import inception_weights as weights

@@ -1,4 +1,4 @@
-"""The options of commands that train a run: `train` and `train-encoder` take the same ones."""
+"""Options of commands that train a run; `train` and `train-encoder` share them."""
 
 import click
 

@@ -1,24 +1,24 @@
-"""Figures for people: a table, a row a figure, and below it how each was made."""
+"""Figures as a table for the terminal, a row a figure, with the protocols below it."""
 
 from voice2face_gan.cli._console import console, say
 
-_WIDEST = 160  # characters of a table
-_JUDGE_READS = 90.0  # percent of real faces; a judge that reads fewer is out of its field
+_TABLE_CHARACTERS = 160  # width of a table
+_MIN_READER_ACCURACY = 90.0  # percent of real faces read right; with fewer a warning is due
 
 
-def show(case, results: dict, options) -> None:
-    """What was judged and by whom, the figures, their protocols, and what is to be said about them.
+def show(eval_set, results: dict, options) -> None:
+    """Print the evaluation set and its face reader, the figures, their protocols, and notes.
 
     Args:
-        case: evaluation.eval_set.EvalSet.
+        eval_set: evaluation.eval_set.EvalSet.
         results: metric -> figure's name -> Figure.
-        options: of the metrics, with their notes.
+        options: options of the metrics, with their notes.
     """
     from rich.console import Console
 
     from voice2face_gan.evaluation.readers import describe
 
-    about = case.about
+    about = eval_set.about
     made_by = (
         f"Checkpoint {about['checkpoint']}" if about["checkpoint"] else f"Faces in {about['faces_from']}"
     )
@@ -28,15 +28,15 @@ def show(case, results: dict, options) -> None:
         markup=False,
     )
     if about["trained_on"]:
-        console().print("These people may have been trained on: the figures say nothing of new voices.")
-    console().print(describe(case.judge), markup=False)
-    # As wide as it has to be: numbers that a narrow window cuts off are lost.
-    Console(stderr=True, highlight=False, width=max(console().width, _WIDEST)).print(table(results))
+        console().print("These people may have been trained on: the figures do not hold for new voices.")
+    console().print(describe(eval_set.reader), markup=False)
+    # Wide enough for every number, whatever the window's width.
+    Console(stderr=True, highlight=False, width=max(console().width, _TABLE_CHARACTERS)).print(table(results))
     for sentence in protocols(results):
         console().print(sentence, markup=False)
     for note in dict.fromkeys(options.notes):
         say(note)
-    warning = misread(case, results, options)
+    warning = misread(eval_set, results, options)
     if warning:
         console().print(warning)
 
@@ -67,8 +67,9 @@ def table(results: dict):
 
 
 def protocols(results: dict) -> list[str]:
-    """A line for each protocol of a metric, with the figures that share it; the parts of either gender are
-    made as the whole."""
+    """A line for each protocol of a metric, with the figures that share it.
+
+    The figures of either gender share the protocol of the whole."""
     lines = []
     for name, figures in results.items():
         sharing: dict[str, list[str]] = {}
@@ -79,21 +80,21 @@ def protocols(results: dict) -> list[str]:
     return lines
 
 
-def misread(case, results: dict, options) -> str:
-    """A warning where the judge misreads the gender of these people's own faces, else ""."""
+def misread(eval_set, results: dict, options) -> str:
+    """A warning where the face reader misreads the gender of the real faces, else ""."""
     from voice2face_gan.errors import MetricError
     from voice2face_gan.evaluation import compute
 
     figures = results.get("gender", {})
-    if not figures and case.was_read:
+    if not figures and eval_set.was_read:
         try:
-            figures = compute("gender", case, options)
-        except MetricError:  # it reads no gender, or there is none to compare with
+            figures = compute("gender", eval_set, options)
+        except MetricError:  # a reader without gender, or data without labels
             return ""
     real = figures.get("real")
-    if real is None or real.value >= _JUDGE_READS:
+    if real is None or real.value >= _MIN_READER_ACCURACY:
         return ""
     return (
-        f"Warning: the judge reads the gender of these people's own faces right in {real.value:.1f} % only, "
-        "so its figures say little about these data: it was trained on other faces."
+        f"Warning: the face reader reads the gender of these people's real faces right in only "
+        f"{real.value:.1f} %, so its figures mean little on these data: it was trained on other faces."
     )

@@ -1,4 +1,4 @@
-"""What became of each clip of a command, for people, for --json and for --json-lines."""
+"""Results of the clips of a command, for the terminal, for --json and for --json-lines."""
 
 import json
 import os
@@ -13,17 +13,17 @@ from voice2face_gan.errors import AudioError, ImageError, VoiceToFaceError
 
 
 class Tally:
-    """Counts of clips, and the sentences of those that failed.
+    """Counts of clips, and the messages of failures.
 
     Args:
         lines: print a JSON line for each clip on standard output, at once.
-        keeping: results that exist are kept without an error.
+        keeping: existing results are kept without an error.
     Attributes:
-        seen: files that were looked at.
-        made: clips whose result is there.
-        kept: clips whose result was there before and is kept.
-        skipped: files in folders that are no recordings.
-        errors: {"clip", "error"} of each that failed.
+        seen: number of files looked at.
+        made: number of clips with a result.
+        kept: clips whose result existed and is kept.
+        skipped: number of files in folders that are no recordings.
+        errors: {"clip", "error"} of each failure.
     """
 
     def __init__(self, lines: bool = False, keeping: bool = False):
@@ -38,7 +38,7 @@ class Tally:
         return time.perf_counter() - self._start
 
     def fail(self, name: str, error: VoiceToFaceError) -> None:
-        """A clip, or a folder, that cannot be read or written."""
+        """Count and print the failure of a clip, or of a folder, that cannot be read or written."""
         self.errors.append({"clip": name, "error": str(error)})
         self.line(self.errors[-1])
         text, short = str(error), os.path.basename(name)
@@ -46,14 +46,14 @@ class Tally:
         say(f"Error: {name}{text[len(short) :]}" if text.startswith(f"{short}:") else f"Error: {text}")
 
     def failed(self, clip: Clip, error: VoiceToFaceError) -> None:
-        """A clip that cannot be used; skipped if it is a file of a folder that was never said to be one."""
+        """Count a clip that cannot be used: skipped if it is a file of a folder without the ending of one."""
         if not clip.sure and isinstance(error, (AudioError, ImageError)):
             self.skipped += 1
         else:
             self.fail(clip.name, error)
 
     def keep(self, clip: Clip, files: list[str]) -> None:
-        """A clip whose result exists."""
+        """Count a clip whose result exists."""
         self.kept.append(clip.name)
         self.line({"clip": clip.name, "files": files, "kept": True})
 
@@ -62,7 +62,7 @@ class Tally:
             click.echo(json_line(document))  # which flushes
 
     def refuse_nothing(self, folders: list[str], what: str) -> None:
-        """An error where there are folders and nothing in them was `what` ("recording")."""
+        """Fail where there are folders and nothing in them was `what` ("a recording")."""
         if folders and self.skipped and not (self.made or self.kept or self.errors):
             first = folders[0] + (f" and {len(folders) - 1} more" if len(folders) > 1 else "")
             self.fail(folders[0], AudioError(f"{first}: none of the {self.skipped} files is {what}."))
@@ -79,7 +79,7 @@ class Tally:
 
 
 def json_line(document: dict, encoding: str | None = None) -> str:
-    """JSON on one line; with escapes where the encoding, that of standard output, lacks the letters."""
+    """JSON on one line, with escapes where the encoding, that of standard output, lacks the letters."""
     text = json.dumps(document, ensure_ascii=False)
     try:
         text.encode(encoding or sys.stdout.encoding or "utf-8")

@@ -1,14 +1,16 @@
-"""Figures while training: what `v2f-gan train` hands to the training loop, which knows no metrics itself."""
+"""Figures while training: the function that `v2f-gan train` gives to the trainer, which knows no metrics."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-CLIPS = 200  # of validation people, so that it costs seconds
+CLIPS = 200  # of the validation split; so few cost seconds
 
 
 def validation(run, store, device, say: Callable[[str], None]) -> Callable[[Path], dict] | None:
-    """Function (checkpoint folder) -> record for evaluation.jsonl; None where the recipe wants no figures, or
-    the data have no validation people with voices and faces (then it is said).
+    """Function (checkpoint folder) -> record for evaluation.jsonl.
+
+    None where the recipe wants no figures, or where the data have no validation identities with voices and
+    faces; then a sentence is printed.
 
     Raises:
         MetricError: the figure that `run.best` names cannot be computed here.
@@ -38,19 +40,19 @@ def validation(run, store, device, say: Callable[[str], None]) -> Callable[[Path
     if feature != "trunk":
         from voice2face_gan.evaluation.features import open_feature
 
-        open_feature(feature, options)  # say at once, not after hours, that it cannot be computed
+        open_feature(feature, options)  # fail now, not after hours
     metrics = dict.fromkeys(("fid", "gender", wanted.metric))
 
     def evaluate(folder: Path) -> dict:
         model = VoiceToFace.from_pretrained(folder, device)
-        case = protocol.generate_eval_set(model, part, "val", gender)
-        return build_record(case, *compute_all(case, metrics, options), options)
+        eval_set = protocol.generate_eval_set(model, part, "val", gender)
+        return build_record(eval_set, *compute_all(eval_set, metrics, options), options)
 
     return evaluate
 
 
 def validation_part(store, voices, faces, clips: int = CLIPS):
-    """At most so many of the voices, evenly from all, and the faces of the people whose they are."""
+    """At most `clips` of the voices, evenly from all, and the faces of their identities."""
     import numpy as np
 
     chosen = np.unique(np.linspace(0, len(voices) - 1, min(clips, len(voices))).round().astype(int))

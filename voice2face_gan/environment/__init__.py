@@ -1,5 +1,5 @@
-"""What a bug report needs to say of a machine and an installation: `v2f-gan info`.
+"""State of a machine and an installation for a bug report: `v2f-gan info`.
 
 Only the standard library is imported here, so that it works where any other package is missing or broken.
-Packages are imported in a process of their own (loading.py), which may hang or crash.
+Packages are imported in a separate process (loading.py), which may hang or crash.
 """

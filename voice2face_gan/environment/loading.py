@@ -1,8 +1,9 @@
-"""Imports packages in a process of their own, since one that does not fit can hang or crash its process.
+"""Import packages in a separate process, since a package that does not fit can hang or crash its process.
 
 The process is this file, run as a program. It gets a sys.path and names of modules on standard input and
 writes a line of JSON before and after each import: {"begin": name}, then {"end": name, "error": a sentence or
-null, "facts": {...}}. What dies between the two has crashed in that module; the next process does the rest.
+null, "facts": {...}}. A process that ends between the two has crashed in that module; the next process
+imports the rest.
 """
 
 import contextlib
@@ -15,29 +16,29 @@ import subprocess
 import sys
 import threading
 
-PATIENCE = 60.0  # seconds for one module
+TIMEOUT_SECONDS = 60.0  # seconds for one module
 
 
-def load(modules: list[str], patience: float = PATIENCE) -> dict[str, dict]:
+def load(modules: list[str], timeout: float = TIMEOUT_SECONDS) -> dict[str, dict]:
     """Import modules, one after the other, in another process.
 
     Args:
         modules: their names.
-        patience: seconds after which a module that does not load is given up.
+        timeout: seconds after which a module that does not load is given up.
     Returns:
-        name -> {"error": why it does not load, or None, "facts": what it says of this machine, see _FACTS}.
+        name -> {"error": why it does not load, or None, "facts": facts about this machine, see _FACTS}.
     """
     results, left = {}, list(modules)
     while left:
-        results |= _run(left, patience)
+        results |= _run(left, timeout)
         left = [name for name in left if name not in results]
     return results
 
 
-def _run(modules: list[str], patience: float) -> dict[str, dict]:
-    """The results of one process: of all modules, or up to and with the one that ended it."""
+def _run(modules: list[str], timeout: float) -> dict[str, dict]:
+    """Results of one process: of all modules, or of those up to the one that ended it."""
     process = subprocess.Popen(
-        # -P: no folder is added to sys.path, which is given.
+        # -P: no folder is added to sys.path, which comes on standard input.
         [sys.executable, "-P", os.path.abspath(__file__)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -58,17 +59,17 @@ def _run(modules: list[str], patience: float) -> dict[str, dict]:
             json.dump({"path": sys.path, "modules": modules}, process.stdin)
         threading.Thread(target=read, daemon=True).start()
         while len(results) < len(modules):
-            line = lines.get(timeout=patience)
+            line = lines.get(timeout=timeout)
             if line is None:
                 return results | {at: _failed(f"it ends the process ({_ending(process.wait())})")}
-            told = json.loads(line)
-            if "begin" in told:
-                at = told["begin"]
+            message = json.loads(line)
+            if "begin" in message:
+                at = message["begin"]
             else:
-                results[told["end"]] = {"error": told["error"], "facts": told["facts"]}
+                results[message["end"]] = {"error": message["error"], "facts": message["facts"]}
         return results
     except queue.Empty:
-        return results | {at: _failed(f"it does not load within {patience:g} s")}
+        return results | {at: _failed(f"it does not load within {timeout:g} s")}
     finally:
         process.kill()
         process.wait()
@@ -89,7 +90,7 @@ def _ending(code: int) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """One line: the kind of an error and the first line of what it says."""
+    """One line: the kind of an error and the first line of its message."""
     text = " ".join(str(error).strip().split("\n")[0].split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
@@ -138,29 +139,29 @@ _FACTS = {"torch": _torch, "av": _av, "huggingface_hub": _huggingface_hub}
 
 
 def _main() -> None:
-    asked = json.load(sys.stdin)
-    sys.path[:] = asked["path"]
-    # What packages print must not come between our lines.
+    request = json.load(sys.stdin)
+    sys.path[:] = request["path"]
+    # Output of packages must not come between our lines.
     own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def tell(**what) -> None:
+    def report(**what) -> None:
         own.write(json.dumps(what) + "\n")
         own.flush()
 
-    for name in asked["modules"]:
-        tell(begin=name)
+    for name in request["modules"]:
+        report(begin=name)
         error, facts = None, {}
         try:
             module = importlib.import_module(name)
-        except BaseException as wrong:  # SystemExit too: whatever a broken package does
+        except BaseException as wrong:  # SystemExit too: a broken package may raise anything
             error = _reason(wrong)
         else:
             try:
                 facts = _FACTS.get(name, lambda _: {})(module)
             except BaseException as wrong:
                 facts = {"error": _reason(wrong)}
-        tell(end=name, error=error, facts=facts)
+        report(end=name, error=error, facts=facts)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What decides how fast the networks are: wide vectors, and instructions for bfloat16.
+# Flags that decide the speed of the networks: wide vectors, and instructions for bfloat16.
 _FLAGS = (
     "avx",
     "avx2",
@@ -25,7 +25,7 @@ _GROUP = Path("/sys/fs/cgroup")
 
 
 def machine() -> dict:
-    """What is known of the machine, ready for JSON; None where it cannot be told.
+    """Facts about the machine, ready for JSON; None where unknown.
 
     Returns:
         os, architecture, processor; flags: those of the processor that matter here; cores {all, usable,
@@ -82,7 +82,7 @@ def _usable() -> int | None:
 
 
 def _quota() -> float | None:
-    """Cores' worth of time that a container may use."""
+    """Number of cores whose time a container may use."""
     with contextlib.suppress(ValueError):
         quota, period = _read(_GROUP / "cpu.max").split()
         return int(quota) / int(period)

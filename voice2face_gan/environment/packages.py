@@ -1,6 +1,6 @@
-"""The package and what it depends on: installed versions, whether each loads, and what extras are for.
+"""The package and its dependencies: installed versions, import of each, and purposes of the extras.
 
-What is needed is read from the package's own metadata, which pip wrote from setup.cfg.
+Requirements are read from the package's own metadata, which pip wrote from setup.cfg.
 """
 
 import re
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from voice2face_gan.environment.loading import PATIENCE, load
+from voice2face_gan.environment.loading import TIMEOUT_SECONDS, load
 from voice2face_gan.version import __version__
 
 NAME = "voice2face-gan"
-FOR_DEVELOPERS = ("test", "dev", "all")  # extras made of others, and of what the tests need
+FOR_DEVELOPERS = ("test", "dev", "all")  # extras that combine others, and requirements of the tests
 PURPOSES = {
-    "faces": "detecting and aligning faces, dlib's judge",
+    "faces": "detecting and aligning faces, dlib as face reader",
     "heic": "phones' HEIC images",
     "parquet": "data sets in parquet files",
     "avspeech": "fetching AVSpeech clips",
@@ -32,8 +32,13 @@ _REQUIREMENT = re.compile(
 
 @dataclass(frozen=True)
 class Requirement:
-    """A line of the metadata: a distribution, its versions ("<2.12,>=2.11"), and the extra it belongs to, ""
-    for what is always needed."""
+    """A line of the metadata.
+
+    Attributes:
+        name: name of the distribution.
+        versions: its versions, such as "<2.12,>=2.11".
+        extra: the extra it belongs to; "" for a requirement of the package itself.
+    """
 
     name: str
     versions: str
@@ -41,7 +46,7 @@ class Requirement:
 
 
 def requirements() -> list[Requirement]:
-    """What the package needs, extras for developers left out; [] where it is not installed by pip."""
+    """Requirements of the package, without extras for developers; [] where it is not installed by pip."""
     try:
         lines = metadata.requires(NAME) or []
     except metadata.PackageNotFoundError:
@@ -51,22 +56,22 @@ def requirements() -> list[Requirement]:
     return [r for r in parsed if r.extra not in FOR_DEVELOPERS]
 
 
-def software(patience: float = PATIENCE) -> dict:
-    """Versions, and whether everything loads, ready for JSON.
+def software(timeout: float = TIMEOUT_SECONDS) -> dict:
+    """Versions, and results of importing everything, ready for JSON.
 
     Args:
-        patience: seconds after which a package that does not load is given up.
+        timeout: seconds after which a package that does not load is given up.
     Returns:
         voice2face_gan {version, path, installed}; packages: a list of {name, module, version, wanted, extra,
-        state, reason, outside}, where state is "ok", "missing" or "broken" and outside says that the version
-        is not among the wanted ones; extras {name: {for, ready, install}}; torch, ffmpeg, hub: facts, {}
+        state, reason, outside}, where state is "ok", "missing" or "broken" and outside is True for a version
+        that is not among the wanted ones; extras {name: {for, ready, install}}; torch, ffmpeg, hub: facts, {}
         where the package does not load.
     """
     needed = requirements()
     entries = [_entry(r) for r in needed]
-    # torch is asked even where the metadata are not there to name it.
+    # torch is imported even where there are no metadata.
     modules = [entry["module"] for entry in entries if entry["module"]] or ["torch", "av"]
-    loaded = load(list(dict.fromkeys(modules)), patience)
+    loaded = load(list(dict.fromkeys(modules)), timeout)
     for entry in entries:
         error = loaded[entry["module"]]["error"] if entry["module"] else None
         if error is not None:
@@ -111,7 +116,7 @@ def _entry(wanted: Requirement) -> dict:
 def module_of(installed: metadata.Distribution) -> str:
     """The module to import of an installed distribution: dlib-bin has dlib, pillow has PIL.
 
-    Of the packages and modules it installed, the one called like it, else the first whose name is public, a
+    Of the packages and modules it installed, the one of the same name, else the first with a public name, a
     folder with an __init__ before a file.
     """
     name = installed.name.lower().replace("-", "_").replace(".", "_")
@@ -129,7 +134,7 @@ def _is_code(file: str) -> bool:
 
 
 def _is_outside(version: str, wanted: str) -> bool:
-    """True for a version that is not among the wanted ones, as far as can be told."""
+    """True for a version that is known not to be among the wanted ones."""
     try:
         from packaging.specifiers import SpecifierSet
     except ImportError:

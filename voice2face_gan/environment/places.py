@@ -9,7 +9,7 @@ from voice2face_gan.errors import MetricError
 from voice2face_gan.models import inception_weights
 from voice2face_gan.resources import cache_folder, resources
 
-# Of other programs, where they change what we do.
+# Variables of other programs that affect us.
 _OTHERS = (
     *("TORCH_HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES"),
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "SSL_CERT_FILE", "PYTHONPATH"),
@@ -25,7 +25,7 @@ def places(hub_cache: str | None = None) -> dict:
     """Folders and files, ready for JSON.
 
     Args:
-        hub_cache: where huggingface_hub keeps models, as it says; None where it is not installed.
+        hub_cache: the model cache of huggingface_hub; None where it is not installed.
     Returns:
         checkpoints {name: {path, bytes}} that come with the package; caches {data, hub, torch: {path,
         exists}}; inception {path, state, why}, state being "verified", "absent" or "wrong".
@@ -63,7 +63,7 @@ def _inception() -> dict:
 
 
 def variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Environment variables that are ours (V2F_*) or change what we do, sorted; nothing secret is shown.
+    """Environment variables that are ours (V2F_*) or affect us, sorted; secret values are hidden.
 
     Args:
         environment: default os.environ.
@@ -80,6 +80,6 @@ def _shown(name: str, value: str) -> str:
 
 
 def home_as_tilde(text: str) -> str:
-    """A text in which the user's home folder, and so mostly the user's name, is written ~."""
+    """A text in which the path of the home folder, which mostly holds the user's name, is written ~."""
     home = str(Path.home())
     return re.sub(rf"{re.escape(home)}(?=[/\\]|$)", "~", text) if len(home) > 1 else text

@@ -1,4 +1,4 @@
-"""Every number with its protocol. One file a metric; importing this package registers them."""
+"""Evaluation: every figure with its protocol, one file a metric. Importing the package registers them."""
 
 from voice2face_gan.evaluation.metrics import (  # noqa: F401  (each registers itself)
     age,

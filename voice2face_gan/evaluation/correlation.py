@@ -1,22 +1,22 @@
-"""Pearson's r over identities, with its interval: what age and the craniofacial measures are figures of."""
+"""Pearson's r over identities with its interval, for the metrics age and craniofacial."""
 
 import numpy as np
 
 from voice2face_gan.evaluation.registry import resampled
 
-FEWEST = 3  # identities: through two points there is always a line
-_LEAST = 1e-9  # of a value's size: what varies less is rounding
+MIN_IDENTITIES = 3  # two points always lie on a line
+_MIN_RELATIVE_VARIATION = 1e-9  # variation relative to a value's size; less is rounding
 
 
 def per_identity(values: np.ndarray, identity: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Each identity's mean, NaN where it has no value; values that are not finite are left out.
+    """Mean of each identity, NaN where it has no value; values that are not finite are left out.
 
     Args:
         values: float (N,) or (N, K), one row an image.
-        identity: (N,), whose it is.
-        names: (people,), the identities wanted.
+        identity: (N,), the identity of each image.
+        names: (identities,), the identities wanted.
     Returns:
-        float64 (people,) or (people, K).
+        float64 (identities,) or (identities, K).
     """
     values = np.asarray(values, dtype=np.float64)
     flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
@@ -35,21 +35,22 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     size = np.abs(a).max(axis=0), np.abs(b).max(axis=0)
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     length = np.sqrt((a**2).sum(axis=0)), np.sqrt((b**2).sum(axis=0))
-    varies = (length[0] > _LEAST * size[0]) & (length[1] > _LEAST * size[1])
-    spread = length[0] * length[1]
-    return np.where(varies, (a * b).sum(axis=0) / np.where(varies, spread, 1), np.nan)
+    varies = (length[0] > _MIN_RELATIVE_VARIATION * size[0]) & (length[1] > _MIN_RELATIVE_VARIATION * size[1])
+    lengths = length[0] * length[1]
+    return np.where(varies, (a * b).sum(axis=0) / np.where(varies, lengths, 1), np.nan)
 
 
 def resampled_r(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pearson's r over people, and its values under resampling of people with replacement.
+    """Pearson's r over identities, and its values under resampling of identities with replacement.
 
     Args:
-        a, b: float (people,) or (people, K), finite.
+        a, b: float (identities,) or (identities, K), finite.
+        seed: seed of the resampling.
     Returns:
-        r, () or (K,), and (times,) or (times, K); NaN where a value does not vary.
+        r, () or (K,), and (resamplings,) or (resamplings, K); NaN where a value does not vary.
     """
     drawn = resampled(len(a), seed)
-    return pearson(a, b), np.stack([pearson(a[people], b[people]) for people in drawn])
+    return pearson(a, b), np.stack([pearson(a[identities], b[identities]) for identities in drawn])
 
 
 def interval(values: np.ndarray) -> tuple[float | None, float | None]:

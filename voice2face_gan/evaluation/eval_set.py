@@ -1,4 +1,4 @@
-"""A case: generated faces beside the real faces of the same people, and the judge that reads both."""
+"""EvalSet: generated faces, real faces of the same identities, and the face reader that reads both."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,21 +20,25 @@ if TYPE_CHECKING:
 
 @dataclass
 class EvalSet:
-    """What is judged. All faces are framed as the template of faces/align.py, however near their model paints
-    them or their store keeps them (`painted`, `kept_faces`), for so judges have learned to see them.
+    """Generated and real faces to compare.
+
+    All faces are framed as the template of faces/align.py, as face readers were trained (`generate_framed`,
+    `framed_faces`), at whatever zoom the model generates them or the store holds them.
 
     Attributes:
         generated: uint8 (clips, side, side, 3), one a clip.
-        generated_identity: (clips,) whose voice it was.
-        generated_gender: (clips,) "female", "male" or "".
+        generated_identity: (clips,), the speaker of each clip.
+        generated_gender: (clips,), "female", "male" or "".
         real: uint8 (faces, side, side, 3).
         real_identity: (faces,).
-        judge: reads both.
+        reader: the face reader of both.
         real_age: float (faces,), NaN where unknown; None where no age is known.
         about: checkpoint, data, split, gender, counts.
-        model: what made the faces, where it is ours; None for a folder of images.
-        voices: the records whose voices were heard, in the order of `generated`; None where there are none.
-        store: the whole data set, training people included; None where there is none.
+        model: the model that generated the faces; None for a folder of images.
+        voices: the records of the clips, in the order of `generated`; None where there are none.
+        store: the whole data set with its training split; None where there is none.
+        strength: strength at which the model generated; None for its own.
+        noise_scale: standard deviation of the noise z with which it generated.
     """
 
     generated: Tensor
@@ -42,37 +46,41 @@ class EvalSet:
     generated_gender: np.ndarray
     real: Tensor
     real_identity: np.ndarray
-    judge: FaceReader
+    reader: FaceReader
     about: dict = field(default_factory=dict)
     real_age: np.ndarray | None = None
     model: "VoiceToFace | None" = None
     voices: Store | None = None
     store: Store | None = None
+    strength: float | None = None
+    noise_scale: float = 1.0
     _readings: dict[str, Reading] = field(default_factory=dict, repr=False)
-    # of feature_sets.py
+    # Filled by feature_sets.py.
     _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
 
     def reading(self, which: str) -> Reading:
-        """What the judge reads in the "generated" or in the "real" faces; read once."""
+        """The reader's output for the "generated" or the "real" faces; computed once."""
         if which not in self._readings:
-            self._readings[which] = self.judge.read(getattr(self, which))
+            self._readings[which] = self.reader.read(getattr(self, which))
         return self._readings[which]
 
     @property
     def was_read(self) -> bool:
-        """Whether the judge has read the real faces."""
+        """True once the reader has read the real faces."""
         return "real" in self._readings
 
     @property
     def real_gender(self) -> np.ndarray:
-        """(faces,): the gender of each real face's person, "" where unknown."""
+        """(faces,): the gender of each real face's identity, "" where unknown."""
         known = self.gender_of
         return np.array([known.get(name, "") for name in self.real_identity.tolist()], dtype=str)
 
     @property
     def gender_of(self) -> dict[str, str]:
-        """Gender by identity: what those of the clips that are labelled agree on. Labels guessed from voices
-        are blank where the guess is unsure, so that one of a person's clips may have none."""
+        """Gender by identity, where all labelled clips of the identity agree.
+
+        Labels guessed from voices are blank where the guess is unsure, so that some of a speaker's clips may
+        have none."""
         labels: dict[str, set[str]] = {}
         clips = zip(self.generated_identity.tolist(), self.generated_gender.tolist(), strict=True)
         for name, gender in clips:
@@ -87,11 +95,6 @@ class EvalSet:
             if chosen.any() and not chosen.all():
                 yield f", {gender}", chosen
 
-    def by_gender(self) -> Iterator[tuple[str, "EvalSet"]]:
-        """(suffix of a figure's name, case): the whole case, then the part of each gender."""
-        for suffix, clips, faces in self.masks():
-            yield suffix, self if not suffix else self.part(clips, faces)
-
     def masks(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """(suffix of a figure's name, mask of the clips, mask of the real faces): all of them, then those of
         each gender, for figures of whole sets such as FID."""
@@ -101,7 +104,7 @@ class EvalSet:
             yield suffix, clips, every if not suffix else real_gender == suffix.removeprefix(", ")
 
     def part(self, clips: np.ndarray, faces: np.ndarray) -> "EvalSet":
-        """The clips and real faces where the masks are true, with what was read in them."""
+        """The clips and real faces where the masks are true, with their readings."""
         readings = {"generated": self.reading("generated")[clips], "real": self.reading("real")[faces]}
         return EvalSet(
             generated=self.generated[clips],
@@ -109,18 +112,20 @@ class EvalSet:
             generated_gender=self.generated_gender[clips],
             real=self.real[faces],
             real_identity=self.real_identity[faces],
-            judge=self.judge,
+            reader=self.reader,
             about=self.about,
             real_age=None if self.real_age is None else self.real_age[faces],
             model=self.model,
             voices=None if self.voices is None else self.voices.select(clips),
             store=self.store,
+            strength=self.strength,
+            noise_scale=self.noise_scale,
             _readings=readings,
             _features={k: x[clips if k[0] == "generated" else faces] for k, x in self._features.items()},
         )
 
-    def remade(self, generated: Tensor) -> "EvalSet":
-        """The case with other faces of the same voices, and with what was read in the real ones."""
+    def with_generated(self, generated: Tensor) -> "EvalSet":
+        """The set with other generated faces of the same voices; readings of the real faces are kept."""
         readings = {k: v for k, v in self._readings.items() if k == "real"}
         features = {k: v for k, v in self._features.items() if k[0] == "real"}
         return replace(self, generated=generated, _readings=readings, _features=features)
@@ -133,22 +138,30 @@ class EvalSet:
                 yield np.flatnonzero(self.generated_identity == name), own
 
 
-def painted(model: "VoiceToFace", e: Tensor, z: Tensor | None = None) -> Tensor:
-    """The model's faces of e and z (`VoiceToFace.decode`), framed as the template: uint8 (N, side, side,
-    3)."""
-    return reframed(model.decode(e, z), model.zoom)
+def generate_framed(
+    model: "VoiceToFace", e: Tensor, z: Tensor | None = None, noise_scale: float = 1.0
+) -> Tensor:
+    """The model's faces, framed as the template: uint8 (N, side, side, 3).
+
+    Args:
+        e, z, noise_scale: as `VoiceToFace.decode` takes them.
+    """
+    return reframed(model.decode(e, z, noise_scale), model.zoom)
 
 
-def kept_faces(store: Store, index: np.ndarray) -> Tensor:
+def framed_faces(store: Store, index: np.ndarray) -> Tensor:
     """A store's faces, framed as the template: uint8 (N, side, side, 3)."""
     return reframed(from_numpy(store.faces[index]), store.zoom)
 
 
-def sheet(case: EvalSet, people: int = 12, scale: int = 2) -> Image.Image:
-    """The first people of a case in the data's order: above a real face of each, below the face generated
-    from the person's first voice."""
-    names = list(dict.fromkeys(case.generated_identity.tolist()))[:people]
-    real = stack([case.real[np.flatnonzero(case.real_identity == name)[0]] for name in names])
-    made = stack([case.generated[np.flatnonzero(case.generated_identity == name)[0]] for name in names])
+def sheet(eval_set: EvalSet, identities: int = 12, scale: int = 2) -> Image.Image:
+    """An image of the first identities in the data's order, `scale` times enlarged.
+
+    Above, a real face of each; below, the face generated from the speaker's first clip."""
+    names = list(dict.fromkeys(eval_set.generated_identity.tolist()))[:identities]
+    real = stack([eval_set.real[np.flatnonzero(eval_set.real_identity == name)[0]] for name in names])
+    made = stack(
+        [eval_set.generated[np.flatnonzero(eval_set.generated_identity == name)[0]] for name in names]
+    )
     grid = to_grid(stack([*real, *made]), columns=len(names))
     return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.LANCZOS)

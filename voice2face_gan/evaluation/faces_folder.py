@@ -1,14 +1,14 @@
-"""Faces made by any other system, as a folder of images named after the clips, and our own written so.
+"""Faces of any other system, as a folder of images named after the clips; and our own written so.
 
 An image belongs to the clip whose source, without the ending of a recording, is the image's path below the
-folder without its ending; "/" in the source may also be written "_" or "-". Where no clip has such a name, a
+folder without its ending; "/" in the source may also be written "_" or "-". Where no clip has such a name, an
 image belongs to the one clip of the data with its file name. So for the clip id10001/abc/00001.wav:
 
     id10001/abc/00001.png     id10001_abc_00001.jpg     id10001-abc-00001.webp
     00001.png, anywhere       if no other clip is called 00001
 
-Images are taken as they are: they should be cut as the data's own faces are (faces/align.py). They may be
-of any format that faces/image_io.py reads; what is in a file decides, not its ending.
+Images are used as they are: they should be cut as the data's own faces are (faces/align.py). They may have
+any format that faces/image_io.py reads; the content of a file decides, not its ending.
 """
 
 import os
@@ -16,13 +16,11 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from voice2face_gan.data.layouts import media
@@ -33,22 +31,23 @@ from voice2face_gan.evaluation.protocol import identities_with_voice_and_face, m
 from voice2face_gan.evaluation.readers import FaceReader
 from voice2face_gan.faces.image_io import open_image
 from voice2face_gan.faces.pixels import to_image
+from voice2face_gan.faces.png import png_bytes
 from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.files import new_folder
 
 _RECORDING = media.AUDIO | media.VIDEO | media.MEL
-_NAMED = 5  # examples in a message
-_REASONS = 2  # sentences on single images in an error
+_MAX_EXAMPLES = 5  # examples in a message
+_MAX_REASONS = 2  # sentences on single images in an error
 
 
 @dataclass
 class FolderFaces:
-    """What a folder held.
+    """Faces from a folder.
 
     Attributes:
         faces: uint8 (clips with an image, side, side, 3), in the clips' order.
-        given: bool (clips,), which clips have an image.
-        notes: sentences on what was left out or changed.
+        given: bool (clips,), True for clips with an image.
+        notes: sentences on images that were left out or changed.
     """
 
     faces: Tensor
@@ -61,21 +60,21 @@ def folder_eval_set(
     store: Store,
     split: str = "test",
     gender: str = "all",
-    judge: FaceReader | None = None,
+    reader: FaceReader | None = None,
     allow_missing: bool = False,
     zoom: float = 1.0,
 ) -> tuple[EvalSet, list[str]]:
-    """The case of a folder of images, one a clip, and what is to be said about it.
+    """Evaluation set of a folder of images, one a clip, and notes for the user.
 
     Args:
-        folder: where the images lie, in folders or not.
-        store: the data that the clips are of; faces have its side.
-        split, gender: whose clips; as `generate_eval_set`.
-        judge: default: the trunk that ships with the package.
-        allow_missing: judge the clips that have images, where some have none.
-        zoom: how much larger their faces are than the template of faces/align.py lays them.
+        folder: folder of the images, with or without subfolders.
+        store: the data of the clips; faces have its side.
+        split, gender: as in `generate_eval_set`.
+        reader: default: the face classifier that ships with the package.
+        allow_missing: evaluate the clips that have images, where some have none.
+        zoom: size of their faces, relative to the template of faces/align.py.
     Raises:
-        DataError: see `read_faces`; or nobody in that part of the data has both a voice and a face.
+        DataError: as `read_faces`; or no identity in that part of the data has both a voice and a face.
     """
     voices, faces = identities_with_voice_and_face(store, split, gender)
     sources = voices.source.tolist()
@@ -91,7 +90,7 @@ def folder_eval_set(
         "trained_on": False,
     }
     return make_eval_set(
-        reframed(read.faces, zoom), voices, faces, store, split, gender, judge, about
+        reframed(read.faces, zoom), voices, faces, store, split, gender, reader, about
     ), read.notes
 
 
@@ -102,18 +101,18 @@ def read_faces(
     others: Sequence[str] = (),
     allow_missing: bool = False,
 ) -> FolderFaces:
-    """The images of clips.
+    """Faces of clips from a folder of images.
 
     Args:
-        folder: where they lie.
-        sources: of the clips, as the store has them.
-        side: of the faces wanted. Square images of one other size are resized (Lanczos).
-        others: sources of clips that are not asked for but may have images there too.
+        folder: folder of the images, with or without subfolders.
+        sources: sources of the clips, as the store has them.
+        side: pixels a side of the faces wanted. Square images of one other size are resized (Lanczos).
+        others: sources of other clips that may have images there.
         allow_missing: some clips, not all, may be without an image, or have one that cannot be read.
     Raises:
         DataError: no such folder, no images in it, names that fit two clips, two that fit one, clips
             without an image, images that cannot be read (with the reason), that are not square or not all
-            of one size. All that is wrong is said, one sentence for each kind, with examples.
+            of one size. The message has one sentence for each kind of problem, with examples.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -133,19 +132,19 @@ def read_faces(
     faces, sizes, broken, partly = {}, {}, {}, []
     for i, image in sorted(chosen.items()):
         try:
-            said: list[str] = []
-            opened = open_image(folder / image, notes=said)
+            notes_of_image: list[str] = []
+            opened = open_image(folder / image, notes=notes_of_image)
         except ImageError as error:
             broken[image] = str(error)
             continue
-        partly += [image] if said else []
+        partly += [image] if notes_of_image else []
         sizes[image] = opened.size
-        if opened.size != (side, side):  # at once: hundreds of large images would not fit into memory
+        if opened.size != (side, side):  # now: hundreds of large images do not fit into memory
             opened = opened.resize((side, side), Image.Resampling.LANCZOS)
         faces[i] = torch.from_numpy(np.array(opened))
     unread = f"{len(broken)} of {len(chosen)} images cannot be read"
     if broken and (not allow_missing or not faces):
-        reasons = " ".join(list(broken.values())[:_REASONS])
+        reasons = " ".join(list(broken.values())[:_MAX_REASONS])
         wrong.append(f"{folder}: {unread}, {_such_as(list(broken))}; make them again. {reasons}")
     size, misfits = _common_size(sizes)
     if misfits:
@@ -164,19 +163,17 @@ def read_faces(
         )
     if broken:
         notes.append(f"{unread} and are left out, {_such_as(list(broken))}.")
-        notes += list(broken.values())[:_NAMED]
+        notes += list(broken.values())[:_MAX_EXAMPLES]
     if partly:
         notes.append(
             f"{len(partly)} images hold several images, of which the first is taken, {_such_as(partly)}."
         )
     extra = sorted(set(images) - set(chosen.values()))
     if extra:
-        notes.append(f"{len(extra)} images are of no clip that is judged, {_such_as(extra)}.")
+        notes.append(f"{len(extra)} images are of no evaluated clip, {_such_as(extra)}.")
     other = _other_files(folder)
     if other:
-        notes.append(
-            f"{len(other)} files are no images by their ending and are passed over, {_such_as(other)}."
-        )
+        notes.append(f"{len(other)} files are no images by their ending and are left out, {_such_as(other)}.")
     if size != (side, side):
         notes.append(f"The images, {size[0]} x {size[1]}, were resized to the data's {side} x {side}.")
     given = np.isin(np.arange(len(sources)), list(faces))
@@ -186,12 +183,12 @@ def read_faces(
 def match_names(
     images: Sequence[str], sources: Sequence[str], others: Sequence[str] = (), where: str | Path = ""
 ) -> dict[int, str]:
-    """Which image is whose: index in `sources` -> image.
+    """Images of clips: index in `sources` -> image.
 
     Args:
         images: paths below their folder, "/" between the parts.
-        sources: of the clips.
-        others: of clips that images may be of, but that are not asked for.
+        sources: sources of the clips.
+        others: sources of other clips that images may belong to.
         where: the folder, for messages.
     Raises:
         DataError: an image fits two clips, or two images fit one clip.
@@ -218,13 +215,13 @@ def match_names(
                 break
     chosen = {}
     for i in range(len(sources)):
-        mine = found.get(i) or by_stem.get(i)
-        if mine and len(mine) > 1:
+        own = found.get(i) or by_stem.get(i)
+        if own and len(own) > 1:
             raise DataError(
-                f"{where}: {mine[0]} and {mine[1]} are both of the clip {sources[i]}; leave one of them."
+                f"{where}: {own[0]} and {own[1]} are both of the clip {sources[i]}; leave one of them."
             )
-        if mine:
-            chosen[i] = mine[0]
+        if own:
+            chosen[i] = own[0]
     return chosen
 
 
@@ -234,8 +231,8 @@ def save_faces(folder: str | Path, faces: Tensor, sources: Sequence[str], info: 
     Args:
         folder: must not exist, or be empty.
         faces: uint8 (clips, side, side, 3).
-        sources: of the clips.
-        info: text put into every image.
+        sources: sources of the clips.
+        info: text metadata of every image.
     Raises:
         OutputError: something is there already, it cannot be written, or a clip's source is no file name.
     """
@@ -248,25 +245,24 @@ def save_faces(folder: str | Path, faces: Tensor, sources: Sequence[str], info: 
         hidden = any(part.startswith(".") or not part for part in name.split("/"))  # and "..", and "/clip"
         if hidden or taken[name] > 1:
             raise OutputError(f"No image can be named after the clip '{source}' alone; rename the clip.")
-    text = PngInfo()
-    for key, value in info.items():
-        text.add_text(key, value)
     folder = Path(os.path.abspath(folder))
     try:
         with new_folder(folder) as temporary:
             for name, face in zip(names, faces, strict=True):
                 path = temporary / f"{name}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                content = BytesIO()
-                to_image(face).save(content, "PNG", pnginfo=text)
-                path.write_bytes(content.getvalue())
+                path.write_bytes(png_bytes(to_image(face), info))
     except OSError as error:
         raise OutputError(f"{folder} cannot be written ({error.strerror or error}).") from error
     return folder
 
 
 def refuse_used(folder: str | Path) -> None:
-    """Raises OutputError where faces cannot be saved because something is there."""
+    """Refuse a folder that is not empty.
+
+    Raises:
+        OutputError: something is there.
+    """
     folder = Path(folder)
     if folder.is_dir() and not any(folder.iterdir()):
         return
@@ -275,7 +271,7 @@ def refuse_used(folder: str | Path) -> None:
 
 
 def _other_files(folder: Path) -> list[str]:
-    """Paths below a folder of files that are not taken for images, hidden ones aside, sorted."""
+    """Sorted paths below a folder of files without the ending of an image, hidden ones left out."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not media.is_hidden(name)]
@@ -294,17 +290,17 @@ def _plain(source: str) -> str:
 
 
 def _names(source: str) -> set[str]:
-    """What images of a clip may be called, without their ending."""
+    """Names that images of a clip may have, without their ending."""
     whole = {unicodedata.normalize("NFC", s) for s in (source, _plain(source))}
     return {name.replace("/", mark) for name in whole for mark in "/_-"}
 
 
 def _common_size(sizes: dict[str, tuple[int, int]]) -> tuple[tuple[int, int] | None, list[str]]:
-    """The size that most square images have, None where none is square; and the other images."""
+    """The most common size of square images, None where none is square; and the images of other sizes."""
     square = Counter(size for size in sizes.values() if size[0] == size[1])
     size = square.most_common(1)[0][0] if square else None
     return size, [name for name, its in sizes.items() if its != size]
 
 
 def _such_as(names: Sequence[str]) -> str:
-    return ("such as " if len(names) > _NAMED else "") + ", ".join(names[:_NAMED])
+    return ("such as " if len(names) > _MAX_EXAMPLES else "") + ", ".join(names[:_MAX_EXAMPLES])

@@ -1,7 +1,7 @@
-"""Sets of features to compare: generated against real images in equal numbers, and real against real.
+"""Sets of features to compare: generated and real images in equal numbers, and real against real.
 
-The features of a case's real images are kept in $V2F_CACHE/statistics, so that the next checkpoint judged
-on the same data need not wait for them; means and covariances follow from them, whichever part is asked for.
+The features of real images are cached in $V2F_CACHE/statistics, for the next checkpoint that is evaluated on
+the same data. Means and covariances follow from them, for all images and for each gender.
 """
 
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.features import Feature
 from voice2face_gan.evaluation.registry import Options
 
-_PAIRWISE = 10_000  # images of each kind, at most, where every one meets every other
+_MAX_PAIRWISE_IMAGES = 10_000  # images of each kind, where every image is compared with every other
 
 
 @dataclass
-class Set:
-    """Features of some images.
+class FeatureSet:
+    """Features of images.
 
     Attributes:
         features: float32 (N, D).
-        identity: (N,) whose image each is.
+        identity: (N,), the identity of each image.
     """
 
     features: np.ndarray
@@ -33,66 +33,70 @@ class Set:
     def __len__(self) -> int:
         return len(self.features)
 
-    def __getitem__(self, keep) -> "Set":
-        return Set(self.features[keep], self.identity[keep])
+    def __getitem__(self, keep) -> "FeatureSet":
+        return FeatureSet(self.features[keep], self.identity[keep])
 
 
 @dataclass
-class Pair:
+class FeaturePair:
     """Two sets to compare.
 
     Attributes:
-        suffix: of a figure's name: "", ", female" or ", male".
-        generated, real: as many of the one as of the other.
-        halves: real images against as many other real images, or None where there are too few.
+        suffix: end of a figure's name: "", ", female" or ", male".
+        generated, real: equally many of both.
+        halves: real images, and equally many other real images; None where there are too few.
     """
 
     suffix: str
-    generated: Set
-    real: Set
-    halves: tuple[Set, Set] | None
+    generated: FeatureSet
+    real: FeatureSet
+    halves: tuple[FeatureSet, FeatureSet] | None
 
     def __len__(self) -> int:
         return len(self.real)
 
 
 def pairs(
-    case: EvalSet, feature: Feature, options: Options, least: int = 2, most: int | None = None
-) -> Iterator[Pair]:
-    """The whole case, then each gender that has images enough; images are drawn with the options' seed.
+    eval_set: EvalSet, feature: Feature, options: Options, min_images: int = 2, max_images: int | None = None
+) -> Iterator[FeaturePair]:
+    """Pairs of the whole set and of each gender with enough images, drawn with the options' seed.
 
     Args:
-        least: images of each kind needed.
-        most: images of each kind to use at most.
+        min_images: smallest number of images of each kind.
+        max_images: largest number of images of each kind; None for no limit.
     Raises:
-        MetricError: the whole case has too few.
+        MetricError: the whole set has too few.
     """
-    made = Set(features_of(case, "generated", feature), case.generated_identity)
-    real = Set(features_of(case, "real", feature), case.real_identity)
-    for suffix, clips, faces in case.masks():
-        count = min(clips.sum(), faces.sum(), most or len(clips))
-        if count < least:
+    made = FeatureSet(features_of(eval_set, "generated", feature), eval_set.generated_identity)
+    real = FeatureSet(features_of(eval_set, "real", feature), eval_set.real_identity)
+    for suffix, clips, faces in eval_set.masks():
+        count = min(clips.sum(), faces.sum(), max_images or len(clips))
+        if count < min_images:
             if not suffix:
-                raise MetricError(f"{least} images or more of each kind are needed, and there are {count}.")
+                raise MetricError(
+                    f"{min_images} images or more of each kind are needed, and there are {count}."
+                )
             continue
         random = np.random.default_rng(options.seed)
         order = random.permutation(np.flatnonzero(faces))
         drawn = random.permutation(np.flatnonzero(clips))[:count]
-        half = min(len(order) // 2, count)  # no more than above: the distance depends on the number
-        halves = (real[order[:half]], real[order[half : 2 * half]]) if half >= least else None
-        yield Pair(suffix, made[drawn], real[order[:count]], halves)
+        half = min(len(order) // 2, count)  # not more than `count`: the distance depends on the number
+        halves = (real[order[:half]], real[order[half : 2 * half]]) if half >= min_images else None
+        yield FeaturePair(suffix, made[drawn], real[order[:count]], halves)
 
 
-def pairwise(case: EvalSet, feature: Feature, options: Options, least: int = 2) -> Iterator[Pair]:
-    """`pairs` for a metric in which every image meets every other."""
-    return pairs(case, feature, options, least, _PAIRWISE)
+def pairwise(
+    eval_set: EvalSet, feature: Feature, options: Options, min_images: int = 2
+) -> Iterator[FeaturePair]:
+    """`pairs` for a metric that compares every image with every other."""
+    return pairs(eval_set, feature, options, min_images, _MAX_PAIRWISE_IMAGES)
 
 
 def compared(feature: Feature, options: Options, what: str, count: int) -> str:
-    """The protocol of a comparison: the feature, what it means, and how many images.
+    """Protocol of a comparison: the feature, its comparability, and the number of images.
 
     Args:
-        what: the figure's published name, with which a stand-in's must not be confused.
+        what: published name of the figure; a stand-in's figure is not comparable with it.
     """
     text = f"{count} generated against {count} real images in {feature.about}"
     if feature.stand_in:
@@ -103,12 +107,16 @@ def compared(feature: Feature, options: Options, what: str, count: int) -> str:
     return text
 
 
-def features_of(case: EvalSet, which: str, feature: Feature) -> np.ndarray:
-    """Features float32 (N, D) of the "generated" or the "real" faces of a case; computed once, and those of
-    real faces once for all cases."""
+def features_of(eval_set: EvalSet, which: str, feature: Feature) -> np.ndarray:
+    """Features float32 (N, D) of the "generated" or the "real" faces of an evaluation set.
+
+    They are computed once, those of real faces once for all sets.
+    """
     key = (which, feature.hash)
-    if key not in case._features:
-        faces = getattr(case, which)
+    if key not in eval_set._features:
+        faces = getattr(eval_set, which)
         real = which == "real"
-        case._features[key] = cached(feature.hash, faces, feature.extract) if real else feature.extract(faces)
-    return case._features[key]
+        eval_set._features[key] = (
+            kept(feature.hash, faces, feature.extract) if real else feature.extract(faces)
+        )
+    return eval_set._features[key]

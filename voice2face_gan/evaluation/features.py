@@ -1,10 +1,11 @@
 """Face features for distances between sets of images (fid, kid, prdc).
 
-    inception   pytorch-fid's network, images resized to 299 x 299 by its bilinear interpolation, 2,048
-                features. Heusel et al. 2017; pytorch-fid 0.3. The only one whose figures are called fid, kid.
-    dlib        dlib's 128-d face descriptor: a stand-in that sees who it is, and hardly sees texture.
-    trunk       spatial means of the judge trunk's stem and four stages, 512 numbers: a stand-in that ships
-                with the package. It sees sharpness and noise as well as faces.
+    inception   pytorch-fid's network, images resized to 299 x 299 by its bilinear interpolation, 2,048-d.
+                Heusel et al. 2017; pytorch-fid 0.3. The only one whose figures are called fid and kid.
+    dlib        dlib's 128-d face descriptor: a stand-in, sensitive to identity and hardly to texture.
+    trunk       spatial means of the stem and the four stages of the shipped face classifier, 512-d: a
+    stand-in,
+                sensitive to sharpness and noise as well as to faces.
 
 A figure of a stand-in carries its name (fid_trunk) and compares only with figures of the same stand-in.
 
@@ -30,8 +31,8 @@ from voice2face_gan.models.face_readers.classifier import Residual
 FEATURES = ("inception", "dlib", "trunk")
 DIMENSIONS = 2048  # of pytorch-fid's last pooling
 
-# What the trunk's means are divided by, so that x.y / D of two faces is about 1: there KID's cubic kernel
-# is neither nearly linear nor a matter of lengths alone. The stages vary alike and need no weights.
+# Divisor of the trunk's means. It makes x.y / D of two faces about 1, where KID's cubic kernel is neither
+# nearly linear nor dominated by lengths. The stages vary alike and need no weights.
 TRUNK_SCALE = 0.25
 
 
@@ -40,11 +41,11 @@ class Feature(Protocol):
 
     Attributes:
         name: one of FEATURES.
-        stand_in: whether its figures carry its name, not being comparable with published ones.
-        dimensions: numbers a face.
-        enough: images below which a covariance of its features is not of full rank, and FID biased upwards.
-        about: what it is, for a protocol.
-        hash: of its weights and arithmetic.
+        stand_in: True where its figures carry its name and are not comparable with published ones.
+        dimensions: width of the feature.
+        enough: number of images below which a covariance is not of full rank, and FID biased upwards.
+        about: noun phrase for a protocol.
+        hash: identifies its weights and arithmetic.
     """
 
     name: str
@@ -79,7 +80,7 @@ class InceptionFeature:
 
 
 class DlibFeature:
-    """The embedding of the dlib judge.
+    """The embedding of the dlib face reader.
 
     Raises:
         MetricError: dlib is not installed.
@@ -88,26 +89,26 @@ class DlibFeature:
     name, stand_in, dimensions, enough = "dlib", True, DLIB_DIMENSIONS, DLIB_DIMENSIONS
 
     def __init__(self):
-        self._judge = open_reader("dlib")
-        self.about, self.hash = f"the face descriptor of {self._judge.name}", f"dlib-{self._judge.name}"
+        self._reader = open_reader("dlib")
+        self.about, self.hash = f"the face descriptor of {self._reader.name}", f"dlib-{self._reader.name}"
 
     def extract(self, faces: Tensor) -> np.ndarray:
-        return self._judge.read(faces).embedding.astype(np.float32, copy=False)
+        return self._reader.read(faces).embedding.astype(np.float32, copy=False)
 
 
 class TrunkFeature:
-    """Spatial means of the shipped judge trunk's stem and residual blocks, whichever judge the case has."""
+    """Spatial means of the stem and residual blocks of the shipped face classifier, with any --judge."""
 
     name, stand_in = "trunk", True
 
     def __init__(self):
-        judge = open_reader("trunk").judge
-        self._layers, known = judge.net.features, judge.net.config
+        classifier = open_reader("trunk").classifier
+        self._layers, known = classifier.net.features, classifier.net.config
         blocks = zip(known["channels"], known["blocks"], strict=True)
         self.dimensions = self.enough = known["channels"][0] + sum(width * count for width, count in blocks)
         self.about, self.hash = (
-            f"stage means of the judge trunk {judge.name}",
-            f"{judge.name} / {TRUNK_SCALE}",
+            f"stage means of the face classifier {classifier.name}",
+            f"{classifier.name} / {TRUNK_SCALE}",
         )
 
     @torch.inference_mode()
@@ -117,10 +118,10 @@ class TrunkFeature:
 
 
 def stage_means(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
-    """Spatial means (B, channels) after the stem and after each residual block of a judge trunk.
+    """Spatial means (B, channels) after the stem and after each residual block of a face classifier.
 
     Args:
-        layers: its features.
+        layers: its feature layers.
         x: float32 (B, 3, 64, 64) in [-1, 1].
     """
     means = []
@@ -134,11 +135,13 @@ def stage_means(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
 
 
 def open_feature(name: str, options: Options) -> Feature:
-    """A feature by name; "auto" is Inception where its weights are (inception_weights.find), else the trunk,
-    and a note in the options says why and how to get them. Nothing is downloaded.
+    """Open a feature by name; nothing is downloaded.
+
+    "auto" is Inception where its weights are found (inception_weights.find), else the trunk; a note in the
+    options then gives the reason and the remedy.
 
     Raises:
-        MetricError: no such feature, or what it needs is not here.
+        MetricError: no such feature, or its weights or library are missing.
     """
     if name in ("auto", "inception"):
         found = inception_weights.find(options.inception_weights)
@@ -160,7 +163,7 @@ def open_feature(name: str, options: Options) -> Feature:
 
 
 def figure_suffix(feature: Feature) -> str:
-    """What follows the name of a figure: "" for Inception, "_trunk", "_dlib"."""
+    """End of a figure's name: "" for Inception, "_trunk", "_dlib"."""
     return f"_{feature.name}" if feature.stand_in else ""
 
 
@@ -168,7 +171,7 @@ def inception(path: Path) -> nn.Module:
     """pytorch-fid's Inception, in evaluation mode.
 
     Args:
-        path: of a file with weights that fit; inception_weights.find tells the published ones.
+        path: a file with weights that fit; inception_weights.find recognises the published ones.
     Raises:
         MetricError: the file holds something else.
     """
@@ -181,7 +184,7 @@ def inception(path: Path) -> nn.Module:
         module.load_state_dict_from_url = lambda *_, **__: state
         block = module.InceptionV3.BLOCK_INDEX_BY_DIM[DIMENSIONS]
         return module.InceptionV3([block]).eval().requires_grad_(False)
-    except Exception as error:  # a damaged zip, a foreign pickle, other weights: whatever torch makes of it
+    except Exception as error:  # torch has many errors for a damaged zip, a foreign pickle, other weights
         raise MetricError(
             f"{path} does not hold pytorch-fid's Inception weights ({first_line(error)})."
         ) from error

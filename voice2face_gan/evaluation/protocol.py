@@ -1,4 +1,4 @@
-"""Which people and clips are judged: everybody of a split who has a voice and a face."""
+"""The protocol of an evaluation: every identity of a split with a voice and a face, and all of its clips."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
-from voice2face_gan.evaluation.eval_set import EvalSet, kept_faces, painted
+from voice2face_gan.evaluation.eval_set import EvalSet, framed_faces, generate_framed
 from voice2face_gan.evaluation.readers import FaceReader, open_reader
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -15,13 +15,13 @@ from voice2face_gan.pipeline import VoiceToFace
 def identities_with_voice_and_face(
     store: Store, split: str = "test", gender: str = "all"
 ) -> tuple[Store, Store]:
-    """Voices and faces of the people of a split who have both.
+    """Voices and faces of the identities of a split that have both.
 
     Args:
         split: "test", "val", "train" or "all".
         gender: "female", "male" or "all".
     Raises:
-        DataError: nobody in that part of the data has both.
+        DataError: no identity in that part of the data has both.
     """
     part = store.of_gender(gender).of_split(split)
     both = np.intersect1d(part.identity[part.has_voice], part.identity[part.has_face])
@@ -36,18 +36,22 @@ def generate_eval_set(
     store: Store,
     split: str = "test",
     gender: str = "all",
-    judge: FaceReader | None = None,
+    reader: FaceReader | None = None,
+    strength: float | None = None,
+    noise_scale: float = 1.0,
 ) -> EvalSet:
-    """Faces for every voice of the people of a split who have voices and faces.
+    """A face for every clip of the identities of a split that have voices and faces.
 
     Args:
-        model: what is judged; its plain answer, without noise.
+        model: the model to evaluate.
         store: prepared with the model's log-mel settings.
         split: "test", "val", "train" or "all".
         gender: "female", "male" or "all".
-        judge: default: the trunk that ships with the package.
+        reader: default: the face classifier that ships with the package.
+        strength, noise_scale: see `GenerateOptions`.
     Raises:
-        DataError: nobody in that part of the data has both, or the log-mel settings differ.
+        DataError: no identity in that part of the data has both, or the log-mel settings differ.
+        CheckpointError: the model has no strength to set.
     """
     if model.checkpoint.features != store.about["features"]:
         raise DataError(
@@ -55,23 +59,27 @@ def generate_eval_set(
         )
     voices, faces = identities_with_voice_and_face(store, split, gender)
     about = {"checkpoint": model.name, "trained_on": _trained_on(model, split)}
-    generated = painted(model, embed_all(model, voices))
-    return make_eval_set(generated, voices, faces, store, split, gender, judge, about, model)
+    e = embed_voices(model, voices, strength=strength)
+    generated = generate_framed(model, e, noise_scale=noise_scale)
+    made = make_eval_set(generated, voices, faces, store, split, gender, reader, about, model)
+    made.strength, made.noise_scale = strength, noise_scale
+    return made
 
 
 def make_eval_set(
-    generated, voices, faces, store, split, gender, judge=None, about=None, model=None
+    generated, voices, faces, store, split, gender, reader=None, about=None, model=None
 ) -> EvalSet:
-    """A case of faces that are there already, uint8 (clips, side, side, 3), in the order of `voices` and
-    framed as the template."""
+    """An evaluation set of given faces, uint8 (clips, side, side, 3).
+
+    They are in the order of `voices` and framed as the template."""
     return EvalSet(
         generated=generated,
         generated_identity=voices.identity,
         generated_gender=voices.gender,
-        real=kept_faces(store, faces.face_index),
+        real=framed_faces(store, faces.face_index),
         real_identity=faces.identity,
         real_age=faces.age if np.isfinite(faces.age).any() else None,
-        judge=judge or open_reader(),
+        reader=reader or open_reader(),
         about={
             **(about or {}),
             "data": str(store.about["source"].get("layout", "")) or str(store.folder),
@@ -87,21 +95,22 @@ def make_eval_set(
     )
 
 
-def embed_all(model: VoiceToFace, voices: Store, frames: int = 0) -> Tensor:
-    """Embeddings float32 (clips, embedding) of every voice of a store.
+def embed_voices(model: VoiceToFace, voices: Store, frames: int = 0, strength: float | None = None) -> Tensor:
+    """Inputs of the generator, float32 (clips, embedding), for every voice of a store.
 
     Args:
-        frames: use only the first so many frames of each voice; 0 for all of them. Either way a short voice
-            is repeated to the length that the features ask for.
+        frames: number of first frames of each voice that are used; 0 for all of them. Either way a short
+            voice is repeated to the length that the features ask for.
+        strength: see `GenerateOptions`.
     """
     if frames:
         voices = voices.select(np.ones(len(voices), dtype=bool))
         voices.voice_frames = np.minimum(voices.voice_frames, frames)
-    bank = VoiceBank.unlabelled(voices, model.encoder.raw_log_mel)
-    return torch.stack([model.embed(bank.whole(i)) for i in range(len(bank))])
+    bank = VoiceBank.unlabelled(voices, model.encoder.levels)
+    return torch.stack([model.embed(bank.whole(i), strength) for i in range(len(bank))])
 
 
 def _trained_on(model: VoiceToFace, split: str) -> bool:
-    """Whether the people judged may have been trained on."""
+    """True where the model may have been trained on the evaluated identities."""
     recipe = model.checkpoint.info.get("recipe", {})
     return split in ("train", "all") or recipe.get("data", {}).get("split") == "all"

@@ -1,4 +1,4 @@
-"""Metrics by name, their options, and figures of one value a clip."""
+"""Registry of metrics, their options, and figures of one value a clip."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,20 +18,20 @@ RESAMPLINGS = 1000
 
 @dataclass
 class Options:
-    """What a metric may be given besides images.
+    """Options of metrics.
 
     Attributes:
-        feature: "inception", "dlib", "trunk", or "auto": Inception if its weights are here, else a stand-in.
-        inception_weights: path of pytorch-fid's Inception weights, or None to look where
+        feature: "inception", "dlib", "trunk", or "auto": Inception if its weights are found, else a stand-in.
+        inception_weights: path of pytorch-fid's Inception weights, or None to search where
             models/inception_weights.py does.
-        no_inception: a clause for people that says why they could not be downloaded; "" if nobody tried.
+        no_inception: a clause with the reason why they could not be downloaded; "" if nobody tried.
         gallery: identities in a retrieval gallery; 0 for all of them.
         seconds: lengths of speech that `duration` tries.
-        spread: of the noise z, for a generator that takes some (VoiceToFace.spread).
-        strength: of what a voice says (VoiceToFace.strength); None for the model's own.
+        noise_scale: standard deviation of the noise z, as in `GenerateOptions`.
+        strength: as in `GenerateOptions`; None for the model's own.
         inner: metrics that `duration` computes at each length.
-        seed: of resampling and of every random choice.
-        notes: sentences for people, which metrics add to and whoever asked for them prints.
+        seed: seed of resampling and of every random choice.
+        notes: sentences for the user, which metrics add to and the command prints.
     """
 
     feature: str = "auto"
@@ -39,7 +39,7 @@ class Options:
     no_inception: str = ""
     gallery: int = 0
     seconds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    spread: float = 1.0
+    noise_scale: float = 1.0
     strength: float | None = None
     inner: tuple[str, ...] = ("gender", "matching")
     seed: int = 0
@@ -55,7 +55,7 @@ METRICS: dict[str, Callable[["EvalSet", Options], dict[str, Figure]]] = {}
 
 
 def metric(name: str):
-    """Registers a function (case, options) -> {figure's name: Figure} under a metric's name."""
+    """Register a function (eval_set, options) -> {figure's name: Figure} under a metric's name."""
 
     def register(function):
         METRICS[name] = function
@@ -64,25 +64,26 @@ def metric(name: str):
     return register
 
 
-def compute(name: str, case: "EvalSet", options: Options | None = None) -> dict[str, Figure]:
-    """A metric's figures.
+def compute(name: str, eval_set: "EvalSet", options: Options | None = None) -> dict[str, Figure]:
+    """Compute a metric's figures.
 
     Raises:
         MetricError: unknown metric, or it cannot be computed here.
     """
     if name not in METRICS:
         raise MetricError(f"Unknown metric '{name}'; there are {', '.join(sorted(METRICS))}.")
-    return METRICS[name](case, options or Options())
+    return METRICS[name](eval_set, options or Options())
 
 
 def mean_over_identities(
     values: np.ndarray, identity: np.ndarray, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of each identity's mean, and its 95 % interval by resampling identities with replacement.
+    """Mean of the identities' means, and its 95 % interval by resampling identities with replacement.
 
     Args:
         values: float (N,), one a clip.
-        identity: (N,), whose clip it is.
+        identity: (N,), the identity of each clip.
+        seed: seed of the resampling.
     Returns:
         mean, low, high.
     """
@@ -99,7 +100,7 @@ def resampled(identities: int, seed: int, times: int = RESAMPLINGS) -> np.ndarra
 
 
 def clip_figures(
-    case: "EvalSet",
+    eval_set: "EvalSet",
     name: str,
     values: np.ndarray,
     protocol: str,
@@ -116,17 +117,18 @@ def clip_figures(
 
     Args:
         values: float (clips,).
-        counts: int (clips,), of how many things each value is the mean, which `counted` names; default one.
+        counts: int (clips,), number of things that each value is the mean of; default 1.
+        counted: kind of these things.
     Raises:
         MetricError: no value is finite.
     """
     values = np.asarray(values, dtype=np.float64)
     counts = np.ones(len(values), dtype=np.int64) if counts is None else counts
     figures = {}
-    for suffix, chosen in case.genders():
+    for suffix, chosen in eval_set.genders():
         kept = chosen & np.isfinite(values)
         if kept.any():
-            identity = case.generated_identity[kept]
+            identity = eval_set.generated_identity[kept]
             mean, low, high = mean_over_identities(values[kept], identity, options.seed)
             n = int(counts[kept].sum())
             figures[name + suffix] = Figure(mean, n, counted, protocol, unit, low, high, chance)

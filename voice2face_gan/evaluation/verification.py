@@ -1,5 +1,4 @@
-"""A voice encoder on held-out speakers: its equal error rate on their clips as they are, and on the same
-clips with noise, rooms, bands and codecs."""
+"""Equal error rate of a voice encoder on held-out speakers: clean clips, and clips with noise and codecs."""
 
 import numpy as np
 import torch
@@ -12,26 +11,26 @@ from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.data.batches.speech import SpeechBank, check_speech
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
-from voice2face_gan.evaluation.equal_error_rate import MOST_TRIALS, verification_figure
+from voice2face_gan.evaluation.equal_error_rate import MAX_TRIALS, verification_figure
 from voice2face_gan.results import Figure
 
-_GROUP = 16  # clips distorted together; they are each other's babble
-_LONGEST = 30.0  # seconds of a clip that are distorted: bounds memory
+_CLIPS_PER_GROUP = 16  # clips distorted together, which serve as babble for each other
+_MAX_CLIP_SECONDS = 30.0  # part of a clip that is distorted: bounds memory
 
 
 def verification_clips(store: Store, split: str = "val", gender: str = "all") -> Store:
     """The clips of a split's speakers.
 
     Raises:
-        DataError: fewer than two speakers, or none with two clips: no pair of one person.
+        DataError: fewer than two speakers, or none with two clips.
     """
     part = store.of_gender(gender).of_split(split)
     part = part.select(part.has_voice)
-    people, clips = np.unique(part.identity, return_counts=True)
-    if len(people) < 2 or clips.max() < 2:
+    speakers, clips = np.unique(part.identity, return_counts=True)
+    if len(speakers) < 2 or clips.max() < 2:
         raise DataError(
             f"{store.folder}: an equal error rate needs two speakers in the split '{split}', one of them "
-            f"with two clips or more; there are {len(people)} speakers with {len(part)} clips."
+            f"with two clips or more; there are {len(speakers)} speakers with {len(part)} clips."
         )
     return part
 
@@ -42,25 +41,24 @@ def verify(
     clips: Store,
     device: torch.device,
     seed: int = 0,
-    most: int = MOST_TRIALS,
+    max_trials: int = MAX_TRIALS,
     resamplings: int = 200,
 ) -> dict[str, Figure]:
     """The figures "clean" and "noisy".
 
     Args:
-        encoder: log-mel (B, bins, frames) -> e (B, width).
+        encoder: log-mel (B, bins, frames) -> e (B, width). Its training mode is left as it was.
         clips: see `verification_clips`.
-        device: where the encoder is; it is left as it was, in training or not.
-        seed: of what happens to a clip, of the pairs and of resampling: the same seed, the same distorted
-            clips.
-        most, resamplings: see `verification_figure`.
+        device: the encoder's device.
+        seed: seed of the distortions, of the pairs and of resampling.
+        max_trials, resamplings: see `verification_figure`.
     """
     was_training = encoder.training
     encoder.eval()
     figures, raw_log_mel = {}, getattr(encoder, "raw_log_mel", False)
     kind = "speech" if clips.has_speech.all() else "log-mels, some clips' speech not being kept,"
-    for name, mels, heard in (
-        ("clean", _clean(clips, raw_log_mel), "whole clips"),
+    for name, mels, embedded in (
+        ("clean", _clean(clips, levels), "whole clips"),
         (
             "noisy",
             _noisy(clips, seed, raw_log_mel),
@@ -70,42 +68,44 @@ def verify(
         e = [None] * len(clips)
         for item, mel in mels:
             e[item] = encoder(mel[None].to(device))[0].float().cpu()
-        figures[name] = verification_figure(torch.stack(e), clips.identity, seed, most, resamplings, heard)
+        figures[name] = verification_figure(
+            torch.stack(e), clips.identity, seed, max_trials, resamplings, embedded
+        )
     encoder.train(was_training)
     return figures
 
 
-def _clean(clips: Store, raw_log_mel: bool):
-    """(place, log-mel (bins, frames)) of each clip."""
-    bank = VoiceBank.unlabelled(clips, raw_log_mel)
+def _clean(clips: Store, levels: bool):
+    """(index, log-mel (bins, frames)) of each clip."""
+    bank = VoiceBank.unlabelled(clips, levels)
     for item in range(len(bank)):
         yield item, bank.whole(item)
 
 
-def _noisy(clips: Store, seed: int, raw_log_mel: bool):
-    """The same of distorted clips; all of them in one way, by speech if every clip has some.
+def _noisy(clips: Store, seed: int, levels: bool):
+    """(index, log-mel) of each clip, distorted: as speech if every clip has it, else as log-mel.
 
     Raises:
-        DataError: raw log-mels are wanted and the speech is not all kept (see `check_speech`).
+        DataError: un-normalised log-mels are wanted, and distortion of log-mels normalises them.
     """
     features = FeatureSettings.from_dict(clips.about["features"])
     by_speech = bool(clips.has_speech.all())
     check_speech(clips, raw_log_mel)
     speech, voices = SpeechBank(clips), VoiceBank(clips, np.zeros(len(clips), dtype=np.int64), 1)
-    _, person = np.unique(clips.identity, return_inverse=True)
+    _, speaker = np.unique(clips.identity, return_inverse=True)
     rng = np.random.default_rng([seed, 1])
-    longest = int(_LONGEST * (features.sample_rate if by_speech else 1000 / features.hop_ms))
-    for group in np.array_split(rng.permutation(len(clips)), -(-len(clips) // _GROUP)):
+    longest = int(_MAX_CLIP_SECONDS * (features.sample_rate if by_speech else 1000 / features.hop_ms))
+    for group in np.array_split(rng.permutation(len(clips)), -(-len(clips) // _CLIPS_PER_GROUP)):
         whole = [(speech if by_speech else voices).whole(int(item))[..., :longest] for item in group]
         lengths = [piece.shape[-1] for piece in whole]
         batch = torch.stack([_repeated(piece, max(lengths)) for piece in whole])
         if by_speech:
-            # Not faster or slower: that would change who speaks.
+            # Not faster or slower: that changes the identity of the voice.
             batch = SignalAugmentation(speed=0.0)(
-                _repeated(batch, max(lengths) + 64), max(lengths), person[group], features.sample_rate, rng
+                _repeated(batch, max(lengths) + 64), max(lengths), speaker[group], features.sample_rate, rng
             )
         else:
-            batch = MelAugmentation(speed=0.0)(batch, person[group], features, rng)
+            batch = MelAugmentation(speed=0.0)(batch, speaker[group], features, rng)
         for item, piece, length in zip(group, batch, lengths, strict=True):
             piece = piece[..., :length]
             mel = log_mels(piece[None], features, normalised=not raw_log_mel)[0] if by_speech else piece
@@ -113,5 +113,5 @@ def _noisy(clips: Store, seed: int, raw_log_mel: bool):
 
 
 def _repeated(x: Tensor, length: int) -> Tensor:
-    """Repeated along the last axis to exactly `length`."""
+    """The tensor, repeated along the last axis to exactly `length`."""
     return x[..., torch.arange(length) % x.shape[-1]]

@@ -1,8 +1,9 @@
-"""The model card: what a checkpoint is, what it was made of, what it is for and not for, in the hub's format
-(Markdown below a YAML front matter). Of this checkpoint it says only what it and its evaluations say.
+"""Model card: the checkpoint, its data, its uses and limits, in the hub's format (Markdown below YAML).
 
-Sections: Mitchell et al. 2019, "Model Cards for Model Reporting", section 4; what voice-to-face models owe
-their readers besides: Oh et al. 2019 (Speech2Face), "Ethical Considerations".
+It states nothing about a checkpoint but what the checkpoint and its evaluations hold.
+
+Sections: Mitchell et al. 2019, "Model Cards for Model Reporting", section 4; for voice-to-face models also
+Oh et al. 2019 (Speech2Face), "Ethical Considerations".
 """
 
 import json
@@ -18,7 +19,7 @@ from voice2face_gan.version import __version__
 
 TAGS = ("voice-to-face", "speech", "audio", "face-generation", "gan", "synthetic-media")
 ENCODER_TAGS = ("speech", "audio", "speaker-embedding")
-NO_LICENCE = "unknown"  # how the hub spells that none was stated
+NO_LICENCE = "unknown"  # the hub's word for none stated
 
 
 def model_card(
@@ -28,13 +29,13 @@ def model_card(
     records: list[dict],
     licence: str | None = None,
 ) -> str:
-    """The card as Markdown, ends with a line break.
+    """The card as Markdown, which ends with a line break.
 
     Args:
         repo: "owner/name" on the hub.
-        checkpoint: a voice encoder alone will do.
+        checkpoint: the checkpoint; a voice encoder alone will do.
         trained_on: names of the data sets, [] where they are not known.
-        records: of evaluation.jsonl, oldest first, all of these weights.
+        records: records of evaluation.jsonl, oldest first, all of these weights.
         licence: as the hub spells it, None where none was stated.
     """
     info, nets = checkpoint.info, {"voice encoder": checkpoint.encoder, "generator": checkpoint.generator}
@@ -61,7 +62,7 @@ def model_card(
         parameters={
             k: sum(p.numel() for p in net.parameters()) for k, net in nets.items() if net is not None
         },
-        paints=checkpoint.generator is not None,
+        has_generator=checkpoint.generator is not None,
         version=info.get("voice2face_gan", __version__),
         data=data,
         genders=_table(data.get("identities_by_gender")),
@@ -85,18 +86,18 @@ def _table(value) -> dict:
 
 
 def _number(value) -> str:
-    """A count for people; whatever else a foreign config.json holds there as it is."""
+    """A count with thousands separated; other values of a foreign config.json as they are."""
     return f"{value:,}" if isinstance(value, (int, float)) else _cell(value)
 
 
 def _evaluations(records: list[dict]) -> list[dict]:
-    """For each data set, split, gender and judge: who was judged, and the newest figures as rows of texts."""
+    """The evaluation set and the newest figures, for each data set, split, gender and face reader."""
     found: dict[tuple, dict] = {}
     for record in records:
-        judge = _table(record.get("judge"))
-        key = [record.get(k) for k in ("data", "split", "gender")] + [judge.get("name")]
+        reader = _table(record.get("judge"))
+        key = [record.get(k) for k in ("data", "split", "gender")] + [reader.get("name")]
         earlier = found.get(key := json.dumps(key), {"results": {}})
-        found[key] = {**record, "judge": judge, "results": earlier["results"] | results_of(record)}
+        found[key] = {**record, "judge": reader, "results": earlier["results"] | results_of(record)}
     return [_evaluation(record) for record in found.values() if record["results"]]
 
 
@@ -110,7 +111,7 @@ def _evaluation(record: dict) -> dict:
             rows.append([_cell(x) for x in (metric, name, value, interval, chance, f"{f.n} {f.counted}")])
             if (
                 whole := name.split(", ")[0]
-            ) == name or whole not in figures:  # its parts are made as the whole
+            ) == name or whole not in figures:  # the figures of either gender share the protocol of the whole
                 protocols.setdefault((metric, f.protocol), []).append(name)
     return {
         "data": str(record.get("data", "unknown")).rsplit("/", 1)[-1],

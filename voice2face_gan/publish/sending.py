@@ -1,4 +1,4 @@
-"""A checkpoint folder -> a model on the hub: `config.json`, `model.safetensors` and a card, nothing else."""
+"""Upload of a checkpoint folder to the hub: `config.json`, `model.safetensors` and a card, nothing else."""
 
 import json
 import re
@@ -35,18 +35,18 @@ def publish(
     message: str = "Upload with voice2face-gan",
     licence: str | None = None,
 ) -> dict:
-    """Upload a checkpoint's files as they lie, in one commit.
+    """Upload a checkpoint's files as they are, in one commit.
 
     Args:
-        name: of the checkpoint, see `find_checkpoint`; a voice encoder alone will do.
+        name: name of the checkpoint, see `find_checkpoint`; a voice encoder alone will do.
         repo: "owner/name" on the hub.
         private, token, message: see `models.hub.upload`.
-        licence: of the weights, for a card that is written here; see `card_of`.
+        licence: licence of the weights, for a card that is written here; see `card_of`.
     Returns:
         checkpoint, card ("own" where the folder had one, "written", or "kept" where one on the hub was left
-        as it is), and what `upload` returns.
+        as it is), and the result of `upload`.
     Raises:
-        CheckpointError: no such checkpoint, a damaged one, or the hub does not take it.
+        CheckpointError: no such checkpoint, a damaged one, or the hub refuses it.
     """
     folder = find_checkpoint(name)
     card = card_of(folder, repo, licence)
@@ -58,8 +58,9 @@ def publish(
 
 
 def publish_checkpoint(checkpoint: Checkpoint, *arguments, **options) -> dict:
-    """Like `publish`, of a checkpoint in memory; nets that were changed since they were loaded are uploaded
-    as they are now, in float32."""
+    """Like `publish`, for a checkpoint in memory.
+
+    Networks that were changed since they were loaded are uploaded as they are now, in float32."""
     if checkpoint.folder is not None and _is_as_saved(checkpoint):
         return publish(checkpoint.folder, *arguments, **options)
     with tempfile.TemporaryDirectory() as temporary:
@@ -77,14 +78,14 @@ def card_of(folder: Path, repo: str, licence: str | None = None) -> str:
     """The folder's own README.md, else a card written from the checkpoint and its evaluations.
 
     Args:
-        folder: of the checkpoint.
-        repo: "owner/name", by which the card says how to load it.
-        licence: of the weights, as the hub spells it; None says that none was stated. Not for a README.md of
-            the folder's own, which says it itself.
+        folder: folder of the checkpoint.
+        repo: "owner/name", for the card's instructions.
+        licence: licence of the weights, as the hub spells it; None for none stated. Not together with a
+            README.md of the folder's own, which states it itself.
     Raises:
         CheckpointError: the checkpoint is damaged, no licence is spelled so, or there is no place for it.
     """
-    checkpoint = load_checkpoint(folder, need_generator=False)  # in any case: what cannot be read is not sent
+    checkpoint = load_checkpoint(folder, need_generator=False)  # always: a damaged checkpoint is not uploaded
     if licence is not None and not _LICENCE.fullmatch(licence.lower()):
         raise CheckpointError(
             f"'{licence}' is not how the hub spells a licence; give one such as mit, apache-2.0, "
@@ -103,15 +104,16 @@ def card_of(folder: Path, repo: str, licence: str | None = None) -> str:
 
 
 def _records(folder: Path) -> list[dict]:
-    """Evaluations of these very weights, oldest first, kept beside them or in their run."""
+    """Evaluations of exactly these weights, oldest first, from beside them or from their run."""
     weights = weights_hash(folder)
     records = [*read_records(run_of(folder)), *read_records(folder)]
     return [record for record in records if record.get("weights") == weights]
 
 
 def _trained_on(folder: Path) -> list[str]:
-    """Names of the data sets, also of the checkpoints that it was trained from, without the paths of whoever
-    trained; [] where nothing says them."""
+    """Names of the data sets, also of the checkpoints that it was trained from; [] where they are unknown.
+
+    The names hold no paths of the machine that trained."""
     try:
         said = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("trained_on")
         if said:
@@ -119,8 +121,8 @@ def _trained_on(folder: Path) -> list[str]:
         run = json.loads((run_of(folder) / "run.json").read_text(encoding="utf-8"))
         names = [n if is_synthetic(n) else Path(n).name for n in source_names(run["data"])]
         given = [Path(run[key]) for key in ("encoder", "init") if run.get(key)]
-    except (TypeError, OSError, ValueError, KeyError):  # no run, or a run.json of something else
+    except (TypeError, OSError, ValueError, KeyError):  # no run, or another kind of run.json
         return []
     for start in given:
-        names += _trained_on(start) or [f"whatever {start.name} was trained on before"]
+        names += _trained_on(start) or [f"the data of {start.name}, which are not stated"]
     return list(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""Texts of every card and report: what a model is for and not for, its limits, its recipe as TOML."""
+"""Sentences of every card and report: uses, limits, ethics; and recipes as TOML."""
 
 import json
 
@@ -20,7 +20,7 @@ LIMITS = (
 
 
 def toml(tree: dict) -> str:
-    """Nested settings as TOML: keys of the top first, then a table for each section."""
+    """Nested settings as TOML: top-level keys first, then a table for each section."""
     lines = [f"{key} = {_value(v)}" for key, v in tree.items() if not isinstance(v, dict) and v is not None]
     for key, section in tree.items():
         if isinstance(section, dict):
@@ -30,5 +30,5 @@ def toml(tree: dict) -> str:
 
 
 def _value(value) -> str:
-    """JSON's text, strings, lists and true or false, is TOML's too."""
+    """A value as TOML: JSON's text of strings, numbers, lists and booleans is valid TOML."""
     return json.dumps(value, ensure_ascii=False)

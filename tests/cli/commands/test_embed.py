@@ -237,8 +237,8 @@ def test_faces_without_the_extra(cli, tmp_path, monkeypatch):
     hog.libraries.cache_clear()
     detector.cache_clear()
     monkeypatch.setitem(sys.modules, "dlib", None)
-    for judge in ("dlib", "trunk"):
-        result = cli("embed", "--faces", tmp_path / "a.png", "-o", "f.csv", "--judge", judge)
+    for reader in ("dlib", "trunk"):
+        result = cli("embed", "--faces", tmp_path / "a.png", "-o", "f.csv", "--judge", reader)
         assert result.code == 2 and "pip install 'voice2face-gan[faces]'" in result.stderr
         assert result.stderr.count("Error: ") == 1 and files(cli.here) == []
 

@@ -13,7 +13,7 @@ FIGURE = {"value", "low", "high", "n", "chance", "protocol", "unit", "counted"}
 
 @pytest.fixture(autouse=True)
 def judged_by(judge_folder, monkeypatch):
-    """A judge made here instead of the shipped one."""
+    """A face reader made here instead of the shipped one."""
     monkeypatch.setattr(readers, "resource", lambda kind, name: judge_folder)
 
 
@@ -126,7 +126,7 @@ def test_parts_of_the_data(cli, model_folder, store):
     result = evaluate(cli, "--metric", "l1", *arguments)
     told = json.loads((cli.here / "f.json").read_text())
     assert (told["identities"], told["gender"], told["split"]) == (8, "female", "train")
-    assert told["trained_on"] is True and "say nothing of new voices" in result.stderr
+    assert told["trained_on"] is True and "do not hold for new voices" in result.stderr
     test = store.of_split("test")
     lacking = {"female", "male"} - set(test.gender.tolist())
     for gender in lacking:
@@ -266,12 +266,12 @@ def test_what_cannot_be_evaluated(cli, model_folder, trained, tmp_path, monkeypa
         (["--checkpoint", trained / "encoder"], "voice encoder alone"),
         (["--checkpoint", model_folder, "--data", tmp_path], "prepared store"),
         (["--checkpoint", model_folder, "--metric", "l1", "-o", "no/such/folder.json"], "cannot be written"),
-        (["--checkpoint", model_folder, "--judge", "nobody"], "no judge 'nobody'"),
+        (["--checkpoint", model_folder, "--judge", "nobody"], "no face reader 'nobody'"),
         (["--metric", "fidd"], "fidd"),
     ):
         result = evaluate(cli, *arguments)
         assert result.code == 2 and words in result.stderr, arguments
-    monkeypatch.setattr(readers, "resource", lambda kind, name: tmp_path / "no judge")
+    monkeypatch.setattr(readers, "resource", lambda kind, name: tmp_path / "no face reader")
     result = evaluate(cli, "--metric", "l1", "--checkpoint", model_folder)
     assert result.code == 2 and "train-face-classifier" in result.stderr
 
@@ -317,24 +317,24 @@ def test_the_bench(cli, model_folder):
 
 
 def test_a_judge_out_of_its_field_is_named():
-    """Real faces that the judge misreads bound what its figures can say."""
+    """Real faces that the face reader misreads bound what its figures can say."""
     from voice2face_gan.cli._tables import misread
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.results import Figure
 
-    case = SimpleNamespace(was_read=False)
+    eval_set = SimpleNamespace(was_read=False)
     for value, warned in ((52.8, True), (99.0, False)):
         results = {"gender": {"real": Figure(value, 1, "faces", "protocol", "%")}}
-        told = misread(case, results, Options())
-        assert ("say little about these data" in told) is warned and ("52.8 %" in told) is warned
-    assert misread(case, {}, Options()) == ""
+        told = misread(eval_set, results, Options())
+        assert ("mean little on these data" in told) is warned and ("52.8 %" in told) is warned
+    assert misread(eval_set, {}, Options()) == ""
 
 
 def test_that_is_said_whatever_the_metric_if_the_judge_was_asked(cli, model_folder):
     """The judge of these tests has random weights."""
     for metric, warned in (("matching", True), ("l1", False)):
         result = evaluate(cli, "--metric", metric, "--checkpoint", model_folder)
-        assert ("say little about these data" in " ".join(result.stderr.split())) is warned
+        assert ("mean little on these data" in " ".join(result.stderr.split())) is warned
 
 
 def test_spread_is_for_generators_with_noise(cli, model_folder, store):

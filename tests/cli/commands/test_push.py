@@ -159,7 +159,7 @@ def test_counts_and_recipe_are_the_checkpoints(cli, folder):
     said = section(card, "Data")
     for row in ("People | 1,239", "Voices | 20,304", "Faces | 7", "Hours of speech | 1.5"):
         assert f"| {row} |" in said
-    assert "labelled female | 1,234 |" in said and "does not say which recordings" in said
+    assert "labelled female | 1,234 |" in said and "states neither the recordings" in said
     trained = section(card, "How it was trained")
     assert "Recipe `wen2019`, stage gan, 30 iterations." in trained
     assert "[gan]\niterations = 30\n" in trained
@@ -192,7 +192,7 @@ def test_figures_are_of_these_very_weights(cli, run_copy):
     (run_copy / "evaluation.jsonl").write_text("".join(lines) + "{cut off")
     said = section(dry(cli, run_copy, "me/voices"), "Figures")
     assert "### vox.store, split test, gender all" in said and "/home/me" not in said
-    assert "2 people, 8 clips, 4 faces; judged by j, trained on renderings." in said
+    assert "2 people, 8 clips, 4 faces; face reader j, trained on renderings." in said
     assert "| matching | U | 62.250 % | 50.000 to 75.500 | 50 | 8 clips |" in said
     assert "### vox.store, split val, gender all" in said and "33.000 %" in said
     assert "61.000" not in said and "99.000" not in said
@@ -210,7 +210,7 @@ def test_what_it_was_trained_on(cli, run_copy):
     # What the nets started from counts too, and may be anything.
     (run_copy / "run.json").write_text(json.dumps(about | {"init": "/home/me/other"}))
     said = section(dry(cli, run_copy, "me/voices"), "Data")
-    assert "whatever other was trained on before" in said and "invented" not in said
+    assert "the data of other, which are not stated" in said and "invented" not in said
 
 
 def test_an_encoder_alone(cli, logged_in, trained):

@@ -21,7 +21,7 @@ def run_copy(run_copy):
 
 @pytest.fixture(autouse=True)
 def judged_by(judge_folder, monkeypatch):
-    """A judge made here instead of the shipped one."""
+    """A face reader made here instead of the shipped one."""
     monkeypatch.setattr(readers, "resource", lambda kind, name: judge_folder)
 
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_reported(cli, run_copy, model_folder, tmp_path):
         ([model_folder], "nothing says what data it was trained on"),
         ([run_copy, "--metric", "l1,beauty"], "Unknown metric 'beauty'"),
         ([run_copy, "--data", tmp_path / "none"], "does not exist"),
-        ([run_copy, "--judge", "nobody"], "There is no judge 'nobody'"),
+        ([run_copy, "--judge", "nobody"], "There is no face reader 'nobody'"),
         ([run_copy, "-o", "report.pdf"], "ends in .html"),
         ([run_copy, "--metric", "l1", "-o", "/proc/nowhere/report.html"], "cannot be written"),
     ):

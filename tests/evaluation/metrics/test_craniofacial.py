@@ -83,32 +83,32 @@ def rendered():
 
 
 @needs_dlib
-def test_people_resemble_themselves(rendered, case):
+def test_people_resemble_themselves(rendered, build_eval_set):
     """Own faces give r = 1; another view of oneself resembles one, the next person's faces do not."""
     first, second = rendered[0], rendered[1]
-    same = compute("craniofacial", case(first, first))
+    same = compute("craniofacial", build_eval_set(first, first))
     assert set(same) == {*EXPECTED, "mean"}
     assert all(f.value == pytest.approx(1) and f.n == 10 and f.chance == 0 for f in same.values())
-    views = compute("craniofacial", case(first, second))
-    others = compute("craniofacial", case(first, second.roll(1, 0)))
+    views = compute("craniofacial", build_eval_set(first, second))
+    others = compute("craniofacial", build_eval_set(first, second.roll(1, 0)))
     assert views["mean"].value > 0.3 > others["mean"].value
     assert views["jaw width"].low <= views["jaw width"].value <= views["jaw width"].high
     assert "0 generated and 0 real" in views["mean"].protocol
 
 
 @needs_dlib
-def test_fewer_than_three_people_have_no_r(rendered, case):
-    with pytest.raises(MetricError, match="3 people"):
-        compute("craniofacial", case(rendered[0][:2], rendered[1][:2]))
+def test_fewer_than_three_people_have_no_r(rendered, build_eval_set):
+    with pytest.raises(MetricError, match="3 identities"):
+        compute("craniofacial", build_eval_set(rendered[0][:2], rendered[1][:2]))
 
 
 @needs_dlib
-def test_detection_counts_people(rendered, case):
+def test_detection_counts_people(rendered, build_eval_set):
     """p0: a face and a grey image; p1: a face. Of the real faces, p1's is grey."""
     grey = torch.full((64, 64, 3), 128, dtype=torch.uint8)
     made = torch.stack([rendered[0, 0], grey, rendered[0, 1]])
     real = torch.stack([rendered[1, 0], grey])
-    judged = case(made, real, ["p0", "p0", "p1"], ["p0", "p1"], ["female"] * 3)
+    judged = build_eval_set(made, real, ["p0", "p0", "p1"], ["p0", "p1"], ["female"] * 3)
     figures = compute("detection", judged)
     assert figures["generated"].value == pytest.approx(75) and figures["generated"].n == 3
     assert figures["real"].value == pytest.approx(50) and figures["real"].unit == "%"

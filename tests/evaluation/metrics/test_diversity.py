@@ -35,10 +35,10 @@ def test_pairwise_distances_are_means_over_pairs():
     assert np.isnan(pairwise_distances(x, np.array(["a"] * 9))[1]).all()
 
 
-def test_known_angles(case):
+def test_known_angles(build_eval_set):
     """Two women at 0 and 60 degrees, whose clips always give the same face; their real faces are 90 degrees
     apart, and 60 within a person."""
-    made = case(
+    made = build_eval_set(
         faces_at(0, 0, 60, 60),
         faces_at(0, 60, 90, 150),
         who=list("aabb"),
@@ -57,9 +57,9 @@ def test_known_angles(case):
     assert figures["real between speakers"].n == 4
 
 
-def test_each_gender_alone(case):
+def test_each_gender_alone(build_eval_set):
     """Two faces for all: men 90 degrees from women, and no two of a gender apart."""
-    made = case(faces_at(0, 90, 0, 90), faces_at(0, 90, 20, 110))
+    made = build_eval_set(faces_at(0, 90, 0, 90), faces_at(0, 90, 20, 110))
     figures = compute("diversity", made)
     assert figures["between speakers"].value == pytest.approx(2 / 3, abs=0.01)
     assert figures["between speakers, female"].value == pytest.approx(0, abs=1e-6)
@@ -67,9 +67,9 @@ def test_each_gender_alone(case):
     assert "within a speaker" not in figures  # one clip each
 
 
-def test_one_clip_has_nothing_to_differ_from(case):
+def test_one_clip_has_nothing_to_differ_from(build_eval_set):
     with pytest.raises(MetricError, match="two clips of a speaker or two speakers"):
-        compute("diversity", case(faces_at(0), faces_at(0)))
+        compute("diversity", build_eval_set(faces_at(0), faces_at(0)))
 
 
 def test_variants_are_the_models_own(model, store):
@@ -79,16 +79,16 @@ def test_variants_are_the_models_own(model, store):
     values, who = variants_apart(part, seed=0)
     assert list(who) == list(np.unique(part.generated_identity)) and figures["variants of a clip"].n == 4
     assert figures["variants of a clip"].value == pytest.approx(values.mean()) and (values > 0).all()
-    from voice2face_gan.evaluation.protocol import embed_all
+    from voice2face_gan.evaluation.protocol import embed_voices
 
     first = np.flatnonzero(part.generated_identity == who[2])[:1]
-    e = embed_all(model, part.voices.select(first))[0]
-    faces = model.decode(model._variants(e, VARIANTS, 0))
+    e = embed_voices(model, part.voices.select(first))[0]
+    faces = model.decode(model.variant_embeddings(e, VARIANTS, 0))
     assert torch.equal(faces[0], part.generated[first[0]])
-    x = part.judge.read(faces).unit()
+    x = part.reader.read(faces).unit()
     pairs = [1 - x[i] @ x[j] for i in range(VARIANTS) for j in range(i)]
     assert values[2] == pytest.approx(np.mean(pairs), abs=1e-5)
 
 
-def test_no_variants_without_the_model(case):
-    assert "variants of a clip" not in compute("diversity", case(faces_at(0, 50), faces_at(0, 90)))
+def test_no_variants_without_the_model(build_eval_set):
+    assert "variants of a clip" not in compute("diversity", build_eval_set(faces_at(0, 50), faces_at(0, 90)))

@@ -20,20 +20,20 @@ class Waits:
 
     encoder = SimpleNamespace(raw_log_mel=False)
 
-    def embed(self, log_mel):
+    def embed(self, log_mel, strength=None):
         return log_mel.max()[None]
 
     zoom = 1.0
 
-    def decode(self, e, z=None):
+    def decode(self, e, z=None, noise_scale=1.0):
         faces = torch.full((len(e), 64, 64, 3), 100, dtype=torch.uint8)
         faces[:, 0, 0, 0] = torch.where(e[:, 0] > 0, 255, 0).to(torch.uint8)
         return faces
 
 
 @pytest.fixture
-def late(tmp_path, case):
-    """Function (frames of each clip) -> a case of women whose voices are -1 for 100 frames, then 1."""
+def late(tmp_path, build_eval_set):
+    """Function (frames of each clip) -> an evaluation set of voices that are -1 for 100 frames, then 1."""
 
     def make(*frames: int, model=Waits):
         with StoreWriter(tmp_path / "store", FeatureSettings().to_dict()) as writer:
@@ -46,7 +46,7 @@ def late(tmp_path, case):
         names, gender = voices.identity.tolist(), ["female"] * len(frames)
         whole = Waits().decode(torch.ones(len(frames), 1))
         model = None if model is None else model()
-        return case(whole, real, names, gender=gender, model=model, voices=voices)
+        return build_eval_set(whole, real, names, gender=gender, model=model, voices=voices)
 
     return make
 
@@ -91,7 +91,7 @@ def test_an_inner_metric_that_cannot_be_computed_is_said(late):
     options = Options(seconds=(1.0,), inner=("gender", "matching"))
     assert set(compute("duration", late(300), options)) == {"gender generated @1s", "gender generated @all"}
     (note,) = options.notes
-    assert note.startswith("duration of matching is left out: ") and "two people" in note
+    assert note.startswith("duration of matching is left out: ") and "two identities" in note
     with pytest.raises(MetricError, match="two people"):
         compute("duration", late(300), Options(seconds=(1.0,), inner=("matching",)))
 
@@ -106,12 +106,12 @@ def test_of_our_model(model, store, judge_folder):
     from voice2face_gan.evaluation.protocol import generate_eval_set
     from voice2face_gan.evaluation.readers import open_reader
 
-    given = generate_eval_set(model, store, judge=open_reader(str(judge_folder)))
+    given = generate_eval_set(model, store, reader=open_reader(str(judge_folder)))
     figures = compute("duration", given, Options(seconds=(1.0, 4.0), inner=("gender",)))
     voice = given.voices
     cut = [np.asarray(voice.voices[at : at + 98], dtype=np.float32).T for at in voice.voice_offset]
     mels = [torch.from_numpy(np.tile(mel, (1, 11))[:, :1000].copy()) for mel in cut]
     faces = model.decode(torch.stack([model.embed(mel) for mel in mels]))
-    right = (given.judge.read(faces).female > 0.5) == (given.generated_gender == "female")
+    right = (given.reader.read(faces).female > 0.5) == (given.generated_gender == "female")
     assert figures["gender generated @1s"].value == pytest.approx(100 * right.mean())
     assert figures["gender generated @4s"].value == figures["gender generated @all"].value

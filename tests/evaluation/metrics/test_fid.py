@@ -112,7 +112,7 @@ class FourNumbers:
 
 
 @pytest.fixture
-def made(case):
+def made(build_eval_set):
     """Function (shift, count): generated faces at a known distance from real ones, in `FourNumbers`."""
 
     def make(shift: int, count: int = 40, **more):
@@ -120,7 +120,7 @@ def made(case):
         faces[:, 0, :4, 0] = torch.from_numpy((standardised(count, 4) * 10 + 128).round().astype(np.uint8))
         generated = faces.clone()
         generated[:, 0, :4, 0] += shift
-        return case(generated, faces, **more)
+        return build_eval_set(generated, faces, **more)
 
     return make
 

@@ -48,20 +48,21 @@ def small(tmp_path_factory, faces):
 
 
 @pytest.fixture
-def heard(case, faces):
-    """Function (store, shift, info of the checkpoint) -> a case with a model that paints the person whom a
+def heard(build_eval_set, faces):
+    """Function (store, shift, info of the checkpoint) -> an evaluation set with a model that paints the
+    person whom a
     voice says, or the one `shift` further."""
 
     def make(store, shift: int = 0, about=None, **info):
         model = SimpleNamespace(
-            embed=lambda mel: mel.mean(dim=1),
+            embed=lambda mel, strength=None: mel.mean(dim=1),
             zoom=1.0,
-            decode=lambda e, z=None: torch.from_numpy(faces)[(e[:, 0].long() + shift) % 6],
+            decode=lambda e, z=None, noise_scale=1.0: torch.from_numpy(faces)[(e[:, 0].long() + shift) % 6],
             checkpoint=SimpleNamespace(info={"data": {"identities": 7}, **info}),
             encoder=SimpleNamespace(raw_log_mel=False),
         )
         images = torch.from_numpy(faces[8:])
-        return case(images, images, ["p8"], model=model, store=store, about=about or {})
+        return build_eval_set(images, images, ["p8"], model=model, store=store, about=about or {})
 
     return make
 
@@ -108,13 +109,13 @@ def test_a_model_of_one_gender_is_asked_for_its_own(heard, small):
 
 
 def test_big_sets_are_drawn_from(heard, small, monkeypatch):
-    monkeypatch.setattr(identity, "MOST_PEOPLE", 5)
+    monkeypatch.setattr(identity, "MAX_IDENTITIES", 5)
     drawn = [compute("identity", heard(small), Options(seed=seed))["top-1"] for seed in range(8)]
     assert {f.n for f in drawn} == {5}  # p6, who has one clip, comes last
     assert all(f.value == 100 and f.chance == 20 for f in drawn)
     assert all("nearest of 5 training" in f.protocol and "the 5 drawn from 7" in f.protocol for f in drawn)
     assert drawn[0] == compute("identity", heard(small))["top-1"]
-    monkeypatch.setattr(identity, "MOST_PEOPLE", 6)
+    monkeypatch.setattr(identity, "MAX_IDENTITIES", 6)
     only_two = np.isin(small.identity, ["p4", "p5"]) | np.char.endswith(small.source, "/0") & small.has_face
     few = small.select(only_two | (small.source == "p6/2"))
     assert compute("identity", heard(few))["top-1"].n == 2
@@ -124,7 +125,7 @@ def test_a_person_has_no_more_faces_than_the_limit(small, monkeypatch):
     part = small.select(small.has_face)
     everything = some_faces(part, np.random.default_rng(0))
     assert np.array_equal(everything.face_index, part.face_index)
-    monkeypatch.setattr(identity, "MOST_FACES", 1)
+    monkeypatch.setattr(identity, "MAX_FACES_PER_IDENTITY", 1)
     kept = [some_faces(part, np.random.default_rng(seed)) for seed in range(2)]
     for some in kept:
         assert sorted(some.identity.tolist()) == NAMES
@@ -137,11 +138,11 @@ def test_a_centroid_is_the_mean_of_unit_vectors():
     assert middle == pytest.approx(np.array([[2, 1] / np.sqrt(5), [0, 1], [0, 0]]), abs=1e-6)
 
 
-def test_what_cannot_be_asked(heard, small, case, faces):
+def test_what_cannot_be_asked(heard, small, build_eval_set, faces):
     images = torch.from_numpy(faces)
     with pytest.raises(MetricError, match="a checkpoint and its data"):
-        compute("identity", case(images, images))
-    with pytest.raises(MetricError, match="training people with voices and faces: .*'train' is empty"):
+        compute("identity", build_eval_set(images, images))
+    with pytest.raises(MetricError, match="training identities with voices and faces: .*'train' is empty"):
         compute("identity", heard(small.of_split("test")))
     with pytest.raises(MetricError, match="of 1 in these data, 1 have two voices"):
         compute("identity", heard(small.select(small.identity == "p0")))
@@ -153,7 +154,7 @@ def test_what_cannot_be_asked(heard, small, case, faces):
 def test_a_trained_model(model, store, judge_folder):
     from voice2face_gan.evaluation.readers import open_reader
 
-    figures = compute("identity", generate_eval_set(model, store, judge=open_reader(str(judge_folder))))
+    figures = compute("identity", generate_eval_set(model, store, reader=open_reader(str(judge_folder))))
     assert figures["top-1"].n == 14 and figures["top-5"].chance == pytest.approx(500 / 14)
     assert figures["top-1"].value <= figures["top-5"].value
     assert "judge-random" in figures["top-1"].protocol

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from voice2face_gan.evaluation import compute
-from voice2face_gan.evaluation.feature_sets import Set
+from voice2face_gan.evaluation.feature_sets import FeatureSet
 from voice2face_gan.evaluation.metrics import kid
 from voice2face_gan.evaluation.metrics.kid import kernel_distance
 
 
-def some(count: int, seed: int, shift: float = 0, size: int = 5, people: int = 0) -> Set:
+def some(count: int, seed: int, shift: float = 0, size: int = 5, people: int = 0) -> FeatureSet:
     """Normal features of as many people as images, or of so many in turn."""
     x = np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32) + np.float32(shift)
-    return Set(x, np.arange(count) % (people or count))
+    return FeatureSet(x, np.arange(count) % (people or count))
 
 
-def written_out(a: Set, b: Set) -> float:
+def written_out(a: FeatureSet, b: FeatureSet) -> float:
     """Binkowski et al. 2018, equation 4, as it stands."""
 
     def k(x, y):
@@ -73,24 +73,24 @@ def test_nineteen_of_twenty_intervals_hold_the_truth():
 def test_images_of_one_person_are_not_many_people():
     """Every image four times: the interval is that of the people, not half as wide."""
     a, b = some(60, 0), some(60, 1, 0.7)
-    four = [Set(np.repeat(x.features, 4, axis=0), np.repeat(x.identity, 4)) for x in (a, b)]
+    four = [FeatureSet(np.repeat(x.features, 4, axis=0), np.repeat(x.identity, 4)) for x in (a, b)]
     assert kernel_distance(*four)[1] == pytest.approx(kernel_distance(a, b)[1], rel=0.15)
-    loose = [Set(x.features, np.arange(240)) for x in four]
+    loose = [FeatureSet(x.features, np.arange(240)) for x in four]
     assert kernel_distance(*loose)[1] < 0.6 * kernel_distance(a, b)[1]
 
 
 def test_an_interval_needs_three_people():
     a = some(6, 0, people=2)
     assert kernel_distance(a, some(6, 1, people=2))[1] is None
-    alone = Set(a.features, np.array([0, 0, 0, 0, 0, 1]))  # without 0 there is no pair
-    assert kernel_distance(alone, Set(a.features, np.arange(6)))[1] is None
+    alone = FeatureSet(a.features, np.array([0, 0, 0, 0, 0, 1]))  # without 0 there is no pair
+    assert kernel_distance(alone, FeatureSet(a.features, np.arange(6)))[1] is None
 
 
-def test_figures(case, people):
+def test_figures(build_eval_set, people):
     """Faces of the same noise: about 0; darker ones: far from it. With the shipped trunk."""
     genders = ["female", "male"] * 20
     real = people(40, genders, seed=0)
-    figures = compute("kid", case(people(40, genders, seed=1), real))
+    figures = compute("kid", build_eval_set(people(40, genders, seed=1), real))
     assert list(figures) == [
         "kid_trunk",
         "floor",
@@ -102,5 +102,5 @@ def test_figures(case, people):
     alike = figures["kid_trunk"]
     assert alike.low < 0 < alike.high and alike.n == 40
     assert "not comparable with published KID" in alike.protocol and "jackknife" in alike.protocol
-    dark = compute("kid", case(real // 2, real))["kid_trunk"]
+    dark = compute("kid", build_eval_set(real // 2, real))["kid_trunk"]
     assert dark.low > 100 * alike.high > 0

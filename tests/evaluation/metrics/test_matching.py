@@ -14,8 +14,8 @@ from voice2face_gan.evaluation.readers import Reading
 
 
 @pytest.fixture
-def embedded(case):
-    """Function (generated, real, who, whose, gender) -> a case that the judge has read already."""
+def embedded(build_eval_set):
+    """Function (generated, real, who, whose, gender) -> an evaluation set with given readings."""
 
     def reading(embedding) -> Reading:
         embedding = np.asarray(embedding, dtype=np.float32)
@@ -24,15 +24,15 @@ def embedded(case):
     def make(generated, real, who, whose, gender):
         images = [torch.zeros(len(x), 8, 8, 3, dtype=torch.uint8) for x in (generated, real)]
         readings = {"generated": reading(generated), "real": reading(real)}
-        return case(*images, who, whose, gender, _readings=readings)
+        return build_eval_set(*images, who, whose, gender, _readings=readings)
 
     return make
 
 
-def world(people: int, clips: int, faces: int, seed: int = 0):
+def world(identities: int, clips: int, faces: int, seed: int = 0):
     """Random vectors: (generated, real, who, whose, gender of each clip); female and male in turn."""
     random = np.random.default_rng(seed)
-    who, whose = (np.repeat([f"p{i:03d}" for i in range(people)], n) for n in (clips, faces))
+    who, whose = (np.repeat([f"p{i:03d}" for i in range(identities)], n) for n in (clips, faces))
     gender = [("female", "male")[int(name[1:]) % 2] for name in who]
     return random.standard_normal((len(who), 8)), random.standard_normal((len(whose), 8)), who, whose, gender
 
@@ -45,7 +45,7 @@ def cos(a, b) -> float:
 def by_hand(generated, real, who, whose, gender, same: bool) -> tuple[float, int]:
     """Percent and number of trials, one at a time."""
     of = dict(zip(who, gender, strict=True))
-    people, trials = {}, 0
+    identities, trials = {}, 0
     for e, name in zip(generated, who, strict=True):
         own = [cos(e, f) for f, owner in zip(real, whose, strict=True) if owner == name]
         others = [
@@ -56,8 +56,8 @@ def by_hand(generated, real, who, whose, gender, same: bool) -> tuple[float, int
         won = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in product(own, others)]
         trials += len(won)
         if won:
-            people.setdefault(name, []).append(sum(won) / len(won))
-    return 100 * float(np.mean([np.mean(clips) for clips in people.values()])), trials
+            identities.setdefault(name, []).append(sum(won) / len(won))
+    return 100 * float(np.mean([np.mean(clips) for clips in identities.values()])), trials
 
 
 def uneven():
@@ -74,7 +74,7 @@ def uneven():
 @pytest.mark.parametrize("at_once", [1 << 23, 250, 1])
 def test_every_trial_against_a_plain_loop(embedded, monkeypatch, at_once):
     monkeypatch.setattr(
-        matching, "_AT_ONCE", at_once
+        matching, "_COSINES_PER_CHUNK", at_once
     )  # 250: the cosines of two clips; 1: less than those of one
     generated, real, who, whose, gender = uneven()
     figures = compute("matching", embedded(generated, real, who, whose, gender))
@@ -182,12 +182,12 @@ def test_people_without_a_face_or_without_a_voice(embedded):
         "matching", embedded(real[:3], real[[0, 1, 3]], ["p0", "p1", "p2"], ["p0", "p1", "p3"], ["male"] * 3)
     )
     assert figures["U"].n == 4 and figures["G"].n == 2
-    with pytest.raises(MetricError, match="of the people who speak"):
+    with pytest.raises(MetricError, match="real faces of the speakers"):
         compute("matching", embedded(real[:2], real[:2], ["p0", "p1"], ["p2", "p3"], ["male"] * 2))
 
 
 def test_one_person_alone_cannot_be_matched(embedded):
-    with pytest.raises(MetricError, match="two people or more"):
+    with pytest.raises(MetricError, match="two identities or more"):
         compute("matching", embedded(np.eye(2), np.eye(2), ["p0", "p0"], ["p0", "p0"], ["male"] * 2))
 
 
@@ -199,12 +199,14 @@ def test_a_person_is_of_the_gender_that_the_labelled_clips_agree_on(embedded):
     partly[0] = partly[3] = ""  # p000's first, p001's last
     for labels in (partly, full):
         labels[15] = "female"  # of p007, a man by the other clip
-    case = embedded(generated, real, who, whose, partly)
-    assert case.gender_of == {f"p{i:03d}": ("female", "male")[i % 2] for i in range(7)}
-    told, wanted = (compute("matching", x) for x in (case, embedded(generated, real, who, whose, full)))
-    assert told["G"].value == pytest.approx(wanted["G"].value) and told["G"].n == wanted["G"].n
+    partly_labelled = embedded(generated, real, who, whose, partly)
+    assert partly_labelled.gender_of == {f"p{i:03d}": ("female", "male")[i % 2] for i in range(7)}
+    found, wanted = (
+        compute("matching", x) for x in (partly_labelled, embedded(generated, real, who, whose, full))
+    )
+    assert found["G"].value == pytest.approx(wanted["G"].value) and found["G"].n == wanted["G"].n
     without = np.array([name != "p007" for name in who])
     clips = (x[without] for x in (generated, who, np.array(gender)))
     some, names, labels = clips
     hand = by_hand(some, real[:7], names, whose[:7], labels, same=True)
-    assert told["G"].value == pytest.approx(hand[0])
+    assert found["G"].value == pytest.approx(hand[0])

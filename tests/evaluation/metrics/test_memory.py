@@ -42,9 +42,9 @@ def new(people):
     return lambda count, seed: people(count, (["female", "male"] * count)[:count], seed)
 
 
-def test_copies_are_found_out(case, new, trained_on):
+def test_copies_are_found_out(build_eval_set, new, trained_on):
     trained = new(60, 0)
-    figures = compute("memory", case(trained[:40], new(40, 1), store=trained_on(trained)))
+    figures = compute("memory", build_eval_set(trained[:40], new(40, 1), store=trained_on(trained)))
     for suffix in ("", ", pixels"):
         assert figures["generated nearest" + suffix].value == pytest.approx(0, abs=1e-9)
         assert figures["held-out real nearest" + suffix].value > 0.05
@@ -54,15 +54,17 @@ def test_copies_are_found_out(case, new, trained_on):
         assert "60 training faces" in near.protocol
 
 
-def test_half_of_them_copies(case, new, trained_on):
+def test_half_of_them_copies(build_eval_set, new, trained_on):
     trained = new(60, 0)
     made = torch.cat([trained[:50], new(50, 2)])
-    near = compute("memory", case(made, new(100, 1), store=trained_on(trained)))["nearer than held-out"]
+    near = compute("memory", build_eval_set(made, new(100, 1), store=trained_on(trained)))[
+        "nearer than held-out"
+    ]
     assert 50 <= near.value < 65 and near.low < 50 < near.high
 
 
-def test_new_faces_are_as_far_as_held_out_ones(case, new, trained_on):
-    figures = compute("memory", case(new(400, 2), new(400, 1), store=trained_on(new(200, 0))))
+def test_new_faces_are_as_far_as_held_out_ones(build_eval_set, new, trained_on):
+    figures = compute("memory", build_eval_set(new(400, 2), new(400, 1), store=trained_on(new(200, 0))))
     for suffix in ("", ", pixels"):
         assert figures["ratio" + suffix].value == pytest.approx(1, abs=0.05)
         assert figures["ratio" + suffix].low < 1 < figures["ratio" + suffix].high
@@ -70,40 +72,42 @@ def test_new_faces_are_as_far_as_held_out_ones(case, new, trained_on):
         assert 1 < near.value < 12 and near.low < 5 < near.high
 
 
-def test_what_is_remembered_is_nearer_than_what_was_never_seen(case, new, trained_on):
+def test_what_is_remembered_is_nearer_than_what_was_never_seen(build_eval_set, new, trained_on):
     """Copies of training faces against none of theirs, new faces and one average against both alike."""
     faces = new(160, 0)
     store = trained_on(faces)
     store.split[80:] = "val"
     made = {"copies": faces[:40], "new": new(300, 2), "average": faces.float().mean(0).byte()[None]}
-    told = {name: compute("memory", case(x, new(len(x), 1), store=store)) for name, x in made.items()}
+    told = {
+        name: compute("memory", build_eval_set(x, new(len(x), 1), store=store)) for name, x in made.items()
+    }
     for suffix in ("", ", pixels"):
         ratio = {name: figures["trained / unseen" + suffix] for name, figures in told.items()}
         assert ratio["copies"].value == ratio["copies"].high == 0
         assert ratio["new"].value == pytest.approx(1, abs=0.06)
         assert ratio["average"].value == pytest.approx(1, abs=0.15)
         assert "of 80 training faces" in ratio["new"].protocol and ratio["new"].chance == 1
-    judged = case(new(40, 2), faces[80:120], whose=[f"t{i}" for i in range(80, 120)], store=store)
+    judged = build_eval_set(new(40, 2), faces[80:120], whose=[f"t{i}" for i in range(80, 120)], store=store)
     assert "nearest of 40 training" in compute("memory", judged)["trained / unseen"].protocol
 
 
-def test_too_few_unseen_faces_tell_nothing(case, new, trained_on):
+def test_too_few_unseen_faces_tell_nothing(build_eval_set, new, trained_on):
     assert "trained / unseen" not in compute(
-        "memory", case(new(4, 1), new(4, 2), store=trained_on(new(20, 0)))
+        "memory", build_eval_set(new(4, 1), new(4, 2), store=trained_on(new(20, 0)))
     )
 
 
-def test_a_faint_change_is_still_a_copy(case, new, trained_on):
+def test_a_faint_change_is_still_a_copy(build_eval_set, new, trained_on):
     trained = new(60, 0)
     changed = trained + torch.randint(0, 5, trained.shape, dtype=torch.uint8)
-    figures = compute("memory", case(changed, new(60, 1), store=trained_on(trained)))
+    figures = compute("memory", build_eval_set(changed, new(60, 1), store=trained_on(trained)))
     assert figures["nearer than held-out"].value == figures["nearer than held-out, pixels"].value == 100
     assert 0 < figures["ratio"].value < 0.1
 
 
-def test_only_training_faces_of_the_gender_judged(case, new, trained_on):
+def test_only_training_faces_of_the_gender_judged(build_eval_set, new, trained_on):
     trained = new(20, 0)
-    part = case(trained[1::2], new(10, 1), gender=["male"] * 10, store=trained_on(trained))
+    part = build_eval_set(trained[1::2], new(10, 1), gender=["male"] * 10, store=trained_on(trained))
     part.about["gender"] = "male"
     figures = compute("memory", part)
     assert figures["ratio"].value == pytest.approx(0, abs=1e-9) and "10 training" in figures["ratio"].protocol
@@ -127,7 +131,7 @@ def test_nearest_by_hand():
 def test_parts_give_the_same(new, monkeypatch):
     a, b = new(20, 0), new(30, 1)
     whole = nearest_image(a, b)
-    monkeypatch.setattr(memory, "_CHUNK", 7)
+    monkeypatch.setattr(memory, "_FACES_PER_CHUNK", 7)
     assert np.allclose(nearest_image(a, b), whole)
     assert np.allclose(whole, [np.sqrt(((averaged(b) - x) ** 2).mean(axis=1)).min() for x in averaged(a)])
 
@@ -139,13 +143,13 @@ def test_the_interval_draws_people():
     assert (low[0], high[0], low[2], high[2]) == (1, 3, 1, 1)
 
 
-def test_closest(case, new, trained_on):
+def test_closest(build_eval_set, new, trained_on):
     trained = new(60, 0)
     made = new(6, 2)
     made[3], made[4] = trained[17], trained[40]
     made[3, 5, 5, 0] += 9  # nearly
     made[5] = made[4]
-    part = case(made, new(4, 1), who=list("abcdee"), whose=list("abcd"), store=trained_on(trained))
+    part = build_eval_set(made, new(4, 1), who=list("abcdee"), whose=list("abcd"), store=trained_on(trained))
     matches = closest(part, 3)
     assert [m.index for m in matches[:2]] == [4, 3]  # one face a speaker
     assert torch.equal(matches[0].face, trained[40]) and matches[0].distance == pytest.approx(0, abs=1e-9)
@@ -159,31 +163,31 @@ def test_closest(case, new, trained_on):
     assert closest_sheet(part, 2, scale=1).size == (66, 66)
 
 
-def test_what_cannot_be_told(case, new, trained_on):
+def test_what_cannot_be_told(build_eval_set, new, trained_on):
     made, real = new(4, 1), new(4, 2)
     with pytest.raises(MetricError, match="images alone"):
-        compute("memory", case(made, real))
+        compute("memory", build_eval_set(made, real))
     store = trained_on(new(6, 0))
     with pytest.raises(MetricError, match="may have been"):
-        compute("memory", case(made, real, whose=["t0", "x", "y", "z"], store=store))
+        compute("memory", build_eval_set(made, real, whose=["t0", "x", "y", "z"], store=store))
     with pytest.raises(MetricError, match="may have been"):
-        compute("memory", case(made, real, store=store, about={"trained_on": True}))
+        compute("memory", build_eval_set(made, real, store=store, about={"trained_on": True}))
     with pytest.raises(MetricError, match="may have been"):
-        closest(case(made, real, store=store, about={"trained_on": True}))
+        closest(build_eval_set(made, real, store=store, about={"trained_on": True}))
 
 
-def test_no_training_faces(case, new, trained_on):
+def test_no_training_faces(build_eval_set, new, trained_on):
     with pytest.raises(MetricError, match="needs training faces.*'train' is empty"):
-        compute("memory", case(new(4, 1), new(4, 2), store=trained_on(new(6, 0), split="test")))
+        compute("memory", build_eval_set(new(4, 1), new(4, 2), store=trained_on(new(6, 0), split="test")))
 
 
-def test_a_model_of_other_data(case, new, trained_on, model):
+def test_a_model_of_other_data(build_eval_set, new, trained_on, model):
     """The checkpoint says that it was trained on the synthetic world of 14 people."""
     options = Options()
-    part = case(new(4, 1), new(4, 2), store=trained_on(new(6, 0)), model=model)
+    part = build_eval_set(new(4, 1), new(4, 2), store=trained_on(new(6, 0)), model=model)
     compute("memory", part, options)
     (note,) = options.notes
-    assert "84 faces of 14 people" in note and "has 6 of 6" in note
+    assert "84 faces of 14 identities" in note and "has 6 of 6" in note
 
 
 def test_the_built_in_world(model, store):

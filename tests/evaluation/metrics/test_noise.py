@@ -10,7 +10,7 @@ from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute
 from voice2face_gan.evaluation.metrics.noise import (
-    CLIPS,
+    CLIPS_PER_COLOUR,
     STATE,
     kept_discriminator,
     noise_clips,
@@ -39,8 +39,8 @@ def test_realism_by_hand():
 
 def test_white_and_pink_noise():
     clips = noise_clips(16_000, seed=1)
-    assert clips.shape == (2 * CLIPS, 16_000) and np.allclose(clips.std(axis=1), 0.1, atol=1e-4)
-    power = (np.abs(np.fft.rfft(clips)) ** 2).reshape(2, CLIPS, -1).mean(axis=1)
+    assert clips.shape == (2 * CLIPS_PER_COLOUR, 16_000) and np.allclose(clips.std(axis=1), 0.1, atol=1e-4)
+    power = (np.abs(np.fft.rfft(clips)) ** 2).reshape(2, CLIPS_PER_COLOUR, -1).mean(axis=1)
     low, high = power[:, 200:400].sum(axis=1), power[:, 2000:4000].sum(axis=1)
     # In an octave ten times as high there is ten times the white noise, and as much pink noise.
     assert high / low == pytest.approx([10, 1], rel=0.1)
@@ -55,39 +55,39 @@ class Paints:
         self.faces = torch.stack([noise, voice])
         self.checkpoint, self.encoder = SimpleNamespace(folder=None), SimpleNamespace(raw_log_mel=False)
 
-    def embed(self, log_mel):
+    def embed(self, log_mel, strength=None):
         assert log_mel.shape == (64, 1000)
         return log_mel.mean()[None]
 
     zoom = 1.0
 
-    def decode(self, e, z=None):
+    def decode(self, e, z=None, noise_scale=1.0):
         return self.faces[(e[:, 0] > 0.5).long()]
 
 
 @pytest.mark.parametrize(("hears", "auc"), [(True, 100.0), (False, 50.0)])
-def test_a_model_that_hears_and_one_that_is_deaf(people, case, hears, auc):
+def test_a_model_that_hears_and_one_that_is_deaf(people, build_eval_set, hears, auc):
     real = people(8, ["female"] * 8)
     far = torch.full((64, 64, 3), 255, dtype=torch.uint8)
     near = real.float().mean(dim=0).to(torch.uint8)
     model = Paints(near, far if hears else near)
     voices = SimpleNamespace(about={"features": FeatureSettings().to_dict()})
-    given = case(near[None].repeat(8, 1, 1, 1), real, model=model, voices=voices)
+    given = build_eval_set(near[None].repeat(8, 1, 1, 1), real, model=model, voices=voices)
     figures = compute("noise", given)
     assert set(figures) == {"AUC realism", "realism voice", "realism noise"}
     figure = figures["AUC realism"]
     assert (figure.value, figure.chance, figure.unit, figure.n) == (auc, 50, "%", 8)
     assert (figures["realism voice"].value > figures["realism noise"].value) is hears
-    assert figures["realism noise"].n == 2 * CLIPS
+    assert figures["realism noise"].n == 2 * CLIPS_PER_COLOUR
 
 
-def test_what_is_needed(people, case):
+def test_what_is_needed(people, build_eval_set):
     faces = people(3, ["female"] * 3)
     with pytest.raises(MetricError, match="needs the model"):
-        compute("noise", case(faces, faces))
+        compute("noise", build_eval_set(faces, faces))
     voices = SimpleNamespace(about={"features": FeatureSettings().to_dict()})
     with pytest.raises(MetricError, match="more than 3 real faces"):
-        compute("noise", case(faces, faces, model=Paints(faces[0], faces[1]), voices=voices))
+        compute("noise", build_eval_set(faces, faces, model=Paints(faces[0], faces[1]), voices=voices))
 
 
 # The run's own discriminator
@@ -105,16 +105,16 @@ def test_the_runs_discriminator_is_asked(trained, store, judge_folder):
     from voice2face_gan.models.discriminators.wen2019 import Discriminator, FaceTrunk
 
     model = VoiceToFace.from_pretrained(trained)
-    given = generate_eval_set(model, store, judge=open_reader(str(judge_folder)))
+    given = generate_eval_set(model, store, reader=open_reader(str(judge_folder)))
     figures = compute("noise", given, Options(seed=5))
     state = torch.load(model.checkpoint.folder / STATE, weights_only=True)
     config = model.checkpoint.generator_config
     trunk, head = FaceTrunk(config), Discriminator(config)
     trunk.load_state_dict(state["trunk"])
     head.load_state_dict(state["discriminator"])
-    heard, noise = given.generated, model.decode(noise_embeddings(model, store.about["features"], 5))
+    e, noise = given.generated, model.decode(noise_embeddings(given, 5))
     with torch.no_grad():
-        a, b = (torch.sigmoid(head(trunk(to_unit(x)))) for x in (heard, noise))
+        a, b = (torch.sigmoid(head(trunk(to_unit(x)))) for x in (e, noise))
     assert figures["discriminator voice"].value == pytest.approx(float(a.mean()), abs=1e-5)
     assert figures["discriminator noise"].value == pytest.approx(float(b.mean()), abs=1e-5)
     above = (a[:, None] > b).double().mean() + (a[:, None] == b).double().mean() / 2
@@ -144,12 +144,12 @@ def r3gan_folder(tmp_path_factory, trained, store):
 
 
 def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(r3gan_folder, store, judge_folder):
-    from voice2face_gan.evaluation.protocol import embed_all, generate_eval_set
+    from voice2face_gan.evaluation.protocol import embed_voices, generate_eval_set
     from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.models.discriminators.r3gan import FaceTrunk, Heads
 
     model, options = VoiceToFace.from_pretrained(r3gan_folder), Options(seed=5)
-    given = generate_eval_set(model, store, judge=open_reader(str(judge_folder)))
+    given = generate_eval_set(model, store, reader=open_reader(str(judge_folder)))
     figures = compute("noise", given, options)
     assert options.notes == []
     assert set(figures) == {"AUC realism", "realism voice", "realism noise", "AUC discriminator"}
@@ -158,10 +158,10 @@ def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(r3gan_folder, st
     trunk, heads = FaceTrunk(config), Heads(config, 14)
     trunk.load_state_dict(state["trunk"])
     heads.load_state_dict(state["heads"])
-    others = to_unit(model.decode(noise_embeddings(model, store.about["features"], 5)))
+    others = to_unit(model.decode(noise_embeddings(given, 5)))
     placed = []
     with torch.no_grad():
-        e = embed_all(model, given.voices)
+        e = embed_voices(model, given.voices)
         for face, at in zip(given.generated, e, strict=True):
             own = heads.score(trunk(to_unit(face[None])), at[None])
             made = heads.score(trunk(others), at.expand(len(others), -1))
@@ -197,7 +197,7 @@ def test_a_state_that_cannot_be_read(run_copy, model, store, judge_folder):
         kept_discriminator(spoilt)
     options = Options()
     figures = compute(
-        "noise", generate_eval_set(spoilt, store, judge=open_reader(str(judge_folder))), options
+        "noise", generate_eval_set(spoilt, store, reader=open_reader(str(judge_folder))), options
     )
     assert set(figures) == {"AUC realism", "realism voice", "realism noise"}
     assert len(options.notes) == 1 and STATE in options.notes[0]

@@ -68,16 +68,16 @@ def test_generated_faces_that_are_all_alike():
     assert one["precision"] == 1 and one["recall"] == 0 and one["coverage"] < 0.3
 
 
-def test_figures(case, people):
+def test_figures(build_eval_set, people):
     genders = ["female", "male"] * 30
     real = people(60, genders)
-    figures = compute("prdc", case(real[:40], real, who=range(40), whose=range(60)))
+    figures = compute("prdc", build_eval_set(real[:40], real, who=range(40), whose=range(60)))
     names = ["precision", "recall", "density", "coverage"]
     assert list(figures) == [f"{n}_trunk" for n in names] + [f"real {n}" for n in names]
     assert figures["precision_trunk"].n == 40 and figures["real recall"].n == 30
     assert "k = 3; 40 generated against 40 real" in figures["recall_trunk"].protocol
     assert "k = 5" in figures["coverage_trunk"].protocol
     assert "not comparable with published coverage" in figures["coverage_trunk"].protocol
-    few = case(real[:5], real[:5])
+    few = build_eval_set(real[:5], real[:5])
     with pytest.raises(MetricError, match="6 images or more"):
         compute("prdc", few)

@@ -9,7 +9,13 @@ import torch
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation import compute
 from voice2face_gan.evaluation.metrics import recovery
-from voice2face_gan.evaluation.metrics.recovery import ATTRIBUTES, Reader, attributes_of, heard, r2
+from voice2face_gan.evaluation.metrics.recovery import (
+    ATTRIBUTES,
+    Reader,
+    attributes_of,
+    predicted_from_voice,
+    r2,
+)
 from voice2face_gan.synthetic import VOICE_DETERMINED, VOICE_FREE, render, sample_speakers
 
 SEED, PEOPLE = 0, 40
@@ -18,8 +24,8 @@ SEED, PEOPLE = 0, 40
 @pytest.fixture(autouse=True)
 def few_readers(monkeypatch):
     """A reader that learnt from few people, so that it is there in a second."""
-    monkeypatch.setattr(recovery, "_PEOPLE", 240)
-    monkeypatch.setattr(recovery, "_VIEWS", 1)
+    monkeypatch.setattr(recovery, "_READER_SPEAKERS", 240)
+    monkeypatch.setattr(recovery, "_READER_VIEWS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +37,14 @@ def world():
 
 
 @pytest.fixture
-def built(case, world):
-    """Function (generated faces, whose) -> a case of the synthetic world."""
+def built(build_eval_set, world):
+    """Function (generated faces, whose) -> an evaluation set of the synthetic world."""
 
     def make(generated, whose, store=None):
         about = {"source": {"layout": "synthetic", "seed": SEED}}
-        return case(generated, world[1], whose, world[2], store=store or SimpleNamespace(about=about))
+        return build_eval_set(
+            generated, world[1], whose, world[2], store=store or SimpleNamespace(about=about)
+        )
 
     return make
 
@@ -76,18 +84,20 @@ def test_several_clips_are_averaged(built, world, monkeypatch):
         def read(self, faces):
             return np.concatenate([truth + 1, truth - 1]) if len(faces) == 2 * PEOPLE else None
 
-    monkeypatch.setattr(recovery, "fitted_reader", lambda people, views: Errs())
+    monkeypatch.setattr(recovery, "fitted_reader", lambda speakers, views: Errs())
     figures = compute("recovery", built(world[1], names))
     assert all(figures[name].value == pytest.approx(1) for name in ATTRIBUTES)
 
 
 def test_what_a_voice_tells():
-    people = sample_speakers(500, seed=77)
-    told = dict(zip(ATTRIBUTES, r2(attributes_of(people), heard(people)), strict=True))
-    assert told["female"] > 0.999  # f0 lies below 160 Hz or above
-    assert told["age"] > 0.7 and told["brow_heaviness"] > 0.7
-    assert all(0.2 < told[name] < 1 + 1e-9 for name in VOICE_DETERMINED)
-    assert all(abs(told[name]) < 0.03 for name in VOICE_FREE)
+    speakers = sample_speakers(500, seed=77)
+    predicted = dict(
+        zip(ATTRIBUTES, r2(attributes_of(speakers), predicted_from_voice(speakers)), strict=True)
+    )
+    assert predicted["female"] > 0.999  # f0 lies below 160 Hz or above
+    assert predicted["age"] > 0.7 and predicted["brow_heaviness"] > 0.7
+    assert all(0.2 < predicted[name] < 1 + 1e-9 for name in VOICE_DETERMINED)
+    assert all(abs(predicted[name]) < 0.03 for name in VOICE_FREE)
 
 
 def test_r2_by_hand():
@@ -118,12 +128,12 @@ def test_attributes_that_nobody_differs_in_are_left_out(built, world):
     assert figures["age"].n == len(women)
 
 
-def test_what_is_needed(built, world, case):
+def test_what_is_needed(built, world, build_eval_set):
     some, faces, names = world
     elsewhere = SimpleNamespace(about={"source": {"layout": "voxceleb1"}})
     with pytest.raises(MetricError, match="needs the synthetic world"):
         compute("recovery", built(faces, names, elsewhere))
     with pytest.raises(MetricError, match="needs the synthetic world"):
-        compute("recovery", case(faces, faces, names))
+        compute("recovery", build_eval_set(faces, faces, names))
     with pytest.raises(MetricError, match="10 speakers or more, and there are 3"):
         compute("recovery", built(faces[:3], some.name[:3]))

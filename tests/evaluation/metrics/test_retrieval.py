@@ -14,8 +14,8 @@ WAYS = ("cosine", "L2", "L1")
 
 
 @pytest.fixture
-def embedded(case):
-    """Function (generated, real, who, whose) -> a case of images that the judge has read already."""
+def embedded(build_eval_set):
+    """Function (generated, real, who, whose) -> an evaluation set with given readings."""
 
     def make(generated, real, who, whose, gender=None):
         images = [torch.zeros(len(x), 8, 8, 3, dtype=torch.uint8) for x in (generated, real)]
@@ -23,7 +23,7 @@ def embedded(case):
             which: Reading(np.asarray(x, dtype=np.float32), None, None, np.ones(len(x), dtype=bool))
             for which, x in (("generated", generated), ("real", real))
         }
-        return case(*images, who, whose, gender or ["female"] * len(who), _readings=readings)
+        return build_eval_set(*images, who, whose, gender or ["female"] * len(who), _readings=readings)
 
     return make
 

@@ -57,9 +57,9 @@ def plain(file):
     """Function (attributes of its answer) -> a checked judge that gives them."""
 
     def make(**change) -> CheckedReader:
-        judge = open_reader(f"{file}:Plain")
-        judge._judge.change = change
-        return judge
+        reader = open_reader(f"{file}:Plain")
+        reader._reader.change = change
+        return reader
 
     return make
 
@@ -70,17 +70,17 @@ FACES = torch.full((4, 64, 64, 3), 7, dtype=torch.uint8)
 def test_a_judge_from_a_file_and_from_a_module(file, monkeypatch):
     monkeypatch.syspath_prepend(file.parent)
     for source in (f"{file}:Plain", "mine:Plain"):
-        judge = open_reader(source)
-        assert judge.name == "plain" and judge.about == {"trained_on": "nothing"}
-        reading = judge.read(FACES)
+        reader = open_reader(source)
+        assert reader.name == "plain" and reader.about == {"trained_on": "nothing"}
+        reading = reader.read(FACES)
         assert reading.embedding.shape == (4, 3) and reading.embedding.dtype == np.float32
         assert reading.female.tolist() == [0.25] * 4 and reading.age is None and reading.found.all()
-    assert (FACES == 7).all()  # what a judge does to its faces stays with it
+    assert (FACES == 7).all()  # what a face reader does to its faces stays with it
 
 
 def test_answers_of_torch_and_of_no_faces_are_taken(plain):
-    judge = plain(embedding=torch.ones(4, 2), age=torch.arange(4), found=torch.tensor([1, 0, 1, 1]))
-    reading = judge.read(FACES)
+    reader = plain(embedding=torch.ones(4, 2), age=torch.arange(4), found=torch.tensor([1, 0, 1, 1]))
+    reading = reader.read(FACES)
     assert reading.age.tolist() == [0, 1, 2, 3] and reading.found.tolist() == [True, False, True, True]
     assert plain().read(FACES[:0]).embedding.shape == (0, 3)
 
@@ -117,18 +117,18 @@ def test_a_judge_that_fails_or_is_none_is_named(file, tmp_path):
         (f"{tmp_path}/gone.py:Plain", "there is no file"),
         (f"{tmp_path}/worse.py:Plain", "cannot be imported .ModuleNotFoundError"),
         ("no_such_package.judges:Mine", "cannot be imported"),
-        ("nonsense", "There is no judge 'nonsense'"),
-        ("non sense:", "There is no judge"),
+        ("nonsense", "There is no face reader 'nonsense'"),
+        ("non sense:", "There is no face reader"),
     ):
         with pytest.raises(MetricError, match=said):
             open_reader(source)
-    judge = open_reader(f"{file}:Plain")
-    judge._judge.read = lambda faces: 1 / 0
+    reader = open_reader(f"{file}:Plain")
+    reader._reader.read = lambda faces: 1 / 0
     with pytest.raises(MetricError, match=r"mine\.py:Plain: read failed .ZeroDivisionError"):
-        judge.read(FACES)
-    judge._judge.read = lambda faces: None
+        reader.read(FACES)
+    reader._reader.read = lambda faces: None
     with pytest.raises(MetricError, match="has no embedding"):
-        judge.read(FACES)
+        reader.read(FACES)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_a_judge_that_fails_or_is_none_is_named(file, tmp_path):
     ],
 )
 def test_what_a_judge_says_of_itself_is_checked(plain, change, said):
-    judge = plain()._judge
+    reader = plain()._reader
     for name, value in change.items():
-        setattr(judge, name, value)
+        setattr(reader, name, value)
     with pytest.raises(MetricError, match=said):
-        CheckedReader(judge, "x:y")
+        CheckedReader(reader, "x:y")
 
 
 def test_the_folder_of_a_judge(judge_folder, tmp_path):
@@ -185,15 +185,15 @@ def test_what_is_said_of_a_judge():
 @needs_dlib
 def test_dlib_tells_rendered_people_apart(store):
     """Two views of 8 people: a view is nearest to the other view of its own person for most of them."""
-    judge = open_reader("dlib")
-    assert judge.name.startswith("dlib-resnet-") and len(judge.name) == len("dlib-resnet-") + 8
-    assert "99.38" in describe(judge) and "dlib" in describe(judge)
+    reader = open_reader("dlib")
+    assert reader.name.startswith("dlib-resnet-") and len(reader.name) == len("dlib-resnet-") + 8
+    assert "99.38" in describe(reader) and "dlib" in describe(reader)
     people = np.unique(store.identity)[:8]
     first, second = (
         [np.flatnonzero((store.identity == p) & (store.face_index >= 0))[k] for p in people] for k in (0, 1)
     )
     faces = torch.from_numpy(np.asarray(store.faces[store.face_index[first + second]]))
-    reading = judge.read(faces)
+    reading = reader.read(faces)
     assert reading.embedding.shape == (16, 128) and reading.embedding.dtype == np.float32
     assert reading.female is None and reading.age is None and reading.found.mean() > 0.9
     a, b = reading.embedding[:8], reading.embedding[8:]
@@ -222,13 +222,13 @@ def test_dlib_reads_larger_images_alike_and_grey_ones_as_not_found(store):
 
     small = torch.from_numpy(np.asarray(store.faces[:3]))
     large = to_uint8(torch.nn.functional.interpolate(to_unit(small), (128, 128), mode="bicubic"))
-    judge = open_reader("dlib")
-    a, b = judge.read(small), judge.read(large)
+    reader = open_reader("dlib")
+    a, b = reader.read(small), reader.read(large)
     assert a.found.all() and b.found.all()
     assert np.linalg.norm(a.embedding - b.embedding, axis=1).max() < 0.25  # 0.6 parts people, as dlib says
-    grey = judge.read(torch.full((2, 64, 64, 3), 128, dtype=torch.uint8))
+    grey = reader.read(torch.full((2, 64, 64, 3), 128, dtype=torch.uint8))
     assert not grey.found.any() and np.isfinite(grey.embedding).all()
-    assert judge.read(small[:0]).embedding.shape == (0, 128)
+    assert reader.read(small[:0]).embedding.shape == (0, 128)
 
 
 @needs_dlib

@@ -33,10 +33,10 @@ def figures(k: float = 0.0) -> dict:
     def figure(value, protocol, unit="", chance=None):
         return Figure(value + k, 40, "clips", protocol, unit, value + k - 3.1, value + k + 3.3, chance)
 
-    by_gender = {f"generated{g}": figure(71.5 + i, "the judge's view of sex", "%", 50.0)
+    by_gender = {f"generated{g}": figure(71.5 + i, "the face reader's view of sex", "%", 50.0)
                  for i, g in enumerate(("", ", female", ", male"))}  # fmt: skip
     return {
-        "gender": by_gender | {"real": figure(60.0, "the judge's view of real faces", "%", 50.0)},
+        "gender": by_gender | {"real": figure(60.0, "the face reader's view of real faces", "%", 50.0)},
         "l1": {"l1": Figure(41.23 + k, 40, "clips", "pixels apart", low=40.0, high=42.0)},
         "retrieval": {f"R@{r} cosine": figure(r * 9.0, f"among {r} of 25", "%", r * 4.0) for r in (1, 2, 5)},
         "duration": {f"gender x @{s}s": figure(50.0 + s, f"after {s} s", "%", 50.0) for s in (1, 2, 4)},
@@ -72,7 +72,7 @@ def report(store):
             label=label, checkpoint="gan-0000030", config=config, weights="0123456789abcdef", shipped=False,
             trained_on="synthetic:20", parameters={"voice encoder": 1234, "generator": 56789},
             data=gather.DataCard("synthetic:20", store, False), about=about,
-            judge={"name": "judge-x", "trained_on": "drawings", "held_out": {"gender_accuracy": 0.5}},
+            reader={"name": "judge-x", "trained_on": "drawings", "held_out": {"gender_accuracy": 0.5}},
             metrics=figures(k), skipped={"memory": "memory needs <training> faces"}, fresh=[],
             notes=["a note"],
             people=[gather.ReportImage(f"person-{i}", png(i), f"Person {i}") for i in (1, 2, 3, 4)],

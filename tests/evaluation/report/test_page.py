@@ -82,7 +82,7 @@ def test_every_figure_has_its_protocol(report):
         "memory needs <training> faces",
     ):
         assert said in text and said in plain(markdown)
-    assert "reads the gender of the own faces" in text  # its own accuracy is 60 %
+    assert "reads the gender of the real faces" in text  # its own accuracy is 60 %
 
 
 def test_a_protocol_names_the_figures_it_is_of(report):

@@ -22,9 +22,9 @@ def test_the_plots_there_are(report):
         "losses-2-2",
     }
     for image in found.values():
-        with Image.open(io.BytesIO(image.png)) as image:
-            assert image.format == "PNG" and image.width > 300
-            assert np.ptp(np.asarray(image.convert("L"))) > 100
+        with Image.open(io.BytesIO(image.png)) as opened:
+            assert opened.format == "PNG" and opened.width > 300
+            assert np.ptp(np.asarray(opened.convert("L"))) > 100
         assert ElementTree.fromstring(image.svg).tag.endswith("svg")
     assert "1: 9.0 % (chance 4 %), 2: 18.0 % (chance 8 %), 5: 45.0 % (chance 20 %)" in found["retrieval"].alt
     assert "1: 51.0 %" in found["duration"].alt and "female 72.5 %" in found["by-gender"].alt

@@ -1,4 +1,4 @@
-"""`v2f-gan bench`: how fast it is here."""
+"""`v2f-gan bench`: speed on this machine."""
 
 import click
 
@@ -7,7 +7,7 @@ from voice2face_gan.cli._console import console, json_option, print_json
 
 @click.group()
 def bench() -> None:
-    """Measure speed on this machine, beside the plain way of doing the same."""
+    """Measure speed on this machine, beside a plain implementation of the same work."""
 
 
 @bench.command()
@@ -21,7 +21,7 @@ def bench() -> None:
 @click.option("--device", default="cpu", show_default=True)
 @json_option
 def generate(checkpoint, seconds, runs, device, as_json):
-    """Warm milliseconds a clip: decode, VAD, log-mel, embed, generate, and the whole."""
+    """Print warm milliseconds a clip: decode, VAD, log-mel, embed, generate, and the whole."""
     from rich.table import Table
 
     from voice2face_gan.bench.generate import measure

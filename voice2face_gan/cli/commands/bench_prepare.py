@@ -1,4 +1,4 @@
-"""`v2f-gan bench prepare`: how fast data sets are prepared here."""
+"""`v2f-gan bench prepare`: speed of preparing data sets on this machine."""
 
 import click
 
@@ -18,14 +18,14 @@ from voice2face_gan.cli._console import console, json_option, print_json, say
     type=click.Choice(["wav", "mp3", "m4a", "opus"]),
     default="wav",
     show_default=True,
-    help="Of the synthetic world's recordings.",
+    help="Format of the synthetic world's recordings.",
 )
 @json_option
 def bench_prepare(layout, sources, limit, workers, overrides, format, as_json):
-    """Records a second, hours of audio a minute, peak memory, and where the time goes.
+    """Print records a second, hours of audio a minute, peak memory, and time by step.
 
-    Measured on LAYOUT SRC..., or on a synthetic world of recordings and images. The way to beat is decoding
-    and VAD alone: the rest of a voice's preparation should cost little beside them.
+    Measured on LAYOUT SRC..., or on a synthetic world of recordings and images. The baseline is decoding and
+    VAD alone: the rest of a voice's preparation should cost little beside them.
     """
     from voice2face_gan.bench.prepare import STEPS, measure
     from voice2face_gan.data.prepare.settings import PrepareSettings

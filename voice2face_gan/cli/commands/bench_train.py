@@ -1,4 +1,4 @@
-"""`v2f-gan bench train`: how fast the GAN trains here."""
+"""`v2f-gan bench train`: speed of training the GAN on this machine."""
 
 import click
 
@@ -8,7 +8,7 @@ from voice2face_gan.cli._console import console, json_option, open_data, print_j
 @click.command()
 @click.option("--recipe", default="wen2019", show_default=True, help="Recipe name or TOML file.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
-@click.option("--batch", type=click.IntRange(2), default=64, show_default=True, help="Images of a step.")
+@click.option("--batch", type=click.IntRange(2), default=64, show_default=True, help="Images in a step.")
 @click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="Counted steps of each.")
 @click.option("--data", default="synthetic:64", show_default=True, help="As for train.")
 @click.option("--threads", type=click.IntRange(1), help="Processor threads. [default: PyTorch's own choice]")
@@ -16,9 +16,9 @@ from voice2face_gan.cli._console import console, json_option, open_data, print_j
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure peak memory too.")
 @json_option
 def bench_train(recipe, overrides, batch, steps, data, threads, device, memory, as_json):
-    """Images a second, beside a plain loop of the paper's Algorithm 1.
+    """Print images a second, beside a plain loop of the paper's Algorithm 1.
 
-    Both train the same nets from the same weights on the same batches, a step of each in turn.
+    Both train the same networks from the same weights on the same batches, a step of each in turn.
     """
     from voice2face_gan.bench.train import check, measure
     from voice2face_gan.device import choose_device
@@ -27,7 +27,7 @@ def bench_train(recipe, overrides, batch, steps, data, threads, device, memory, 
     resolved = load_recipe(recipe, (*overrides, f"gan.batch={batch}"))
     chosen = choose_device(device)
     check(resolved)
-    open_data(data)  # makes it where there is none yet
+    open_data(data)  # makes them where there are none yet
     result = measure(resolved, data, steps, chosen, threads, memory, say)
     _print(result)
     if as_json:

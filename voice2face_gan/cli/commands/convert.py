@@ -1,4 +1,4 @@
-"""`v2f-gan convert`: weights of other code become a checkpoint."""
+"""`v2f-gan convert`: checkpoints from weights of other code."""
 
 import click
 
@@ -7,7 +7,7 @@ from voice2face_gan.cli._console import json_option, print_json, say
 
 @click.group()
 def convert() -> None:
-    """Make a checkpoint of weights that other code trained."""
+    """Make a checkpoint from weights that other code trained."""
 
 
 @convert.command()
@@ -17,7 +17,7 @@ def convert() -> None:
 @click.option(
     "--tanh/--linear",
     default=None,
-    help="What the generator ends in; its tensors do not show it. [default: tanh where it has BatchNorm2d]",
+    help="The generator's last layer, which its tensors do not show. [default: tanh if it has BatchNorm2d]",
 )
 @click.option(
     "--raw", is_flag=True, help="The generator takes e as it is (the paper), not e / |e| (its code)."
@@ -25,10 +25,10 @@ def convert() -> None:
 @click.option("--force", is_flag=True, help="Replace a checkpoint that exists.")
 @json_option
 def wen(voice_embedding, generator, output, tanh, raw, force, as_json):
-    """The released pair of Wen et al. 2019, or one that was trained with their code.
+    """Convert the released pair of Wen et al. 2019, or one that was trained with their code.
 
-    Variants are told by the tensors' shapes: widths, 4 x 4 or 3 x 3 kernels, BatchNorm2d in the generator.
-    Only tensors are read; a file that could run code is refused.
+    Variants are recognised by the tensors' shapes: widths, 4 x 4 or 3 x 3 kernels, BatchNorm2d in the
+    generator. Only tensors are read; a file that could run code is refused.
 
     \b
       v2f-gan convert wen voice_embedding.pth generator.pth -o wen

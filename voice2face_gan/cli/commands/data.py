@@ -1,4 +1,4 @@
-"""`v2f-gan data`: what is in a prepared store."""
+"""`v2f-gan data`: content of a prepared store."""
 
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from voice2face_gan.cli.commands.prepare import describe, document
 @click.option(
     "--sheet", metavar="FILE.png", help="Write an image of random faces, each with a voice beside it."
 )
-@click.option("--rows", type=click.IntRange(1, 200), default=12, show_default=True, help="Of the sheet.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random choice.")
+@click.option("--rows", type=click.IntRange(1, 200), default=12, show_default=True, help="Rows of the sheet.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random choice."
+)
 @click.option("--force", is_flag=True, help="Replace a sheet that exists.")
 @json_option
 def data(store, sheet, rows, seed, force, as_json):
-    """What is in STORE: people, clips, faces and hours by split and gender, and what was dropped.
+    """Print the content of STORE: people, clips, faces and hours by split and gender, and dropped records.
 
     STORE is a prepared store or synthetic[:SPEAKERS].
     """
@@ -32,7 +34,7 @@ def data(store, sheet, rows, seed, force, as_json):
     result = document(opened)
     if sheet is not None:
         result["sheet"] = str(_write_sheet(opened, Path(sheet).expanduser(), rows, seed, force))
-        say(f"{sheet}: faces and log-mels of {rows} random rows; real people's must not be passed on.")
+        say(f"{sheet}: faces and log-mels of {rows} random rows; those of real people must not be passed on.")
     if as_json:
         print_json(result)
 

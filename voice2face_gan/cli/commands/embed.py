@@ -5,16 +5,16 @@ from pathlib import Path
 
 import click
 
-from voice2face_gan.cli._clip_options import audio_entry, clip_options
+from voice2face_gan.cli._clip_options import clip_options
 from voice2face_gan.cli._clips import IMAGES, Arguments, ClipsCommand, refuse_address
 from voice2face_gan.cli._console import console, json_option, print_json, progress_bar, say
 from voice2face_gan.cli._embedding_file import FORMATS, EmbeddingFile, format_of
 from voice2face_gan.cli._tally import Tally
 from voice2face_gan.errors import ImageError, OutputError, VoiceToFaceError
 
-_PIECE = 256  # faces of a store between two ticks of the progress bar
-_SIDE = 256  # pixels a side of the aligned faces: what dlib's detector is given
-_BATCH = 16  # images read together
+_FACES_PER_TICK = 256  # faces of a store between two ticks of the progress bar
+_SIDE_PIXELS = 256  # side of the aligned faces, as dlib's detector is given them
+_IMAGES_PER_BATCH = 16
 
 
 @click.command(cls=ClipsCommand)
@@ -38,14 +38,17 @@ _BATCH = 16  # images read together
 @click.option("--device", default="cpu", show_default=True, help="Voices: cpu, cuda, ...")
 @click.option(
     "--judge",
+    "reader_name",
     default="dlib",
     show_default=True,
-    help="Faces: whose embedding: trunk, dlib, a judge's folder, or module:callable.",
+    help="Faces: face reader: trunk, dlib, a folder that train-face-classifier wrote, or module:callable.",
 )
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 @json_option
-def embed(clips, output, kind, faces, checkpoint, audio_track, start, end, device, judge, force, as_json):
-    """Embeddings of voices (64 numbers a recording) or faces (dlib: 128 a face).
+def embed(
+    clips, output, kind, faces, checkpoint, audio_track, start, end, device, reader_name, force, as_json
+):
+    """Write embeddings of voices (64-d, one a recording) or of faces (dlib: 128-d, one a face).
 
     \b
       v2f-gan embed recordings -o e.npy                  float32 (n, 64); e.json lists the n names in order
@@ -53,15 +56,16 @@ def embed(clips, output, kind, faces, checkpoint, audio_track, start, end, devic
       v2f-gan embed - < clip.wav                         a JSON line
       v2f-gan embed --faces photos -o faces.npy          faces are found and aligned (extra `faces`)
 
-    A voice's embedding is what the encoder predicts from all the speech in the recording, before the
-    strength; of an image the largest face is taken. Folders are read as `generate` reads them. What fails is
+    A voice's embedding is the e that the encoder predicts from all the speech in the recording, before the
+    strength. Of an image the largest face is taken. Folders are read as `generate` reads them. Failures are
     listed, the exit code is then 2, and the file holds the others. A file is written whole or not at all.
 
-    A model that was trained on the face embeddings of a store has seen their encoder: judge it with another.
+    A model that was trained on the face embeddings of a store has seen their encoder: evaluate it with
+    another face reader.
     """
     if faces and any(_is_store(name) for name in clips):
         _refuse_mixed(clips, output)
-        _embed_stores(clips, judge, as_json)
+        _embed_stores(clips, reader_name, as_json)
         return
     if as_json and output == "-":
         raise click.UsageError("--json and the embeddings both go to standard output; give -o FILE.")
@@ -72,7 +76,7 @@ def embed(clips, output, kind, faces, checkpoint, audio_track, start, end, devic
     if faces and "-" in arguments.given:
         raise ImageError("embed --faces reads no standard input; give the names of images.")
     tally = Tally()
-    result = {"encoder": judge} if faces else {"checkpoint": checkpoint}
+    result = {"encoder": reader_name} if faces else {"checkpoint": checkpoint}
     with EmbeddingFile(output, kind, force, result) as file, progress_bar() as bar:
         many = bool(arguments.folders) or len(arguments.given) > 8
         total = arguments.count(None) if many and console().is_terminal else len(arguments.given)
@@ -83,7 +87,7 @@ def embed(clips, output, kind, faces, checkpoint, audio_track, start, end, devic
             bar.update(task, completed=tally.seen)
 
         if faces:
-            rows = _faces(arguments, judge, tally, tick, result)
+            rows = _faces(arguments, reader_name, tally, tick, result)
         else:
             part = {"track": audio_track, "start": start, "end": end}
             rows = _voices(arguments, checkpoint, device, part, tally, tick, result)
@@ -104,9 +108,10 @@ def embed(clips, output, kind, faces, checkpoint, audio_track, start, end, devic
 
 
 def _voices(arguments, checkpoint, device, part, tally, tick, result) -> Iterator[tuple]:
-    """("clip", name, embedding, what JSON says besides) of each recording."""
+    """("clip", name, embedding, further JSON entries) of each recording."""
     from voice2face_gan.device import choose_device
     from voice2face_gan.pipeline import VoiceToFace
+    from voice2face_gan.results import audio_to_dict
 
     model = VoiceToFace.from_pretrained(checkpoint, choose_device(device))
     result["checkpoint"] = model.name
@@ -124,12 +129,12 @@ def _voices(arguments, checkpoint, device, part, tally, tick, result) -> Iterato
         if item.voice.audio.note:
             say(f"{clip.name}: {item.voice.audio.note}.")
         more = {"speech_seconds": round(item.speech_seconds, 3), "warning": item.warning}
-        more |= audio_entry(item.voice.audio)
+        more |= audio_to_dict(item.voice.audio)
         yield "clip", clip.name, item.embedding.numpy(), more
 
 
-def _faces(arguments, judge, tally, tick, result) -> Iterator[tuple]:
-    """("image", name, embedding, what JSON says besides) of the largest face in each image."""
+def _faces(arguments, reader_name, tally, tick, result) -> Iterator[tuple]:
+    """("image", name, embedding, further JSON entries) of the largest face in each image."""
     import numpy as np
     import torch
 
@@ -138,7 +143,7 @@ def _faces(arguments, judge, tally, tick, result) -> Iterator[tuple]:
     from voice2face_gan.faces.detect import choose, detector
     from voice2face_gan.faces.image_io import open_image
 
-    reader = open_reader(judge)
+    reader = open_reader(reader_name)
     find = detector("hog")
     result["encoder"] = reader.name
 
@@ -158,12 +163,12 @@ def _faces(arguments, judge, tally, tick, result) -> Iterator[tuple]:
             continue
         try:
             found = find.find(image)
-            face, _ = align(image, choose(found, name=Path(clip.name).name).points, _SIDE)
+            face, _ = align(image, choose(found, name=Path(clip.name).name).points, _SIDE_PIXELS)
         except VoiceToFaceError as error:
             tally.fail(clip.name, error)
             continue
         batch.append((clip.name, len(found), face))
-        if len(batch) == _BATCH:
+        if len(batch) == _IMAGES_PER_BATCH:
             yield from read(batch)
             batch = []
     if batch:
@@ -191,8 +196,8 @@ def _refuse_mixed(names, output: str) -> None:
         raise OutputError(f"-o {output}: the embeddings of stores are kept in the stores; leave -o out.")
 
 
-def _embed_stores(names, judge: str, as_json: bool) -> None:
-    """Keep the embedding of every face of each store beside its faces."""
+def _embed_stores(names, reader_name: str, as_json: bool) -> None:
+    """Write the embedding of every face of each store into the store, beside its faces."""
     import numpy as np
     import torch
 
@@ -202,7 +207,7 @@ def _embed_stores(names, judge: str, as_json: bool) -> None:
     from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.faces.reframe import reframed
 
-    reader = open_reader(judge)
+    reader = open_reader(reader_name)
     written = []
     for name in names:
         store = open_data(name)
@@ -211,8 +216,8 @@ def _embed_stores(names, judge: str, as_json: bool) -> None:
         parts = []
         with progress_bar() as bar:
             task = bar.add_task(f"reading faces of {store.folder.name}", total=len(store.faces))
-            for start in range(0, len(store.faces), _PIECE):
-                piece = torch.from_numpy(np.array(store.faces[start : start + _PIECE]))
+            for start in range(0, len(store.faces), _FACES_PER_TICK):
+                piece = torch.from_numpy(np.array(store.faces[start : start + _FACES_PER_TICK]))
                 parts.append(reader.read(reframed(piece, store.zoom)).embedding)
                 bar.update(task, advance=len(piece))
         embedding = np.concatenate(parts)

@@ -5,7 +5,7 @@ import os
 import click
 
 from voice2face_gan.cli._console import json_option, open_data, print_json, progress_bar, say
-from voice2face_gan.cli._reader_options import fetch_inception, judging_options
+from voice2face_gan.cli._reader_options import fetch_inception, reader_options
 from voice2face_gan.errors import MetricError, OutputError
 
 METRICS = (
@@ -38,7 +38,7 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
     multiple=True,
     default=("all",),
     show_default=True,
-    help="Which figures; may be given several times.",
+    help="A metric; may be given several times.",
 )
 @click.option(
     "--checkpoint",
@@ -51,23 +51,23 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
     metavar="DIR",
     help="Instead of a checkpoint: images by any system, named after the clips of --data.",
 )
-@click.option("--allow-missing", is_flag=True, help="With --faces: judge the clips that have an image.")
+@click.option("--allow-missing", is_flag=True, help="With --faces: evaluate the clips that have an image.")
 @click.option(
     "--zoom",
     type=click.FloatRange(1, 3),
     metavar="X",
-    help="With --faces: how much nearer the faces are than evaluate looks at them; 1.4 for images that "
-    "generate makes with the model 'default'.",
+    help="With --faces: size of the faces, relative to the template; 1.4 for images that generate makes "
+    "with the model 'default'.",
 )
 @click.option(
     "--data", default="synthetic", show_default=True, help="A store, a raw data set, or synthetic[:SPEAKERS]."
 )
 @click.option("--gender", type=click.Choice(["female", "male", "all"]), default="all", show_default=True)
-@judging_options
+@reader_options
 @click.option(
-    "-o", "--output", metavar="FILE", help="Also write there, as JSON, the figures and what was judged."
+    "-o", "--output", metavar="FILE", help="Also write there, as JSON, the figures and the evaluation set."
 )
-@click.option("--sheet", metavar="FILE.png", help="Also draw own faces above generated ones.")
+@click.option("--sheet", metavar="FILE.png", help="Also draw real faces above generated ones.")
 @click.option(
     "--save-faces", metavar="DIR", help="Also write the generated faces there, as --faces reads them."
 )
@@ -81,12 +81,12 @@ def evaluate(
     data,
     gender,
     split,
-    judge_name,
+    reader_name,
     feature,
     inception_weights,
     gallery,
     seconds,
-    spread,
+    noise_scale,
     strength,
     seed,
     device,
@@ -115,13 +115,13 @@ def evaluate(
     from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.evaluation.registry import Options
 
-    # What cannot work is said at once, not after minutes.
+    # Errors are raised now, not after minutes.
     if faces_folder is not None:
         _refuse_with_faces()
     elif allow_missing:
         raise MetricError("--allow-missing goes with --faces: a model has a face for every clip.")
     elif zoom is not None:
-        raise MetricError("--zoom goes with --faces: a model knows how near it paints.")
+        raise MetricError("--zoom goes with --faces: a model has a zoom of its own.")
     for path in (output, save_faces):
         if path and not (parent := Path(os.path.abspath(path)).parent).is_dir():
             raise OutputError(f"{path} cannot be written (there is no folder {parent}).")
@@ -132,11 +132,11 @@ def evaluate(
         inception_weights=Path(inception_weights) if inception_weights else None,
         gallery=gallery,
         seconds=seconds,
-        spread=spread,
+        noise_scale=noise_scale,
         strength=strength,
         seed=seed,
     )
-    judge = open_reader(judge_name)
+    reader = open_reader(reader_name)
     every = "all" in metrics
     names = METRICS if every else tuple(dict.fromkeys(metrics))
     fetch_inception(names, every, options)
@@ -145,56 +145,59 @@ def evaluate(
     store = open_data(data)
     if faces_folder is None:
         checkpoint = checkpoint or ("synthetic" if is_synthetic(data) else "default")
-        case = _made_by(checkpoint, store, split, gender, judge, device, options)
+        eval_set = _made_by(checkpoint, store, split, gender, reader, device, options)
     else:
         from voice2face_gan.evaluation.faces_folder import folder_eval_set
 
-        case, notes = folder_eval_set(faces_folder, store, split, gender, judge, allow_missing, zoom or 1.0)
+        eval_set, notes = folder_eval_set(
+            faces_folder, store, split, gender, reader, allow_missing, zoom or 1.0
+        )
         for note in notes:
             say(note)
     if save_faces:
-        _save(case, save_faces)
-    results, skipped, took = _compute(names, case, options, every)
-    show(case, results, options)
+        _save(eval_set, save_faces)
+    results, skipped, took = _compute(names, eval_set, options, every)
+    show(eval_set, results, options)
     for name, reason in skipped.items():
         say(f"{name} left out: {reason}")
     if sheet:
-        _draw(case, Path(sheet))
-    _keep(case, results, skipped, options, took, output)
+        _draw(eval_set, Path(sheet))
+    _keep(eval_set, results, skipped, options, took, output)
     if as_json:
         print_json({n: {k: f.to_dict() for k, f in figures.items()} for n, figures in results.items()})
 
 
 def _refuse_with_faces() -> None:
-    """--faces takes the place of a checkpoint and of all that belongs to one."""
+    """Refuse --faces together with a checkpoint or one of its options."""
     context = click.get_current_context()
-    for name in ("checkpoint", "save_faces", "device", "spread", "strength"):
+    for name in ("checkpoint", "save_faces", "device", "noise_scale", "strength"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise MetricError(f"--{name.replace('_', '-')} and --faces exclude each other; leave one out.")
 
 
-def _made_by(checkpoint, store, split, gender, judge, device, options):
-    """The case of a model: a face for every clip."""
+def _made_by(checkpoint, store, split, gender, reader, device, options):
+    """The evaluation set of a model: a face for every clip."""
     from voice2face_gan.device import choose_device
     from voice2face_gan.evaluation.protocol import generate_eval_set
     from voice2face_gan.pipeline import VoiceToFace
 
-    model = VoiceToFace.from_pretrained(checkpoint, choose_device(device), options.strength)
-    model.spread = options.spread
-    if model.strength not in (None, 1.0):
-        options.note(f"what the voices say was taken {model.strength:g} times as strong as predicted.")
+    model = VoiceToFace.from_pretrained(checkpoint, choose_device(device))
+    model.check_options(strength=options.strength, noise_scale=options.noise_scale)
+    strength = model.strength if options.strength is None else options.strength
+    if strength not in (None, 1.0):
+        options.note(f"the faces were generated with strength {strength:g}; 1 is as predicted.")
     if model.noise(1) is not None:
-        options.note(f"the faces were drawn with noise z of standard deviation {options.spread:g}.")
-    elif options.spread != 1:
+        options.note(f"the faces were generated with noise z of standard deviation {options.noise_scale:g}.")
+    elif options.noise_scale != 1:
         raise MetricError(f"--noise-scale: the generator of {model.name} takes no noise.")
-    return generate_eval_set(model, store, split, gender, judge)
+    return generate_eval_set(model, store, split, gender, reader, options.strength, options.noise_scale)
 
 
-def _compute(names, case, options, every: bool) -> tuple[dict, dict, dict]:
-    """Figures, why others are missing, and the seconds that each metric took.
+def _compute(names, eval_set, options, every: bool) -> tuple[dict, dict, dict]:
+    """(figures, reasons why others are missing, seconds that each metric took).
 
     Raises:
-        MetricError: a metric that was asked for by name cannot be computed; of all metrics, none can.
+        MetricError: a metric that was given by name cannot be computed; of all metrics, none can.
     """
     import time
 
@@ -207,7 +210,7 @@ def _compute(names, case, options, every: bool) -> tuple[dict, dict, dict]:
             bar.update(task, description=name)
             start = time.perf_counter()
             try:
-                results[name] = compute(name, case, options)
+                results[name] = compute(name, eval_set, options)
                 took[name] = round(time.perf_counter() - start, 3)
             except MetricError as error:
                 if not every:
@@ -219,32 +222,28 @@ def _compute(names, case, options, every: bool) -> tuple[dict, dict, dict]:
     return results, skipped, took
 
 
-def _save(case, folder: str) -> None:
+def _save(eval_set, folder: str) -> None:
     from voice2face_gan.evaluation.faces_folder import save_faces
-    from voice2face_gan.version import __version__
+    from voice2face_gan.faces.png import synthetic_metadata
 
-    info = {
-        "Synthetic": "yes: generated from a voice; not an image of a real person",
-        "Software": f"voice2face-gan {__version__}",
-        "Checkpoint": case.about["checkpoint"],
-    }
-    save_faces(folder, case.generated, case.voices.source.tolist(), info)
-    say(f"{len(case.generated)} faces are in {folder}.")
+    info = synthetic_metadata(eval_set.about["checkpoint"])
+    save_faces(folder, eval_set.generated, eval_set.voices.source.tolist(), info)
+    say(f"{len(eval_set.generated)} faces are in {folder}.")
 
 
-def _draw(case, path) -> None:
-    """The first people of the case: a face of their own above, the face from their first voice below."""
+def _draw(eval_set, path) -> None:
+    """Write an image of the first identities: real faces above, faces from their first clips below."""
     from voice2face_gan.evaluation.eval_set import sheet
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet(case).save(path, "PNG")
+        sheet(eval_set).save(path, "PNG")
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror or error}).") from error
 
 
-def _keep(case, results, skipped, options, took, output: str | None) -> None:
-    """The whole record to the file that -o names, and to evaluation.jsonl of the checkpoint's run."""
+def _keep(eval_set, results, skipped, options, took, output: str | None) -> None:
+    """Write the whole record to the file of -o, and append it to evaluation.jsonl of the checkpoint's run."""
     import json
     from datetime import UTC, datetime
     from pathlib import Path
@@ -256,9 +255,9 @@ def _keep(case, results, skipped, options, took, output: str | None) -> None:
     from voice2face_gan.version import __version__
 
     record = {
-        **build_record(case, results, skipped, options),
-        "judge_description": describe(case.judge),
-        "source": {} if case.store is None else case.store.about["source"],
+        **build_record(eval_set, results, skipped, options),
+        "judge_description": describe(eval_set.reader),
+        "source": {} if eval_set.store is None else eval_set.store.about["source"],
         "seed": options.seed,
         "seconds": took,
         "voice2face_gan": __version__,
@@ -267,7 +266,7 @@ def _keep(case, results, skipped, options, took, output: str | None) -> None:
     try:
         if output:
             write_bytes(Path(output), (json.dumps(record, indent=2) + "\n").encode())
-        run = None if case.model is None else run_of(case.model.checkpoint.folder)
+        run = None if eval_set.model is None else run_of(eval_set.model.checkpoint.folder)
         if run is not None:
             append_record(run, record)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`v2f-gan export`: a checkpoint for other runtimes."""
+"""`v2f-gan export`: checkpoints for other runtimes."""
 
 import click
 
@@ -19,11 +19,13 @@ def export() -> None:
     metavar="PATH",
     help="A folder (two graphs), or a .onnx file (one graph).",
 )
-@click.option("--opset", type=click.IntRange(18), default=18, show_default=True, help="Of ONNX's operators.")
+@click.option(
+    "--opset", type=click.IntRange(18), default=18, show_default=True, help="Version of ONNX's operators."
+)
 @click.option("--force", is_flag=True, help="Replace an export that exists.")
 @json_option
 def onnx(checkpoint, output, opset, force, as_json):
-    """Voice encoder and generator as ONNX, compared with PyTorch before they are kept.
+    """Write voice encoder and generator as ONNX, once their outputs agree with PyTorch's.
 
     \b
       pip install 'voice2face-gan[export]'

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from voice2face_gan.cli._clip_options import audio_entry, clip_options
+from voice2face_gan.cli._clip_options import clip_options
 from voice2face_gan.cli._clips import Arguments, Clip, ClipsCommand
 from voice2face_gan.cli._console import SEED, STRENGTH, console, json_option, print_json, progress_bar, say
 from voice2face_gan.cli._output_paths import (
@@ -47,17 +47,25 @@ _NOTICE = "Synthetic images: what the training data associate with a voice, not 
     type=click.Choice(["auto", "female", "male"]),
     default="auto",
     show_default=True,
-    help="Whose face: as heard, or as told.",
+    help="Gender of the face; auto: as the model reads the voice.",
 )
 @click.option(
     "--variants", type=click.IntRange(1, 1000), default=1, show_default=True, help="Faces for each clip."
 )
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the variants' noise.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the variants' noise.")
 @click.option(
     "--strength",
     type=STRENGTH,
     metavar="X",
     help="0 the average face, 1 as predicted, above 1 exaggerated. [default: the model's]",
+)
+@click.option(
+    "--noise-scale",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    metavar="X",
+    help="Of the variants' noise: 1 as in training; less makes variants more alike.",
 )
 @click.option(
     "--size", type=click.IntRange(8, 4096), metavar="PX", help="Side of an image. [default: the model's]"
@@ -84,6 +92,7 @@ def generate(
     variants,
     seed,
     strength,
+    noise_scale,
     size,
     grid,
     together,
@@ -96,7 +105,7 @@ def generate(
     json_lines,
     as_json,
 ):
-    """A face for each recording: any format, the speech in it is found by itself.
+    """Generate a face for each recording, in any format, from the speech in it.
 
     \b
       v2f-gan generate clip.wav                          clip.png
@@ -134,9 +143,11 @@ def generate(
         from voice2face_gan.device import choose_device
         from voice2face_gan.pipeline import VoiceToFace
 
-        model = VoiceToFace.from_pretrained(checkpoint, choose_device(device), strength)
+        model = VoiceToFace.from_pretrained(checkpoint, choose_device(device))
         result["checkpoint"] = model.name
         options = {"variants": variants, "seed": seed, "gender": gender, "size": size}
+        options |= {"strength": strength, "noise_scale": noise_scale}
+        model.check_options(**options)  # before minutes are spent on recordings
         part = {"track": audio_track, "start": start, "end": end}
         many = bool(arguments.folders) or len(arguments.given) > 8
         with progress_bar() as bar:
@@ -171,12 +182,12 @@ def generate(
 
 
 class _Names:
-    """The files of each clip.
+    """Paths of each clip's images.
 
     Args:
-        sheet: those of all clips, where they share one image.
+        sheet: the paths that all clips share, where they share one image.
     Attributes:
-        folder: that the images of folders go to; None without folders.
+        folder: the folder for the images of folders; None without folders.
     Raises:
         OutputError: -o does not suit the clips.
     """
@@ -203,7 +214,7 @@ class _Names:
 
 
 def _sheet(arguments, output, variants, grid, together) -> list[Path] | None:
-    """The files that all clips share, or None."""
+    """The paths that all clips share, or None."""
     if grid:
         return [grid_name(output)]
     if not together:
@@ -216,7 +227,7 @@ def _sheet(arguments, output, variants, grid, together) -> list[Path] | None:
 def _wanted(
     arguments: Arguments, names: _Names, tally: Tally, force: bool
 ) -> Iterator[tuple[Clip, list[Path], Any]]:
-    """Clip, its files that are to be written, and what to open; what fails is said."""
+    """(clip, paths of its images, source to open) of each clip to do; failures are counted and printed."""
     for clip in arguments.clips(names.folder, tally.fail):
         tally.seen += 1
         paths = names.of(clip)
@@ -242,7 +253,7 @@ def _ticking(found: Iterator, tally: Tally, tick) -> Iterator:
 
 
 def _each(model, found, rows, tally, at_once, options) -> Iterator[dict]:
-    """Write the images of each clip, or add them to `rows` for a grid: what JSON says of it."""
+    """Write the images of each clip, or add them to `rows` for a grid; yields the JSON entry of each."""
     waiting: deque[tuple[Clip, list[Path]]] = deque()
 
     def sources() -> Iterator[Any]:
@@ -251,29 +262,29 @@ def _each(model, found, rows, tally, at_once, options) -> Iterator[dict]:
             yield source
 
     if at_once:  # several clips' faces are made together, which is faster, but the first of them would wait
-        heard_all = (heard for source in sources() for heard in model.generate_many([source], **options))
+        generations = (made for source in sources() for made in model.generate_many([source], **options))
     else:
-        heard_all = model.generate_many(sources(), **options)
-    for heard in heard_all:
+        generations = model.generate_many(sources(), **options)
+    for generation in generations:
         clip, paths = waiting.popleft()
-        if isinstance(heard, VoiceToFaceError):
-            tally.failed(clip, heard)
+        if isinstance(generation, VoiceToFaceError):
+            tally.failed(clip, generation)
             continue
         try:
             if rows is None:
-                _write(paths, heard.faces, tally)
+                _write(paths, generation.faces, tally)
             else:
-                rows.append(heard.faces)
+                rows.append(generation.faces)
         except OutputError as error:
             tally.fail(clip.name, error)
             continue
         tally.made += 1
-        _say_made(clip.name, heard, paths)
-        yield {"clip": clip.name, **_entry(heard, paths)}
+        _say_made(clip.name, generation, paths)
+        yield {"clip": clip.name, **_entry(generation, paths)}
 
 
 def _together(model, found, paths, grid, tally, part, options) -> Iterator[dict]:
-    """Write one face from all clips that can be used: what JSON says of it."""
+    """Write one face from all clips that can be used; yields its JSON entry."""
     voices, used = [], []
     for clip, _, source in found:
         (item,) = model.embeddings([source], **part)
@@ -287,53 +298,38 @@ def _together(model, found, paths, grid, tally, part, options) -> Iterator[dict]
             say(f"Warning: {clip.name}: {item.warning}.")
     if not voices:
         return
-    heard = model.generate_together_detailed(voices, **options)
+    generation = model.generate_together_detailed(voices, **options)
     what = f"{len(voices)} clip{'s' if len(voices) > 1 else ''} together"
     if grid:
-        write_grid([heard.faces], paths[0])
+        write_grid([generation.faces], paths[0])
     else:
-        _write(paths, heard.faces, tally)
+        _write(paths, generation.faces, tally)
     tally.made += len(voices)
-    _say_made(what, heard, paths)
-    yield {"clips": used, **_entry(heard, paths)}
+    _say_made(what, generation, paths)
+    yield {"clips": used, **_entry(generation, paths)}
 
 
 def _write(paths: list[Path], faces: list, tally: Tally) -> None:
-    """Write variants; one that is to be kept is left as it is."""
+    """Write variants; an image that exists is left as it is where images are kept."""
     for path, face in zip(paths, faces, strict=True):
         if not (tally.keeping and _exists(path)):
             write_png(path, face)
 
 
-def _say_made(name: str, heard, paths: list[Path]) -> None:
+def _say_made(name: str, generation, paths: list[Path]) -> None:
     shown = ["standard output" if path == STANDARD_OUTPUT else str(path) for path in paths[:3]]
     shown += ["..."] * (len(paths) > 3)
-    level = "" if heard.speech_level_db is None else f", at {heard.speech_level_db:.0f} dB"
-    found = f"{heard.speech_seconds:.1f} s of speech in {heard.seconds:.1f} s{level}"
+    level = "" if generation.speech_level_db is None else f", at {generation.speech_level_db:.0f} dB"
+    found = f"{generation.speech_seconds:.1f} s of speech in {generation.seconds:.1f} s{level}"
     say(f"{name}: {found} -> {', '.join(shown)}")
-    if heard.audio.note:
-        say(f"{name}: {heard.audio.note}.")
-    if heard.warning:
-        say(f"Warning: {name}: {heard.warning}.")
+    if generation.audio.note:
+        say(f"{name}: {generation.audio.note}.")
+    if generation.warning:
+        say(f"Warning: {name}: {generation.warning}.")
 
 
-def _entry(heard, files: list[Path]) -> dict:
-    return {
-        "files": [str(path) for path in files],
-        "seconds": round(heard.seconds, 3),
-        "speech_seconds": round(heard.speech_seconds, 3),
-        "speech_level_db": None if heard.speech_level_db is None else round(heard.speech_level_db, 1),
-        "female_probability": _rounded(heard.female),
-        "speech_probability": _rounded(heard.speech),
-        "child_probability": _rounded(heard.child),
-        "several_voices_probability": _rounded(heard.several),
-        **audio_entry(heard.audio),
-        "warning": heard.warning,
-    }
-
-
-def _rounded(probability: float | None) -> float | None:
-    return None if probability is None else round(probability, 4)
+def _entry(generation, files: list[Path]) -> dict:
+    return {"files": [str(path) for path in files], **generation.to_dict()}
 
 
 def _exists(path: Path) -> bool:

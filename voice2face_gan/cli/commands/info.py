@@ -1,4 +1,4 @@
-"""`v2f-gan info`: what a bug report needs."""
+"""`v2f-gan info`: facts for a bug report."""
 
 import sys
 
@@ -10,9 +10,9 @@ from voice2face_gan.cli._console import json_option, print_json, say
 @click.command()
 @json_option
 def info(as_json):
-    """Print what a bug report needs: versions, what loads and what is missing, the machine, where files lie.
+    """Print facts for a bug report: versions, packages that load or are missing, the machine, paths of files.
 
-    Every package is imported, in a process of its own: one that is broken is named with the reason. Nothing
+    Every package is imported, in a separate process: one that is broken is named with the reason. Nothing
     secret is printed: no tokens, no passwords of proxies.
 
     \b
@@ -44,11 +44,11 @@ def info(as_json):
 
 
 def problems(about: dict) -> list[str]:
-    """What is wrong here, a line each: what is always needed and missing, and what is there and broken."""
+    """Problems, a line each: required packages that are missing, and packages that are broken."""
     found = []
     if not about["voice2face_gan"]["installed"]:
         found.append(
-            "voice2face-gan is not installed by pip: what it needs is not known, only torch was tried."
+            "voice2face-gan is not installed by pip: its requirements are not known, only torch was tried."
         )
     for package in about["packages"]:
         name = " ".join(filter(None, (package["name"], package["version"])))
@@ -57,7 +57,7 @@ def problems(about: dict) -> list[str]:
         if package["outside"]:
             found.append(f"{name} is not among the versions that were tried, {package['wanted']}")
     if "error" in about["torch"]:
-        found.append(f"torch loads, and does not tell of this machine: {about['torch']['error']}")
+        found.append(f"torch loads, but gives no facts about this machine: {about['torch']['error']}")
     found += [f"{name} has no weights" for name, c in about["checkpoints"].items() if c["bytes"] is None]
     if about["inception"]["state"] == "wrong":
         found.append(about["inception"]["why"])
@@ -94,9 +94,9 @@ def _machine(about: dict) -> dict:
 
 
 def _torch(facts: dict, flags: list[str] | None) -> dict:
-    lines = {"instructions": "unknown" if flags is None else ", ".join(flags) or "none that matter"}
+    lines = {"instructions": "unknown" if flags is None else ", ".join(flags) or "none relevant"}
     if "threads" not in facts:
-        return {"Computing": lines | {"torch": "does not tell, see Problems"}}
+        return {"Computing": lines | {"torch": "unknown, see Problems"}}
     lines["threads"] = f"{facts['threads']} of torch, which uses {facts['cpu_capability']}"
     uses = "used: this processor has AMX" if facts["bf16"] else "not used: this processor has no AMX for it"
     lines["bfloat16"] = f"{uses} (--precision auto)"
@@ -115,7 +115,7 @@ def _packages(about: dict) -> dict:
     lines = {}
     for package in about["packages"]:
         if package["extra"] and package["state"] == "missing":
-            continue  # said of the extra
+            continue  # listed with the extra
         state = "" if package["state"] == "ok" else f"  {package['state'].upper()}: {package['reason']}"
         outside = f"  not among the versions tried, {package['wanted']}" if package["outside"] else ""
         lines[package["name"]] = f"{package['version'] or ''}{outside}{state}".strip()

@@ -1,4 +1,4 @@
-"""`v2f-gan report`: a page about one or more runs."""
+"""`v2f-gan report`: a page of figures and images of one or more runs."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from voice2face_gan.cli._console import json_option, open_data, print_json, say
-from voice2face_gan.cli._reader_options import fetch_inception, judging_options
+from voice2face_gan.cli._reader_options import fetch_inception, reader_options
 from voice2face_gan.cli.commands.evaluate import METRICS
 
 
@@ -23,18 +23,22 @@ from voice2face_gan.cli.commands.evaluate import METRICS
 )
 @click.option(
     "--data",
-    help="A store, a raw data set, or synthetic[:SPEAKERS]. [default: what each run was trained on]",
+    help="A store, a raw data set, or synthetic[:SPEAKERS]. [default: each run's training data]",
 )
-@judging_options
+@reader_options
 @click.option(
-    "--metric", "metrics", multiple=True, metavar="NAMES", help="Which figures, with commas. [default: all]"
+    "--metric", "metrics", multiple=True, metavar="NAMES", help="Metrics, with commas between. [default: all]"
 )
-@click.option("--fresh", is_flag=True, help="Compute every figure again, whatever the run's folder holds.")
+@click.option("--fresh", is_flag=True, help="Compute every figure again, even if the run's folder holds it.")
 @click.option(
-    "--published/--no-published", default=True, show_default=True, help="Numbers of others beside ours."
+    "--published/--no-published", default=True, show_default=True, help="Published figures beside ours."
 )
 @click.option(
-    "--people", type=click.IntRange(1, 200), default=12, show_default=True, help="Whose images are shown."
+    "--people",
+    type=click.IntRange(1, 200),
+    default=12,
+    show_default=True,
+    help="Number of people whose images are shown.",
 )
 @click.option("--force", is_flag=True, help="Replace a report that exists.")
 @json_option
@@ -44,7 +48,7 @@ def report(
     data,
     split,
     metrics,
-    judge_name,
+    reader_name,
     fresh,
     published,
     people,
@@ -52,18 +56,17 @@ def report(
     inception_weights,
     gallery,
     seconds,
-    spread,
+    noise_scale,
     strength,
     seed,
     device,
     force,
     as_json,
 ):
-    """A page about RUN...: images, figures with their protocols, plots, data set card and model card.
+    """Write a page about RUN...: images, figures with protocols, plots, data set card and model card.
 
-    RUN is 'default', a checkpoint or a run folder. Everything is in the one HTML file; beside it lies the
-    same as Markdown, with its images in a folder. Figures that the run's evaluation.jsonl holds are
-    used again.
+    RUN is 'default', a checkpoint or a run folder. Everything is in one HTML file; beside it the same is
+    written as Markdown, with its images in a folder. Figures in the run's evaluation.jsonl are used again.
 
     \b
       v2f-gan report default                              report.html, report.md, report_files/
@@ -73,7 +76,7 @@ def report(
     from voice2face_gan.device import choose_device
     from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.evaluation.registry import Options
-    from voice2face_gan.evaluation.report import Places, Wanted, build, gather_runs, write
+    from voice2face_gan.evaluation.report import Places, ReportRequest, build, gather_runs, write
 
     places = Places.of(output, force)  # before minutes are spent on figures
     names = [name.strip() for text in metrics for name in text.split(",") if name.strip()]
@@ -83,11 +86,11 @@ def report(
         inception_weights=Path(inception_weights) if inception_weights else None,
         gallery=gallery,
         seconds=seconds,
-        spread=spread,
+        noise_scale=noise_scale,
         strength=strength,
         seed=seed,
     )
-    wanted = Wanted(
+    wanted = ReportRequest(
         runs=runs,
         data=data,
         split=split,
@@ -98,9 +101,9 @@ def report(
         device=choose_device(device),
     )
     fetch_inception(wanted.metrics, every, options)
-    if options.no_inception:  # the page says more
+    if options.no_inception:  # the page holds the rest
         say(f"A stand-in takes the place of Inception ({options.no_inception}).")
-    reports = gather_runs(wanted, open_reader(judge_name), open_data, say)
+    reports = gather_runs(wanted, open_reader(reader_name), open_data, say)
     command = _command(runs, data, click.get_current_context())
     page = build(reports, command, places.images.name, published)
     write(page, places)
@@ -117,11 +120,18 @@ def report(
 
 
 def _command(runs, data: str | None, context: click.Context) -> str:
-    """What makes the page again on another machine: of this one, only folders below the current."""
+    """The command that makes the page again on another machine; paths are relative to the current folder."""
     words = ["v2f-gan", "report", *(_portable(name) for name in runs)]
     if data:
         words += ["--data", ",".join(_portable(name) for name in data.split(","))]
-    elsewhere = ("runs", "data", "fresh", "device", "force", "as_json")  # said above, or of no matter
+    elsewhere = (
+        "runs",
+        "data",
+        "fresh",
+        "device",
+        "force",
+        "as_json",
+    )  # above, or without effect on the page
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
         if parameter.name in elsewhere or not given:
@@ -139,7 +149,7 @@ def _command(runs, data: str | None, context: click.Context) -> str:
 
 
 def _portable(name: str) -> str:
-    """A path relative to the current folder where it lies below it, else its last part; other words as is."""
+    """A path relative to the current folder if it lies below it, else its last part; other words as is."""
     if os.sep not in name:
         return name
     below = os.path.relpath(os.path.abspath(os.path.expanduser(name)))

@@ -1,9 +1,9 @@
-"""Craniofacial measures: Pearson's r over people between generated and real faces. Chance is 0.
+"""Craniofacial measures: Pearson's r over identities between generated and real faces. Chance is 0.
 
 The twelve measures of Speech2Face (Oh et al. 2019, Fig. 5), which name Farkas' landmarks of the face. They
-are read from 68 landmarks (the iBUG scheme, numbered from 0) in dlib's boxes. Each face is turned upright by
-the centres of its eyes; lengths are in distances of these centres, heights along the face, widths across it.
-Per person the mean over images. Where Speech2Face leaves a measure open, this is what is taken:
+are computed from 68 landmarks (the iBUG scheme, numbered from 0) in dlib's boxes. Each face is turned upright
+by the centres of its eyes. Lengths are in distances of these centres, heights along the face, widths across
+it. An identity's measure is the mean over its images. Speech2Face leaves some measures open; here they are:
 
     upper lip height           base of the nose (33) to where the lips meet (62, 66)
     lateral upper lip heights  wings of the nose (31, 35) to the lip below them (49, 53), mean of both sides
@@ -26,37 +26,38 @@ import numpy as np
 from torch import Tensor
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.correlation import FEWEST, interval, per_identity, resampled_r
+from voice2face_gan.evaluation.correlation import MIN_IDENTITIES, interval, per_identity, resampled_r
 from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.readers import hog
 from voice2face_gan.evaluation.registry import Options, metric
 from voice2face_gan.results import Figure
 
-_LEAST = 0.01  # of the eyes' distance: nothing is divided by less (a lip that the landmarks close)
+_MIN_DENOMINATOR = 0.01  # eye distances; smallest divisor, for a lip that the landmarks close
 
 
 @metric("craniofacial")
-def craniofacial(case: EvalSet, options: Options) -> dict[str, Figure]:
+def craniofacial(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     """r of each measure, and "mean" of all of them.
 
     Raises:
-        MetricError: the extra `faces` is not installed, or fewer than three people have both kinds of faces.
+        MetricError: the extra `faces` is not installed, or fewer than three identities have both kinds
+            of faces.
     """
-    names = np.intersect1d(case.generated_identity, case.real_identity)
-    if len(names) < FEWEST:
+    names = np.intersect1d(eval_set.generated_identity, eval_set.real_identity)
+    if len(names) < MIN_IDENTITIES:
         raise MetricError(
-            f"craniofacial measures need {FEWEST} people or more; these data have {len(names)}."
+            f"craniofacial needs {MIN_IDENTITIES} identities or more; these data have {len(names)}."
         )
     parts, missed = {}, {}
     for which in ("generated", "real"):
-        points, found = landmarks(getattr(case, which))
+        points, found = landmarks(getattr(eval_set, which))
         parts[which], missed[which] = measures(points), int((~found).sum())
-    made = per_identity(np.stack([*parts["generated"].values()], axis=1), case.generated_identity, names)
-    real = per_identity(np.stack([*parts["real"].values()], axis=1), case.real_identity, names)
+    made = per_identity(np.stack([*parts["generated"].values()], axis=1), eval_set.generated_identity, names)
+    real = per_identity(np.stack([*parts["real"].values()], axis=1), eval_set.real_identity, names)
     r, drawn = resampled_r(made, real, options.seed)
     how = (
-        "Pearson's r over people of {} in generated and real faces, from dlib's 68 landmarks; no face was "
-        f"found in {missed['generated']} generated and {missed['real']} real images, where landmarks lie "
+        "Pearson's r over identities of {} in generated and real faces, from dlib's 68 landmarks; no face "
+        f"was found in {missed['generated']} generated and {missed['real']} real images, where landmarks lie "
         "in the template's box"
     )
 
@@ -119,7 +120,7 @@ def upright(points: np.ndarray) -> np.ndarray:
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a / np.maximum(b, _LEAST)
+    return a / np.maximum(b, _MIN_DENOMINATOR)
 
 
 def _area(corners: np.ndarray) -> np.ndarray:

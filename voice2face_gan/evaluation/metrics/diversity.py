@@ -1,36 +1,36 @@
-"""Diversity: how far apart faces are in the judge, 1 - cosine, within a speaker and between speakers.
+"""Diversity: distance of faces, 1 - cosine of a face reader's embeddings, within and between speakers.
 
     within a speaker       faces from different clips of one speaker
     variants of a clip     faces from one clip with different noise, as `generate --variants` makes them
     between speakers       faces from clips of different speakers
 
-with the same of the real faces beside them. A model that paints the same face for everybody has less than
-the real faces between speakers; one that hears the recording rather than the voice has more within a speaker.
-Between speakers of both genders the distance is mostly that of the genders; look at each alone too.
+and the same for the real faces. A model that generates one face for all voices has less than the real faces
+between speakers. A model that depends on the recording rather than on the voice has more within a speaker.
+Between speakers of both genders the distance is mostly that of the genders; each gender alone is given too.
 """
 
 import numpy as np
 import torch
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.eval_set import EvalSet, painted
-from voice2face_gan.evaluation.protocol import embed_all
+from voice2face_gan.evaluation.eval_set import EvalSet, generate_framed
+from voice2face_gan.evaluation.protocol import embed_voices
 from voice2face_gan.evaluation.registry import Options, mean_over_identities, metric
 from voice2face_gan.results import Figure
 
-VARIANTS = 4  # of a clip
-_SPEAKERS = 100  # whose first clip is tried in variants
+VARIANTS = 4  # variants of a clip
+_MAX_SPEAKERS = 100  # speakers whose first clip is generated in variants
 
 
 @metric("diversity")
-def diversity(case: EvalSet, options: Options) -> dict[str, Figure]:
+def diversity(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     figures = {}
-    protocol = f"mean 1 - cosine in {case.judge.name} between"
+    protocol = f"mean 1 - cosine in {eval_set.reader.name} between"
     kinds = {
-        "": (case.reading("generated").unit(), case.generated_identity, "clips"),
-        "real ": (case.reading("real").unit(), case.real_identity, "images"),
+        "": (eval_set.reading("generated").unit(), eval_set.generated_identity, "clips"),
+        "real ": (eval_set.reading("real").unit(), eval_set.real_identity, "images"),
     }
-    for suffix, clips, faces in case.masks():
+    for suffix, clips, faces in eval_set.masks():
         for prefix, (unit, identity, counted) in kinds.items():
             chosen = faces if prefix else clips
             within, between = pairwise_distances(unit[chosen], identity[chosen])
@@ -41,8 +41,8 @@ def diversity(case: EvalSet, options: Options) -> dict[str, Figure]:
                 figure = _figure(values, identity[chosen], f"{protocol} {what}", counted, options)
                 if figure is not None:
                     figures[prefix + name + suffix] = figure
-    if case.model is not None and case.voices is not None:
-        values, identity = variants_apart(case, options.seed)
+    if eval_set.model is not None and eval_set.voices is not None:
+        values, identity = variants_apart(eval_set, options.seed)
         what = f"{VARIANTS} variants of the first clip of each of {len(values)} speakers"
         figures["variants of a clip"] = _figure(values, identity, f"{protocol} {what}", "clips", options)
     if not figures:
@@ -51,7 +51,7 @@ def diversity(case: EvalSet, options: Options) -> dict[str, Figure]:
 
 
 def pairwise_distances(unit: np.ndarray, identity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each unit vector, its mean distance 1 - cosine to the others of its identity, and to all of others.
+    """Mean distance 1 - cosine of each unit vector to the others of its identity, and to those of all others.
 
     Args:
         unit: (N, D).
@@ -71,21 +71,26 @@ def pairwise_distances(unit: np.ndarray, identity: np.ndarray) -> tuple[np.ndarr
     return np.where(fellows > 0, within, np.nan), np.where(others > 0, between, np.nan)
 
 
-def variants_apart(case: EvalSet, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def variants_apart(eval_set: EvalSet, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean distance of a clip's variants to each other, for the first clip of each of the first speakers.
 
     Returns:
-        float64 (speakers,), whose each is.
+        float64 (speakers,), and the identities (speakers,).
     """
-    _, first = np.unique(case.generated_identity, return_index=True)
-    first = np.sort(first)[:_SPEAKERS]
-    keep = np.zeros(len(case.generated_identity), dtype=bool)
+    _, first = np.unique(eval_set.generated_identity, return_index=True)
+    first = np.sort(first)[:_MAX_SPEAKERS]
+    keep = np.zeros(len(eval_set.generated_identity), dtype=bool)
     keep[first] = True
-    embedded = embed_all(case.model, case.voices.select(keep))
-    faces = painted(case.model, torch.cat([case.model._variants(e, VARIANTS, seed) for e in embedded]))
+    embedded = embed_voices(eval_set.model, eval_set.voices.select(keep), strength=eval_set.strength)
+    # The noise of e has its full scale, that of z the set's.
+    faces = generate_framed(
+        eval_set.model,
+        torch.cat([eval_set.model.variant_embeddings(e, VARIANTS, seed) for e in embedded]),
+        noise_scale=eval_set.noise_scale,
+    )
     whose = np.repeat(np.arange(len(first)), VARIANTS)
-    within, _ = pairwise_distances(case.judge.read(faces).unit(), whose)
-    return within.reshape(-1, VARIANTS).mean(axis=1), case.generated_identity[first]
+    within, _ = pairwise_distances(eval_set.reader.read(faces).unit(), whose)
+    return within.reshape(-1, VARIANTS).mean(axis=1), eval_set.generated_identity[first]
 
 
 def _figure(values, identity, protocol: str, counted: str, options: Options) -> Figure | None:

@@ -1,7 +1,7 @@
-"""How much speech does it take? Other metrics, on faces made from the first seconds of each clip.
+"""Duration: other metrics on faces generated from the first seconds of each clip.
 
-The same clips at every length: those that hold the longest length tried. A length that fewer than half of all
-clips hold is not tried. As everywhere, what is shorter than the model's input is repeated to it. Figures are
+All lengths use the same clips: those that hold the longest length tried. A length that fewer than half of all
+clips hold is not tried. A voice shorter than the model's input is repeated to it, as everywhere. Figures are
 called "METRIC FIGURE @2s", and "@all" for the whole clips. Source: Speech2Face, Oh et al. 2019, section 4.3
 (lengths 3 and 6 s); Wen et al. 2019, Figure 4 (1 to 10 s).
 """
@@ -12,26 +12,28 @@ import numpy as np
 
 from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.errors import MetricError
-from voice2face_gan.evaluation.eval_set import EvalSet, painted
-from voice2face_gan.evaluation.protocol import embed_all
+from voice2face_gan.evaluation.eval_set import EvalSet, generate_framed
+from voice2face_gan.evaluation.protocol import embed_voices
 from voice2face_gan.evaluation.registry import Options, compute, metric
 from voice2face_gan.results import Figure
 
-_OF_REAL = ("real", "floor", "ceiling", "chance")  # words in names of figures that no voice changes
+_REAL_FIGURES = ("real", "floor", "ceiling", "chance")  # words in names of figures of real faces alone
 
 
 @metric("duration")
-def duration(case: EvalSet, options: Options) -> dict[str, Figure]:
+def duration(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     """The figures of the metrics in `options.inner`, at each of `options.seconds`.
 
     Raises:
         MetricError: the faces are not our model's, the clips are too short, or no inner metric works.
     """
-    if case.model is None or case.voices is None:
-        raise MetricError("duration needs the model, to hear less of each clip; a folder of faces has none.")
-    settings = FeatureSettings.from_dict(case.voices.about["features"])
+    if eval_set.model is None or eval_set.voices is None:
+        raise MetricError(
+            "duration needs the model, to generate from parts of each clip; a folder of faces has none."
+        )
+    settings = FeatureSettings.from_dict(eval_set.voices.about["features"])
     wanted = {s: settings.frames(round(s * settings.sample_rate)) for s in sorted(set(options.seconds))}
-    has = case.voices.voice_frames
+    has = eval_set.voices.voice_frames
     lengths = {s: frames for s, frames in wanted.items() if np.mean(has >= frames) >= 0.5}
     if not lengths:
         raise MetricError(
@@ -40,27 +42,27 @@ def duration(case: EvalSet, options: Options) -> dict[str, Figure]:
     for s in wanted.keys() - lengths.keys():
         reach = int((has >= wanted[s]).sum())
         options.note(
-            f"duration: {s:g} s is left out, for {reach} of {len(case.voices)} clips hold so much speech."
+            f"duration: {s:g} s is left out, for {reach} of {len(eval_set.voices)} clips hold so much speech."
         )
     long_enough = has >= max(lengths.values())
     if not long_enough.all():
-        names = case.generated_identity[long_enough]
-        case = case.part(long_enough, np.isin(case.real_identity, names))
+        names = eval_set.generated_identity[long_enough]
+        eval_set = eval_set.part(long_enough, np.isin(eval_set.real_identity, names))
     figures, reasons = {}, {}
     for s, frames in [*lengths.items(), (None, 0)]:
-        whole = s is None or frames >= case.voices.voice_frames.max()
-        heard = case if whole else _hearing(case, frames)
+        whole = s is None or frames >= eval_set.voices.voice_frames.max()
+        shortened = eval_set if whole else _with_first_frames(eval_set, frames)
         for name in options.inner:
             try:
-                found = compute(name, heard, options)
+                found = compute(name, shortened, options)
             except MetricError as error:
                 reasons[name] = str(error)
                 continue
             at = "all" if s is None else f"{s:g}s"
             what = "whole clips" if s is None else f"the first {s:g} s of each clip"
             for which, figure in found.items():
-                if "," not in which and not any(word in which.split() for word in _OF_REAL):
-                    protocol = f"faces from {what}, the same {len(case.voices)} clips at all lengths; "
+                if "," not in which and not any(word in which.split() for word in _REAL_FIGURES):
+                    protocol = f"faces from {what}, the same {len(eval_set.voices)} clips at all lengths; "
                     figures[f"{name} {which} @{at}"] = replace(figure, protocol=protocol + figure.protocol)
     if not figures:
         raise MetricError(f"duration: {'; '.join(reasons.values()) or 'no metric is asked for'}")
@@ -69,6 +71,7 @@ def duration(case: EvalSet, options: Options) -> dict[str, Figure]:
     return figures
 
 
-def _hearing(case: EvalSet, frames: int) -> EvalSet:
-    """The case with faces made from the first so many frames of each voice."""
-    return case.remade(painted(case.model, embed_all(case.model, case.voices, frames)))
+def _with_first_frames(eval_set: EvalSet, frames: int) -> EvalSet:
+    """The set with faces generated from the first `frames` frames of each voice."""
+    e = embed_voices(eval_set.model, eval_set.voices, frames, eval_set.strength)
+    return eval_set.with_generated(generate_framed(eval_set.model, e, noise_scale=eval_set.noise_scale))

@@ -4,8 +4,8 @@ stand-in (evaluation/features.py).
     FID = |m_g - m_r|^2 + Tr(C_g + C_r - 2 (C_g C_r)^(1/2))
 
 with the means and covariances of their features. Source: Heusel et al. 2017, equation 6. Generated and real
-images are taken in equal numbers; `floor` is the distance of two halves of the real ones. The distance
-is biased upwards, the more so the fewer the images.
+images are in equal numbers; `floor` is the distance between two halves of the real ones. The distance is
+biased upwards, the more so the fewer the images.
 """
 
 import numpy as np
@@ -20,11 +20,11 @@ _CHUNK = 4096  # features made float64 together
 
 
 @metric("fid")
-def fid(case: EvalSet, options: Options) -> dict[str, Figure]:
+def fid(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     feature = open_feature(options.feature, options)
     name = "fid" + figure_suffix(feature)
     figures, fewest = {}, feature.enough
-    for pair in pairs(case, feature, options):
+    for pair in pairs(eval_set, feature, options):
         count, fewest = len(pair), min(fewest, len(pair))
         few = f"; fewer than {feature.enough} images: biased upwards" if count < feature.enough else ""
         protocol = compared(feature, options, "FID", count) + few
@@ -75,7 +75,7 @@ def _mean_and_root(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def covariance(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Sample covariance float64 (D, D) of features (N, D), by parts: 50,000 of 2,048 stay as they are."""
+    """Sample covariance float64 (D, D) of features (N, D), summed in chunks to bound memory."""
     total = np.zeros((x.shape[1],) * 2)
     for start in range(0, len(x), _CHUNK):
         part = x[start : start + _CHUNK] - mean

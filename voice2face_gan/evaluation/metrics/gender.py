@@ -1,9 +1,9 @@
-"""Gender agreement: does the judge see in the generated face the gender of its speaker?
+"""Gender agreement of the generated face, as the face reader reads it, with its speaker.
 
-Per clip, then speaker, then over speakers, in percent; overall and for each label. `generated` asks for the
-gender the speaker is labelled with (Wen et al. 2019, section 4.3); `real` is the judge's own accuracy on the
-real faces of the same speakers: its ceiling. `real face` asks for what the judge sees in most of the
-speaker's real faces, which needs no labels (Speech2Face, Oh et al. 2019, section 4.1).
+Percent per clip, then speaker, then over speakers; overall and for each label. `generated` compares with the
+speaker's gender label (Wen et al. 2019, section 4.3). `real` is the face reader's own accuracy on the real
+faces of the same speakers: its ceiling. `real face` compares with the gender read in most of the speaker's
+real faces, which needs no labels (Speech2Face, Oh et al. 2019, section 4.1).
 """
 
 import numpy as np
@@ -17,33 +17,32 @@ from voice2face_gan.results import Figure
 
 
 @metric("gender")
-def gender(case: EvalSet, options: Options) -> dict[str, Figure]:
+def gender(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     """generated and real where genders are labelled; real face.
 
     Raises:
-        MetricError: the judge does not read gender, or there are neither labels nor real faces.
+        MetricError: the face reader reads no gender, or there are neither labels nor real faces.
     """
-    generated, real = case.reading("generated"), case.reading("real")
+    generated, real = eval_set.reading("generated"), eval_set.reading("real")
     if generated.female is None or real.female is None:
-        raise MetricError(f"the judge {case.judge.name} does not read gender.")
+        raise MetricError(f"the face reader {eval_set.reader.name} does not read gender.")
     figures = {}
-    if np.isin(case.generated_gender, GENDERS).any():
-        protocol = f"generated faces on which {case.judge.name} sees the labelled gender"
-        right = agreement(generated.female, case.generated_gender)
-        figures |= clip_figures(case, "generated", right, protocol, options, unit="%", chance=50.0)
-    truth = case.real_gender
+    if np.isin(eval_set.generated_gender, GENDERS).any():
+        protocol = f"generated faces in which {eval_set.reader.name} reads the labelled gender"
+        right = agreement(generated.female, eval_set.generated_gender)
+        figures |= clip_figures(eval_set, "generated", right, protocol, options, unit="%", chance=50.0)
+    truth = eval_set.real_gender
     known = np.isin(truth, GENDERS)
     if known.any():
         right = agreement(real.female[known], truth[known])
-        mean, low, high = mean_over_identities(right, case.real_identity[known], options.seed)
-        protocol = f"real faces on which {case.judge.name} sees the labelled gender"
+        mean, low, high = mean_over_identities(right, eval_set.real_identity[known], options.seed)
+        protocol = f"real faces in which {eval_set.reader.name} reads the labelled gender"
         figures["real"] = Figure(mean, int(known.sum()), "faces", protocol, "%", low, high, chance=50.0)
-    protocol = (
-        f"generated faces on which {case.judge.name} sees what it sees in most of the speaker's real ones"
-    )
-    same = as_real_faces(case)
+    reads = f"{eval_set.reader.name} reads"
+    protocol = f"generated faces in which {reads} the gender that it reads in most of the speaker's real ones"
+    same = as_real_faces(eval_set)
     if np.isfinite(same).any() or not figures:
-        figures |= clip_figures(case, "real face", same, protocol, options, unit="%", chance=50.0)
+        figures |= clip_figures(eval_set, "real face", same, protocol, options, unit="%", chance=50.0)
     return figures
 
 
@@ -53,12 +52,13 @@ def agreement(female: np.ndarray, label: np.ndarray) -> np.ndarray:
     return np.where(np.isin(label, GENDERS), right, np.nan)
 
 
-def as_real_faces(case: EvalSet) -> np.ndarray:
-    """Percent, float (clips,): 100 where the generated face is seen as most of its speaker's real faces are
-    (by mean probability if as many are seen either way), 0 where not, NaN without real faces."""
-    generated, real = case.reading("generated").female, case.reading("real").female
-    names, place = np.unique(case.generated_identity, return_inverse=True)
-    votes = per_identity(real > 0.5, case.real_identity, names)
-    sure = per_identity(real, case.real_identity, names)
+def as_real_faces(eval_set: EvalSet) -> np.ndarray:
+    """Percent, float (clips,): 100 where the generated face is read as most of its speaker's real faces are,
+    0
+    where not, NaN without real faces. The mean probability decides where as many are read either way."""
+    generated, real = eval_set.reading("generated").female, eval_set.reading("real").female
+    names, place = np.unique(eval_set.generated_identity, return_inverse=True)
+    votes = per_identity(real > 0.5, eval_set.real_identity, names)
+    sure = per_identity(real, eval_set.real_identity, names)
     most = np.where(votes == 0.5, sure, votes)[place]
     return np.where(np.isfinite(most), np.where((generated > 0.5) == (most > 0.5), 100.0, 0.0), np.nan)

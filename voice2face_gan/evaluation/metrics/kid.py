@@ -7,13 +7,13 @@ on the number of images, and it is about 0, below 0 as often as above, where the
 
 The paper averages it over random subsets, which estimate what all pairs of images give; here all pairs are
 taken, and of more than 10,000 images of a kind a random 10,000. The interval is the jackknife's over
-identities: each person's images, generated and real, are left out in turn.
+identities: each identity's images, generated and real, are left out in turn.
 """
 
 import numpy as np
 
 from voice2face_gan.evaluation.eval_set import EvalSet
-from voice2face_gan.evaluation.feature_sets import Set, compared, pairwise
+from voice2face_gan.evaluation.feature_sets import FeatureSet, compared, pairwise
 from voice2face_gan.evaluation.features import figure_suffix, open_feature
 from voice2face_gan.evaluation.registry import Options, metric
 from voice2face_gan.results import Figure
@@ -23,10 +23,10 @@ _NORMAL = 1.959964  # the normal distribution's 97.5 % point
 
 
 @metric("kid")
-def kid(case: EvalSet, options: Options) -> dict[str, Figure]:
+def kid(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     feature = open_feature(options.feature, options)
     figures = {}
-    for pair in pairwise(case, feature, options):
+    for pair in pairwise(eval_set, feature, options):
         count = len(pair)
         protocol = compared(feature, options, "KID", count)
         compare = [("kid" + figure_suffix(feature), (pair.generated, pair.real), protocol)]
@@ -42,7 +42,7 @@ def kid(case: EvalSet, options: Options) -> dict[str, Figure]:
     return figures
 
 
-def kernel_distance(a: Set, b: Set) -> tuple[float, float | None]:
+def kernel_distance(a: FeatureSet, b: FeatureSet) -> tuple[float, float | None]:
     """Unbiased squared MMD of two sets of two images or more, and half of its 95 % interval.
 
     The half interval is None where there are fewer than three identities, or leaving one out leaves no pair.
@@ -65,7 +65,7 @@ def kernel_distance(a: Set, b: Set) -> tuple[float, float | None]:
 
 
 def _distance(xx, yy, xy, n, m):
-    """From the kernel's sums over ordered pairs, those of an image with itself left out of xx and yy."""
+    """The distance from the kernel's sums over ordered pairs; xx and yy exclude an image with itself."""
     return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
 
 

@@ -14,10 +14,10 @@ from voice2face_gan.results import Figure
 
 
 @metric("l1")
-def l1(case: EvalSet, options: Options) -> dict[str, Figure]:
-    values = np.full(len(case.generated), np.nan)
-    for clips, mine in case.speakers():
-        made, real = (x.flatten(1).float() for x in (case.generated[clips], case.real[mine]))
+def l1(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
+    values = np.full(len(eval_set.generated), np.nan)
+    for clips, mine in eval_set.speakers():
+        made, real = (x.flatten(1).float() for x in (eval_set.generated[clips], eval_set.real[mine]))
         values[clips] = (torch.cdist(made, real, p=1).mean(dim=1) / made.shape[1]).numpy()
     protocol = "mean absolute pixel difference (0-255) of a clip's face and its speaker's own faces"
-    return clip_figures(case, "l1", values, protocol, options)
+    return clip_figures(eval_set, "l1", values, protocol, options)

@@ -1,19 +1,19 @@
-"""Voice-to-face matching: whose face is the generated face nearer to, its speaker's or an imposter's?
+"""Voice-to-face matching: trials between the speaker's real face and that of an imposter.
 
-A trial is a clip, a real face of its speaker and a real face of somebody else. It is won where
+A trial is a clip, a real face of its speaker and a real face of another identity. It is won where
 
     cos(generated, own) > cos(generated, other)
 
-in the judge's embeddings; a tie counts half. Every clip meets every pair of its own real faces and the real
-faces of all other identities. Percent of trials won, mean over a clip's trials, then over a speaker's clips,
-then over speakers. Chance is 50. U: any imposter; G: imposters of the speaker's own gender, so that knowing
-the gender wins nothing. Source: Wen et al. 2019, Table 3; the score is their authors' (issue 10 of their
-repository).
+in the face reader's embeddings; a tie counts half. Every clip is tried with every pair of its own real faces
+and the real faces of all other identities. Percent of trials won, mean over a clip's trials, then over a
+speaker's clips, then over speakers. Chance is 50. U: any imposter. G: imposters of the speaker's own gender,
+so that the right gender alone wins nothing. Source: Wen et al. 2019, Table 3; the score is their authors'
+(issue 10 of their repository).
 
 "centred": generated embeddings less the mean of all generated ones, real less the mean of all real ones,
-before the cosine. What all generated faces share, such as a painted look that the judge sees first, then
-weighs nothing. Each mean is the mean of the identities' means: who has many images does not move it further
-towards themselves. The means come from the test faces, without regard to whose they are.
+before the cosine. This removes what all generated faces share, such as artefacts that the face reader
+responds to. Each mean is the mean of the identities' means, so that an identity with many images weighs no
+more than another. The means come from the test faces, without use of their identities' pairing.
 """
 
 from dataclasses import dataclass
@@ -26,16 +26,14 @@ from voice2face_gan.evaluation.eval_set import EvalSet
 from voice2face_gan.evaluation.registry import Options, clip_figures, metric
 from voice2face_gan.results import Figure
 
-ANY, SAME = "U", "G"
-_AT_ONCE = 1 << 23  # cosines held in memory together
-_DIGITS = (
-    9  # cosines equal to so many decimals are a tie; a product's last bits depend on its place in a matrix
-)
+ANY_IMPOSTER, SAME_GENDER = "U", "G"
+_COSINES_PER_CHUNK = 1 << 23  # cosines held in memory together
+_COSINE_DECIMALS = 9  # equal decimals are a tie: a product's last bits depend on its place in a matrix
 
 
 @dataclass
 class Trials:
-    """What became of the trials of each clip.
+    """Results of the trials of each clip.
 
     Attributes:
         won: float (clips,), percent won; NaN for a clip without trials.
@@ -51,57 +49,60 @@ class Trials:
 
 
 @metric("matching")
-def matching(case: EvalSet, options: Options) -> dict[str, Figure]:
+def matching(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     """U and G, and both centred, each overall and for speakers of either gender.
 
     Raises:
-        MetricError: real faces of one person alone, or of none of the speakers.
+        MetricError: real faces of one identity alone, or of none of the speakers.
     """
-    if len(np.unique(case.real_identity)) < 2:
-        raise MetricError("matching needs the real faces of two people or more; these data have fewer.")
-    generated, real = case.reading("generated"), case.reading("real")
+    if len(np.unique(eval_set.real_identity)) < 2:
+        raise MetricError("matching needs the real faces of two identities or more; these data have fewer.")
+    generated, real = eval_set.reading("generated"), eval_set.reading("real")
     figures = {}
     for how in ("", " centred"):
         centres = (0.0, 0.0)
         if how:
             centres = (
-                centre(generated.embedding, case.generated_identity),
-                centre(real.embedding, case.real_identity),
+                centre(generated.embedding, eval_set.generated_identity),
+                centre(real.embedding, eval_set.real_identity),
             )
-        trials = hold_trials(case, generated.unit(centres[0]), real.unit(centres[1]))
+        trials = hold_trials(eval_set, generated.unit(centres[0]), real.unit(centres[1]))
         for kind, result in trials.items():
             if result.count.any():
                 figures |= clip_figures(
-                    case, kind + how, result.won, _protocol(case, kind, how), options,
+                    eval_set, kind + how, result.won, _protocol(eval_set, kind, how), options,
                     unit="%", chance=50.0, counted="trials", counts=result.count,
                 )  # fmt: skip
     if not figures:
-        raise MetricError("matching needs real faces of the people who speak, and these data have none.")
+        raise MetricError("matching needs real faces of the speakers, and these data have none.")
     return figures
 
 
-def hold_trials(case: EvalSet, generated: np.ndarray, real: np.ndarray) -> dict[str, Trials]:
-    """All trials of a case, by kind of imposter.
+def hold_trials(eval_set: EvalSet, generated: np.ndarray, real: np.ndarray) -> dict[str, Trials]:
+    """All trials of an evaluation set, by kind of imposter.
 
     Args:
-        case: whose clips and faces they are.
+        eval_set: its clips and faces.
         generated: (clips, D), of unit length.
         real: (faces, D), of unit length.
     Returns:
         "U" and "G".
     """
     generated, real = generated.astype(np.float64), real.astype(np.float64)
-    trials = {kind: Trials.none(len(generated)) for kind in (ANY, SAME)}
-    real_gender, gender_of = case.real_gender, case.gender_of
-    for clips, own in case.speakers():
+    trials = {kind: Trials.none(len(generated)) for kind in (ANY_IMPOSTER, SAME_GENDER)}
+    real_gender, gender_of = eval_set.real_gender, eval_set.gender_of
+    for clips, own in eval_set.speakers():
         others = np.ones(len(real), dtype=bool)
         others[own] = False
-        gender = gender_of.get(str(case.generated_identity[clips[0]]), "")
-        imposters = {ANY: others, SAME: others & (real_gender == gender) & (gender in GENDERS)}
-        step = max(_AT_ONCE // len(real), 1)
+        gender = gender_of.get(str(eval_set.generated_identity[clips[0]]), "")
+        imposters = {
+            ANY_IMPOSTER: others,
+            SAME_GENDER: others & (real_gender == gender) & (gender in GENDERS),
+        }
+        step = max(_COSINES_PER_CHUNK // len(real), 1)
         for start in range(0, len(clips), step):
             some = clips[start : start + step]
-            cosine = np.round(generated[some] @ real.T, _DIGITS)
+            cosine = np.round(generated[some] @ real.T, _COSINE_DECIMALS)
             for kind, chosen in imposters.items():
                 if chosen.any():
                     trials[kind].won[some] = percent_won(cosine[:, own], cosine[:, chosen])
@@ -127,17 +128,20 @@ def centre(embedding: np.ndarray, identity: np.ndarray) -> np.ndarray:
     return (embedding / counts[labels, None]).sum(axis=0, dtype=np.float64) / len(counts)
 
 
-def _protocol(case: EvalSet, kind: str, how: str) -> str:
-    whom = "another person of the same gender" if kind == SAME else "any other person"
-    people = len(np.unique(case.real_identity))
+def _protocol(eval_set: EvalSet, kind: str, how: str) -> str:
+    imposter = "another identity of the same gender" if kind == SAME_GENDER else "any other identity"
+    identities = len(np.unique(eval_set.real_identity))
+    counts = (
+        f"{len(eval_set.generated)} clips against {len(eval_set.real)} real faces of {identities} identities"
+    )
     sentence = (
-        f"generated face nearer to a real face of its speaker than to one of {whom}, by cosine in "
-        f"{case.judge.name}; {len(case.generated)} clips against {len(case.real)} real faces of {people} "
-        "identities, every own face x every imposter's, ties half; mean per clip, per identity, over them"
+        f"generated face nearer to a real face of its speaker than to one of {imposter}, by cosine in "
+        f"{eval_set.reader.name}; {counts}, every own face x every imposter's, ties half; mean per clip, "
+        "per identity, over them"
     )
     if how:
         sentence += "; embeddings less the mean over identities, of generated and of real faces each"
-    unknown = len(np.unique(case.real_identity[~np.isin(case.real_gender, GENDERS)]))
-    if kind == SAME and unknown:
+    unknown = len(np.unique(eval_set.real_identity[~np.isin(eval_set.real_gender, GENDERS)]))
+    if kind == SAME_GENDER and unknown:
         sentence += f"; {unknown} identities of unknown gender left out"
     return sentence

@@ -1,12 +1,13 @@
-"""Does the model hear speech? Faces from noise against faces from voices.
+"""Noise: realism of faces generated from noise, compared with faces generated from voices.
 
-A model that listens makes a worse face of noise, which no training voice resembles; one that paints its mean
-face whatever it hears does not. Faces are scored by realism, and where the run has kept its discriminator D,
-by D. For either score s
+A model that depends on its input makes a worse face of noise, which no training voice resembles. One that
+generates its mean face for any input does not. Faces are scored by realism, and by the discriminator D where
+the run has kept it. For either score s
 
     AUC = P(s(face from a voice) > s(face from noise)), ties half, in percent; chance is 50
 
-Realism of a face g among real faces r, in the judge's embeddings (Kynkaanniemi et al. 2019, eq. 3, k = 3):
+Realism of a face g among real faces r, in the face reader's embeddings (Kynkaanniemi et al. 2019, eq. 3,
+k = 3):
 
     R(g) = max over r of  |r - its k-th nearest real face| / |g - r|
 
@@ -14,7 +15,7 @@ over the half of the real faces whose radii are smallest; R(g) >= 1 inside one o
 comparison: Wen et al. 2019, section 4.2. Noise is white and pink, through the same front end as voices.
 
 Wen's D scores a face alone. The r3gan D scores a face and a voice's e, and its loss compares scores at one e
-alone: how high they are at another means nothing. So there each voice's e is given with its own face and with
+alone, so that scores at different e do not compare. There each voice's e is given with its own face and with
 every face from noise, and s is compared at that e; of such scores there are no means.
 """
 
@@ -26,74 +27,82 @@ from torch import Tensor, nn
 
 from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel
 from voice2face_gan.errors import MetricError, first_line
-from voice2face_gan.evaluation.eval_set import EvalSet, painted
-from voice2face_gan.evaluation.protocol import embed_all
+from voice2face_gan.evaluation.eval_set import EvalSet, generate_framed
+from voice2face_gan.evaluation.protocol import embed_voices
 from voice2face_gan.evaluation.registry import Options, mean_over_identities, metric
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.models.discriminators import r3gan, wen2019
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.results import Figure
 
-CLIPS, SECONDS = 32, 4.0  # of each colour of noise
+CLIPS_PER_COLOUR, CLIP_SECONDS = 32, 4.0  # the second: length of a clip
 STATE = "training.pt"  # training state beside a run's checkpoint (training/run/folder.py)
-NEIGHBOUR = 3  # k
-_MOST = 4096  # real faces
-_TINY = 1e-6  # of a distance: a copy of a real face is very real, not infinitely so
+NEIGHBOUR_RANK = 3  # k
+_MAX_REAL_FACES = 4096  # real faces
+_MIN_DISTANCE = 1e-6  # bounds the realism of a copy of a real face
 
 
 @dataclass
 class Score:
-    """One number a face, higher for what looks real: what it is, and its values."""
+    """A score of faces, one number a face, higher for more realistic ones.
+
+    Attributes:
+        name: part of the figures' names.
+        protocol: noun phrase for a protocol.
+        voices: float (clips,), scores of faces from voices.
+        noise: float (noise clips,), or (clips, noise clips) for a score that depends on the clip.
+    """
 
     name: str
     protocol: str
-    voices: np.ndarray  # (clips,)
-    noise: np.ndarray  # (noise clips,), or (clips, noise clips) of a score that depends on the clip
+    voices: np.ndarray
+    noise: np.ndarray
 
 
 @metric("noise")
-def noise(case: EvalSet, options: Options) -> dict[str, Figure]:
+def noise(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     """Mean scores of both kinds of faces, and AUC, for each score there is.
 
     Raises:
         MetricError: the faces are not our model's, or there are too few real ones.
     """
-    if case.model is None or case.voices is None:
-        raise MetricError("noise needs the model, to hear noise; a folder of faces has none.")
-    if len(case.real) <= NEIGHBOUR:
-        raise MetricError(f"noise needs more than {NEIGHBOUR} real faces, and there are {len(case.real)}.")
-    heard = noise_embeddings(case.model, case.voices.about["features"], options.seed)
-    faces = painted(case.model, heard)
-    real = case.reading("real").embedding
-    if len(real) > _MOST:
-        real = real[np.random.default_rng(options.seed).choice(len(real), _MOST, replace=False)]
+    if eval_set.model is None or eval_set.voices is None:
+        raise MetricError("noise needs the model, to generate from noise; a folder of faces has none.")
+    if len(eval_set.real) <= NEIGHBOUR_RANK:
+        raise MetricError(
+            f"noise needs more than {NEIGHBOUR_RANK} real faces, and there are {len(eval_set.real)}."
+        )
+    e = noise_embeddings(eval_set, options.seed)
+    faces = generate_framed(eval_set.model, e, noise_scale=eval_set.noise_scale)
+    real = eval_set.reading("real").embedding
+    if len(real) > _MAX_REAL_FACES:
+        real = real[np.random.default_rng(options.seed).choice(len(real), _MAX_REAL_FACES, replace=False)]
     scores = [
         Score(
             "realism",
-            f"realism (k = {NEIGHBOUR}, {len(real)} real faces) in {case.judge.name}",
-            realism(case.reading("generated").embedding, real),
-            realism(case.judge.read(faces).embedding, real),
+            f"realism (k = {NEIGHBOUR_RANK}, {len(real)} real faces) in {eval_set.reader.name}",
+            realism(eval_set.reading("generated").embedding, real),
+            realism(eval_set.reader.read(faces).embedding, real),
         )
     ]
     try:
-        kept = kept_discriminator(case.model)
+        kept = kept_discriminator(eval_set.model)
     except MetricError as error:
         kept = None
         options.note(f"noise is not scored by the run's discriminator: {error}.")
     if kept is not None:
-        scores.append(kept.compare(case, case.model.decode(heard)))
+        scores.append(kept.compare(eval_set, eval_set.model.decode(e, noise_scale=eval_set.noise_scale)))
     figures = {}
     for score in scores:
-        figures |= _figures(score, case, options)
+        figures |= _figures(score, eval_set, options)
     return figures
 
 
-def _figures(score: Score, case: EvalSet, options: Options) -> dict[str, Figure]:
-    """AUC, and the mean of either side, where it means something; intervals resample speakers, or noise
-    clips."""
-    who, count, told = case.generated_identity, score.noise.shape[-1], score.protocol
+def _figures(score: Score, eval_set: EvalSet, options: Options) -> dict[str, Figure]:
+    """AUC, and means of scores that compare between clips; intervals resample speakers, or noise clips."""
+    who, count, description = eval_set.generated_identity, score.noise.shape[-1], score.protocol
     auc, low, high = mean_over_identities(100 * placements(score.voices, score.noise), who, options.seed)
-    sentence = f"a voice's face has a higher {told} than a face from one of {count} clips of noise"
+    sentence = f"a voice's face has a higher {description} than a face from one of {count} clips of noise"
     figures = {
         f"AUC {score.name}": Figure(auc, len(score.voices), "clips", sentence, "%", low, high, chance=50.0)
     }
@@ -101,21 +110,24 @@ def _figures(score: Score, case: EvalSet, options: Options) -> dict[str, Figure]
         return figures
     for kind, values, names in (("voice", score.voices, who), ("noise", score.noise, np.arange(count))):
         mean, low, high = mean_over_identities(values, names, options.seed)
-        sentence = f"mean {told}, of faces from {'voices' if kind == 'voice' else 'white and pink noise'}"
+        sentence = (
+            f"mean {description}, of faces from {'voices' if kind == 'voice' else 'white and pink noise'}"
+        )
         figures[f"{score.name} {kind}"] = Figure(mean, len(values), "clips", sentence, low=low, high=high)
     return figures
 
 
 def placements(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """For each of a, (N,), the part of b, (M,), or of its own row of b, (N, M), that it exceeds, ties half;
-    their mean is the AUC."""
+    """Fraction of b, (M,), or of its own row of b, (N, M), that each of a, (N,), exceeds, ties half.
+
+    Their mean is the AUC."""
     if b.ndim == 2:
         return ((a[:, None] > b) + (a[:, None] == b) / 2).mean(axis=1)
     order = np.sort(b)
     return (np.searchsorted(order, a, "left") + np.searchsorted(order, a, "right")) / (2 * len(b))
 
 
-def realism(made: np.ndarray, real: np.ndarray, neighbour: int = NEIGHBOUR) -> np.ndarray:
+def realism(made: np.ndarray, real: np.ndarray, neighbour: int = NEIGHBOUR_RANK) -> np.ndarray:
     """Realism score of each embedding, (N, D) among (M, D), M > neighbour: float64 (N,)."""
     made, real = (torch.from_numpy(np.asarray(x, dtype=np.float64)) for x in (made, real))
     # The nearest of all is the face itself, at distance 0.
@@ -123,66 +135,70 @@ def realism(made: np.ndarray, real: np.ndarray, neighbour: int = NEIGHBOUR) -> n
         [torch.cdist(part, real).kthvalue(neighbour + 1, dim=1).values for part in real.split(512)]
     )
     small = radius <= radius.median()
-    parts = [radius[small] / torch.cdist(p, real[small]).clamp(min=_TINY) for p in made.split(512)]
+    parts = [radius[small] / torch.cdist(p, real[small]).clamp(min=_MIN_DISTANCE) for p in made.split(512)]
     return torch.cat([part.max(dim=1).values for part in parts]).numpy()
 
 
 def noise_clips(samples: int, seed: int) -> np.ndarray:
     """float32 (2 x CLIPS, samples), standard deviation 0.1: white noise, then pink (-3 dB an octave)."""
-    clips = np.random.default_rng([seed, 1952]).standard_normal((2 * CLIPS, samples))
-    spectrum = np.fft.rfft(clips[CLIPS:])
+    clips = np.random.default_rng([seed, 1952]).standard_normal((2 * CLIPS_PER_COLOUR, samples))
+    spectrum = np.fft.rfft(clips[CLIPS_PER_COLOUR:])
     spectrum[:, 1:] /= np.sqrt(np.arange(1, spectrum.shape[1]))
-    clips[CLIPS:] = np.fft.irfft(spectrum, samples)
+    clips[CLIPS_PER_COLOUR:] = np.fft.irfft(spectrum, samples)
     return (0.1 * clips / clips.std(axis=1, keepdims=True)).astype(np.float32)
 
 
-def noise_embeddings(model: VoiceToFace, features: dict, seed: int) -> Tensor:
-    """e of `noise_clips`, (2 x CLIPS, embedding)."""
-    settings = FeatureSettings.from_dict(features)
+def noise_embeddings(eval_set: EvalSet, seed: int) -> Tensor:
+    """Inputs of the generator for `noise_clips`, (2 x CLIPS_PER_COLOUR, embedding)."""
+    settings, model = FeatureSettings.from_dict(eval_set.voices.about["features"]), eval_set.model
     embedded = []
-    for clip in noise_clips(round(SECONDS * settings.sample_rate), seed):
-        embedded.append(
-            model.embed(encoder_input(log_mel(clip, settings), settings, model.encoder.raw_log_mel))
-        )
+    for clip in noise_clips(round(CLIP_SECONDS * settings.sample_rate), seed):
+        mel = encoder_input(log_mel(clip, settings), settings, model.encoder.levels)
+        embedded.append(model.embed(mel, eval_set.strength))
     return torch.stack(embedded)
 
 
 @dataclass
 class FaceDiscriminator:
-    """A discriminator of a face alone (models/discriminators/wen2019.py): its logits by a trunk and a head."""
+    """A discriminator of a face alone (models/wen2019.py): its logits by a trunk and a head."""
 
     trunk: nn.Module
     head: nn.Module
 
-    def compare(self, case: EvalSet, noise: Tensor) -> Score:
-        """The faces of a case's voices and those from noise, uint8 (noise clips, side, side, 3), framed as
-        the model paints them."""
+    def compare(self, eval_set: EvalSet, noise: Tensor) -> Score:
+        """Scores of the set's own faces and of faces from noise.
+
+        Args:
+            noise: uint8 (noise clips, side, side, 3), as the model generates them.
+        """
         sentence = "probability of being real, by the run's own discriminator"
-        own = case.model.decode(embed_all(case.model, case.voices))
+        e = embed_voices(eval_set.model, eval_set.voices, strength=eval_set.strength)
+        own = eval_set.model.decode(e, noise_scale=eval_set.noise_scale)
         return Score("discriminator", sentence, self.probability(own), self.probability(noise))
 
     @torch.inference_mode()
     def probability(self, faces: Tensor) -> np.ndarray:
-        """Of being real, float64 (N,), for uint8 faces (N, side, side, 3)."""
+        """Probability of being real, float64 (N,), of uint8 faces (N, side, side, 3)."""
         return torch.sigmoid(self.head(_features(self.trunk, faces))).double().numpy()
 
 
 @dataclass
 class PairDiscriminator:
-    """A discriminator of a face and a voice's e (models/discriminators/r3gan.py)."""
+    """A discriminator of a face and a voice's e (models/r3gan.py)."""
 
     trunk: nn.Module
     heads: nn.Module
 
-    def compare(self, case: EvalSet, noise: Tensor) -> Score:
-        """As FaceDiscriminator's, all at each voice's own e."""
+    def compare(self, eval_set: EvalSet, noise: Tensor) -> Score:
+        """As `FaceDiscriminator.compare`, with all scores at each voice's own e."""
         sentence = "score, by the run's own discriminator for this voice,"
-        e = embed_all(case.model, case.voices)
-        return Score("discriminator", sentence, *self.scores(case.model.decode(e), noise, e))
+        e = embed_voices(eval_set.model, eval_set.voices, strength=eval_set.strength)
+        own = eval_set.model.decode(e, noise_scale=eval_set.noise_scale)
+        return Score("discriminator", sentence, *self.scores(own, noise, e))
 
     @torch.inference_mode()
     def scores(self, faces: Tensor, noise: Tensor, e: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Of uint8 faces (N, side, side, 3) at their own e (N, embedding), float64 (N,), and of others
+        """Scores of uint8 faces (N, side, side, 3) at their own e (N, embedding), float64 (N,), and of others
         (M, side, side, 3) at each of these, (N, M)."""
         own, others = _features(self.trunk, faces), _features(self.trunk, noise)
         pairs = (
@@ -191,7 +207,7 @@ class PairDiscriminator:
         )
         scores = torch.stack([self.heads.score(*pair) for pair in pairs]).double().numpy()
         at_own, at_others = scores[:, :1], scores[:, 1:]
-        # Faces that are one have one score, but for rounding: it depends on where in a batch a face was.
+        # Equal faces have equal scores but for rounding, which depends on a face's place in the batch.
         same = np.isclose(at_others, at_own, rtol=1e-5, atol=1e-5)
         return at_own[:, 0], np.where(same, at_own, at_others)
 
@@ -231,6 +247,6 @@ def kept_discriminator(model: VoiceToFace) -> FaceDiscriminator | PairDiscrimina
         state = torch.load(path, map_location="cpu", weights_only=True)
         kept = _DISCRIMINATORS[config.type](config, state)
         kept.trunk.load_state_dict(state["trunk"])
-    except Exception as error:  # a damaged zip, a foreign pickle, other nets: whatever torch makes of it
+    except Exception as error:  # torch has many errors for a damaged zip, a foreign pickle, other weights
         raise MetricError(f"{path} holds no discriminator that can be read ({first_line(error)})") from error
     return kept

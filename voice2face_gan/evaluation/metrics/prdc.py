@@ -2,13 +2,13 @@
 
     precision   generated images that lie in the manifold of the real ones: fidelity
     recall      real images that lie in the manifold of the generated ones: variety
-    density     in how many real images' balls a generated one lies, over k; outliers sway it less
-    coverage    real images whose ball holds a generated one: recall that looks at real images alone
+    density     number of real images' balls around a generated one, over k; less sensitive to outliers
+    coverage    real images whose ball holds a generated one: recall by the manifold of real images alone
 
 A set's manifold is the balls around its images that just reach their k-th nearest neighbour in the set.
 Precision, recall: Kynkaanniemi et al. 2019, section 2, k = 3. Density, coverage: Naeem et al. 2020, section
-3, k = 5. All are 0 to 1 but density, which may exceed 1. Equal counts; of more than 10,000 images of a kind
-a random 10,000. "real ..." takes one half of the real images for generated ones: what a perfect model gets.
+3, k = 5. All are 0 to 1 but density, which may exceed 1. Equal counts; of more than 10,000 images of a kind a
+random 10,000. "real ..." compares one half of the real images with the other: the value of a perfect model.
 """
 
 import numpy as np
@@ -24,10 +24,10 @@ _CHUNK = 1024  # rows of distances held together
 
 
 @metric("prdc")
-def prdc(case: EvalSet, options: Options) -> dict[str, Figure]:
+def prdc(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     feature = open_feature(options.feature, options)
-    # The whole case alone: four figures of each gender would be more than anybody reads.
-    pair = next(pairwise(case, feature, options, least=NEAREST_DENSITY + 1))
+    # The whole set alone: four figures of each gender would be too many to read.
+    pair = next(pairwise(eval_set, feature, options, min_images=NEAREST_DENSITY + 1))
     suffix = figure_suffix(feature)
     figures = {}
     for name, value in manifolds(pair.real.features, pair.generated.features).items():

@@ -1,24 +1,24 @@
-"""The synthetic world's own question: how much of what the voice determines is in the face made from it?
+"""Recovery: how much of what the voice determines is in the face, measured in the synthetic world.
 
-There the causes are known (synthetic/speakers.py). A reader fitted on rendered faces of other people reads
-the attributes off the generated faces; each is averaged over a speaker's clips and compared with the truth:
+There the causes are known (synthetic/speakers.py). An attribute reader, fitted on rendered faces of other
+speakers, estimates the attributes of the generated faces. Each is averaged over a speaker's clips and
+compared with the truth:
 
     R2 = 1 - sum (read - true)^2 / sum (true - mean true)^2        over speakers
 
-1 is perfect, 0 is what always guessing the mean gives, less is worse than that.
+1 is perfect, 0 is the value of always guessing the mean, less is worse than that.
 
-    ATTRIBUTE               off the generated faces
-    ATTRIBUTE ceiling       off the same speakers' real faces, by the same reader: what it can see at all
-    ATTRIBUTE from voice    what the voice's true parameters tell, without any face: what there is to recover
+    ATTRIBUTE               estimated from the generated faces
+    ATTRIBUTE ceiling       estimated from the same speakers' real faces, by the same reader
+    ATTRIBUTE from voice    predicted from the voice's true parameters, without any face
 
-and the means over all attributes that share a cause with the voice ("determined", each R2 counted as 0 if it
-is negative) and over those that are independent of it ("free"). Of the latter a voice tells nothing: an R2
-above 0 by more than its interval means that the model knew these people.
+The means are over all attributes that share a cause with the voice ("determined", each R2 counted as 0 if it
+is negative) and over those that are independent of it ("free"). A voice holds no information on the latter:
+an R2 above 0 by more than its interval means that the model was trained on these speakers.
 
 The reader is ridge regression on principal components of 32 x 32 pixels: linear, and with few components on
-purpose. With twice as many the ceiling of the free attributes rises from 0.67 to 0.74, but off the default
-model's faces they are read at -0.73 instead of -0.21: it sees in generated images what is not there. It is
-no judge, and reads the same whoever judges.
+purpose. With twice as many the ceiling of the free attributes rises from 0.67 to 0.74, but on the default
+model's faces they are estimated at -0.73 instead of -0.21. It does not depend on the option --judge.
 """
 
 import functools
@@ -38,21 +38,21 @@ from voice2face_gan.results import Figure
 from voice2face_gan.synthetic import VOICE_DETERMINED, VOICE_FREE, Speakers, render, sample_speakers
 
 ATTRIBUTES = (*VOICE_DETERMINED, *VOICE_FREE)
-READER_SEED = JUDGE_SEED + 1  # a world of its own: neither the speakers' nor the judges'
-LEAST = 10  # speakers: with fewer, R2 says nothing
-_PEOPLE, _VIEWS = 1000, 2  # that the reader learns from
-_SIDE, _COMPONENTS = 32, 200
-_RIDGE = 30.0  # on standardised components, of about 2,000 images
-_HEARD = ("f0", "vocal_tract_length", "breathiness", "jitter", "tremor")  # what a voice is made of
-_LISTENERS = 20_000  # speakers that the regression on these is fitted to
+READER_SEED = JUDGE_SEED + 1  # a world of its own, apart from those of the data and of the face classifier
+MIN_SPEAKERS = 10  # with fewer, R2 means nothing
+_READER_SPEAKERS, _READER_VIEWS = 1000, 2  # the reader's training faces
+_SIDE_PIXELS, _COMPONENTS = 32, 200
+_RIDGE_PENALTY = 30.0  # on standardised components, of about 2,000 images
+_VOICE_PARAMETERS = ("f0", "vocal_tract_length", "breathiness", "jitter", "tremor")  # causes of a voice
+_REGRESSION_SPEAKERS = 20_000  # speakers that the regression on these parameters is fitted on
 
 
 @dataclass
 class Reader:
-    """Reads attributes off faces.
+    """Attribute reader: a linear map from pixels to attributes.
 
     Attributes:
-        mean: float64 (pixels,), of the images it learnt from.
+        mean: float64 (pixels,), mean of the images that it was fitted on.
         weights: float64 (pixels, attributes).
         bias: float64 (attributes,).
     """
@@ -63,11 +63,13 @@ class Reader:
 
     @classmethod
     def fit(cls, faces: Tensor, attributes: np.ndarray) -> "Reader":
-        """From faces uint8 (N, side, side, 3) and what they show, (N, attributes)."""
+        """Fit on faces uint8 (N, side, side, 3) with known attributes (N, attributes)."""
         x = _pixels(faces)
         mean = x.mean(axis=0)
         components = min(_COMPONENTS, len(x) - 1)
-        with torch.random.fork_rng(devices=[]):  # the decomposition draws numbers; nobody else's change
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # the decomposition draws random numbers; the caller's stay as they were
             torch.manual_seed(READER_SEED)
             _, _, basis = torch.svd_lowrank(torch.from_numpy(x - mean), q=components)
         basis = basis.double().numpy()
@@ -75,7 +77,7 @@ class Reader:
         basis /= along.std(axis=0)
         along /= along.std(axis=0)
         centre, scale = attributes.mean(axis=0), attributes.std(axis=0)
-        gram = along.T @ along + _RIDGE * np.eye(components)
+        gram = along.T @ along + _RIDGE_PENALTY * np.eye(components)
         weights = np.linalg.solve(gram, along.T @ ((attributes - centre) / scale))
         return cls(mean, basis @ weights * scale, centre)
 
@@ -85,28 +87,28 @@ class Reader:
 
 
 @metric("recovery")
-def recovery(case: EvalSet, options: Options) -> dict[str, Figure]:
-    """R2 of each attribute, its ceiling, and what the voice tells of it.
+def recovery(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
+    """R2 of each attribute, its ceiling, and its R2 from the voice.
 
     Raises:
         MetricError: other data than the synthetic world, or too few speakers.
     """
-    source = {} if case.store is None else case.store.about["source"]
+    source = {} if eval_set.store is None else eval_set.store.about["source"]
     if source.get("layout") != "synthetic":
-        raise MetricError("recovery needs the synthetic world, where what a voice tells of a face is known.")
-    names, clip_of = np.unique(case.generated_identity, return_inverse=True)
-    if len(names) < LEAST:
-        raise MetricError(f"recovery needs {LEAST} speakers or more, and there are {len(names)}.")
+        raise MetricError("recovery needs the synthetic world, where the causes of voice and face are known.")
+    names, clip_of = np.unique(eval_set.generated_identity, return_inverse=True)
+    if len(names) < MIN_SPEAKERS:
+        raise MetricError(f"recovery needs {MIN_SPEAKERS} speakers or more, and there are {len(names)}.")
     numbers = np.array([int(name.removeprefix("spk")) for name in names])
-    people = sample_speakers(int(numbers.max()) + 1, seed=source["seed"])[numbers]
-    truth = attributes_of(people)
-    seen = np.isin(case.real_identity, names)
-    face_of = np.searchsorted(names, case.real_identity[seen])
-    reader = fitted_reader(_PEOPLE, _VIEWS)
+    speakers = sample_speakers(int(numbers.max()) + 1, seed=source["seed"])[numbers]
+    truth = attributes_of(speakers)
+    seen = np.isin(eval_set.real_identity, names)
+    face_of = np.searchsorted(names, eval_set.real_identity[seen])
+    reader = fitted_reader(_READER_SPEAKERS, _READER_VIEWS)
     read = {
-        "": _per_speaker(reader.read(case.generated), clip_of),
-        " ceiling": _per_speaker(reader.read(case.real[torch.from_numpy(seen)]), face_of),
-        " from voice": heard(people),
+        "": _per_speaker(reader.read(eval_set.generated), clip_of),
+        " ceiling": _per_speaker(reader.read(eval_set.real[torch.from_numpy(seen)]), face_of),
+        " from voice": predicted_from_voice(speakers),
     }
     drawn = resampled(len(names), options.seed)
     known = truth.std(axis=0) > 1e-9  # of women alone, "female" is no attribute
@@ -118,38 +120,39 @@ def recovery(case: EvalSet, options: Options) -> dict[str, Figure]:
         for how in ways:
             chosen = scores[how][:, columns]
             mean = (chosen.clip(min=0) if group == "determined" else chosen).mean(axis=1)
-            figures[group + how] = _figure(mean, len(names), _protocol(case, group, how))
+            figures[group + how] = _figure(mean, len(names), _protocol(eval_set, group, how))
         for k in columns:
             for how in ways:
                 name = ATTRIBUTES[k] + how
-                figures[name] = _figure(scores[how][:, k], len(names), _protocol(case, group, how, name))
+                figures[name] = _figure(scores[how][:, k], len(names), _protocol(eval_set, group, how, name))
     return figures
 
 
 @functools.lru_cache(maxsize=2)
-def fitted_reader(people: int, views: int) -> Reader:
-    """A reader of so many people, each seen so many times; made once a process (some seconds)."""
-    some = sample_speakers(people, seed=READER_SEED)
+def fitted_reader(speakers: int, views: int) -> Reader:
+    """A reader fitted on rendered speakers, `views` images each; cached for the process (some seconds)."""
+    some = sample_speakers(speakers, seed=READER_SEED)
     faces = np.concatenate([render(some, seed=READER_SEED, view=k) for k in range(views)])
     return Reader.fit(torch.from_numpy(faces), np.tile(attributes_of(some), (views, 1)))
 
 
-def attributes_of(people: Speakers) -> np.ndarray:
+def attributes_of(speakers: Speakers) -> np.ndarray:
     """float64 (N, attributes), in the order of ATTRIBUTES."""
-    return np.stack([np.asarray(getattr(people, name), dtype=np.float64) for name in ATTRIBUTES], axis=1)
+    return np.stack([np.asarray(getattr(speakers, name), dtype=np.float64) for name in ATTRIBUTES], axis=1)
 
 
-def heard(people: Speakers) -> np.ndarray:
-    """The attributes that voices' true parameters tell, float64 (N, attributes): a cubic regression for each
-    sex (f0 tells the sexes apart without error), fitted on other speakers."""
-    others = sample_speakers(_LISTENERS, seed=READER_SEED)
+def predicted_from_voice(speakers: Speakers) -> np.ndarray:
+    """Attributes predicted from voices' true parameters, float64 (N, attributes).
+
+    A cubic regression for each sex (f0 separates the sexes without error), fitted on other speakers."""
+    others = sample_speakers(_REGRESSION_SPEAKERS, seed=READER_SEED)
     known = attributes_of(others)
-    told = np.empty((len(people), len(ATTRIBUTES)))
+    predicted = np.empty((len(speakers), len(ATTRIBUTES)))
     for female in (True, False):
-        theirs, mine = others.female == female, people.female == female
-        a, b = _cubic(others[theirs], people[mine])
-        told[mine] = b @ np.linalg.lstsq(a, known[theirs], rcond=None)[0]
-    return told
+        fitted_on, own = others.female == female, speakers.female == female
+        a, b = _cubic(others[fitted_on], speakers[own])
+        predicted[own] = b @ np.linalg.lstsq(a, known[fitted_on], rcond=None)[0]
+    return predicted
 
 
 def r2(truth: np.ndarray, read: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
@@ -157,9 +160,9 @@ def r2(truth: np.ndarray, read: np.ndarray, weight: np.ndarray | None = None) ->
     weight = np.ones((1, len(truth))) if weight is None else weight
     count = weight.sum(axis=1, keepdims=True)
     centred = truth - truth.mean(axis=0)  # first, so that the difference of squares below is exact enough
-    spread = weight @ centred**2 - (weight @ centred) ** 2 / count
+    variation = weight @ centred**2 - (weight @ centred) ** 2 / count
     with np.errstate(divide="ignore", invalid="ignore"):
-        scores = 1 - weight @ (truth - read) ** 2 / np.where(spread > 1e-9, spread, np.nan)
+        scores = 1 - weight @ (truth - read) ** 2 / np.where(variation > 1e-9, variation, np.nan)
     return scores[0] if len(weight) == 1 else scores
 
 
@@ -169,21 +172,21 @@ def _r2_with_resamplings(truth: np.ndarray, read: np.ndarray, drawn: np.ndarray)
     return np.concatenate([r2(truth, read)[None], r2(truth, read, times)])
 
 
-def _figure(scores: np.ndarray, people: int, protocol: str) -> Figure:
+def _figure(scores: np.ndarray, speakers: int, protocol: str) -> Figure:
     low, high = np.nanquantile(scores[1:], [0.025, 0.975])
-    return Figure(float(scores[0]), people, "people", protocol, "", float(low), float(high), chance=0.0)
+    return Figure(float(scores[0]), speakers, "people", protocol, "", float(low), float(high), chance=0.0)
 
 
-def _protocol(case: EvalSet, group: str, how: str, attribute: str = "") -> str:
+def _protocol(eval_set: EvalSet, group: str, how: str, attribute: str = "") -> str:
     what = "R2 of an attribute" if attribute else f"mean R2 of the {group} attributes"
     if not attribute and group == "determined":
         what += ", each counted as 0 if negative"
     if how == " from voice":
-        return f"{what}, as the voice's true parameters tell it by a cubic regression for each sex"
-    faces = "these people's real faces" if how else "the generated faces"
+        return f"{what}, predicted from the voice's true parameters by a cubic regression for each sex"
+    faces = "these speakers' real faces" if how else "the generated faces"
     sentence = (
-        f"{what}, read off {faces} (mean of a speaker's images) by ridge regression on {_COMPONENTS} "
-        f"principal components of pixels, fitted on {_PEOPLE} rendered people of another world"
+        f"{what}, estimated from {faces} (mean of a speaker's images) by ridge regression on {_COMPONENTS} "
+        f"principal components of pixels, fitted on {_READER_SPEAKERS} rendered speakers of another world"
     )
     if group == "free" and not how:
         sentence += "; a voice holds nothing of it, so a value above 0 by more than its interval is a leak"
@@ -199,16 +202,21 @@ def _per_speaker(values: np.ndarray, speaker: np.ndarray) -> np.ndarray:
 
 def _pixels(faces: Tensor) -> np.ndarray:
     """uint8 (N, side, side, 3) -> float64 (N, 3 x 32 x 32), averaged down."""
-    parts = [F.interpolate(to_unit(p), (_SIDE, _SIDE), mode="area").flatten(1) for p in faces.split(256)]
+    parts = [
+        F.interpolate(to_unit(p), (_SIDE_PIXELS, _SIDE_PIXELS), mode="area").flatten(1)
+        for p in faces.split(256)
+    ]
     return torch.cat(parts).double().numpy()
 
 
-def _cubic(others: Speakers, people: Speakers) -> tuple[np.ndarray, np.ndarray]:
-    """All products of up to three of a voice's parameters, standardised by the first, of both."""
-    columns = [np.asarray(getattr(others, name)) for name in _HEARD]
+def _cubic(others: Speakers, speakers: Speakers) -> tuple[np.ndarray, np.ndarray]:
+    """All products of up to three voice parameters, standardised by the first set, of both sets."""
+    columns = [np.asarray(getattr(others, name)) for name in _VOICE_PARAMETERS]
     scaled = [
-        np.stack([(getattr(some, n) - c.mean()) / c.std() for n, c in zip(_HEARD, columns, strict=True)])
-        for some in (others, people)
+        np.stack(
+            [(getattr(some, n) - c.mean()) / c.std() for n, c in zip(_VOICE_PARAMETERS, columns, strict=True)]
+        )
+        for some in (others, speakers)
     ]
     terms = []
     for x in scaled:

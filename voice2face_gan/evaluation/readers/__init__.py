@@ -1,4 +1,6 @@
-"""Judges behind one interface: "trunk" (shipped), "dlib", a folder that train-face-classifier wrote, or any
+"""Face readers behind one interface.
+
+"trunk" is the shipped face classifier; others are "dlib", a folder that train-face-classifier wrote, and any
 "module:callable" or "file.py:callable" of the user's that gives a `FaceReader`."""
 
 from pathlib import Path
@@ -9,15 +11,15 @@ from voice2face_gan.resources import resource
 
 __all__ = ["FaceReader", "Reading", "describe", "open_reader"]
 
-SHIPPED = "judge"
+SHIPPED = "face_classifier"
 
 
 def open_reader(name: str = "trunk") -> FaceReader:
-    """The judge that --judge names.
+    """Open the face reader that the option --judge names.
 
     Raises:
-        MetricError: no such judge, what it needs is not installed, or a judge of the user's fails.
-        CheckpointError: the folder of a judge trunk is damaged.
+        MetricError: no such face reader, its library is not installed, or the user's callable fails.
+        CheckpointError: the folder of a face classifier is damaged.
     """
     from voice2face_gan.evaluation.readers.classifier import ClassifierReader
 
@@ -34,6 +36,6 @@ def open_reader(name: str = "trunk") -> FaceReader:
 
         return user_reader(name)
     raise MetricError(
-        f"There is no judge '{name}'; choose trunk or dlib, or give the folder of a judge, or "
-        "package.module:callable or path/file.py:callable."
+        f"There is no face reader '{name}'; choose trunk or dlib, or give a folder that "
+        "train-face-classifier wrote, package.module:callable or path/file.py:callable."
     )

@@ -1,4 +1,4 @@
-"""What every judge is: something fixed that reads faces, and was not trained with what it judges."""
+"""Interface of face readers: frozen networks that were not trained with the models that they evaluate."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,13 +9,13 @@ from torch import Tensor
 
 @dataclass
 class Reading:
-    """What a judge reads in N faces.
+    """Output of a face reader for N faces.
 
     Attributes:
         embedding: float32 (N, D), not normalised.
-        female: float32 (N,), probability of the label "female"; None where the judge does not read gender.
-        age: float32 (N,), years; None where the judge does not read age.
-        found: bool (N,), where the judge found a face at all; what it reads in the others is a guess.
+        female: float32 (N,), probability of the label "female"; None for a reader without gender.
+        age: float32 (N,), years; None for a reader without age.
+        found: bool (N,), True where the reader found a face; its output for the others is a guess.
     """
 
     embedding: np.ndarray
@@ -39,35 +39,34 @@ class Reading:
 
 
 class FaceReader(Protocol):
-    """A judge.
+    """A face reader.
 
     Attributes:
-        name: as results print it; with a hash of its weights where it has any.
-        about: what it was trained on ("trained_on") and its figures on people it never saw ("held_out").
+        name: name in results; with a hash of its weights where it has any.
+        about: its training data ("trained_on") and its figures on people it never saw ("held_out").
     """
 
     name: str
     about: dict
 
     def read(self, faces: Tensor) -> Reading:
-        """Faces uint8 (N, side, side, 3), aligned to the template of faces/align.py, to what it reads."""
+        """Read faces uint8 (N, side, side, 3), aligned to the template of faces/align.py."""
 
 
-def describe(judge: FaceReader) -> str:
-    """One sentence on who judges: its name, what it was trained on, and how well it reads faces of people it
-    never saw, for each data set that its `about` names.
+def describe(reader: FaceReader) -> str:
+    """One sentence on a face reader: name, training data, and accuracy on faces of people it never saw.
 
     `about["held_out"]` is a sentence, {figure: value}, or {data set: {figure: value} or a sentence}.
     """
-    trained_on = judge.about.get("trained_on") or "faces that it does not name"
-    held_out = judge.about.get("held_out")
+    trained_on = reader.about.get("trained_on") or "faces that it does not name"
+    held_out = reader.about.get("held_out")
     if not held_out:
-        return f"Reader {judge.name}, trained on {trained_on}; how well it reads new faces is not stated."
+        return f"Reader {reader.name}, trained on {trained_on}; how well it reads new faces is not stated."
     if isinstance(held_out, dict):
         loose = {k: v for k, v in held_out.items() if not isinstance(v, (dict, str))}
         sets = [f"{name} ({_figures(v)})" for name, v in held_out.items() if name not in loose]
         held_out = "; ".join(([_figures(loose)] if loose else []) + sets)
-    return f"Reader {judge.name}, trained on {trained_on}; on faces of people it never saw: {held_out}."
+    return f"Reader {reader.name}, trained on {trained_on}; on faces of people it never saw: {held_out}."
 
 
 def _figures(figures: dict | str) -> str:

@@ -1,5 +1,4 @@
-"""The judge trunk as a judge: sex, age and 64 numbers, from the small network of
-models/face_readers/classifier.py."""
+"""The package's face classifier as a face reader: gender, age and a 64-d embedding."""
 
 from pathlib import Path
 
@@ -11,30 +10,30 @@ from voice2face_gan.evaluation.readers.base import Reading
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.models.face_readers.classifier import FaceClassifier, load_classifier
 
-SIDE = 64  # pixels that the trunk was trained at
+SIDE = 64  # pixels a side in training
 
 
 class ClassifierReader:
-    """A judge trunk.
+    """A face classifier.
 
     Args:
-        judge: as `load_classifier` gives it.
+        classifier: as `load_classifier` gives it.
     """
 
-    def __init__(self, judge: FaceClassifier):
-        self.judge, self.name, self.about = judge, judge.name, judge.about
+    def __init__(self, classifier: FaceClassifier):
+        self.classifier, self.name, self.about = classifier, classifier.name, classifier.about
 
     @classmethod
     def load(cls, folder: str | Path) -> "ClassifierReader":
         return cls(load_classifier(folder))
 
     def read(self, faces: Tensor) -> Reading:
-        h, female, age = self.judge.read(at_side(faces))
+        h, female, age = self.classifier.read(at_side(faces))
         return Reading(h.numpy(), female.numpy(), age.numpy(), np.ones(len(faces), dtype=bool))
 
 
 def at_side(faces: Tensor, side: int = SIDE) -> Tensor:
-    """uint8 (N, s, s, 3) -> float32 (N, 3, side, side) in [-1, 1], smoothed before it is made smaller."""
+    """uint8 (N, s, s, 3) -> float32 (N, 3, side, side) in [-1, 1], resized with antialiasing."""
     x = to_unit(faces)
     if x.shape[-1] != side:
         x = F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)

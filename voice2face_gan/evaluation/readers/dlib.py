@@ -1,9 +1,11 @@
-"""dlib's face encoder as a judge: 128 numbers a face, from a ResNet that only real faces have trained.
+"""dlib's face encoder as a face reader: a 128-d embedding, from a ResNet that was trained on real faces
+alone.
 
 King, "High quality face recognition with deep metric learning", blog.dlib.net, February 2017. Two faces of
-one person lie within 0.6 (Euclidean) as dlib recommends. Each face is found by HOG, laid upright by its five
-landmarks and cut to 150x150 pixels (`hog.find`, `dlib.get_face_chip`), as dlib's own examples do. Its network
-is computed by PyTorch (models/face_readers/dlib_resnet.py), for dlib's own convolutions take 0.13 s a face.
+one person lie within 0.6 (Euclidean) as dlib recommends. Each face is found by HOG, turned upright by its
+five landmarks and cut to 150x150 pixels (`hog.find`, `dlib.get_face_chip`), as in dlib's own examples. Its
+network is computed by PyTorch (models/face_readers/dlib_resnet.py), for dlib's own convolutions take 0.13 s a
+face.
 """
 
 import hashlib
@@ -42,7 +44,7 @@ class DlibReader:
 
     @torch.inference_mode()
     def read(self, faces: Tensor) -> Reading:
-        """`found` is where HOG found a face; the others are read in the template's box."""
+        """Read faces; `found` is True where HOG found one. The others are read in the template's box."""
         boxes, found = hog.find(faces)
         parts = []
         for start in range(0, len(faces), _BATCH):

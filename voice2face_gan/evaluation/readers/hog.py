@@ -1,8 +1,8 @@
-"""Where dlib's HOG detector finds the face in an aligned image, and dlib's landmarks in that box.
+"""dlib's HOG face detector on aligned images, and dlib's landmarks in its boxes.
 
-The detector's window is 80 pixels (Dalal and Triggs 2005; King 2015), so images are searched at 256: a
-face of 64 is enlarged four times (bicubic). Where nothing is found, the box is the one that the template
-of faces/align.py calls for: medians of what HOG finds on 300 aligned faces of VoxCeleb and AVSpeech.
+The detector's window is 80 pixels (Dalal and Triggs 2005; King 2015), so images are searched at 256: a face
+of 64 is enlarged four times (bicubic). Where nothing is found, the box is that of the template of
+faces/align.py: medians of HOG's boxes on 300 aligned faces of VoxCeleb and AVSpeech.
 
 dlib and its models are the extra `faces`.
 """
@@ -21,25 +21,25 @@ from torch import Tensor
 from voice2face_gan.errors import MetricError
 from voice2face_gan.faces.align import EYE_DISTANCE, EYES_Y
 
-SEARCHED = 256  # pixels a side
+SEARCH_SIDE = 256  # pixels a side
 
-_HALF, _ABOVE, _BELOW = (
+_BOX_HALF_WIDTH, _BOX_ABOVE, _BOX_BELOW = (
     1.35,
     0.88,
     1.84,
-)  # of the distance of the eyes: half the width, and to either side of them
+)  # eye distances: half the width, above and below the eyes
 TEMPLATE_BOX = tuple(
-    round(SEARCHED * v)
+    round(SEARCH_SIDE * v)
     for v in (
-        0.5 - _HALF * EYE_DISTANCE,
-        EYES_Y - _ABOVE * EYE_DISTANCE,
-        0.5 + _HALF * EYE_DISTANCE,
-        EYES_Y + _BELOW * EYE_DISTANCE,
+        0.5 - _BOX_HALF_WIDTH * EYE_DISTANCE,
+        EYES_Y - _BOX_ABOVE * EYE_DISTANCE,
+        0.5 + _BOX_HALF_WIDTH * EYE_DISTANCE,
+        EYES_Y + _BOX_BELOW * EYE_DISTANCE,
     )
 )
 """left, top, right, bottom in pixels of an enlarged image."""
 
-_KEPT = 8  # sets of faces whose boxes are remembered: several metrics ask for the same
+_CACHED_FACE_SETS = 8  # sets of faces whose boxes are cached for other metrics
 _boxes: OrderedDict[bytes, tuple[np.ndarray, np.ndarray]] = OrderedDict()
 
 
@@ -64,8 +64,10 @@ def libraries():
 def enlarged(faces: Tensor) -> Iterator[np.ndarray]:
     """uint8 (N, side, side, 3) -> uint8 (256, 256, 3) one after the other, bicubic."""
     for face in faces.numpy():
-        if face.shape[0] != SEARCHED:
-            face = np.asarray(Image.fromarray(face).resize((SEARCHED, SEARCHED), Image.Resampling.BICUBIC))
+        if face.shape[0] != SEARCH_SIDE:
+            face = np.asarray(
+                Image.fromarray(face).resize((SEARCH_SIDE, SEARCH_SIDE), Image.Resampling.BICUBIC)
+            )
         yield np.ascontiguousarray(face)
 
 
@@ -91,7 +93,7 @@ def find(faces: Tensor) -> tuple[np.ndarray, np.ndarray]:
                 r = max(rectangles, key=lambda r: r.area())
                 boxes[i], found[i] = (r.left(), r.top(), r.right() + 1, r.bottom() + 1), True
         _boxes[key] = boxes, found
-        while len(_boxes) > _KEPT:
+        while len(_boxes) > _CACHED_FACE_SETS:
             _boxes.popitem(last=False)
     boxes, found = _boxes[key]
     return boxes.copy(), found.copy()

@@ -1,7 +1,8 @@
-"""A judge of the user's own: any callable without arguments that gives something with name, about and read.
+"""A face reader of the user's own: any callable without arguments that gives an object with name, about,
+read.
 
-Nothing is taken on trust: a missing attribute, a wrong shape, a value that is not finite and an exception
-inside each end in one sentence that names the judge.
+Nothing is trusted: a missing attribute, a wrong shape, a value that is not finite and an exception inside
+each end in one sentence that names the face reader.
 """
 
 import hashlib
@@ -21,26 +22,26 @@ _PARTS = ("embedding", "female", "age", "found")
 
 
 def user_reader(source: str) -> "CheckedReader":
-    """The judge that "package.module:callable" or "path/file.py:callable" gives.
+    """The face reader from "package.module:callable" or "path/file.py:callable".
 
     Raises:
-        MetricError: no such module, file or callable, it fails, or what it gives is no judge.
+        MetricError: no such module, file or callable, it fails, or its result is no face reader.
     """
     place, _, name = source.rpartition(":")
     try:
         module = _module(place)
-    except Exception as error:  # whatever the user's code raises as it is imported
-        raise MetricError(f"--judge {source}: {place} cannot be imported ({_said(error)}).") from error
+    except Exception as error:  # the user's code may raise anything
+        raise MetricError(f"--judge {source}: {place} cannot be imported ({_described(error)}).") from error
     make = getattr(module, name, None)
     if not callable(make):
         raise MetricError(f"--judge {source}: {place} has no callable '{name}'.")
     try:
-        judge = make()
+        reader = make()
     except VoiceToFaceError:
         raise
     except Exception as error:
-        raise MetricError(f"--judge {source}: {name}() failed ({_said(error)}).") from error
-    return CheckedReader(judge, source)
+        raise MetricError(f"--judge {source}: {name}() failed ({_described(error)}).") from error
+    return CheckedReader(reader, source)
 
 
 def _module(place: str):
@@ -52,7 +53,7 @@ def _module(place: str):
     unique = f"_judge_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(unique, path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[unique] = module  # dataclasses and pickle look a class's module up
+    sys.modules[unique] = module  # dataclasses and pickle look up a class's module
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -62,46 +63,46 @@ def _module(place: str):
 
 
 class CheckedReader:
-    """A judge whose every answer is checked.
+    """A face reader whose every result is checked.
 
     Args:
-        judge: anything with name (text), about (a dict that JSON can hold) and read.
-        source: how the user calls it, for messages.
+        reader: any object with name (text), about (a dict that JSON can hold) and read.
+        source: the value of --judge, for messages.
     Raises:
-        MetricError: it has not all three.
+        MetricError: it lacks one of the three.
     """
 
-    def __init__(self, judge: FaceReader, source: str):
-        self.source, self._judge = source, judge
-        missing = [name for name in ("name", "about", "read") if not hasattr(judge, name)]
+    def __init__(self, reader: FaceReader, source: str):
+        self.source, self._reader = source, reader
+        missing = [name for name in ("name", "about", "read") if not hasattr(reader, name)]
         if missing:
-            raise MetricError(f"--judge {source}: the judge has no {' and no '.join(missing)}.")
-        self.name, self.about = judge.name, judge.about
+            raise MetricError(f"--judge {source}: the face reader has no {' and no '.join(missing)}.")
+        self.name, self.about = reader.name, reader.about
         if not isinstance(self.name, str) or not self.name:
-            raise MetricError(f"--judge {source}: the judge's name must be a text.")
+            raise MetricError(f"--judge {source}: the face reader's name must be a text.")
         try:
             written = isinstance(self.about, dict) and json.dumps(self.about, allow_nan=False)
         except (TypeError, ValueError):
             written = False
         if not written:
             raise MetricError(
-                f"--judge {source}: the judge's about must be a dict of texts and numbers, as JSON."
+                f"--judge {source}: the face reader's about must be a dict of texts and numbers, as JSON."
             )
-        if not callable(judge.read):
-            raise MetricError(f"--judge {source}: the judge's read must be a method.")
+        if not callable(reader.read):
+            raise MetricError(f"--judge {source}: the face reader's read must be a method.")
 
     def read(self, faces: Tensor) -> Reading:
-        """What the judge reads, float32, once it is found to be a reading of these faces.
+        """The reader's output, float32, once it is found to be a reading of these faces.
 
         Raises:
-            MetricError: it is not, or the judge failed.
+            MetricError: it is not, or the face reader failed.
         """
         try:
-            answer = self._judge.read(faces.clone())  # what it does to its own faces is its own affair
+            answer = self._reader.read(faces.clone())  # it may change its own copy
         except VoiceToFaceError:
             raise
         except Exception as error:
-            raise MetricError(f"--judge {self.source}: read failed ({_said(error)}).") from error
+            raise MetricError(f"--judge {self.source}: read failed ({_described(error)}).") from error
         missing = [name for name in _PARTS if not hasattr(answer, name)]
         if missing:
             raise self._wrong(f"has no {' and no '.join(missing)}")
@@ -139,5 +140,5 @@ def _rows(values: np.ndarray) -> int:
     return int((~np.isfinite(values.reshape(len(values), -1))).any(axis=1).sum())
 
 
-def _said(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}"

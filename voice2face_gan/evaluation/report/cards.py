@@ -1,4 +1,4 @@
-"""The data set's card and the model's card: what each was made of, and what it is for."""
+"""Data set card and model card: origin, counts, intended use, limits, licence."""
 
 from voice2face_gan.data.synthetic import is_synthetic
 from voice2face_gan.evaluation.report.gather import DataCard, RunReport
@@ -8,7 +8,7 @@ REAL_PEOPLE = "This page holds photographs of real people: do not publish or com
 
 
 def data_card(card: DataCard) -> dict:
-    """Counts by split and gender, what was dropped and why, and what the data were made from."""
+    """Counts by split and gender, records dropped with reasons, and sources of the data."""
     store = card.store
     sources = store.about["source"].get("stores", [store.about["source"]])
     features = store.about["features"]
@@ -26,7 +26,7 @@ def data_card(card: DataCard) -> dict:
 
 
 def _made_from(source: dict) -> str:
-    """One line on a store's origin, without the paths of whoever prepared it."""
+    """Clause about a store's origin, without the paths of the machine that prepared it."""
     layout = source.get("layout", "unknown")
     if layout == "synthetic":
         return (
@@ -42,7 +42,7 @@ def _made_from(source: dict) -> str:
 
 
 def model_card(report: RunReport) -> dict:
-    """What a checkpoint is: nets, recipe, training, data, use, licence."""
+    """Facts about a checkpoint: networks, recipe, training, data, use, licence."""
     config = report.config
     summary = config.get("data") if isinstance(config.get("data"), dict) else {}
     facts = [
@@ -53,7 +53,10 @@ def model_card(report: RunReport) -> dict:
         ("Trained on", _people(summary, config.get("gender", "all"), report.trained_on)),
         ("Weights", f"SHA-256 {report.weights}…"),
         ("Made with", f"voice2face-gan {config.get('voice2face_gan', 'of unknown version')}"),
-        ("Judged on people it may have seen", "yes" if report.about.get("trained_on") else "no"),
+        (
+            "Evaluated on people it may have been trained on",
+            "yes" if report.about.get("trained_on") else "no",
+        ),
         ("Meant for", INTENDED),
         ("Not for", NOT_FOR),
         ("Limits", LIMITS),

@@ -1,4 +1,4 @@
-"""What a report is made of: for each run its figures, images, training log and configuration."""
+"""Content of a report: for each run its figures, images, training log and configuration."""
 
 import io
 import json
@@ -31,7 +31,7 @@ from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.resources import resource
 from voice2face_gan.results import Results, read_lines, read_records
 
-_GAP, _WHITE = 2, 255  # pixels between faces
+_GAP_PIXELS, _WHITE = 2, 255  # pixels between faces
 
 
 @dataclass
@@ -39,11 +39,11 @@ class ReportImage:
     """An image on the page.
 
     Attributes:
-        name: of its file, without ending.
+        name: name of its file, without ending.
         png: its bytes.
-        alt: what it shows, for who cannot see it.
+        alt: description for readers who cannot see it.
         svg: the same as a drawing, or None.
-        caption: what stands below it; default the alt.
+        caption: text below it; default the alt.
     """
 
     name: str
@@ -55,7 +55,7 @@ class ReportImage:
 
 @dataclass
 class DataCard:
-    """What is known of a data set: a name without folders, its store, whether it shows real people."""
+    """A data set: its name without folders, its store, and `real_people`, True for photographs of people."""
 
     name: str
     store: Store
@@ -71,18 +71,18 @@ class RunReport:
         checkpoint: the checkpoint's own name.
         config: the checkpoint's config.json.
         weights: hash of the checkpoint's weights.
-        shipped: whether it is the checkpoint that comes with the package.
-        trained_on: the data it was trained on, without folders; None where nothing says.
-        parameters: of each net.
-        data: what it was judged on.
-        about: of the case: split, gender, identities, clips, faces, trained_on.
-        judge: name, what it was trained on, its figures on people it never saw.
-        metrics, skipped: figures, and why others are missing.
+        shipped: True for a checkpoint that comes with the package.
+        trained_on: the data it was trained on, without folders; None where that is unknown.
+        parameters: number of parameters of each network.
+        data: the data it was evaluated on.
+        about: split, gender, identities, clips, faces, trained_on of the evaluation set.
+        reader: the face reader's name, training data, and figures on people it never saw.
+        metrics, skipped: figures, and reasons why others are missing.
         fresh: metrics computed now, not taken from evaluation.jsonl.
-        notes: what the metrics say besides.
-        people: an image for each of the first people: real faces left, generated ones right.
-        each: real faces, and generated ones, shown of a person at most.
-        closest: generated faces beside the nearest faces of the training people, or None.
+        notes: further sentences of the metrics.
+        people: an image for each of the first identities: real faces left, generated ones right.
+        each: largest number of real faces, and of generated ones, in such an image.
+        closest: generated faces beside the nearest faces of the training split, or None.
         log: lines of train.jsonl.
     """
 
@@ -95,7 +95,7 @@ class RunReport:
     parameters: dict[str, int]
     data: DataCard
     about: dict
-    judge: dict
+    reader: dict
     metrics: Results
     skipped: dict[str, str]
     fresh: list[str]
@@ -107,18 +107,18 @@ class RunReport:
 
 
 @dataclass
-class Wanted:
-    """What is asked of a report.
+class ReportRequest:
+    """Request for a report.
 
     Args:
         runs: "default", checkpoints or run folders.
-        data: what all runs are judged on; None for what each was trained on.
-        split: whose faces.
-        metrics: their names; () for all of them.
-        options: of the metrics.
-        fresh: compute every figure, whatever evaluation.jsonl holds.
-        people: pairs of images shown of each run.
-        device: where the generators run.
+        data: the data to evaluate all runs on; None for the data that each was trained on.
+        split: split of the identities.
+        metrics: names of the metrics; () for all of them.
+        options: options of the metrics.
+        fresh: compute every figure, even if evaluation.jsonl holds it.
+        people: number of identities whose images are shown for each run.
+        device: device of the generators.
     """
 
     runs: tuple[str, ...]
@@ -132,45 +132,45 @@ class Wanted:
 
 
 def gather_runs(
-    wanted: Wanted,
-    judge: FaceReader,
+    request: ReportRequest,
+    reader: FaceReader,
     open_data: Callable[[str], Store],
     say: Callable[[str], None] = lambda text: None,
 ) -> list[RunReport]:
-    """Everything the page shows. What was computed is added to each run's evaluation.jsonl.
+    """Everything on the page. Figures computed here are added to each run's evaluation.jsonl.
 
     Args:
-        wanted: what is asked.
-        judge: who reads all faces.
-        open_data: what --data names -> store.
-        say: called with a sentence for people.
+        request: the content wanted.
+        reader: the face reader of all faces.
+        open_data: function from the value of --data to a store.
+        say: called with a sentence for the user.
     Raises:
-        CheckpointError: a run is missing or damaged, or nothing says what it was trained on.
+        CheckpointError: a run is missing or damaged, or the data that it was trained on are unknown.
         MetricError: an unknown metric.
-        StoreError, DataError: data that cannot be opened, or hold nobody to judge.
+        StoreError, DataError: data that cannot be opened, or hold no identity to evaluate.
     """
-    unknown = [name for name in wanted.metrics if name not in METRICS]
+    unknown = [name for name in request.metrics if name not in METRICS]
     if unknown:
         raise MetricError(f"Unknown metric '{unknown[0]}'; there are {', '.join(sorted(METRICS))}.")
-    # Twice the same checkpoint, in whatever spelling, is one column.
+    # One checkpoint in two spellings is one column.
     models = {}
-    for name in wanted.runs:
-        model = VoiceToFace.from_pretrained(name, wanted.device, wanted.options.strength)
-        model.spread = wanted.options.spread
+    for name in request.runs:
+        model = VoiceToFace.from_pretrained(name, request.device)
+        model.check_options(strength=request.options.strength, noise_scale=request.options.noise_scale)
         models.setdefault(model.checkpoint.folder.resolve(), model)
     models = list(models.values())
-    # Before anything is computed: is there a data set for each?
-    names = [_data_for(model, wanted) for model in models]
+    # Before anything is computed: a data set for each.
+    names = [_data_for(model, request) for model in models]
     cards = {name: _open(name, open_data) for name in dict.fromkeys(names)}
     labels = _labels([run_of(m.checkpoint.folder) or m.checkpoint.folder for m in models], models)
     return [
-        _one(model, label, cards[name], wanted, judge, say)
+        _one(model, label, cards[name], request, reader, say)
         for model, label, name in zip(models, labels, names, strict=True)
     ]
 
 
 def data_of(model: VoiceToFace) -> str | None:
-    """What a model was trained on, as --data names it; None where nothing says so."""
+    """The data that a model was trained on, as --data names them; None where they are unknown."""
     if model.checkpoint.info.get("trained_on") == ["synthetic"]:
         return "synthetic"
     try:
@@ -181,16 +181,16 @@ def data_of(model: VoiceToFace) -> str | None:
 
 
 def _is_shipped(model: VoiceToFace) -> bool:
-    """Whether it is a checkpoint that comes with the package; a folder may be called "default" too."""
+    """True for a checkpoint that comes with the package; other folders may be called "default" too."""
     return model.checkpoint.folder.resolve() in [resource("assets", name).resolve() for name in SHIPPED]
 
 
-def _data_for(model: VoiceToFace, wanted: Wanted) -> str:
-    name = wanted.data or data_of(model)
+def _data_for(model: VoiceToFace, request: ReportRequest) -> str:
+    name = request.data or data_of(model)
     if name is None:
         raise CheckpointError(
-            f"{model.checkpoint.folder}: nothing says what data it was trained on; name what to judge it on "
-            "with --data."
+            f"{model.checkpoint.folder}: nothing says what data it was trained on; name the data to "
+            "evaluate it on with --data."
         )
     return name
 
@@ -207,8 +207,9 @@ def _open(name: str, open_data) -> DataCard:
 
 
 def _labels(places: list[Path], models: list[VoiceToFace]) -> list[str]:
-    """A name for each run: its folder's, or owner/name on the hub; with the checkpoint's, then a number,
-    where two would be equal."""
+    """A name for each run: its folder's, or owner/name on the hub.
+
+    Where two would be equal, the checkpoint's name is added, then a number."""
     named = [m.name in SHIPPED or "/" in m.name for m in models]
     first = [m.name if own else p.resolve().name for p, m, own in zip(places, models, named, strict=True)]
     second = [
@@ -218,15 +219,18 @@ def _labels(places: list[Path], models: list[VoiceToFace]) -> list[str]:
     return [n if second.count(n) == 1 else f"{n} ({second[: i + 1].count(n)})" for i, n in enumerate(second)]
 
 
-def _one(model, label: str, data: DataCard, wanted: Wanted, judge: FaceReader, say) -> RunReport:
+def _one(model, label: str, data: DataCard, request: ReportRequest, reader: FaceReader, say) -> RunReport:
     checkpoint = model.checkpoint
     run, info = run_of(checkpoint.folder), checkpoint.info
     gender = info.get("gender", "all")
-    say(f"{label}: faces of the split {wanted.split} of {data.name}, gender {gender}.")
-    case = protocol.generate_eval_set(model, data.store, wanted.split, gender, judge)
-    metrics, skipped, fresh, notes = _figures(case, run, wanted, say)
+    say(f"{label}: faces of the split {request.split} of {data.name}, gender {gender}.")
+    strength, noise_scale = request.options.strength, request.options.noise_scale
+    eval_set = protocol.generate_eval_set(
+        model, data.store, request.split, gender, reader, strength, noise_scale
+    )
+    metrics, skipped, fresh, notes = _figures(eval_set, run, request, say)
     trained_on = data_of(model)
-    people, each = _people(case, wanted.people)
+    people, each = _identity_images(eval_set, request.people)
     nets = {"voice encoder": checkpoint.encoder, "generator": checkpoint.generator}
     return RunReport(
         label=label,
@@ -237,61 +241,63 @@ def _one(model, label: str, data: DataCard, wanted: Wanted, judge: FaceReader, s
         trained_on=None if trained_on is None else _title(trained_on),
         parameters={name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()},
         data=data,
-        about=case.about,
-        judge={**case.judge.about, "name": case.judge.name},
+        about=eval_set.about,
+        reader={**eval_set.reader.about, "name": eval_set.reader.name},
         metrics=metrics,
         skipped=skipped,
         fresh=fresh,
         notes=notes,
         people=people,
         each=each,
-        closest=_closest(case),
+        closest=_closest(eval_set),
         log=read_lines(run, "train.jsonl"),
     )
 
 
-def _figures(case: EvalSet, run: Path | None, wanted: Wanted, say):
-    """The figures asked for, those that evaluation.jsonl lacks computed now and added to it.
+def _figures(eval_set: EvalSet, run: Path | None, request: ReportRequest, say):
+    """The figures wanted: from evaluation.jsonl, or computed now and added to it.
 
     Returns:
         metrics, skipped, fresh and notes of the report.
     """
-    names = wanted.metrics or tuple(METRICS)
-    options = replace(wanted.options, notes=[])
+    names = request.metrics or tuple(METRICS)
+    options = replace(request.options, notes=[])
     kept, notes = {}, []
-    if not wanted.fresh and run is not None:
-        like = {**case.about, **identity_of(case, options), "judge": {"name": case.judge.name}}
+    if not request.fresh and run is not None:
+        like = {**eval_set.about, **identity_of(eval_set, options), "judge": {"name": eval_set.reader.name}}
         kept, notes = kept_figures(read_records(run), like, names)
     missing = [name for name in names if name not in kept]
     if kept:
         say(f"In its evaluation.jsonl already: {', '.join(kept)}.")
     if missing:
         say(f"Computing {', '.join(missing)}.")
-    results, skipped = compute_all(case, missing, options)
+    results, skipped = compute_all(eval_set, missing, options)
     if run is not None and results:
         try:
-            append_record(run, build_record(case, results, skipped, options))
-        except OSError as error:  # somebody else's run, a read-only disk: the page is what was asked for
+            append_record(run, build_record(eval_set, results, skipped, options))
+        except OSError as error:  # another user's run, a read-only disk: the page is still made
             say(f"Warning: the figures are not kept, since {run} cannot be written ({error.strerror}).")
     figures = kept | results
     metrics = {name: figures[name] for name in names if name in figures}
     return metrics, skipped, list(results), list(dict.fromkeys([*notes, *options.notes]))
 
 
-def _people(case: EvalSet, count: int) -> tuple[list[ReportImage], int]:
-    """Images of the first people of a case in the data's order, and how many faces of a kind each shows at
-    most: two, or one where fewer than half of them have two real faces and two clips."""
-    names = list(dict.fromkeys(case.generated_identity.tolist()))[:count]
-    own = {n: np.flatnonzero(case.real_identity == n) for n in names}
-    clips = {n: np.flatnonzero(case.generated_identity == n) for n in names}
+def _identity_images(eval_set: EvalSet, count: int) -> tuple[list[ReportImage], int]:
+    """Images of the first identities in the data's order, and the largest number of faces of a kind in each.
+
+    That number is two, or one where fewer than half of the identities have two real faces and two clips."""
+    names = list(dict.fromkeys(eval_set.generated_identity.tolist()))[:count]
+    own = {n: np.flatnonzero(eval_set.real_identity == n) for n in names}
+    clips = {n: np.flatnonzero(eval_set.generated_identity == n) for n in names}
     several = sum(min(len(own[n]), len(clips[n])) >= 2 for n in names)
     each = 2 if 2 * several >= len(names) else 1
     images = []
     for number, name in enumerate(names, start=1):
-        real = case.real[own[name][:each]].numpy()
-        made = _at_side(case.generated[clips[name][:each]], real)
-        alt = f"Person {number}: reference left ({len(real)}), generated from the voice right ({len(made)})"
-        images.append(ReportImage(f"person-{number}", _png(_strip(real, made, each)), alt))
+        real = eval_set.real[own[name][:each]].numpy()
+        generated = _at_side(eval_set.generated[clips[name][:each]], real)
+        counts = len(real), len(generated)
+        alt = f"Person {number}: reference left ({counts[0]}), generated from the voice right ({counts[1]})"
+        images.append(ReportImage(f"person-{number}", _png(_strip(real, generated, each)), alt))
     return images, each
 
 
@@ -301,26 +307,31 @@ def _at_side(faces, like: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(to_image(face, side)) for face in faces])
 
 
-def _strip(real: np.ndarray, made: np.ndarray, each: int) -> Image.Image:
-    """Real faces, a wide gap, generated faces; blanks where a person has fewer than `each`."""
+def _strip(real: np.ndarray, generated: np.ndarray, each: int) -> Image.Image:
+    """Real faces, a wide gap, generated faces; blank where an identity has fewer than `each`."""
     side = real.shape[1]
-    width = each * (side + _GAP) - _GAP
-    sheet = np.full((side, 2 * width + 4 * _GAP, 3), _WHITE, dtype=np.uint8)
+    width = each * (side + _GAP_PIXELS) - _GAP_PIXELS
+    sheet = np.full((side, 2 * width + 4 * _GAP_PIXELS, 3), _WHITE, dtype=np.uint8)
     # The real ones end at the gap and the generated ones begin there, so that a lone pair stands together.
-    for start, faces in ((width - len(real) * (side + _GAP) + _GAP, real), (width + 4 * _GAP, made)):
+    for start, faces in (
+        (width - len(real) * (side + _GAP_PIXELS) + _GAP_PIXELS, real),
+        (width + 4 * _GAP_PIXELS, generated),
+    ):
         for i, face in enumerate(faces):
-            left = start + i * (side + _GAP)
+            left = start + i * (side + _GAP_PIXELS)
             sheet[:, left : left + side] = face
     return Image.fromarray(sheet)
 
 
-def _closest(case: EvalSet, count: int = 8) -> ReportImage | None:
+def _closest(eval_set: EvalSet, count: int = 8) -> ReportImage | None:
     """Generated faces above the training faces nearest to them, where there are training faces to compare."""
     try:
-        image = closest_sheet(case, count, scale=1)
+        image = closest_sheet(eval_set, count, scale=1)
     except MetricError:
         return None
-    alt = "Above, generated faces, the nearest first, one a person; below, the training face nearest to each."
+    alt = (
+        "Above, generated faces, the nearest first, one a speaker; below, the training face nearest to each."
+    )
     return ReportImage("closest", _png(image), alt)
 
 

@@ -1,4 +1,4 @@
-"""The page and its Markdown twin from the same content, through Jinja2."""
+"""The HTML page and its Markdown twin from the same content, through Jinja2."""
 
 import base64
 import re
@@ -18,7 +18,7 @@ from voice2face_gan.publish.texts import ETHICS
 from voice2face_gan.version import __version__
 
 NO_PLOTS = "The plots are left out: they need matplotlib (pip install 'voice2face-gan[report]')."
-JUDGE_READS = 90.0  # percent of real faces; a judge that reads fewer is out of its field
+MIN_READER_ACCURACY = 90.0  # percent of real faces read right; with fewer a warning is due
 
 
 @dataclass
@@ -28,8 +28,8 @@ class Page:
     Attributes:
         html, markdown: UTF-8.
         images: the Markdown's, file name -> PNG.
-        real_people: whether real photographs are on it.
-        notes: what was left out, for whoever runs the command.
+        real_people: True where real photographs are on it.
+        notes: sentences on parts that were left out, for the user.
     """
 
     html: bytes
@@ -50,9 +50,9 @@ def build(
 
     Args:
         reports: the runs, as `gather_runs` gives them.
-        command: what makes this page again, shown on it.
-        folder: of the Markdown's images, beside it.
-        published: with numbers of others.
+        command: command that makes this page again, shown on it.
+        folder: folder of the Markdown's images, beside it.
+        published: show published figures.
         when: seconds since 1970; None for now.
     """
     reports = [_named(r, i) for i, r in enumerate(reports, start=1)]
@@ -64,7 +64,7 @@ def build(
         "ethics": ETHICS,
         "warning": cards.REAL_PEOPLE if any(r.data.real_people for r in reports) else "",
         "runs": reports,
-        "judges": _judges(reports),
+        "judges": _readers(reports),
         "notes": _notes(reports),
         "groups": tables.metric_groups(reports, published),
         "elsewhere": NO_PROTOCOL if published else (),
@@ -92,24 +92,24 @@ def _named(report: RunReport, number: int) -> RunReport:
 
 
 def _notes(reports: list[RunReport]) -> list[str]:
-    """What the metrics say besides, once, with the runs it is said of where that is not all of them."""
-    said: dict[str, list[str]] = {}
+    """Notes of the metrics, each once, with their runs where these are not all."""
+    runs_by_note: dict[str, list[str]] = {}
     for r in reports:
         for note in r.notes:
-            said.setdefault(note, []).append(r.label)
-    return [n if len(runs) == len(reports) else f"{', '.join(runs)}: {n}" for n, runs in said.items()]
+            runs_by_note.setdefault(note, []).append(r.label)
+    return [n if len(runs) == len(reports) else f"{', '.join(runs)}: {n}" for n, runs in runs_by_note.items()]
 
 
-def _judges(reports: list[RunReport]) -> list[str]:
-    """Who judged, and where a judge is out of its field: each sentence once."""
+def _readers(reports: list[RunReport]) -> list[str]:
+    """The face readers, and warnings where one misreads the data: each sentence once."""
     found = []
     for r in reports:
-        found.append(describe(SimpleNamespace(name=r.judge["name"], about=r.judge)))
+        found.append(describe(SimpleNamespace(name=r.reader["name"], about=r.reader)))
         ceiling = r.metrics.get("gender", {}).get("real")
-        if ceiling is not None and ceiling.value < JUDGE_READS:
+        if ceiling is not None and ceiling.value < MIN_READER_ACCURACY:
             found.append(
-                f"Warning: the judge reads the gender of the own faces of {r.data.name}'s people right in "
-                f"{ceiling.value:.1f} % only, so its figures say little about these data."
+                f"Warning: the face reader reads the gender of the real faces of {r.data.name} right in only "
+                f"{ceiling.value:.1f} %, so its figures mean little on these data."
             )
     return list(dict.fromkeys(found))
 
@@ -132,19 +132,18 @@ def _render(template: str, content: dict, folder: str) -> bytes:
         "batched": lambda items, n: [items[i : i + n] for i in range(0, len(items), n)],
     }
     text = environment.get_template(template).render(content)
-    # A file name that is no text (a lone surrogate) has no place in UTF-8.
+    # A file name that is no text (a lone surrogate) cannot be encoded in UTF-8.
     return text.encode("utf-8", "replace")
 
 
 def data_uri(image: ReportImage) -> Markup:
-    """An image within the page; the drawing where there is one. As an image, a drawing's own ids and
-    addresses stay inside it."""
+    """An image as a data URI, of the drawing where there is one; its ids and addresses stay inside it."""
     kind, content = ("svg+xml", image.svg) if image.svg else ("png", image.png)
     return Markup(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")
 
 
 def escape_markdown(text: str) -> str:
-    """Text as Markdown, in a table's cell too: one line, nothing in it is markup or HTML."""
+    """Text as Markdown, for table cells too: one line, in which nothing is markup or HTML."""
     text = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*\[\]|])", r"\\\1", text)
 

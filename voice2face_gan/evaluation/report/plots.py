@@ -1,7 +1,7 @@
 """The report's plots, through matplotlib (extra `report`): losses, bars by gender, retrieval, duration.
 
-Each is a drawing (SVG) for the page and an image (PNG) for its Markdown twin, with a text that says what it
-shows. A plot is made where the figures it needs are there.
+Each is a drawing (SVG) for the page and an image (PNG) for its Markdown twin, with a description. A plot is
+made where its figures exist.
 """
 
 import io
@@ -35,7 +35,7 @@ _STYLE = {
 
 
 def available() -> bool:
-    """Whether matplotlib is installed."""
+    """True where matplotlib is installed."""
     from importlib.util import find_spec
 
     return find_spec("matplotlib") is not None
@@ -95,7 +95,7 @@ def gender_bars(reports: list[RunReport]) -> list[ReportImage]:
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = _figure(3.0 * columns, 2.3 * rows + 0.4)
-    told = []
+    texts = []
     parts = ("", *(f", {g}" for g in GENDERS))
     width = 0.8 / len(reports)
     for place, (metric, base) in enumerate(panels, start=1):
@@ -111,8 +111,8 @@ def gender_bars(reports: list[RunReport]) -> list[ReportImage]:
                 at, [f.value for _, f in known], _errors([f for _, f in known]),
                 fmt="none", ecolor="#222222", elinewidth=1, capsize=2,
             )  # fmt: skip
-            said = ", ".join(f"{_part(parts[k])} {cell(f)['value']}" for k, f in known)
-            told.append(f"{_title(metric, base)}, {r.label}: {said}")
+            values = ", ".join(f"{_part(parts[k])} {cell(f)['value']}" for k, f in known)
+            texts.append(f"{_title(metric, base)}, {r.label}: {values}")
             chances = {f.chance for _, f in known if f.chance is not None}
             for chance in chances:
                 axes.axhline(chance, color="#555555", linestyle="--", linewidth=1)
@@ -121,11 +121,11 @@ def gender_bars(reports: list[RunReport]) -> list[ReportImage]:
         axes.grid(axis="x", visible=False)
     _legend(figure, reports)
     caption = "By gender, with 95 % intervals; dashed: chance."
-    return [_image(figure, "by-gender", caption, f"{'; '.join(told)}.")]
+    return [_image(figure, "by-gender", caption, f"{'; '.join(texts)}.")]
 
 
 def retrieval_curve(reports: list[RunReport]) -> list[ReportImage]:
-    """R@K against K for each distance or gallery that a run's figures name, and what chance gives."""
+    """R@K against K for each distance or gallery in the runs' figures, and chance."""
     return _curves(reports, _RANK, "K", "found among K, %", "retrieval", "Retrieval")
 
 
@@ -137,7 +137,7 @@ def duration_curves(reports: list[RunReport]) -> list[ReportImage]:
 def _curves(
     reports: list[RunReport], pattern: re.Pattern, x_label: str, y_label: str, metric: str, title: str
 ) -> list[ReportImage]:
-    """One panel for each kind of figure that `pattern` finds a number in, in one metric; a line a run."""
+    """One panel for each kind of figure in which `pattern` finds a number; a line a run."""
     panels: dict[str, dict[int, list[tuple[float, Figure]]]] = {}
     for i, r in enumerate(reports):
         for name, figure in r.metrics.get(metric, {}).items():
@@ -152,7 +152,7 @@ def _curves(
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = _figure(3.3 * columns, 2.6 * rows + 0.4)
-    told = []
+    texts = []
     for place, (rest, lines) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(rows, columns, place)
         for i, points in lines.items():
@@ -162,8 +162,8 @@ def _curves(
             axes.errorbar(x, y, _errors(figures), color=_colour(i), marker="o", markersize=4, capsize=2)
             if all(f.chance is not None for f in figures):
                 axes.plot(x, [f.chance for f in figures], color=_colour(i), linestyle="--", linewidth=1)
-            said = ", ".join(f"{a:g}: {cell(f)['value']} ({cell(f)['chance']})" for a, f in points)
-            told.append(f"{rest or title}, {reports[i].label}: {said}".replace(" ()", ""))
+            values = ", ".join(f"{a:g}: {cell(f)['value']} ({cell(f)['chance']})" for a, f in points)
+            texts.append(f"{rest or title}, {reports[i].label}: {values}".replace(" ()", ""))
         axes.set_title(rest or title, fontsize=9)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
@@ -171,7 +171,7 @@ def _curves(
             axes.set_ylim(bottom=0)
     _legend(figure, reports)
     caption = f"{title}, with 95 % intervals; dashed: chance."
-    return [_image(figure, metric, caption, f"{'; '.join(told)}.")]
+    return [_image(figure, metric, caption, f"{'; '.join(texts)}.")]
 
 
 def _figure(width: float, height: float):
@@ -181,11 +181,11 @@ def _figure(width: float, height: float):
 
 
 def _image(figure, name: str, caption: str, values: str) -> ReportImage:
-    """The drawing in both forms; no date in either, so that the same figures give the same bytes.
+    """The drawing in both forms. Neither holds a date, so that equal figures give equal bytes.
 
     Args:
-        caption: what is drawn, for everybody.
-        values: for who cannot see it, after the caption.
+        caption: description for all readers.
+        values: the figures, for readers who cannot see the drawing; follows the caption.
     """
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
@@ -202,7 +202,7 @@ def _legend(figure, reports: list[RunReport]) -> None:
 
 
 def _errors(figures: list[Figure]) -> np.ndarray:
-    """float (2, N): how far each interval reaches below and above; 0 where there is none."""
+    """float (2, N): distances from each value to the ends of its interval; 0 without an interval."""
     low = [f.value - (f.value if f.low is None else f.low) for f in figures]
     high = [(f.value if f.high is None else f.high) - f.value for f in figures]
     return np.maximum([low, high], 0)
@@ -249,6 +249,6 @@ def _part(suffix: str) -> str:
 
 
 def _short(label: str) -> str:
-    """A label short enough for a legend, without what matplotlib would read as mathematics or cannot draw."""
+    """A label short enough for a legend, without mathematics of matplotlib or letters that it cannot draw."""
     label = label.encode("utf-8", "replace").decode()
     return (label if len(label) <= 32 else label[:31] + "…").replace("$", r"\$")

@@ -1,6 +1,6 @@
-"""Numbers that papers and projects print, each with what is known of how it was measured.
+"""Figures printed by papers and projects, each with what is known of its protocol.
 
-All of them are of other data than any run here: they say where a figure lies, not which model is better.
+All of them are of other data than any run here: they give the order of magnitude, not a ranking of models.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ SPEECH2FACE = "Oh et al. (Speech2Face), CVPR 2019, Table 3"
 
 @dataclass(frozen=True)
 class Published:
-    """A number somebody else printed.
+    """A published figure.
 
     Attributes:
-        metric: name of the metric here that it lies nearest to.
+        metric: name of the nearest metric here.
         what: the row's label.
         value: as printed, with its unit; several with slashes between.
-        source: who printed it.
+        source: the paper or project.
         protocol: data, counts and network, as far as they are stated.
     """
 
@@ -86,5 +86,5 @@ NO_PROTOCOL = (
 
 
 def published_for(metric: str) -> list[Published]:
-    """What others print that lies nearest to a metric."""
+    """Published figures that are nearest to a metric."""
     return [entry for entry in PUBLISHED if entry.metric == metric]

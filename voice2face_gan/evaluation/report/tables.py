@@ -1,4 +1,4 @@
-"""The table of figures, one column a run, published numbers below our own, and the protocols."""
+"""The table of figures, one column a run, published figures below our own, and the protocols."""
 
 import math
 import re
@@ -25,7 +25,7 @@ class Row:
 
 @dataclass
 class Group:
-    """A metric: our rows, what others print of it, and why some runs have none."""
+    """A metric: our rows, published figures, and reasons why some runs have none."""
 
     metric: str
     note: str = ""
@@ -35,9 +35,9 @@ class Group:
 
 
 def metric_groups(reports: list[RunReport], published: bool = True) -> list[Group]:
-    """The table, in the order in which the metrics were asked for.
+    """The table, in the order in which the metrics were requested.
 
-    Figures of stand-in features make a group of their own, marked so, with no published number in it.
+    Figures of stand-in features make a group of their own, marked so, without published figures.
     """
     groups = []
     for metric in dict.fromkeys(name for r in reports for name in [*r.metrics, *r.skipped]):
@@ -104,7 +104,7 @@ def _cell_with_parts(figures: dict[str, Figure], name: str) -> dict | None:
 
 
 def cell(figure: Figure | None) -> dict | None:
-    """value, interval and counted as text; chance too where guessing means something."""
+    """value, interval and counted as text; chance too where it means something."""
     if figure is None:
         return None
     digits = _digits(figure)
@@ -132,7 +132,7 @@ def number(value: float, digits: int) -> str:
 
 
 def protocols(reports: list[RunReport]) -> list[dict]:
-    """Every sentence that says how a figure was measured: metric, figures, runs ("" for all), sentence.
+    """Protocols of all figures: metric, figures, runs ("" for all), sentence.
 
     A figure of one gender is named only where its sentence differs from that of all, as in a count.
     """
@@ -157,7 +157,7 @@ def protocols(reports: list[RunReport]) -> list[dict]:
 
 
 def _first(reports: list[RunReport], metric: str) -> int:
-    """The place of a metric among those of all runs, so that runs with different ones are not mixed."""
+    """The index of a metric among those of all runs, so that runs with different ones are not mixed."""
     return list(dict.fromkeys(name for r in reports for name in r.metrics)).index(metric)
 
 

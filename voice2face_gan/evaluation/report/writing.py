@@ -1,4 +1,4 @@
-"""Where a report goes, and writing all of it or nothing.
+"""Paths of a report, and writing all of it or nothing.
 
 -o report.html    report.html, report.md, and the Markdown's images in report_files/
 -o FOLDER         the same in an existing folder
@@ -27,7 +27,7 @@ class Places:
 
     @classmethod
     def of(cls, output: str | Path, force: bool = False) -> "Places":
-        """What -o names.
+        """Paths for the value of -o.
 
         Raises:
             OutputError: a name that does not end in .html, or something that exists, without `force`.
@@ -44,7 +44,7 @@ class Places:
         for place in (places.html, places.markdown):
             if place.is_dir():
                 raise OutputError(f"{place} is a folder; give another name with -o.")
-        # What is replaced must be an earlier report's: --force is no way to lose a folder of something else.
+        # Only an earlier report's images are replaced: --force must not remove a folder of other things.
         if os.path.lexists(places.images):
             if places.images.is_symlink() or not places.images.is_dir():
                 raise OutputError(f"{places.images} is no folder; give another name with -o.")

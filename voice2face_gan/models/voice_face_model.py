@@ -1,0 +1,136 @@
+"""The networks of a checkpoint with their controls: log-mel -> e -> input of the generator -> faces."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from voice2face_gan.errors import CheckpointError
+from voice2face_gan.faces.pixels import to_uint8
+from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.probes import read_voice
+from voice2face_gan.models.wen2019 import condition, predicted
+
+VARIANT_NOISE = 0.05  # standard deviation, as Wen et al. train; where a model has no noise of its own
+VARIANT_RESIDUAL = 0.5  # share of the residual's standard deviation; all of it would drown the voice
+FACES_PER_BATCH = 16
+
+
+class VoiceFaceModel:
+    """Voice encoder, probes and generator of a checkpoint. A call changes nothing in the object.
+
+    Args:
+        checkpoint: a loaded checkpoint with a generator.
+        name: the name in messages and in images' metadata.
+        device: device of the networks.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, name: str, device: str | torch.device = "cpu"):
+        self.checkpoint, self.name, self.device = checkpoint, name, torch.device(device)
+        self.config = checkpoint.model
+        self.encoder = checkpoint.encoder.to(self.device)
+        self.generator = checkpoint.generator.to(self.device)
+
+    @property
+    def zoom(self) -> float:
+        """Size of a face in its images, relative to the template of faces/align.py."""
+        return self.config.zoom
+
+    @property
+    def strength(self) -> float | None:
+        """The model's own strength; None for models whose embeddings are of unit norm."""
+        return getattr(self.config, "strength", None) if not self.config.normalise else None
+
+    @torch.inference_mode()
+    def embed(self, log_mel: Tensor, strength: float | None = None) -> Tensor:
+        """Input of the generator, (embedding,): `condition(predict(log_mel), strength)`.
+
+        Args:
+            log_mel: (64, frames), as `audio.log_mel.encoder_input` makes it for `encoder.levels`.
+            strength: as in `GenerateOptions`.
+        """
+        return self.condition(self.predict(log_mel), strength)
+
+    @torch.inference_mode()
+    def predict(self, log_mel: Tensor) -> Tensor:
+        """The embedding (embedding,) that the voice encoder predicts from a log-mel as `embed` takes it."""
+        return predicted(self.encoder(log_mel[None].to(self.device)), self.config)[0].cpu()
+
+    @torch.inference_mode()
+    def encode(self, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The result of `predict`, and the probabilities of the checkpoint's probes.
+
+        The probes are "speech" (speech rather than other sound), "child" (a child's voice) and "several"
+        (several speakers in turn); {} for a checkpoint without probes.
+        """
+        output, found = read_voice(self.encoder, self.checkpoint.probes, log_mel[None].to(self.device))
+        return predicted(output, self.config)[0].cpu(), {k: float(v[0]) for k, v in found.items()}
+
+    def condition(self, e: Tensor, strength: float | None = None) -> Tensor:
+        """Input of the generator (embedding,) from a predicted embedding (embedding,).
+
+        Strength and soft clip are applied, where the model has these.
+
+        Args:
+            strength: as in `GenerateOptions`.
+        Raises:
+            CheckpointError: the model has no strength to set.
+        """
+        return condition(e[None], self.with_strength(strength))[0]
+
+    def with_strength(self, strength: float | None):
+        """The configuration with another strength; None for the model's own."""
+        if strength is None:
+            return self.config
+        if self.strength is None:
+            raise CheckpointError(
+                f"The checkpoint '{self.name}' has no strength to set: its embeddings are of length 1."
+            )
+        return replace(self.config, strength=float(strength))
+
+    @torch.inference_mode()
+    def decode(self, e: Tensor, z: Tensor | None = None, noise_scale: float = 1.0) -> Tensor:
+        """Faces of conditioned embeddings: (B, embedding) -> uint8 (B, side, side, 3).
+
+        Args:
+            z: (B, z_dim), noise of a generator that takes some; default `noise(B, noise_scale=noise_scale)`.
+            noise_scale: standard deviation of the default z.
+        """
+        z = self.noise(len(e), noise_scale=noise_scale) if z is None else z
+        if z is None:
+            parts = [self.generator(part.to(self.device)) for part in e.split(FACES_PER_BATCH)]
+        else:
+            pairs = zip(e.split(FACES_PER_BATCH), z.split(FACES_PER_BATCH), strict=True)
+            parts = [self.generator(a.to(self.device), b.to(self.device)) for a, b in pairs]
+        return to_uint8(torch.cat(parts)).cpu()
+
+    def noise(self, count: int, seed: int = 0, noise_scale: float = 1.0) -> Tensor | None:
+        """z (count, z_dim), normal with standard deviation `noise_scale`, decided by the seed.
+
+        None for a generator that takes no noise.
+        """
+        size = getattr(self.config, "z_dim", 0)
+        if not size:
+            return None
+        return noise_scale * torch.randn((count, size), generator=torch.Generator().manual_seed(seed))
+
+    def female(self, e: Tensor) -> float | None:
+        """Probability of the label "female" for a predicted embedding (embedding,); None without a probe."""
+        probe = self.checkpoint.gender_probe
+        return None if probe is None else float(torch.sigmoid(e @ probe[:-1] + probe[-1]))
+
+    def variant_embeddings(self, e: Tensor, variants: int, seed: int, noise_scale: float = 1.0) -> Tensor:
+        """(variants, embedding) of a conditioned embedding (embedding,): itself, then noisy ones.
+
+        The noise has the standard deviation of the residual, the part of e that a voice leaves open, times
+        `VARIANT_RESIDUAL`; without a residual that of training. It depends on the seed alone.
+        """
+        noise = torch.randn((variants, len(e)), generator=torch.Generator().manual_seed(seed))
+        noise[0] = 0
+        residual = getattr(self.config, "residual", ())
+        if residual:
+            return e + noise_scale * VARIANT_RESIDUAL * torch.tensor(residual) * noise
+        scale = noise_scale * (self.config.noise or VARIANT_NOISE)
+        # e has its strength, and is bent to its limits, already.
+        plain = self.config if self.strength is None else replace(self.config, strength=1.0, limit=())
+        return condition(e.expand(variants, -1), plain, noise, scale)
