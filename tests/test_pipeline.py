@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from voice2face_gan.audio.voice import VoiceFeatures, voice_features
 from voice2face_gan.errors import AudioError, CheckpointError, NoSpeechError, OutputError
 from voice2face_gan.faces.png import write_png
 from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.conditioning import Controls
 from voice2face_gan.recording_warnings import recording_warning
 from voice2face_gan.results import Generation
 

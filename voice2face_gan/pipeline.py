@@ -17,7 +17,6 @@ from voice2face_gan.faces.pixels import to_image
 from voice2face_gan.faces.png import synthetic_metadata
 from voice2face_gan.generate_options import GenerateOptions
 from voice2face_gan.models.checkpoint import SHIPPED, Checkpoint, load_checkpoint
-from voice2face_gan.models.conditioning import Controls, condition, normalise_embedding
 from voice2face_gan.models.hub import hub_name
 from voice2face_gan.models.voice_face_model import FACES_PER_BATCH, VoiceFaceModel
 from voice2face_gan.recording_warnings import recording_warning
@@ -207,7 +206,7 @@ class VoiceToFace(VoiceFaceModel):
             VoiceToFaceError: no voices, or as `check_options`.
         """
         chosen = self.check_options(**options)
-        mean = mean_embedding(voices, self.config.normalise)
+        mean = mean_embedding(voices, self.controls.normalise_embedding)
         mean.warning = recording_warning(mean.voice, **mean.probabilities)
         (generation,) = self._generations([mean], chosen)
         return generation
@@ -259,7 +258,7 @@ class VoiceToFace(VoiceFaceModel):
             AudioError, NoSpeechError: as `embed_clip`, for the first clip that fails. `embeddings` goes on.
         """
         rows = [_raised(item).embedding for item in self.embeddings(clips, **part)]
-        return torch.stack(rows) if rows else torch.zeros(0, self.config.embedding)
+        return torch.stack(rows) if rows else torch.zeros(0, self.checkpoint.encoder_config.embedding)
 
     def embeddings(
         self,
@@ -284,8 +283,8 @@ class VoiceToFace(VoiceFaceModel):
                 yield error
 
     def _embedding(self, clip, **part) -> VoiceEmbedding:
-        levels = self.encoder.levels
-        voice = voice_features(clip, vad=self.vad, features=self.features, levels=levels, **part)
+        raw_log_mel = self.encoder.raw_log_mel
+        voice = voice_features(clip, vad=self.vad, features=self.features, raw_log_mel=raw_log_mel, **part)
         e, probabilities = self.encode(voice.log_mel)
         e = e.clone()  # made outside of inference mode, so that others may train on it
         warning = recording_warning(voice, **probabilities)
@@ -293,7 +292,7 @@ class VoiceToFace(VoiceFaceModel):
 
     def reflect_gender(self, e: Tensor, gender: str) -> Tensor:
         """A predicted embedding (embedding,) on the wanted side of the gender probe (`voice_embedding`)."""
-        return reflect_gender(e, self.checkpoint.gender_probe, gender, self.config.normalise)
+        return reflect_gender(e, self.checkpoint.gender_probe, gender, self.controls.normalise_embedding)
 
     def _generations(self, group, options: GenerateOptions) -> Iterator[Generation | VoiceToFaceError]:
         """Generations of voice embeddings; errors among them keep their places."""

@@ -115,7 +115,7 @@ def test_noise_that_is_raised_by_force_is_warned_of():
 def test_the_shipped_voice_is_not_warned_of(default):
     for level in (1, 0.01):
         waveform = load_audio(ROOT / "assets/sample.wav") * np.float32(level)
-        voice = voice_features((waveform, RATE), VadSettings(target_level_db=-20), levels=True)
+        voice = voice_features((waveform, RATE), VadSettings(target_level_db=-20), raw_log_mel=True)
         assert voice.variety > 1.5 * MIN_VARIETY_NATS and voice.bands > 1.2 * MIN_SPEECH_BANDS
         probed = recording_warning(voice, **default.encode(voice.log_mel)[1])
         assert "means little" not in recording_warning(voice) + probed

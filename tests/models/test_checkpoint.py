@@ -1,6 +1,7 @@
 """Checkpoints come back as they were saved; what is damaged is refused in one sentence."""
 
 import json
+from dataclasses import replace
 import pickle
 import shutil
 
@@ -77,8 +78,7 @@ def test_half_precision_is_half_the_size_and_loads_as_float32(saved, folder, tmp
 
 
 def test_an_encoder_alone(saved, tmp_path):
-    saved.generator = saved.gender_probe = None
-    folder = saved.save(tmp_path / "encoder")
+    folder = replace(saved, generator=None, gender_probe=None).save(tmp_path / "encoder")
     loaded = load_checkpoint(folder, need_generator=False)
     assert loaded.generator is None and loaded.gender_probe is None
     with pytest.raises(CheckpointError, match="voice encoder alone.*--encoder"):

@@ -1,11 +1,13 @@
 """Strength, soft clip and noise scale: the distance from the average face, and what makes variants differ."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from voice2face_gan import VoiceToFace
@@ -157,7 +159,7 @@ def model(checkpoint):
 
 
 def with_settings(checkpoint, **changes):
-    return VoiceToFace(replace(checkpoint, model=replace(checkpoint.model, **changes)), "small")
+    return VoiceToFace(replace(checkpoint, controls=replace(checkpoint.controls, **changes)), "small")
 
 
 # The pipeline
@@ -193,12 +195,12 @@ def test_a_gender_asked_for_is_got(model):
 def test_a_call_leaves_the_model_as_it_was(model, clips):
     """Two requests at once, of other strength and noise, each get the images that they get alone."""
     requests = [{"strength": 0.0}, {"strength": 4.0, "variants": 2}, {"variants": 2, "noise_scale": 0.0}, {}]
-    before, alone = model.config, [images(model, clips[0], request) for request in requests]
+    before, alone = model.controls, [images(model, clips[0], request) for request in requests]
     assert len({content for contents in alone for content in contents}) >= 4
     with ThreadPoolExecutor(4) as threads:
         at_once = list(threads.map(lambda request: images(model, clips[0], request), 3 * requests))
     assert at_once == 3 * alone
-    assert model.config is before and images(model, clips[0], {}) == alone[-1]
+    assert model.controls is before and images(model, clips[0], {}) == alone[-1]
 
 
 def images(model, clip, request) -> list[bytes]:
@@ -231,7 +233,7 @@ def test_variants_differ_by_the_residual(model):
 
 
 def test_without_a_residual_variants_are_not_strengthened_again(checkpoint):
-    model = with_settings(checkpoint, strength=3.0, residual=(), limit=(0.5,) * 6)
+    model = with_settings(checkpoint, strength=3.0, residual_std=(), soft_clip=(0.5,) * 6)
     e = torch.tensor([0.4, -0.4, 0.2, 0.1, 0.3, 0])
     torch.testing.assert_close(model.variant_embeddings(e, 1, seed=0)[0], e)
 

@@ -117,6 +117,6 @@ def features_of(eval_set: EvalSet, which: str, feature: Feature) -> np.ndarray:
         faces = getattr(eval_set, which)
         real = which == "real"
         eval_set._features[key] = (
-            kept(feature.hash, faces, feature.extract) if real else feature.extract(faces)
+            cached(feature.hash, faces, feature.extract) if real else feature.extract(faces)
         )
     return eval_set._features[key]

@@ -106,7 +106,7 @@ def embed_voices(model: VoiceToFace, voices: Store, frames: int = 0, strength: f
     if frames:
         voices = voices.select(np.ones(len(voices), dtype=bool))
         voices.voice_frames = np.minimum(voices.voice_frames, frames)
-    bank = VoiceBank.unlabelled(voices, model.encoder.levels)
+    bank = VoiceBank.unlabelled(voices, model.encoder.raw_log_mel)
     return torch.stack([model.embed(bank.whole(i), strength) for i in range(len(bank))])
 
 

@@ -58,7 +58,7 @@ def verify(
     figures, raw_log_mel = {}, getattr(encoder, "raw_log_mel", False)
     kind = "speech" if clips.has_speech.all() else "log-mels, some clips' speech not being kept,"
     for name, mels, embedded in (
-        ("clean", _clean(clips, levels), "whole clips"),
+        ("clean", _clean(clips, raw_log_mel), "whole clips"),
         (
             "noisy",
             _noisy(clips, seed, raw_log_mel),
@@ -75,14 +75,14 @@ def verify(
     return figures
 
 
-def _clean(clips: Store, levels: bool):
+def _clean(clips: Store, raw_log_mel: bool):
     """(index, log-mel (bins, frames)) of each clip."""
-    bank = VoiceBank.unlabelled(clips, levels)
+    bank = VoiceBank.unlabelled(clips, raw_log_mel)
     for item in range(len(bank)):
         yield item, bank.whole(item)
 
 
-def _noisy(clips: Store, seed: int, levels: bool):
+def _noisy(clips: Store, seed: int, raw_log_mel: bool):
     """(index, log-mel) of each clip, distorted: as speech if every clip has it, else as log-mel.
 
     Raises:

@@ -8,8 +8,8 @@ from torch import Tensor
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.faces.pixels import to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.conditioning import Controls, condition, normalise_embedding
 from voice2face_gan.models.probes import read_voice
-from voice2face_gan.models.wen2019 import condition, predicted
 
 VARIANT_NOISE = 0.05  # standard deviation, as Wen et al. train; where a model has no noise of its own
 VARIANT_RESIDUAL = 0.5  # share of the residual's standard deviation; all of it would drown the voice
@@ -27,26 +27,26 @@ class VoiceFaceModel:
 
     def __init__(self, checkpoint: Checkpoint, name: str, device: str | torch.device = "cpu"):
         self.checkpoint, self.name, self.device = checkpoint, name, torch.device(device)
-        self.config = checkpoint.model
+        self.controls, self.z_dim = checkpoint.controls, checkpoint.generator_config.z_dim
         self.encoder = checkpoint.encoder.to(self.device)
         self.generator = checkpoint.generator.to(self.device)
 
     @property
     def zoom(self) -> float:
         """Size of a face in its images, relative to the template of faces/align.py."""
-        return self.config.zoom
+        return self.checkpoint.generator_config.face_scale
 
     @property
     def strength(self) -> float | None:
         """The model's own strength; None for models whose embeddings are of unit norm."""
-        return getattr(self.config, "strength", None) if not self.config.normalise else None
+        return None if self.controls.normalise_embedding else self.controls.strength
 
     @torch.inference_mode()
     def embed(self, log_mel: Tensor, strength: float | None = None) -> Tensor:
         """Input of the generator, (embedding,): `condition(predict(log_mel), strength)`.
 
         Args:
-            log_mel: (64, frames), as `audio.log_mel.encoder_input` makes it for `encoder.levels`.
+            log_mel: (64, frames), as `audio.log_mel.encoder_input` makes it for `encoder.raw_log_mel`.
             strength: as in `GenerateOptions`.
         """
         return self.condition(self.predict(log_mel), strength)
@@ -54,7 +54,7 @@ class VoiceFaceModel:
     @torch.inference_mode()
     def predict(self, log_mel: Tensor) -> Tensor:
         """The embedding (embedding,) that the voice encoder predicts from a log-mel as `embed` takes it."""
-        return predicted(self.encoder(log_mel[None].to(self.device)), self.config)[0].cpu()
+        return normalise_embedding(self.encoder(log_mel[None].to(self.device)), self.controls)[0].cpu()
 
     @torch.inference_mode()
     def encode(self, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -64,7 +64,7 @@ class VoiceFaceModel:
         (several speakers in turn); {} for a checkpoint without probes.
         """
         output, found = read_voice(self.encoder, self.checkpoint.probes, log_mel[None].to(self.device))
-        return predicted(output, self.config)[0].cpu(), {k: float(v[0]) for k, v in found.items()}
+        return normalise_embedding(output, self.controls)[0].cpu(), {k: float(v[0]) for k, v in found.items()}
 
     def condition(self, e: Tensor, strength: float | None = None) -> Tensor:
         """Input of the generator (embedding,) from a predicted embedding (embedding,).
@@ -78,15 +78,15 @@ class VoiceFaceModel:
         """
         return condition(e[None], self.with_strength(strength))[0]
 
-    def with_strength(self, strength: float | None):
-        """The configuration with another strength; None for the model's own."""
+    def with_strength(self, strength: float | None) -> Controls:
+        """The controls with another strength; None for the model's own."""
         if strength is None:
-            return self.config
+            return self.controls
         if self.strength is None:
             raise CheckpointError(
                 f"The checkpoint '{self.name}' has no strength to set: its embeddings are of length 1."
             )
-        return replace(self.config, strength=float(strength))
+        return replace(self.controls, strength=float(strength))
 
     @torch.inference_mode()
     def decode(self, e: Tensor, z: Tensor | None = None, noise_scale: float = 1.0) -> Tensor:
@@ -109,10 +109,9 @@ class VoiceFaceModel:
 
         None for a generator that takes no noise.
         """
-        size = getattr(self.config, "z_dim", 0)
-        if not size:
+        if not self.z_dim:
             return None
-        return noise_scale * torch.randn((count, size), generator=torch.Generator().manual_seed(seed))
+        return noise_scale * torch.randn((count, self.z_dim), generator=torch.Generator().manual_seed(seed))
 
     def female(self, e: Tensor) -> float | None:
         """Probability of the label "female" for a predicted embedding (embedding,); None without a probe."""
@@ -127,10 +126,9 @@ class VoiceFaceModel:
         """
         noise = torch.randn((variants, len(e)), generator=torch.Generator().manual_seed(seed))
         noise[0] = 0
-        residual = getattr(self.config, "residual", ())
-        if residual:
-            return e + noise_scale * VARIANT_RESIDUAL * torch.tensor(residual) * noise
-        scale = noise_scale * (self.config.noise or VARIANT_NOISE)
-        # e has its strength, and is bent to its limits, already.
-        plain = self.config if self.strength is None else replace(self.config, strength=1.0, limit=())
+        if self.controls.residual_std:
+            return e + noise_scale * VARIANT_RESIDUAL * torch.tensor(self.controls.residual_std) * noise
+        scale = noise_scale * (self.controls.embedding_noise_std or VARIANT_NOISE)
+        # e has its strength, and is clipped, already.
+        plain = replace(self.controls, strength=1.0, soft_clip=())
         return condition(e.expand(variants, -1), plain, noise, scale)

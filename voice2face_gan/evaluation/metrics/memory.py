@@ -190,7 +190,7 @@ def _read(reader: FaceReader, faces: Tensor) -> np.ndarray:
     They are cached on disk for face readers whose names hash their weights: dlib takes minutes for thousands
     of faces."""
     if isinstance(reader, (ClassifierReader, DlibReader)):
-        embedding = kept(f"judge {reader.name}", faces, lambda x: reader.read(x).embedding)
+        embedding = cached(f"judge {reader.name}", faces, lambda x: reader.read(x).embedding)
         found = np.ones(len(faces), dtype=bool)
         return Reading(embedding, None, None, found).unit()
     return reader.read(faces).unit()

@@ -153,7 +153,7 @@ def noise_embeddings(eval_set: EvalSet, seed: int) -> Tensor:
     settings, model = FeatureSettings.from_dict(eval_set.voices.about["features"]), eval_set.model
     embedded = []
     for clip in noise_clips(round(CLIP_SECONDS * settings.sample_rate), seed):
-        mel = encoder_input(log_mel(clip, settings), settings, model.encoder.levels)
+        mel = encoder_input(log_mel(clip, settings), settings, model.encoder.raw_log_mel)
         embedded.append(model.embed(mel, eval_set.strength))
     return torch.stack(embedded)
 
