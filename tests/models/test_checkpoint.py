@@ -1,9 +1,9 @@
 """Checkpoints come back as they were saved; what is damaged is refused in one sentence."""
 
 import json
-from dataclasses import replace
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
