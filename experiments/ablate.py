@@ -36,7 +36,7 @@ _ROUNDS, _STEPS = 7, 2
 def iterations_in(
     recipes: list[str], encoder: str, seconds: float, overrides: list[str], data: str
 ) -> dict[str, int]:
-    """How many iterations of each recipe's adversarial stage fit into the processor time, on one thread."""
+    """Number of iterations of each recipe's adversarial stage within the processor time, on one thread."""
     import torch
 
     from voice2face_gan.data.open import open_source

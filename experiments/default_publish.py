@@ -1,4 +1,4 @@
-"""Writes the default's checkpoint with its card, figures and licence; a part of default_model.py."""
+"""Write the default's checkpoint with its card, figures and licence; a part of default_model.py."""
 
 import json
 from pathlib import Path
@@ -101,14 +101,14 @@ HARD = (  # title in the card, row of robustness.py
 
 
 def ages(known: dict[str, dict]) -> dict[str, str]:
-    """How well the face readers read ages that are known."""
+    """Correlation of the ages that the face readers read with known ages."""
     faces = max((one["faces"] for one in known.values()), default=0)
     own = {f"age_{name}": f"{known[name]['r']:.2f}" if name in known else "not read" for name in JUDGES}
     return {"age_faces": f"{faces:,}", **own}
 
 
 def recordings(result: dict) -> dict[str, str]:
-    """What the card says of recordings as people make them."""
+    """Section of the card on recordings of common kinds."""
     columns = ("right sex", "moved", "HOG", "no speech", "several")
     lines = [
         "| recording | right sex % | pixels moved, of 255 | HOG % | called no speech %"
@@ -135,7 +135,7 @@ def recordings(result: dict) -> dict[str, str]:
 
 
 def real_sounds(kinds: dict[str, dict]) -> str:
-    """What became of recorded sounds that are no speech, in a sentence."""
+    """A sentence on the results of recorded sounds that are no speech."""
     if not kinds:
         return "Recorded sounds are untried."
     every = sum(row["sounds"] for row in kinds.values())

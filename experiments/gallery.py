@@ -1,11 +1,11 @@
-"""Draws assets/gallery.png: what models generate from held-out voices. Generated images only.
+"""Draw assets/gallery.png: faces generated from held-out voices. It holds generated images only.
 
     python experiments/gallery.py --data avspeech.store,voxceleb.store --checkpoint default \
-        --painter "Wen et al. 2019, same faces, same e:RUN" --out gallery.png
+        --generator "Wen et al. 2019, same faces, same e:RUN" --out gallery.png
 
 The first N test voices of the data, in its order, none picked and none left out; a column a voice, numbered,
-never named. The first row are plain answers, the rows below it variants. Below them a block for each
---painter: another generator of the same space, which is given the same embeddings.
+never named. The first row holds plain answers, the rows below it variants. Below them is a block for
+each --generator: another generator on the same face embedding space, given the same embeddings.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from voice2face_gan.pipeline import VoiceToFace
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--checkpoint", default="default", help="whose voice encoder hears")
-    parser.add_argument("--painter", action="append", default=[], metavar="TITLE:CHECKPOINT")
+    parser.add_argument("--checkpoint", default="default", help="checkpoint of the voice encoder")
+    parser.add_argument("--generator", action="append", default=[], metavar="TITLE:CHECKPOINT")
     parser.add_argument("--out", required=True)
     parser.add_argument("--voices", type=int, default=12)
     parser.add_argument("--variants", type=int, default=4)
@@ -32,8 +32,8 @@ def main() -> None:
     options = parser.parse_args()
     model, embeddings = generator_inputs(options)
     blocks = [block(model, embeddings, "", options)]
-    for model in options.model:
-        title, _, name = model.rpartition(":")
+    for generator in options.generator:
+        title, _, name = generator.rpartition(":")
         blocks.append(block(VoiceToFace.from_pretrained(name), embeddings, title, options))
     space = options.size // 4
     image = Image.new("RGB", (blocks[0].width, sum(b.height + space for b in blocks)), "white")
@@ -45,10 +45,10 @@ def main() -> None:
 
 
 def generator_inputs(options) -> tuple[VoiceToFace, list[torch.Tensor]]:
-    """The model, and of each voice the embeddings (variants, embedding) that its generator takes."""
+    """The model, and for each voice the inputs (variants, embedding) of its generator."""
     store = open_source(options.data).of_split("test")
     store = store.select(store.has_voice)
-    # One voice a person, the first of each.
+    # One voice a speaker, the first of each.
     _, first = np.unique(store.identity, return_index=True)
     store = store.select(np.sort(first)[: options.voices])
     model = VoiceToFace.from_pretrained(options.checkpoint)

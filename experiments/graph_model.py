@@ -79,7 +79,7 @@ class GraphModel:
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> list[Tensor]:
-        """What the outputs are for an input, float32 as the graph wants it, such as (N, height, width, 3)."""
+        """The outputs for an input, float32 in the layout of the graph, such as (N, height, width, 3)."""
         values = {self._input: x} | self._constants
         for name, compute, inputs, over in self._steps:
             values[name] = compute([values[i] for i in inputs])
@@ -200,7 +200,7 @@ class GraphModel:
         return pad
 
     def _after(self, node: dict) -> Callable[[Tensor, list[Tensor]], Tensor]:
-        """What a fused operation does to its product: adds a bias, activates."""
+        """Apply the remaining parts of a fused operation to its product: bias, activation."""
         names = [_text(s) for s in node.get("attr", {}).get("fused_ops", {}).get("list", {}).get("s", [])]
         for name in names:
             if name != "BiasAdd" and name not in _ACTIVATIONS:

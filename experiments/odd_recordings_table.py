@@ -23,7 +23,7 @@ REAL = next((p / VOICES for p in ROOT.parents if (p / VOICES).is_dir()), ROOT / 
 
 
 def look(source) -> str:
-    """What `load_audio` and the speech detector make of a source."""
+    """Results of `load_audio` and of the speech detector for a source."""
     from voice2face_gan.audio.decode import load_audio
     from voice2face_gan.audio.vad import keep_speech
     from voice2face_gan.errors import VoiceToFaceError

@@ -1,4 +1,4 @@
-"""What people record, made of speech that was kept in a store; see robustness.py."""
+"""Recordings of common kinds, made from speech that a store keeps; see robustness.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ MUSIC = [make.__name__ for make in FAMILIES["music"]]
 
 @dataclass
 class Clip:
-    """Speech of one person: float32 (samples,) at 16 kHz in [-1, 1]; gender "female", "male" or ""."""
+    """Speech of one speaker: float32 (samples,) at 16 kHz in [-1, 1]; gender "female", "male" or ""."""
 
     speech: np.ndarray
     identity: str
@@ -36,7 +36,7 @@ def padded(x: np.ndarray) -> np.ndarray:
 
 
 def recorded(x: np.ndarray, rate: int = RATE) -> tuple[np.ndarray, int]:
-    """As 16-bit numbers, made quieter where it would clip."""
+    """16-bit samples and their rate, made quieter where the recording would clip."""
     x = x / max(1.0, float(np.abs(x).max()))
     return np.rint(32767 * x).astype(np.int16), rate
 
@@ -55,7 +55,7 @@ def coloured(samples: int, slope: float, rng: Generator) -> np.ndarray:
 
 
 def babble(clips: list[Clip], i: int, samples: int, rng: Generator) -> np.ndarray:
-    """Other people talking at once, each as loud as the others, (samples,)."""
+    """Other speakers at once, each as loud as the others, (samples,)."""
     others = [clip.speech for j, clip in enumerate(clips) if j != i]
     chosen = rng.choice(len(others), min(TALKERS, len(others)), replace=False)
     turned = [np.roll(np.resize(others[j], samples), rng.integers(samples)) for j in chosen]

@@ -1,17 +1,16 @@
-"""What people record, one kind after the other: how the pipeline takes it.
+"""Robustness of the pipeline to recordings of common kinds.
 
     python experiments/robustness.py --data avspeech.store,voxceleb.store,voices.store --checkpoint default
 
-Of adult test people one clip each, drawn by the seed: every clip is made into each of RECORDINGS and goes
-the whole way (decoding, speech detection, log-mel, encoder, generator). Children's clips, songs where the
-data have any, and synthesised sounds that are no speech go the same way, and recorded ones from --real.
---out keeps all figures as JSON.
+One clip each of adult test speakers, drawn by the seed, is made into each of RECORDINGS and goes through the
+whole pipeline (decoding, speech detection, log-mel, encoder, generator). Children's clips, songs where the
+data have any, and synthesised sounds that are no speech do the same, and recorded ones from --real. --out
+keeps all figures as JSON.
 
-Columns of the first table: refused for too little speech; warned that it is no speech, that a child may
-speak, that several people do, that it is less than 2 s; right sex, of those with a gender label; the same sex
-as the clean clip; how far pixels (0 to 255) moved from the clean clip's face, mean absolute difference;
-images in which dlib's HOG finds a face; the age that the shipped judge reads in them, and the share below
-16 years.
+Columns of the first table: refused for too little speech; warned of no speech, of a child, of several
+speakers, of less than 2 s; right sex, of those with a gender label; the same sex as the clean clip; distance
+of pixels (0 to 255) from the clean clip's face, mean absolute difference; images in which dlib's HOG finds a
+face; the age that the shipped face classifier reads in them, and the share below 16 years.
 """
 
 import argparse
@@ -47,10 +46,10 @@ NO_SONG = "the data have no recording of singing"
 
 
 def encode(model, recordings: list) -> list:
-    """What was heard in each, None where it was refused.
+    """The generation of each recording, None where it was refused.
 
     Raises:
-        VoiceToFaceError: something else than too little speech is the matter.
+        VoiceToFaceError: an error other than too little speech.
     """
     from voice2face_gan.errors import NoSpeechError
 
@@ -107,7 +106,7 @@ def judged(results: list, clips: list[Clip], clean: list | None, reader, zoom: f
 
 
 def sounds(model, each: int, seed: int) -> dict[str, list]:
-    """What is heard in new draws of each kind of sound, 4 s long; other draws than those of
+    """Generations from new draws of each kind of sound, 4 s long; other draws than those of
     training/probes/input_quality.py."""
     return {
         kind: encode(model, [(make_sound(kind, 4.0, [seed, 7919, number, k]), RATE) for k in range(each)])
@@ -116,7 +115,7 @@ def sounds(model, each: int, seed: int) -> dict[str, list]:
 
 
 def real_sounds(model, folder: Path) -> dict[str, list]:
-    """What is heard in recorded sounds, by the name of the folder that they lie in.
+    """Generations from recorded sounds, by the name of their folder.
 
     Raises:
         DataError: there is no such folder, or no file in any of its folders.
@@ -133,7 +132,7 @@ def real_sounds(model, folder: Path) -> dict[str, list]:
 
 
 def sound_row(kinds: dict[str, list]) -> dict:
-    """Of some kinds of sounds: how many pass without a warning that it is no speech, and of which most do."""
+    """A row of the table for kinds of sounds: shares without a warning, and the kind with the largest."""
     passed = {
         k: [bool(result) and not warned(result, NOT_SPEECH) for result in results]
         for k, results in kinds.items()

@@ -85,7 +85,7 @@ def turned_down(clip: np.ndarray, decibels: float, floor: str, seed: int) -> np.
 
 
 def same_stretches(clip: np.ndarray, soft: np.ndarray, settings: VadSettings) -> np.ndarray:
-    """What the detector finds in `clip`, cut from `soft`."""
+    """The samples of `soft` at the places where the detector finds speech in `clip`."""
     size = settings.frame_samples
     whole = len(clip) // size * size
     flags = SpeechCollector(settings)._judge(clip[:whole], 1.0).tolist()

@@ -52,7 +52,7 @@ class Generation:
     speech_level_db: float | None = None
 
     def to_dict(self) -> dict:
-        """What was found, ready for JSON: all but the name and the images.
+        """Measurements of the recording, ready for JSON: all but the name and the images.
 
         Probabilities have four decimals, seconds three, the level one. `audio_tracks` and `audio_track` are
         there where the recording has several tracks, `audio_note` where the decoder left one.

@@ -56,9 +56,9 @@ def validation_part(store, voices, faces, clips: int = CLIPS):
     import numpy as np
 
     chosen = np.unique(np.linspace(0, len(voices) - 1, min(clips, len(voices))).round().astype(int))
-    heard = set(voices.voice_offset[chosen].tolist())
+    chosen_voices = set(voices.voice_offset[chosen].tolist())
     shown = set(faces.face_index[np.isin(faces.identity, voices.identity[chosen])].tolist())
-    voice = np.array([i in heard for i in store.voice_offset.tolist()])
+    voice = np.array([i in chosen_voices for i in store.voice_offset.tolist()])
     face = np.array([i in shown for i in store.face_index.tolist()])
     part = store.select(voice | face)
     part.voice_offset = np.where(voice, store.voice_offset, -1)[voice | face]

@@ -190,7 +190,7 @@ class PairDiscriminator:
     heads: nn.Module
 
     def compare(self, eval_set: EvalSet, noise: Tensor) -> Score:
-        """As `FaceDiscriminator.compare`, with all scores at each voice's own e."""
+        """Scores as of `FaceDiscriminator.compare`, all at each voice's own e."""
         sentence = "score, by the run's own discriminator for this voice,"
         e = embed_voices(eval_set.model, eval_set.voices, strength=eval_set.strength)
         own = eval_set.model.decode(e, noise_scale=eval_set.noise_scale)
