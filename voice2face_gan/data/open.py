@@ -53,7 +53,7 @@ def _open(name: str, progress: Progress | None, say: Callable[[str], None], keep
     if (path / "store.json").is_file() or not path.is_dir():
         return Store(path)
     from voice2face_gan.data.layouts import LAYOUTS, recognise
-    from voice2face_gan.data.layouts.parts import refuse_parts
+    from voice2face_gan.data.layouts.reading.parts import refuse_parts
 
     refuse_parts(path.absolute())
     layout = recognise(path)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from voice2face_gan.data.layouts.tables import read_text
+from voice2face_gan.data.layouts.reading.tables import read_text
 from voice2face_gan.data.prepare.names import first_letter, normalise_name
 from voice2face_gan.data.records import SPLITS
 from voice2face_gan.data.store import Store

@@ -279,7 +279,7 @@ def test_what_youtube_says_is_understood(words, final, throttled):
     try:
         raise ExtractorError(words, expected=True, video_id="x")
     except ExtractorError as error:
-        found = remote.trouble_of(DownloadError(f"\x1b[0;31mERROR:\x1b[0m {error}", sys.exc_info()))
+        found = remote.fetch_error(DownloadError(f"\x1b[0;31mERROR:\x1b[0m {error}", sys.exc_info()))
     assert (found.final, found.throttled) == (final, throttled)
     assert words[:20] in found.reason and "ERROR" not in found.reason
 

@@ -10,7 +10,7 @@ import pytest
 import trees
 
 from voice2face_gan.data.layouts import LAYOUTS, find_layout
-from voice2face_gan.data.layouts.parts import refuse_parts
+from voice2face_gan.data.layouts.reading.parts import refuse_parts
 from voice2face_gan.data.open import open_source
 from voice2face_gan.errors import DataError
 

@@ -6,7 +6,7 @@ import pytest
 import trees
 
 from voice2face_gan.data.layouts import find_layout
-from voice2face_gan.data.layouts.voxceleb import read_metadata, sf2f_side
+from voice2face_gan.data.layouts.voxceleb.common import read_metadata, sf2f_side
 from voice2face_gan.data.prepare.prepare import SplitChoice, prepare
 from voice2face_gan.data.prepare.settings import PrepareSettings
 from voice2face_gan.errors import DataError

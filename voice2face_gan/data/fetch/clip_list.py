@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voice2face_gan.data.layouts.tables import read_text
+from voice2face_gan.data.layouts.reading.tables import read_text
 from voice2face_gan.errors import DataError
 
 _ID = re.compile(r"[A-Za-z0-9_-]{11}$")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from voice2face_gan.data.layouts.parts import refuse_parts
+from voice2face_gan.data.layouts.reading.parts import refuse_parts
 from voice2face_gan.data.records import Record
 from voice2face_gan.errors import DataError
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from voice2face_gan.data.layouts.base import CROP, Layout, RawRecord
-from voice2face_gan.data.layouts.tables import number, read_table, titles_of
+from voice2face_gan.data.layouts.reading.tables import number, read_table, titles_of
 from voice2face_gan.data.records import read_gender
 from voice2face_gan.errors import DataError
 
 _COLUMNS = {
-    "file": ("file", "face", "image", "path"),
+    "file": ("file", "face", "picture", "image", "path"),
     "identity": ("identity", "person"),
     "gender": ("gender", "sex"),
     "age": ("age",),

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import Layout, Option, RawRecord
-from voice2face_gan.data.layouts.clips import video_of_clip
-from voice2face_gan.data.layouts.labels import Labels
+from voice2face_gan.data.layouts.reading import media
+from voice2face_gan.data.layouts.reading.clips import video_of_clip
+from voice2face_gan.data.layouts.reading.labels import Labels
 from voice2face_gan.errors import DataError
 
 

@@ -21,7 +21,7 @@ STATE, FAILURES = "state.jsonl", "failures.csv"
 _FAILURE_TITLES = ("youtube_id", "start", "end", "reason", "final")
 
 
-class Journal:
+class StateLog:
     """The state of a folder of clips; one process at a time may have it open.
 
     Args:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 AUDIO = frozenset((".wav", ".m4a", ".aac", ".mp3", ".flac", ".ogg", ".opus", ".wma", ".aif", ".aiff", ".amr"))
 VIDEO = frozenset((".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"))
-PICTURE = frozenset(
+IMAGE = frozenset(
     (
         ".jpg",
         ".jpeg",

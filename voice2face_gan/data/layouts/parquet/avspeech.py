@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from voice2face_gan.data.layouts.base import Option, RawRecord
-from voice2face_gan.data.layouts.clips import video_of_clip
-from voice2face_gan.data.layouts.parquet import ParquetLayout, Table, cell, rows, sides
+from voice2face_gan.data.layouts.parquet.common import ParquetLayout, Table, cell, rows, sides
+from voice2face_gan.data.layouts.reading.clips import video_of_clip
 
 _IDS = ("youtube_id", "video_id", "id", "key", "__key__")  # the first that a file has
 _YOUTUBE = re.compile(r"[A-Za-z0-9_-]{11}$")

@@ -4,12 +4,12 @@ import random
 import threading
 import time
 
-from voice2face_gan.data.fetch.trouble import Stopped, Trouble
+from voice2face_gan.data.fetch.errors import FetchError, FetchStopped
 
 LONGEST_WAIT = 3600.0  # seconds; a server that asks for more gets this
 
 
-class Pace:
+class RateLimit:
     """Shared by all workers.
 
     Args:
@@ -27,7 +27,7 @@ class Pace:
         """Until it is this worker's turn.
 
         Raises:
-            Stopped: the run is being stopped.
+            FetchStopped: the run is being stopped.
         """
         while True:
             with self._lock:
@@ -38,17 +38,17 @@ class Pace:
                 left = self._next - now
             self._sleep(left)  # and look again: a pause may have come meanwhile
         if self.stop.is_set():
-            raise Stopped
+            raise FetchStopped
 
-    def after(self, trouble: Trouble, attempt: int) -> None:
+    def after(self, error: FetchError, attempt: int) -> None:
         """Wait before attempt number `attempt` + 1: alone, or everybody if the server asks for patience.
 
         The wait doubles with every attempt and is drawn from half to one and a half of that, so that workers
         that failed together do not come back together. It is never shorter than what the server asked for.
         """
         seconds = self.backoff * 2**attempt * random.uniform(0.5, 1.5)
-        seconds = min(max(seconds, trouble.retry_after or 0.0), LONGEST_WAIT)
-        if not trouble.throttled:
+        seconds = min(max(seconds, error.retry_after or 0.0), LONGEST_WAIT)
+        if not error.throttled:
             self._sleep(seconds)
             return
         with self._lock:
@@ -60,4 +60,4 @@ class Pace:
 
     def _sleep(self, seconds: float) -> None:
         if self.stop.wait(seconds):
-            raise Stopped
+            raise FetchStopped

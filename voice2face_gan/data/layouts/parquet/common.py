@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import Layout
+from voice2face_gan.data.layouts.reading import media
 from voice2face_gan.data.parquet_cells import cell_path, parquet
 from voice2face_gan.errors import DataError, first_line
 

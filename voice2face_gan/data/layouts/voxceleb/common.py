@@ -13,10 +13,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import SF2F, Option
-from voice2face_gan.data.layouts.people import Person, Tree, trees_by_name
-from voice2face_gan.data.layouts.tables import read_table
+from voice2face_gan.data.layouts.identities import Identity, Tree, trees_by_name
+from voice2face_gan.data.layouts.reading import media
+from voice2face_gan.data.layouts.reading.tables import read_table
 from voice2face_gan.data.records import read_gender
 from voice2face_gan.errors import DataError
 
@@ -45,7 +45,7 @@ SPLIT = Option(
 _SETS = {"dev": "train", "train": "train", "val": "val", "test": "test"}
 
 
-def read_metadata(path: Path, split: str = "usual") -> dict[str, Person]:
+def read_metadata(path: Path, split: str = "usual") -> dict[str, Identity]:
     """vox1_meta.csv or a vox2 one: folder name (the id, the name, the VGGFace2 id) -> the person.
 
     A person's identity is the name where there is one, as VGGFace writes it, and the VoxCeleb id elsewhere;
@@ -56,28 +56,28 @@ def read_metadata(path: Path, split: str = "usual") -> dict[str, Person]:
     Raises:
         DataError: malformed, or an id twice with different labels.
     """
-    people: dict[str, Person] = {}
+    identities: dict[str, Identity] = {}
     rows = read_table(path, _COLUMNS, optional=("name", "vggface2", "nationality", "set"))
     for number, row in enumerate(rows):
         if not row["id"]:
             raise DataError(f"{path}: line {row['line']} has no VoxCeleb id; get the file anew.")
-        person = Person(
+        person = Identity(
             identity=row["name"] or row["id"],
             gender=read_gender(row["gender"]),
             nationality=row["nationality"],
             split=_SETS.get(row["set"].lower(), ""),
         )
-        before = people.get(row["id"])
+        before = identities.get(row["id"])
         if split == SF2F:
             person = replace(person, split=before.split if before else sf2f_side(number))
         if before not in (None, person):
             raise DataError(f"{path}: line {row['line']} names {row['id']} again, with other labels.")
         for key in (row["id"], row["name"], row["vggface2"]):
             if key:
-                people[key] = person
-    if not people:
+                identities[key] = person
+    if not identities:
         raise DataError(f"{path}: names nobody; a line a person is expected.")
-    return people
+    return identities
 
 
 def sf2f_side(row: int) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voice2face_gan.data.layouts.tables import number, read_table
+from voice2face_gan.data.layouts.reading.tables import number, read_table
 from voice2face_gan.data.prepare.names import normalise_name
 from voice2face_gan.data.records import SPLITS, read_gender
 
