@@ -43,9 +43,9 @@ def test_where_nobody_has_a_face_it_is_said(make):
             read_face_embedding(store)
 
 
-def test_two_encoders_are_not_mixed(make):
+def test_two_face_readers_are_not_mixed(make):
     first, second = make("first", 2), make("second", 2)
     write_face_embedding(first, np.zeros((2, 2)), "one")
     write_face_embedding(second, np.zeros((2, 2)), "other")
-    with pytest.raises(DataError, match="different encoders .one, other."):
+    with pytest.raises(DataError, match="different face readers .one, other."):
         read_face_embedding(join_stores([first, second]))

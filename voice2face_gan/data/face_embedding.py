@@ -1,4 +1,4 @@
-"""What a face encoder says of each face of a store, kept in the store beside the faces.
+"""Embeddings of a face reader, stored beside the faces of a store.
 
     face_embedding.npy    float16 (faces, D), in the order of faces.npy
     face_embedding.json   which encoder, and of which faces

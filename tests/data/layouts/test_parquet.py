@@ -358,7 +358,7 @@ def test_damage_within_a_file_costs_the_rows_behind_it(tmp_path):
 def test_training_opens_the_folder_itself(hub, monkeypatch, tmp_path):
     monkeypatch.setenv("V2F_CACHE", str(tmp_path))
     # Starting other workers takes seconds.
-    monkeypatch.setattr("voice2face_gan.data.prepare.prepare.MOST_WORKERS", 1)
+    monkeypatch.setattr("voice2face_gan.data.prepare.prepare.MAX_WORKERS", 1)
     told = []
     store = open_source(hub, say=told.append)
     assert "looks like the layout avspeech-parquet" in told[0] and "a person of its own" in told[1]

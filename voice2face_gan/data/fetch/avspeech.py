@@ -1,6 +1,6 @@
 """Fetching AVSpeech: from its list of YouTube videos and times to a folder of clips, resumable and polite.
 
-A video is opened once for all its clips. What was fetched is known by the log, so the same command goes
+A video is opened once for all its clips. The state log holds what was fetched, so the same command goes
 on where it was stopped, however it was stopped. Clips that failed for good (the video is gone) are not asked
 for again; those that failed in passing (the connection, too many requests) are.
 """
@@ -21,12 +21,12 @@ from voice2face_gan.data.fetch.state_log import StateLog, write_table
 from voice2face_gan.errors import DataError, OutputError
 
 _TABLES_EVERY = 60.0  # seconds between two writings of the tables
-_REFUSED = 3  # videos in a row given up because the server asks for patience: it means us
+_MAX_REFUSED = 3  # videos in a row given up because the server asks for patience
 
 
 @dataclass(frozen=True)
 class FetchSettings:
-    """How to fetch.
+    """Settings of fetching.
 
     Attributes:
         workers: threads, each at one video.
@@ -51,7 +51,7 @@ class FetchSettings:
 
 @dataclass
 class FetchResult:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
         rows, bad_rows: rows of the list looked at, and how many of them are no clips (listed in
@@ -82,7 +82,7 @@ class FetchResult:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A worker's word about a clip, or that a video is finished (`clip` is None), or a fatal error."""
+    """Outcome of a clip, the end of a video (`clip` is None), or a fatal error."""
 
     clip: Clip | None
     failure: FetchError | None = None
@@ -178,7 +178,7 @@ class _Run:
     def _collect(
         self, videos: int, result: FetchResult, total: int, progress: Progress | None, started: float
     ):
-        """Note what the workers say until they have been through all videos, or the server refuses."""
+        """Log the outcomes of the workers until all videos are done, or the server refuses."""
         tables_written = time.monotonic()
         refused = 0
         while videos:
@@ -198,7 +198,7 @@ class _Run:
             if time.monotonic() - tables_written > _TABLES_EVERY:
                 self.log.write_tables()
                 tables_written = time.monotonic()
-            if refused >= _REFUSED:
+            if refused >= _MAX_REFUSED:
                 result.stopped = f"the server refuses further requests ({outcome.failure.reason})"
                 return
 

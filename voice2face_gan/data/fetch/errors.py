@@ -1,4 +1,4 @@
-"""Why a clip could not be fetched, and whether it is worth another try."""
+"""Errors of fetching, with the reason and whether another try can help."""
 
 
 class FetchError(Exception):

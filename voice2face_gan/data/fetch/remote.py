@@ -19,8 +19,8 @@ from voice2face_gan.errors import DataError
 
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
 BLOCK = 256 * 1024  # bytes of one request
-_KEPT = 48  # blocks kept of a file: a clip's sound and images, and the index
-_LARGEST = 2 << 30  # bytes of a file that the server only gives whole
+_CACHED_BLOCKS = 48  # of a file: a clip's sound and images, and the index
+_MAX_WHOLE_BYTES = 2 << 30  # of a file that the server only gives whole
 _THROTTLED = re.compile(
     r"not a bot|too many requests|rate.?limit|try again later|HTTP Error (429|503)", re.IGNORECASE
 )
@@ -151,7 +151,7 @@ class RemoteFile:
             return self._whole.read(BLOCK)
         if number not in self._blocks:
             self._blocks[number] = self._request(number)
-            if len(self._blocks) > _KEPT:
+            if len(self._blocks) > _CACHED_BLOCKS:
                 self._blocks.popitem(last=False)
         self._blocks.move_to_end(number)
         return self._blocks[number]
@@ -187,9 +187,9 @@ class RemoteFile:
                 if self._stop.is_set():
                     raise FetchStopped
                 file.write(piece)
-                if file.tell() > _LARGEST:
+                if file.tell() > _MAX_WHOLE_BYTES:
                     raise FetchError(
-                        f"larger than {_LARGEST >> 30} GiB, and not to be had in pieces", final=True
+                        f"larger than {_MAX_WHOLE_BYTES >> 30} GiB, and not to be had in pieces", final=True
                     )
             announced = response.headers.get("Content-Length") or ""
             if announced.isdecimal() and int(announced) != file.tell():
@@ -203,7 +203,7 @@ class RemoteFile:
 
 
 def fetch_error(error: BaseException) -> FetchError:
-    """What an error of yt-dlp's means for the clip."""
+    """The failure of a clip that an error of yt-dlp means."""
     from yt_dlp.networking.exceptions import HTTPError, TransportError
     from yt_dlp.utils import ExtractorError
 
@@ -218,9 +218,9 @@ def fetch_error(error: BaseException) -> FetchError:
         return FetchError(reason, throttled=True)
     if any(isinstance(e, TransportError) for e in chain):
         return FetchError(f"the connection failed: {reason}")
-    # "Video unavailable", "Private video", "This video has been removed": said on purpose by an extractor.
-    said = any(isinstance(e, ExtractorError) and e.expected for e in chain)
-    return FetchError(reason, final=said and not _OURS.search(reason))
+    # "Video unavailable", "Private video", "This video has been removed": expected by an extractor.
+    expected = any(isinstance(e, ExtractorError) and e.expected for e in chain)
+    return FetchError(reason, final=expected and not _OURS.search(reason))
 
 
 def _chain(error: BaseException | None):

@@ -1,4 +1,4 @@
-"""Data sets as people have them on disk, each as a stream of records. One file a data set."""
+"""Layouts: data sets as they lie on disk, each as a stream of records. One file a data set."""
 
 from pathlib import Path
 

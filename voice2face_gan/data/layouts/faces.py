@@ -1,4 +1,4 @@
-"""Faces without voices, labelled by a labels.csv, each a person of its own: UTKFace and its like."""
+"""Faces without voices, labelled by a labels.csv, each an identity of its own: UTKFace and similar sets."""
 
 import os
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ _COLUMNS = {
 
 
 class Faces(Layout):
-    """Where the table names no identity, an image's identity is its path with the folder's name before it,
-    so that "00001" of two sets are not taken for one person."""
+    """An image's identity, where the table names none, is its path with the folder's name before it,
+    so that "00001" of two sets are not taken for one identity."""
 
     name = "faces"
     description = (

@@ -1,4 +1,4 @@
-"""One's own pairs: a folder a person, in it a folder of voices and one of faces."""
+"""Own pairs: a folder an identity, with a folder of voices and one of faces."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ _VIDEOS = ("videos", "video")
 
 
 class Folders(IdentityLayout):
-    """Gender is told by a labels.csv (identity, gender, ...), or by folders female/ and male/ above the
-    people."""
+    """Gender comes from a labels.csv (identity, gender, ...), or from folders female/ and male/ above the
+    identities."""
 
     name = "folders"
     description = (
@@ -51,7 +51,7 @@ class Folders(IdentityLayout):
 
 
 def _trees(folder: Path, root: Path) -> tuple[Tree, ...]:
-    """A person's folders of voices, faces and videos."""
+    """An identity's folders of voices, faces and videos."""
     kinds = ((_VOICES, media.AUDIO, "voice"), (_FACES, media.IMAGE, "face"), (_VIDEOS, media.VIDEO, "both"))
     return tuple(
         Tree(sub, root, endings, kind)

@@ -1,4 +1,4 @@
-"""Layouts of folders of people: who has which folders, and the records in them, joined by name."""
+"""Layouts of folders of identities: their folders, and the records in them, joined by name."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ UNMATCHED = Option(False, "Keep identities that have only voices or only faces."
 
 @dataclass(frozen=True)
 class Tree:
-    """Files of one kind in one folder that belong to one person.
+    """Files of one kind in one folder that belong to one identity.
 
     Attributes:
         folder: where they are, at any depth.
@@ -52,14 +52,14 @@ class Identity:
 
 @dataclass
 class Plan:
-    """Everything a layout knows before it lists files: people with folders, and how the join went."""
+    """A layout before it lists files: identities with folders, and the report of the join."""
 
     identities: list[Identity] = field(default_factory=list)
     report: JoinReport = field(default_factory=JoinReport)
 
 
 class IdentityLayout(Layout):
-    """A layout whose sources are folders of people. Subclasses make the plan."""
+    """A layout whose sources are folders of identities. Subclasses make the plan."""
 
     def _plan(self, sources: list[Path], **options) -> Plan:
         raise NotImplementedError
@@ -112,16 +112,16 @@ def join_identities(
     faces: dict[str, list[Tree]],
     same: Callable[[str], str] = normalise_name,
 ) -> Plan:
-    """People of the metadata, folders of voices and folders of faces, put together.
+    """Join the identities of the metadata, folders of voices and folders of faces.
 
     Args:
-        known: key in the metadata -> the person. A key is what folders may be called: an id or a name;
-            several keys may lead to one person.
+        known: key in the metadata -> the identity. A key is a possible name of folders, an id or a name;
+            several keys may lead to one identity.
         voices, faces: folder name -> its trees.
         same: folder names and keys are compared by this.
     Returns:
-        Everyone who has a folder, by identity; folders that the metadata do not name are people of their own,
-        called as their folder is.
+        All identities that have a folder; folders that the metadata do not name are identities of their own,
+        named as the folder.
     """
     by_key = {same(key): person for key, person in known.items()}
     trees: dict[str, list[Tree]] = defaultdict(list)
@@ -154,7 +154,7 @@ def join_identities(
 def trees_by_name(
     folders: Iterable[Path], root: Path, endings: frozenset[str], kind: str
 ) -> dict[str, list[Tree]]:
-    """Folder name -> its trees; folders of one name (under dev/ and test/) are one person's."""
+    """Folder name -> its trees; folders of one name (under dev/ and test/) are one identity's."""
     found: dict[str, list[Tree]] = defaultdict(list)
     for folder in folders:
         found[folder.name].append(Tree(folder, root, endings, kind))

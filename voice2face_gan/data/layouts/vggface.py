@@ -1,8 +1,8 @@
-"""VGGFace and VGGFace2: folders of images, a folder a person, alone or for the voices of VoxCeleb.
+"""VGGFace and VGGFace2: folders of images, a folder an identity, alone or for the voices of VoxCeleb.
 
-Facts: VGGFace (Parkhi 2015) is 2,622 lists of addresses, named as the person ("Aamir_Khan"); who fetched the
-images has a folder a name. VGGFace2 (Cao 2018) has train/ and test/ with folders n000001 and so on, loosely
-cropped to the face, and identity_meta.csv: "Class_ID, Name, Sample_Num, Flag, Gender", names in quotes.
+Facts: VGGFace (Parkhi 2015) is 2,622 lists of addresses, named after the identity ("Aamir_Khan"); fetched
+images lie in a folder a name. VGGFace2 (Cao 2018) has train/ and test/ with folders n000001 and so on,
+loosely cropped to the face, and identity_meta.csv: "Class_ID, Name, Sample_Num, Flag, Gender", names in quotes.
 """
 
 from pathlib import Path

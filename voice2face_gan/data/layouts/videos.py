@@ -13,9 +13,11 @@ from voice2face_gan.errors import DataError
 
 
 class Videos(Layout):
-    """Whose clip it is, the names tell: "stem", each file is a person; "folder", each folder is one; "auto",
-    a folder where there are folders, the file itself at the top. An optional labels.csv has genders and so
-    on."""
+    """Videos whose names give the identity.
+
+    "stem": each file is an identity; "folder": each folder is one; "auto": a folder where there are folders,
+    the file itself at the top. An optional labels.csv has genders and other labels.
+    """
 
     name = "videos"
     description = (

@@ -15,7 +15,7 @@ _PARTS = ("video_id", "part_id")
 class VoxCeleb2Parquet(ParquetLayout):
     """Voices alone: the images of these files show lips. Genders are those of vox2_meta.csv, which lies
     beside the files or is given. Sides are those of the files' names (dev, test), or of the metadata where no
-    file's name tells one."""
+    file's name gives one."""
 
     name = "voxceleb2-parquet"
     description = (
@@ -38,11 +38,11 @@ class VoxCeleb2Parquet(ParquetLayout):
 
     def _stream(self, tables: list[Table], identities: dict[str, Identity]) -> Iterator[RawRecord]:
         side_of = sides(tables)
-        nameless = not any(table.side for table in tables)  # then the metadata say who is on which side
+        nameless = not any(table.side for table in tables)  # then the metadata give the sides
         for table in tables:
             parts = tuple(title for title in _PARTS if title in table.columns)
             for number, row in enumerate(rows(table, ("spk_id", *parts))):
-                name = row["spk_id"] or f"{table.name}/{number:06d}"  # nobody's: a person of its own
+                name = row["spk_id"] or f"{table.name}/{number:06d}"  # else an identity of its own
                 person = identities.get(name, Identity(name))
                 clip = [row[part] for part in parts if row[part]]
                 yield RawRecord(

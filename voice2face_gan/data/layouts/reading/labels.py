@@ -1,4 +1,4 @@
-"""An optional labels.csv beside folders of people: gender, age and so on, by identity or by file."""
+"""An optional labels.csv beside folders of identities: gender, age and so on, by identity or by file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,5 +45,5 @@ class Labels:
         return cls(rows)
 
     def of(self, *names: str) -> dict:
-        """What is known under the first of the names that the table has."""
+        """Labels under the first of the names that the table has."""
         return next((self.rows[k] for k in map(normalise_name, names) if k in self.rows), {})

@@ -1,4 +1,4 @@
-"""What VoxCeleb1, VoxCeleb2, Wen's release and HQ-VoxCeleb share: id folders, video folders, metadata.
+"""Parts that VoxCeleb1, VoxCeleb2, Wen's release and HQ-VoxCeleb share: id folders, video folders, metadata.
 
 Facts (www.robots.ox.ac.uk/~vgg/data/voxceleb and its mirrors): audio lies in ID/VIDEO/NNNNN.wav or .m4a,
 below `wav/`, `aac/`, `dev/aac/` and so on, depending on the archive; ids are id10001 to id11251 in VoxCeleb1
@@ -46,9 +46,9 @@ _SETS = {"dev": "train", "train": "train", "val": "val", "test": "test"}
 
 
 def read_metadata(path: Path, split: str = "usual") -> dict[str, Identity]:
-    """vox1_meta.csv or a vox2 one: folder name (the id, the name, the VGGFace2 id) -> the person.
+    """vox1_meta.csv or a vox2 one: folder name (the id, the name, the VGGFace2 id) -> the identity.
 
-    A person's identity is the name where there is one, as VGGFace writes it, and the VoxCeleb id elsewhere;
+    The identity is the name where there is one, as VGGFace writes it, and the VoxCeleb id elsewhere;
     `split` is the official one ("dev" is "train"), or with `split="sf2f"` that of SF2F
     (BAI-Yeqi/SF2F_PyTorch, scripts/create_split_json.py): rows are counted from 0 in each file, whoever has
     faces or not.
@@ -76,7 +76,7 @@ def read_metadata(path: Path, split: str = "usual") -> dict[str, Identity]:
             if key:
                 identities[key] = person
     if not identities:
-        raise DataError(f"{path}: names nobody; a line a person is expected.")
+        raise DataError(f"{path}: names no identity; a line an identity is expected.")
     return identities
 
 
@@ -114,15 +114,15 @@ def voice_trees(root: Path, ids: re.Pattern, endings: frozenset[str] = media.AUD
         beside.setdefault(folder.parent, []).append(folder)
     films = {place for place, some in beside.items() if endings == media.AUDIO and _are_films(some)}
     found = trees_by_name([f for f in folders if f.parent not in films], root, endings, "voice")
-    heard = set(found)
+    with_voices = set(found)
     for folder in (f for f in folders if f.parent in films):
-        kind = "face" if folder.name in heard else "both"
+        kind = "face" if folder.name in with_voices else "both"
         found.setdefault(folder.name, []).append(Tree(folder, root, media.VIDEO, kind))
     return found
 
 
 def _are_films(folders: list[Path]) -> bool:
-    """Whether id folders hold videos, by the first file found in the first few of them."""
+    """True if id folders hold videos, by the first file found in the first few of them."""
     for folder in folders[:5]:
         file = next(media.files(folder, media.AUDIO | media.VIDEO), None)
         if file is not None:
@@ -141,7 +141,7 @@ def video_of(file: str) -> str:
 
 
 def looks_like(folder: Path, ids: re.Pattern) -> bool:
-    """Whether id folders lie in a folder, or below its wav/, aac/, mp4/, dev/ or test/."""
+    """True if id folders lie in a folder, or below its wav/, aac/, mp4/, dev/ or test/."""
     level = [folder]
     for _ in range(3):
         below = [sub for parent in level for sub in media.subfolders(parent)]

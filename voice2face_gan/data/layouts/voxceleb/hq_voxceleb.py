@@ -1,4 +1,4 @@
-"""HQ-VoxCeleb (SF2F, Bai et al. 2022): selected faces of VoxCeleb's people, a folder a name.
+"""HQ-VoxCeleb (SF2F, Bai et al. 2022): selected faces of VoxCeleb's identities, a folder a name.
 
 Facts (BAI-Yeqi/HQ-VoxCeleb and SF2F_PyTorch): vox1/ and vox2/ each hold masked_faces/ (the background masked)
 and origin_faces/ with a folder a name, and their metadata: vox1/vox1_meta.csv and vox2/full_vox2_meta.csv

@@ -2,8 +2,9 @@
 
 Facts (cmu-mlsp/reconstructing_faces_from_voices, README and config.py): data/fbank/ holds a folder an id with
 .npy files of (frames, 64), data/VGG_ALL_FRONTAL/ a folder a name with aligned .jpg images,
-data/vox1_meta.csv the metadata; a voice and a face are one person's if the metadata give the id that name.
-149,354 log-mels and 139,572 faces of 1,225 people.
+data/vox1_meta.csv the metadata. A voice and a face belong to one identity if the metadata give the id that
+name.
+149,354 log-mels and 139,572 faces of 1,225 identities.
 """
 
 from pathlib import Path
