@@ -273,7 +273,7 @@ def test_without_yt_dlp_the_extra_is_named(server, tmp_path, monkeypatch):
         ("Requested format is not available. Use --list-formats", False, False),
     ],
 )
-def test_what_youtube_says_is_understood(words, final, throttled):
+def test_messages_of_youtube_are_understood(words, final, throttled):
     from yt_dlp.utils import DownloadError, ExtractorError
 
     try:

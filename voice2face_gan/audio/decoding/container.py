@@ -14,7 +14,7 @@ import numpy as np
 from av.audio.plane import AudioPlane
 
 from voice2face_gan.audio.decoding.content import fault, foreign
-from voice2face_gan.audio.decoding.downmix import DEAD, Piece, swing
+from voice2face_gan.audio.decoding.downmix import MIN_SWING, Piece, swing
 from voice2face_gan.audio.decoding.info import AudioInfo
 from voice2face_gan.audio.decoding.ogg import ogg_links
 from voice2face_gan.audio.decoding.raw_formats import conversion, headerless_format
@@ -204,7 +204,7 @@ def _first_with_sound(
                 if end is not None and min(seconds.values()) >= end:
                     break
                 continue
-            if swing(_samples(frame)) >= DEAD:
+            if swing(_samples(frame)) >= MIN_SWING:
                 sounding.add(index)
                 if index == order[0]:
                     break

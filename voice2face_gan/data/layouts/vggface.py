@@ -2,7 +2,8 @@
 
 Facts: VGGFace (Parkhi 2015) is 2,622 lists of addresses, named after the identity ("Aamir_Khan"); fetched
 images lie in a folder a name. VGGFace2 (Cao 2018) has train/ and test/ with folders n000001 and so on,
-loosely cropped to the face, and identity_meta.csv: "Class_ID, Name, Sample_Num, Flag, Gender", names in quotes.
+loosely cropped to the face, and identity_meta.csv: "Class_ID, Name, Sample_Num, Flag, Gender", names in
+quotes.
 """
 
 from pathlib import Path
@@ -38,7 +39,7 @@ def face_trees(root: Path, known: dict[str, Identity]) -> dict[str, list[Tree]]:
     if not folders:
         some = next(iter(known.values())).identity
         raise DataError(
-            f"{root}: no folder is called as a person of the metadata is (such as '{some}'); "
+            f"{root}: no folder is named after an identity of the metadata (such as '{some}'); "
             "give the folder above the folders of faces."
         )
     return trees_by_name(folders, root, media.IMAGE, "face")

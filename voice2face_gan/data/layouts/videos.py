@@ -1,4 +1,4 @@
-"""A folder of talking-head clips: sound and images of one person each."""
+"""A folder of talking-head clips: sound and images of one identity each."""
 
 import os
 from collections.abc import Iterator

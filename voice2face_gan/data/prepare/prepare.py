@@ -3,7 +3,7 @@
     layout.records ─► records.jsonl ─► shards, by processes or a cluster ─► split ─► store, renamed when whole
 
 What is listed, prepared and written is streamed, so memory does not grow with the set; only the names of its
-people and videos are held. Twice the store's size is needed on disk until it has its name.
+identities and videos are held. Twice the store's size is needed on disk until it has its name.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def find_level(root: Path, wanted: Callable[[str], bool], depth: int = 3) -> lis
 
     Args:
         root: where to look.
-        wanted: is this a name of what is looked for ("id10001", a person of the metadata)?
+        wanted: returns True for names that are looked for ("id10001", an identity of the metadata).
         depth: levels to look down; `root` itself holds the first.
     Returns:
         Sorted folders; [] if no name is wanted anywhere.
