@@ -56,7 +56,7 @@ def test_the_samples_are_kept_as_recorded(spoken):
     assert len(kept) > 200 and all(frame.tobytes() in frames for frame in kept)
 
 
-def test_an_ordinary_recording_is_heard_as_it_is(spoken):
+def test_an_ordinary_recording_gets_no_gain(spoken):
     long = np.tile(spoken, 5)
     for waveform in (spoken, long, long * db(-5), long * db(6)):
         assert np.array_equal(keep_speech(waveform, RAISED), keep_speech(waveform))
@@ -189,7 +189,7 @@ def test_levels_of_frames():
     assert (frame_levels(np.zeros(700, dtype=np.float32), 320) == -140).all()
 
 
-def test_the_level_found_is_told(spoken):
+def test_the_level_found_is_reported(spoken):
     loud, soft = (voice_features((spoken * db(-a), RATE), RAISED) for a in (0, 40))
     assert loud.speech_level_db == pytest.approx(10 * np.log10(np.mean(keep_speech(spoken) ** 2)), abs=0.01)
     assert soft.speech_level_db == pytest.approx(loud.speech_level_db - 40, abs=0.5)

@@ -24,7 +24,7 @@ def refusal(given, **options) -> str:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_heard_or_refused(name, tmp_path, capfd, recwarn):
+def test_a_damaged_recording_is_decoded_or_refused(name, tmp_path, capfd, recwarn):
     case = CASES[name]
     if case.seconds is None:
         assert case.words in refusal(case.make(tmp_path))
@@ -282,7 +282,7 @@ def test_ordinary_stereo_is_the_mean_to_the_last_bit():
     assert np.abs(next(stream) - wanted).max() == 0 and stream.info.note == ""
 
 
-def test_channels_are_judged_over_all_that_was_heard():
+def test_channels_are_compared_over_all_that_was_decoded():
     """A guest whose channel is silent for the first 35 s is heard from the half minute on in which he speaks,
     and a pause of the other channel later changes nothing."""
     voice = np.tile(speech(), 20)  # 100 s
@@ -323,7 +323,7 @@ def test_weights_of_a_layout(layout, weights):
     assert np.abs(found - np.array(weights) @ sound / sum(weights)).max() < 1e-6
 
 
-def test_a_voice_in_the_lfe_alone_is_heard():
+def test_a_voice_in_the_lfe_alone_is_used():
     sound = np.zeros((6, len(speech())), np.float32)
     sound[3] = speech()
     assert np.array_equal(load_audio(encoded("pcm_f32le", sound, 16_000, "flt", "5.1")), speech())

@@ -142,7 +142,7 @@ def test_measures_by_hand():
     assert bands(torch.zeros(64, 7)) == pytest.approx(64)
 
 
-def test_hours_take_no_longer_to_judge():
+def test_detection_time_grows_no_faster_than_the_recording():
     mel = log_mel(keep_speech(load_audio(ROOT / "assets/sample.wav")))
     long = mel.repeat(1, 100)
     assert variety(long) == pytest.approx(variety(mel), rel=0.02)

@@ -37,15 +37,15 @@ def test_stores_without_faces_are_passed_over(make):
     assert embedding[seen.face_index].tolist() == np.arange(10).reshape(5, 2).tolist()
 
 
-def test_where_nobody_has_a_face_it_is_said(make):
+def test_a_store_without_faces_gives_a_message(make):
     for store in (make("one", 0), join_stores([make("two", 0), make("three", 0)])):
         with pytest.raises(DataError, match="there are no faces in it"):
             read_face_embedding(store)
 
 
-def test_two_encoders_are_not_mixed(make):
+def test_two_face_readers_are_not_mixed(make):
     first, second = make("first", 2), make("second", 2)
     write_face_embedding(first, np.zeros((2, 2)), "one")
     write_face_embedding(second, np.zeros((2, 2)), "other")
-    with pytest.raises(DataError, match="different encoders .one, other."):
+    with pytest.raises(DataError, match="different face readers .one, other."):
         read_face_embedding(join_stores([first, second]))

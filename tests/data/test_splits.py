@@ -44,7 +44,7 @@ def test_fewer_than_three_are_refused():
         split_identities("seeded", {"a": "", "b": ""})
 
 
-def test_people_who_share_a_video_stay_together():
+def test_identities_that_share_a_video_stay_together():
     groups = [(f"p{i:03d}", f"v{i // 2}") for i in range(100)] + [("p000", ""), ("p099", "")]
     split = split_identities("seeded", PEOPLE, groups=groups)
     assert all(split[f"p{i:03d}"] == split[f"p{i + 1:03d}"] for i in range(0, 100, 2))

@@ -45,7 +45,7 @@ def test_what_is_written_is_read(tmp_path):
     assert store.dropped() == {"face: no face": 1}
 
 
-def test_what_faces_show_of_their_images_is_kept(tmp_path):
+def test_the_visible_box_of_faces_is_stored(tmp_path):
     face = RNG.integers(0, 255, (8, 8, 3), dtype=np.uint8)
     with StoreWriter(tmp_path / "s", FEATURES, 8, zoom=1.4) as writer:
         writer.add(Record("a", "a"), face=face)
@@ -115,7 +115,7 @@ def test_joined_stores_hold_what_each_holds(tmp_path):
     assert join_stores([first]) is first
 
 
-def test_a_store_says_how_its_speech_was_found(tmp_path):
+def test_a_store_has_its_settings_of_speech_detection(tmp_path):
     def store(name: str, padding: int | None, looked: bool = True) -> Store:
         settings = {"vad": {"padding_ms": padding}, "voice": {"vad": looked}}
         source = {"layout": name, **({"settings": settings} if padding else {})}
@@ -179,7 +179,7 @@ def test_a_failed_writer_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_speech_is_kept_beside_the_log_mels(tmp_path):
+def test_speech_is_stored_beside_the_log_mels(tmp_path):
     mel = RNG.standard_normal((4, 30)).astype(np.float32)
     said = [RNG.integers(-32768, 32767, n, dtype=np.int16) for n in (50, 70)]
     with StoreWriter(tmp_path / "s", FEATURES, 8, keep_speech=True) as writer:
@@ -218,7 +218,7 @@ def test_a_store_without_speech_is_as_it_always_was(tmp_path):
     assert not store.has_speech.any() and len(store.speech) == 0
 
 
-def test_joined_with_a_store_of_log_mels_alone_speech_stays_whose_it_is(tmp_path):
+def test_joined_with_a_store_of_log_mels_alone_speech_stays_with_its_record(tmp_path):
     mel = RNG.standard_normal((4, 30)).astype(np.float32)
     said = RNG.integers(-32768, 32767, (3, 40), dtype=np.int16)
     stores = [write(tmp_path / "mels", {"a": "male"})]

@@ -27,7 +27,7 @@ def test_a_size_that_is_none_is_refused_with_the_right_spelling(data):
         synthetic_size(data)
 
 
-def test_folders_are_not_taken_for_the_built_in_world():
+def test_folders_are_not_taken_for_the_synthetic_world():
     assert not is_synthetic("builtins") and not is_synthetic("./synthetic") and not is_synthetic("")
 
 
@@ -43,7 +43,7 @@ def test_what_the_store_holds(store):
     assert np.allclose(store.age, known.age[people], atol=0.05)
 
 
-def test_splits_share_nobody_and_are_7_1_2_of_ten(store):
+def test_splits_share_no_speaker_and_are_7_1_2_of_ten(store):
     people = {split: set(store.identity[store.split == split].tolist()) for split in ("train", "val", "test")}
     assert {split: len(who) for split, who in people.items()} == {"train": 14, "val": 2, "test": 4}
     assert not (
@@ -83,7 +83,7 @@ def test_made_again_it_is_the_same(store, tmp_path, monkeypatch):
         assert (again.folder / name).read_bytes() == (store.folder / name).read_bytes(), name
 
 
-def test_other_worlds_have_other_people_and_their_own_folder(store):
+def test_other_worlds_have_other_speakers_and_their_own_folder(store):
     other = synthetic_store("synthetic:20", seed=synthetic.JUDGE_SEED, clips=0)
     assert other.folder != store.folder
     assert not other.has_voice.any() and other.has_face.sum() == 120
@@ -113,7 +113,7 @@ def test_progress_goes_to_the_end(tmp_path, monkeypatch):
     assert told == [(50, 60), (60, 60)]
 
 
-def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
+def test_the_cache_is_where_the_user_sets_it(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
     assert cache_folder() != tmp_path / "x" / "voice2face_gan"  # V2F_CACHE wins
     monkeypatch.delenv("V2F_CACHE")

@@ -23,7 +23,7 @@ def transform(points: np.ndarray, scale: float, degrees: float, shift: tuple[flo
     return scale * points @ np.array([[cos, sin], [-sin, cos]]) + shift
 
 
-def test_the_template_has_the_eyes_of_the_built_in_world():
+def test_the_template_has_the_eyes_of_the_synthetic_world():
     np.testing.assert_allclose(TEMPLATE[:2].mean(axis=0), face.EYE_LEFT)
     np.testing.assert_allclose(TEMPLATE[2:4].mean(axis=0), face.EYE_RIGHT)
     assert eye_distance(100 * TEMPLATE) == pytest.approx(26)
@@ -110,7 +110,7 @@ def test_what_a_face_shows_of_its_image_is_just_what_was_not_made_up():
                 assert not same[row, column]
 
 
-def test_a_image_far_away_shows_nothing():
+def test_an_image_far_away_shows_nothing():
     moved = np.array([[0.01, 0, 3.0], [0, 0.01, 0.0]])
     assert visible_box(moved, (100, 100), 64) == (0, 0, 0, 0)
     assert visible_box(np.array([[0.01, 0, 0], [0, 0.01, 0]]), (100, 100), 64) == (0, 0, 64, 64)

@@ -29,7 +29,7 @@ def test_the_largest_is_taken():
     assert choose([made(0, 50), made(200, 80)]).box[0] == 200
 
 
-def test_none_several_and_small_are_told_apart():
+def test_none_several_and_small_give_different_errors():
     for faces, options, reason in (
         ([], {}, "no face"),
         ([made(0, 50), made(90, 60)], {"several": "reject"}, "several faces"),
@@ -40,7 +40,7 @@ def test_none_several_and_small_are_told_apart():
         assert error.value.reason == reason and str(error.value).startswith("x.jpg: ")
 
 
-def test_a_point_tells_whose_face_is_meant():
+def test_a_point_selects_one_of_several_faces():
     faces = [made(0, 50), made(200, 80)]
     assert choose(faces, several="reject", near=(30.0, 20.0)).box[0] == 0
 

@@ -32,7 +32,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(20_000, 20_000), (11_000, 10_000), (2**31 - 1, 2**31 - 1)])
-def test_a_image_bomb_is_refused_before_it_is_decoded(size):
+def test_an_image_bomb_is_refused_before_it_is_decoded(size):
     with pytest.raises(ImageError, match="pixels|too large"):
         open_image(png_header(*size))
 
@@ -222,7 +222,7 @@ def test_exif_that_is_none_is_passed_over(block):
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_the_first_image_of_several_is_taken_and_it_is_said(kind):
+def test_the_first_image_of_several_is_taken_with_a_note(kind):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
     content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
     notes = []

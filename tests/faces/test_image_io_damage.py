@@ -101,7 +101,7 @@ def check(name: str, count: int, seed: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_damage_is_a_sentence_or_a_image(name):
+def test_damage_is_a_sentence_or_an_image(name):
     assert open_image(SAMPLES[name]).mode == "RGB"
     opened, refused = check(name, QUICK, "quick")
     assert opened + refused == QUICK and refused  # the damage is one
@@ -109,7 +109,7 @@ def test_damage_is_a_sentence_or_a_image(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
-def test_much_damage_is_a_sentence_or_a_image(name):
+def test_much_damage_is_a_sentence_or_an_image(name):
     opened, refused = check(name, MANY, "many")
     assert opened and refused
 

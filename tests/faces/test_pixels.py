@@ -53,7 +53,7 @@ def test_a_half_precision_face_can_be_written():
     assert to_uint8(torch.zeros(3, 2, 2, dtype=torch.bfloat16)).unique().tolist() == [128]
 
 
-def test_a_image_has_the_pixels_and_the_size_asked_for():
+def test_an_image_has_the_pixels_and_the_size_asked_for():
     face = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8)
     assert np.array_equal(np.asarray(to_image(face)), face.numpy())
     assert np.array_equal(np.asarray(to_image(face, 64)), face.numpy())

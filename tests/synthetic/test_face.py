@@ -36,7 +36,7 @@ def test_a_larger_side_is_the_same_image(world):
     assert np.abs(large - world[1][:8]).mean() < 4
 
 
-def test_a_image_depends_on_its_speaker_seed_and_number_alone(world):
+def test_an_image_depends_on_its_speaker_seed_and_number_alone(world):
     speakers, faces = world
     order = np.array([31, 7, 100])
     assert np.array_equal(render(speakers[order]), faces[order])
@@ -46,13 +46,13 @@ def test_a_image_depends_on_its_speaker_seed_and_number_alone(world):
     assert not np.array_equal(render(speakers[:5], seed=1), faces[:5])
 
 
-def test_sexes_differ_to_a_linear_classifier_on_new_people(world):
+def test_sexes_differ_to_a_linear_classifier_on_new_speakers(world):
     speakers, faces = world
     score = ridge(faces[:280], np.where(speakers.female[:280], 1.0, -1.0), faces[280:])
     assert np.mean((score > 0) == speakers.female[280:]) > 0.9
 
 
-def test_age_shows_on_new_people(world):
+def test_age_shows_on_new_speakers(world):
     speakers, faces = world
     inner = faces[:, 12:60, 14:50]
     guess = ridge(inner[:280], speakers.age[:280], inner[280:])
@@ -104,7 +104,7 @@ def test_eyes_and_mouth_lie_on_the_template(world):
     assert abs(40.5 + redness.argmax() - MOUTH[1] * 64) <= 2
 
 
-def test_views_of_a_speaker_are_nearer_than_other_people(world):
+def test_views_of_a_speaker_are_nearer_than_other_speakers(world):
     """Three views of everyone against three others: each varies in light, wall and clothes."""
     some = world[0][:60]
     views = np.stack([render(some, view=k) for k in range(6)]).astype(float)[:, :, 8:58, 12:52]

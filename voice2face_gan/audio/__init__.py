@@ -1,4 +1,4 @@
-"""From a recording to what the networks hear.
+"""Recordings to log-mels, the input of the networks.
 
     decode.py     any file, bytes or array -> waveform, float32 (samples,), 16 kHz mono in [-1, 1]; its parts
                   are in decoding/

@@ -1,4 +1,4 @@
-"""Speech -> log-mel, the image of sound that the networks hear.
+"""Speech to log-mel, the input of the networks.
 
     x   float32 (samples,), in [-1, 1]
     y   y[t] = x[t] - 0.97 x[t - 1], with x[-1] = 0
@@ -40,7 +40,7 @@ NUMBERS_AT_ONCE = 2**20  # that are worked on in float64, for hours of it are la
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """What a log-mel is. Stored with every prepared store and checkpoint.
+    """Settings of a log-mel, stored with every prepared store and checkpoint.
 
     Attributes:
         sample_rate: of the waveform, in Hz.
@@ -128,7 +128,7 @@ def mel_filterbank(settings: FeatureSettings = FeatureSettings()) -> torch.Tenso
 
 
 def mel_centres(settings: FeatureSettings = FeatureSettings()) -> torch.Tensor:
-    """Where each triangle of the filterbank is 1: float32 (n_mels,), Hz, rising."""
+    """Frequencies at which each triangle of the filterbank is 1: float32 (n_mels,), Hz, rising."""
     return torch.from_numpy(_corners(settings)[1:-1].astype(np.float32))
 
 
@@ -253,7 +253,7 @@ def log_mel(
 
     Args:
         waveform: float (samples,) in [-1, 1], mono at `settings.sample_rate`, of any length.
-        settings: what a log-mel is.
+        settings: of the log-mel.
 
     Returns:
         float32 (n_mels, frames) as `LogMelStream.finish` describes it, on the waveform's device.
@@ -275,7 +275,7 @@ def log_mels(
 
     Args:
         waveforms: float32 (B, samples), at least a window long.
-        settings: what a log-mel is.
+        settings: of the log-mel.
         normalised: per bin; else as `log_mel` gives them.
 
     Returns:
@@ -313,9 +313,11 @@ def normalise(mel: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tenso
 def normalise_with_stats(
     mel: torch.Tensor, out: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `normalise` gives, and what it takes away: float32 (2, n_mels), each bin's mean and standard
-    deviation (0 where it would be below 1e-5), so that the log-mel is the first * deviation + mean but for
-    rounding. Arguments as for `normalise`."""
+    """The normalised log-mel, and float32 (2, n_mels): each bin's mean and standard deviation.
+
+    Arguments as for `normalise`. The deviation is 0 where it would be below 1e-5, so the log-mel is the
+    normalised one * deviation + mean but for rounding.
+    """
     out = torch.empty_like(mel) if out is None else out
     taken = torch.zeros(2, mel.shape[0], device=mel.device)
     frames = mel.shape[1]
@@ -332,8 +334,11 @@ def normalise_with_stats(
 
 
 def encoder_input(mel: torch.Tensor, settings: FeatureSettings, raw_log_mel: bool = False) -> torch.Tensor:
-    """What a voice encoder takes of a clip: its log-mel (n_mels, frames), which may be overwritten,
-    normalised unless the encoder takes raw log-mels, and repeated to `min_frames`."""
+    """Input of a voice encoder for a clip.
+
+    The log-mel (n_mels, frames), which may be overwritten, is normalised unless the encoder takes raw
+    log-mels, then repeated to `min_frames`.
+    """
     return tile_to(mel if raw_log_mel else normalise(mel, out=mel), settings.min_frames)
 
 

@@ -1,6 +1,6 @@
-"""Measures of a log-mel by which steady noise, hum and tones are told from speech without a trained net.
+"""Measures of a log-mel that separate speech from steady noise, hum and tones, without a trained network.
 
-The detector of speech takes hum, tones, noise and knocks for speech where they are loud enough. Speech has
+The speech detector accepts loud hum, tones, noise and knocks as speech. Speech has
 many different spectra, one for every sound that is spoken, each spread over many bands; the others have few
 spectra, or few bands.
 
@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import torch
 
-_SMOOTH = 5  # frames, 50 ms: noise is evened out, syllables are not
-_COMPONENTS = 3  # loudness, and a change to and fro between a few spectra
-_FRAMES = 20_000  # a few minutes tell as much as an hour
-_PER_FRAME = 5000
+_SMOOTHING_FRAMES = 5  # 50 ms: averages noise, keeps syllables
+_COMPONENTS = 3  # loudness, and alternation between a few spectra
+_MAX_FRAMES = 20_000  # a few minutes give the same value as an hour
+_MAX_BAND_FRAMES = 5000
 
 
 def variety(mel: torch.Tensor) -> float:
-    """How much a log-mel varies beside its three greatest ways of varying.
+    """Variation of a log-mel beyond its first three principal components.
 
     Args:
         mel: float (n_mels, frames), natural logarithm of power, not normalised.
@@ -31,23 +31,25 @@ def variety(mel: torch.Tensor) -> float:
         nats: the root of the variance, averaged over bins, that the first three principal components of the
         smoothed log-mel leave; 0 for less than 6 frames.
     """
-    if mel.shape[1] <= _SMOOTH:
+    if mel.shape[1] <= _SMOOTHING_FRAMES:
         return 0.0
-    smooth = torch.nn.functional.avg_pool1d(mel[None], _SMOOTH, 1 + mel.shape[1] // _FRAMES)[0].double()
+    smooth = torch.nn.functional.avg_pool1d(mel[None], _SMOOTHING_FRAMES, 1 + mel.shape[1] // _MAX_FRAMES)[
+        0
+    ].double()
     centred = smooth - smooth.mean(dim=1, keepdim=True)
     variances = torch.linalg.eigvalsh(centred @ centred.T / smooth.shape[1]).clamp(min=0)
     return float((variances[:-_COMPONENTS].sum() / len(mel)).sqrt())
 
 
 def bands(mel: torch.Tensor) -> float:
-    """Over how many mel bins the power of a frame is spread, in the middle of its louder half of frames.
+    """Number of mel bins over which the power of a frame is spread, the median of the louder half of frames.
 
     Args:
         mel: as of `variety`.
     Returns:
         Median of (sum of p)^2 / sum of p^2, p being the power in the bins; from 1 to n_mels.
     """
-    mel = mel[:, :: 1 + mel.shape[1] // _PER_FRAME].double()
+    mel = mel[:, :: 1 + mel.shape[1] // _MAX_BAND_FRAMES].double()
     power = (mel - mel.amax(dim=0)).exp()  # of each frame, its loudest bin 1
     loudness = mel.amax(dim=0) + power.sum(dim=0).log()
     power = power[:, loudness >= loudness.median()]

@@ -1,15 +1,15 @@
 """Keep the speech of a waveform and drop the rest.
 
-The WebRTC detector says of every 20 ms whether it is voiced; a collector with hysteresis, the one of its
+The WebRTC detector classifies every 20 ms as voiced or not; a collector with hysteresis, the one of its
 well-known example (github.com/wiseman/py-webrtcvad, example.py), turns these flags into stretches of speech:
 it starts when nearly all of the last few frames are voiced (and keeps these frames, so that no onset is
 lost) and stops when nearly all of the last few are not.
 
 So what follows a word, 0.1 to 0.2 s, is kept with it. Where that is digital silence (edited films, calls with
 a noise gate, lossy codecs) it is dropped frame by frame: its log-mel lies so far below all else that a few
-frames of it, normalised with the rest, would change what an encoder hears.
+frames of it, normalised with the rest, would change the input of an encoder.
 
-Where a target level is set, the detector hears a copy of soft recordings that is raised to it (level.py).
+Where a target level is set, the detector gets a copy of soft recordings, raised to it (level.py).
 The samples are kept as recorded. A gain is decided for each stretch of ten seconds: so much is held back, and
 `flush` gives what is left at the end.
 """
@@ -25,18 +25,18 @@ from voice2face_gan.audio.decode import SAMPLE_RATE
 from voice2face_gan.audio.level import STRETCH_SECONDS, SpeechGain
 from voice2face_gan.errors import AudioError, DataError
 
-_SILENT = 1.5 / 32768  # digital silence, also where it was dithered by one step of 16 bits
+_MAX_SILENCE = 1.5 / 32768  # digital silence, also where it was dithered by one step of 16 bits
 
-_LEARNT_SECONDS = 5.0  # of a recording, from which a new detector learns its background
+_BACKGROUND_SECONDS = 5.0  # of a recording, from which a new detector learns its background
 
 
 @dataclass(frozen=True)
 class VadSettings:
-    """How speech is told from the rest. A store and a checkpoint hold the settings of their own voices.
+    """Settings of speech detection. A store and a checkpoint hold those of their own voices.
 
     Attributes:
         aggressiveness: 0 (keeps most) to 3 (drops most), the mode of the WebRTC detector.
-        frame_ms: length of the piece judged at once: 10, 20 or 30 ms.
+        frame_ms: length of the piece classified at once: 10, 20 or 30 ms.
         padding_ms: length of the stretch looked back on, at least one frame, in whole frames. The released
             code of Wen et al. has 50 ms, which is two frames (models/exchange/wen2019_weights.py); here it is
             three.
@@ -60,7 +60,7 @@ class VadSettings:
         if self.aggressiveness not in (0, 1, 2, 3):
             raise DataError(f"aggressiveness is {self.aggressiveness!r}; give 0, 1, 2 or 3.")
         if self.frame_ms not in (10, 20, 30):
-            raise DataError(f"frame_ms is {self.frame_ms!r}; WebRTC judges frames of 10, 20 or 30 ms.")
+            raise DataError(f"frame_ms is {self.frame_ms!r}; WebRTC takes frames of 10, 20 or 30 ms.")
         if not isinstance(self.padding_ms, (int, float)) or not self.frame_ms <= self.padding_ms <= 60_000:
             raise DataError(
                 f"padding_ms is {self.padding_ms!r}; give at least one frame ({self.frame_ms} ms), "
@@ -99,7 +99,7 @@ class SpeechCollector:
     Args:
         settings: the thresholds.
         is_speech: stands in for the detector: called with the bytes of one frame (int16) and the rate in
-            Hz, tells whether it is voiced. Default: a new `webrtcvad.Vad`.
+            Hz, returns True if it is voiced. Default: a new `webrtcvad.Vad`.
 
     Raises:
         AudioError: webrtcvad is not installed.
@@ -156,15 +156,15 @@ class SpeechCollector:
             # To a detector that knows the background as it was, the same one, louder, is speech: another one
             # learns it from what went before.
             self._is_speech = _detector(self.settings.aggressiveness)
-            self._judge(self._past, factor)
+            self._classify(self._past, factor)
         self._factor = factor
         size = self.settings.frame_samples
-        learnt = int(_LEARNT_SECONDS * SAMPLE_RATE) // size * size
+        learnt = int(_BACKGROUND_SECONDS * SAMPLE_RATE) // size * size
         self._past = stretch[-learnt:].copy()
         return self._collect(stretch, factor)
 
     def _collect(self, block: np.ndarray, gain: float) -> np.ndarray:
-        """`feed`, of samples that the detector hears `gain` times as loud."""
+        """`feed`, of samples that the detector gets multiplied by `gain`."""
         size = self.settings.frame_samples
         samples = np.concatenate([self._rest, block]) if len(self._rest) else block
         whole = len(samples) - len(samples) % size
@@ -172,7 +172,7 @@ class SpeechCollector:
         samples = samples[:whole]
         if not whole:
             return samples
-        flags = np.concatenate([self._flags, self._judge(samples, gain)])
+        flags = np.concatenate([self._flags, self._classify(samples, gain)])
         samples = np.concatenate([self._waiting, samples]) if len(self._waiting) else samples
         # Frame i of `flags` lies at i - offset in `samples`: what is kept already is not held any more.
         offset = len(flags) - len(samples) // size
@@ -184,7 +184,7 @@ class SpeechCollector:
         self._flags = flags[back:]
         self._waiting = samples[len(samples) if self._triggered else (back - offset) * size :].copy()
         frames = np.concatenate(kept or [np.zeros(0, dtype=np.float32)]).reshape(-1, size)
-        sounding = np.maximum(frames.max(axis=1), -frames.min(axis=1)) > _SILENT
+        sounding = np.maximum(frames.max(axis=1), -frames.min(axis=1)) > _MAX_SILENCE
         return (frames if sounding.all() else frames[sounding]).reshape(-1)
 
     def flush(self) -> np.ndarray:
@@ -202,7 +202,7 @@ class SpeechCollector:
         self._rest = self._rest[:0]
         return speech
 
-    def _judge(self, samples: np.ndarray, gain: float) -> np.ndarray:
+    def _classify(self, samples: np.ndarray, gain: float) -> np.ndarray:
         """(frames * frame_samples,) -> bool (frames,). The only loop over frames in this package."""
         scaled = samples * np.float32(32768 * gain)
         np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled)
@@ -264,7 +264,7 @@ def keep_speech(
 
 
 def _windows(wanted: np.ndarray, look: int, needed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where `needed` wanted frames lie within `look` frames: indices of the first and the last of them.
+    """Indices of the first and the last of `needed` wanted frames, wherever these lie within `look` frames.
 
     Both are ascending. The collector's count reaches `needed` at the first such window that begins no
     earlier than its state did: it can only do so at a wanted frame.

@@ -1,4 +1,4 @@
-"""A recording of any length -> what the voice encoder takes: decode, keep the speech, log-mel, streamed."""
+"""Recordings of any length to the input of the voice encoder: decode, keep the speech, log-mel, streamed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_FEATURES = FeatureSettings()
 
 @dataclass
 class VoiceFeatures:
-    """What a recording holds of a voice.
+    """The voice of a recording, and measures of it.
 
     Attributes:
         log_mel: float32 (n_mels, frames), normalised per bin over the speech (or not, if `raw_log_mel`),
@@ -65,8 +65,8 @@ def voice_features(
 
     Args:
         source: a path, bytes, a file object or `(array, rate)`, see `load_audio`.
-        vad: how speech is told from the rest; None takes the whole recording as speech.
-        features: what a log-mel is. Its sample rate must be 16 kHz when speech is looked for.
+        vad: settings of speech detection; None takes the whole recording as speech.
+        features: settings of the log-mel. Its sample rate must be 16 kHz when speech is looked for.
         min_speech_seconds: less speech than this is refused.
         raw_log_mel: leave the log-mel as it is, for an encoder that takes raw log-mels (its `raw_log_mel`).
         track, start, end: the sound track and the seconds of it that are taken, see `load_audio`.
@@ -98,7 +98,7 @@ def voice_features(
             name += f", sound track {audio.track} of {audio.tracks}"
         raise NoSpeechError(speech_samples / rate, min_speech_seconds, name)
     mel = stream.finish()
-    # A few thousand frames tell as much as an hour of them.
+    # A few thousand frames give the same value as an hour of them.
     variation = float(mel[:, :: 1 + mel.shape[1] // 5000].std(dim=1, correction=0).mean())
     measures = {"variety": variety(mel), "bands": bands(mel)}
     mel = encoder_input(mel, features, raw_log_mel)

@@ -1,4 +1,4 @@
-"""Arrays that are long to compute, kept in the cache folder."""
+"""Disk cache of arrays that take long to compute."""
 
 import contextlib
 import hashlib
@@ -13,15 +13,17 @@ from torch import Tensor
 from voice2face_gan.files import write_bytes
 from voice2face_gan.resources import cache_folder
 
-_LARGEST = 1 << 30  # bytes worth keeping on disk
+_MAX_BYTES = 1 << 30  # of an array that is cached
 
 
 def cached(by: str, of: Tensor, make: Callable[[Tensor], np.ndarray], rows: int | None = None) -> np.ndarray:
-    """`make(of)`, float32 (rows, D), from disk where it was kept; a damaged file is made again.
+    """`make(of)`, float32 (rows, D), from the disk cache if it is there.
+
+    A damaged file is computed again.
 
     Args:
-        by: what makes it, with a hash of its weights: the same for the same numbers only.
-        of: what it is made of.
+        by: name of the computation, with a hash of its weights; equal names must give equal numbers.
+        of: its input.
         rows: of the result; default: as many as `of` has.
     """
     rows = len(of) if rows is None else rows
@@ -35,7 +37,7 @@ def cached(by: str, of: Tensor, make: Callable[[Tensor], np.ndarray], rows: int 
         if features.ndim == 2 and len(features) == rows and features.dtype == np.float32:
             return features
     features = make(of)
-    if features.nbytes <= _LARGEST:
+    if features.nbytes <= _MAX_BYTES:
         content = io.BytesIO()
         np.savez(content, features=features)
         with contextlib.suppress(OSError):  # a full or read-only disk costs time, not the result

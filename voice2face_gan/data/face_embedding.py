@@ -1,4 +1,4 @@
-"""What a face encoder says of each face of a store, kept in the store beside the faces.
+"""Embeddings of a face reader, stored beside the faces of a store.
 
     face_embedding.npy    float16 (faces, D), in the order of faces.npy
     face_embedding.json   which encoder, and of which faces
@@ -17,30 +17,31 @@ from voice2face_gan.errors import DataError
 from voice2face_gan.files import write_bytes
 
 _ARRAY, _ABOUT = "face_embedding.npy", "face_embedding.json"
+_READER = "embedder"  # the key in face_embedding.json, as stores have it
 
 
-def write_face_embedding(store: Store, embedding: np.ndarray, encoder: str) -> None:
-    """Keep embeddings in a store's folder; those of before are replaced.
+def write_face_embedding(store: Store, embedding: np.ndarray, reader: str) -> None:
+    """Write embeddings into a store's folder, replacing earlier ones.
 
     Args:
         store: one store, whole, not several joined.
         embedding: (faces, D).
-        encoder: its name.
+        reader: name of the face reader.
     """
     if len(embedding) != len(store.faces):
         raise DataError(f"{store.folder}: {len(embedding)} embeddings for {len(store.faces)} faces.")
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(embedding, dtype=np.float16))
     write_bytes(store.folder / _ARRAY, buffer.getvalue())
-    about = {"encoder": encoder, "dimensions": int(embedding.shape[1]), "faces": _fingerprint(store)}
+    about = {_READER: reader, "dimensions": int(embedding.shape[1]), "faces": _fingerprint(store)}
     write_bytes(store.folder / _ABOUT, (json.dumps(about) + "\n").encode())
 
 
 def read_face_embedding(store: Store) -> tuple[np.ndarray, str]:
-    """Embeddings float32 (faces, D) of a store, or of several joined, and their encoder's name.
+    """Embeddings float32 (faces, D) of a store, or of several joined, and the name of their face reader.
 
     Raises:
-        DataError: a store has none, they are of other faces, or two stores' are of two encoders.
+        DataError: a store has none, they are of other faces, or or two stores used two face readers.
     """
     parts, names = [], []
     with_faces = [part for part in getattr(store, "stores", (store,)) if len(part.faces)]
@@ -60,10 +61,10 @@ def read_face_embedding(store: Store) -> tuple[np.ndarray, str]:
                 "v2f-gan face-space."
             ) from error
         parts.append(embedding.astype(np.float32))
-        names.append(about["encoder"])
+        names.append(about[_READER])
     if len(set(names)) > 1:
         raise DataError(
-            f"{store.folder}: face embeddings of different encoders ({', '.join(sorted(set(names)))}); "
+            f"{store.folder}: face embeddings of different face readers ({', '.join(sorted(set(names)))}); "
             "run v2f-gan embed --faces on each store with the same --judge."
         )
     return np.concatenate(parts), names[0]

@@ -10,7 +10,7 @@ import numpy as np
 from voice2face_gan.data.store import LABELS, Store
 from voice2face_gan.errors import StoreError
 
-_COPY = 100_000  # rows copied at once
+_COPY_ROWS = 100_000  # at once
 
 
 def join_stores(stores: Sequence[Store]) -> Store:
@@ -19,8 +19,8 @@ def join_stores(stores: Sequence[Store]) -> Store:
     The arrays of voices and faces become new ones, laid end to end in a nameless file in the temporary
     folder, so that memory does not grow with them.
 
-    A person keeps the name. Where two stores of different data sets (`dataset`) use one name, those are
-    two persons: from the second on the data set is put before the name, "avspeech:0012".
+    Identities keep their names. Where stores of different data sets (`dataset`) share a name, it means two
+    identities: from the second on the data set is put before the name, "avspeech:0012".
 
     Raises:
         StoreError: log-mel settings or sides of faces differ, or the temporary folder has no room.
@@ -49,7 +49,7 @@ def join_stores(stores: Sequence[Store]) -> Store:
     joined.speech = _end_to_end([store.speech for store in stores])
     for name in (*LABELS, "age", "voice_frames", "speech_samples"):
         setattr(joined, name, np.concatenate([getattr(store, name) for store in stores]))
-    joined.identity = np.concatenate(_distinct_people(stores))
+    joined.identity = np.concatenate(_distinct_identities(stores))
     for name, array in (("voice_offset", "voices"), ("face_index", "faces"), ("speech_offset", "speech")):
         starts = np.cumsum([0] + [len(getattr(store, array)) for store in stores])
         places = [getattr(store, name) for store in stores]
@@ -77,14 +77,14 @@ def _difference(mine, its) -> str:
     return f"{key} is {its.get(key)} instead of {mine.get(key)}"
 
 
-def _distinct_people(stores: Sequence[Store]) -> list[np.ndarray]:
+def _distinct_identities(stores: Sequence[Store]) -> list[np.ndarray]:
     """The identities of each store, renamed where a store of another data set has the name already."""
     owner: dict[str, str] = {}
     renamed = []
     for store in stores:
-        people = np.unique(store.identity).tolist()
+        present = np.unique(store.identity).tolist()
         names = {
-            p: p if owner.get(p, store.dataset) == store.dataset else f"{store.dataset}:{p}" for p in people
+            p: p if owner.get(p, store.dataset) == store.dataset else f"{store.dataset}:{p}" for p in present
         }
         owner |= dict.fromkeys((name for name in names.values() if name not in owner), store.dataset)
         renamed.append(np.array([names[p] for p in store.identity.tolist()], dtype=str))
@@ -106,8 +106,8 @@ def _end_to_end(arrays: list[np.ndarray]) -> np.ndarray:
         joined = np.memmap(file, dtype=arrays[0].dtype, mode="w+", shape=shape)
     start = 0
     for array in arrays:
-        for part in range(0, len(array), _COPY):  # in pieces, so that no source is in memory whole
-            piece = array[part : part + _COPY]
+        for part in range(0, len(array), _COPY_ROWS):  # in pieces, so that no source is in memory whole
+            piece = array[part : part + _COPY_ROWS]
             joined[start : start + len(piece)] = piece
             start += len(piece)
     return joined

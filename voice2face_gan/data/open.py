@@ -27,7 +27,7 @@ def open_source(
         data: "synthetic[:SPEAKERS]", a prepared store, a raw folder whose layout is recognised, or several of
             them, as a sequence or with commas between; several become one, see `join_stores`.
         progress: called with (done, in all) while something has to be made first.
-        say: called with a sentence for people when a raw folder is prepared first.
+        say: called with a sentence for the user when a raw folder is prepared first.
         keep_speech: of what has to be made first, keep the speech beside the log-mels.
     Raises:
         StoreError: neither a store nor a data set that is recognised, or stores that do not fit together.
@@ -53,7 +53,7 @@ def _open(name: str, progress: Progress | None, say: Callable[[str], None], keep
     if (path / "store.json").is_file() or not path.is_dir():
         return Store(path)
     from voice2face_gan.data.layouts import LAYOUTS, recognise
-    from voice2face_gan.data.layouts.parts import refuse_parts
+    from voice2face_gan.data.layouts.reading.parts import refuse_parts
 
     refuse_parts(path.absolute())
     layout = recognise(path)

@@ -28,8 +28,8 @@ MAX_BYTES = 2**30
 """Longest media file that is taken out of a cell."""
 
 _CELL = re.compile(r"(?P<file>.*\.parquet)#row=(?P<row>\d+)&column=(?P<column>.*)", re.DOTALL | re.IGNORECASE)
-_OPEN = 2  # readers kept open: the columns of sound and of images
-_BUFFER = 2**20  # bytes read from the file at a time; without it a whole column of a row group is
+_OPEN_READERS = 2  # readers kept open: the columns of sound and of images
+_BUFFER_BYTES = 2**20  # bytes read from the file at a time; without it a whole column of a row group is
 
 
 class CellError(DataError):
@@ -37,7 +37,7 @@ class CellError(DataError):
 
 
 class CellFile(io.BytesIO):
-    """The content of a cell as a binary file; `name` says where it is from."""
+    """The content of a cell as a binary file; `name` is its origin."""
 
     def __init__(self, content: bytes, name: str):
         super().__init__(content)
@@ -50,7 +50,7 @@ def cell_path(file: str | os.PathLike, row: int, column: str) -> str:
 
 
 def is_cell(path: str) -> bool:
-    """Whether a record's path names a cell, not a file."""
+    """True if a record's path names a cell, not a file."""
     return "#row=" in path and _CELL.fullmatch(path) is not None
 
 
@@ -68,7 +68,7 @@ def media_name(path: str) -> str:
 
 
 def open_media(path: str) -> str | CellFile:
-    """What decoders take for a record's path: the path itself, or the content of the cell that it names.
+    """Input of decoders for a record's path: the path itself, or the content of the cell that it names.
 
     Raises:
         CellError: the cell cannot be read, is empty, holds no bytes, or more than MAX_BYTES.
@@ -132,7 +132,7 @@ def _read(file: str, row: int, column: str, name: str) -> Any:
         key = (file, column, status.st_size, status.st_mtime_ns)
         if key not in _readers:
             _readers[key] = _Reader(module, file, column)
-            while len(_readers) > _OPEN:
+            while len(_readers) > _OPEN_READERS:
                 _readers.popitem(last=False)
         _readers.move_to_end(key)
         return _readers[key].value(row)
@@ -147,7 +147,7 @@ class _Reader:
     """Values of one column of a parquet file, cheapest in rising order."""
 
     def __init__(self, module: Any, file: str, column: str):
-        self.file = module.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
+        self.file = module.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         self.column = column
         self.batches, self.next, self.end = iter(()), 0, 0  # rows next to end - 1 are still to come
 

@@ -1,4 +1,4 @@
-"""An image of random records of a store: each face with a voice of the same person beside it."""
+"""An image of random records of a store: each face with a voice of the same identity beside it."""
 
 import numpy as np
 from PIL import Image
@@ -10,21 +10,21 @@ _BLANK = 235
 
 
 def pair_sheet(store: Store, rows: int = 12, seed: int = 0) -> Image.Image:
-    """`rows` rows of four people, drawn at random: a face, and beside it the first two seconds of a log-mel.
+    """`rows` rows of four identities, drawn at random: a face, and beside it two seconds of a log-mel.
 
-    People with both are drawn first. Whoever has no face, or no voice, has a blank there.
+    Identities with both are drawn first. A missing face or voice is left blank.
     """
     rng = np.random.default_rng(seed)
-    people = np.unique(store.identity)
+    identities = np.unique(store.identity)
     both = np.intersect1d(store.identity[store.has_face], store.identity[store.has_voice])
-    others = np.setdiff1d(people, both)
+    others = np.setdiff1d(identities, both)
     chosen = np.concatenate([rng.permutation(both), rng.permutation(others)])[: rows * _COLUMNS]
     side, bins = store.about["side"], store.about["features"]["n_mels"]
     height, width = max(side, bins), side + _FRAMES
     count = -(-len(chosen) // _COLUMNS)
     sheet = np.full((count * (height + _GAP), _COLUMNS * (width + 3 * _GAP), 3), _BLANK, dtype=np.uint8)
-    for place, person in enumerate(chosen):
-        mine = store.identity == person
+    for place, identity in enumerate(chosen):
+        mine = store.identity == identity
         top, left = place // _COLUMNS * (height + _GAP), place % _COLUMNS * (width + 3 * _GAP)
         with_face = np.flatnonzero(mine & store.has_face)
         with_voice = np.flatnonzero(mine & store.has_voice)

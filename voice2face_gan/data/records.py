@@ -1,4 +1,4 @@
-"""What a record is: one voice, one face, or a pair of them, and what is known of the person."""
+"""Records: one voice, one face, or a pair, with the labels of the identity."""
 
 from dataclasses import dataclass, fields
 
@@ -21,9 +21,9 @@ class Record:
         identity: whose voice and face it is; equal strings are one person.
         voice: path of the recording, or None (face only).
         face: path of the image, or None (voice only).
-        gender: "female", "male" or "" (unknown), as the data set's own metadata says.
+        gender: "female", "male" or "" (unknown), from the data set's own metadata.
         age: years, or None.
-        ethnicity, nationality: as the data set's metadata says, or "".
+        ethnicity, nationality: from the data set's metadata, or "".
         split: "train", "val", "test" or "" (not decided).
     """
 

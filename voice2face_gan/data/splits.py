@@ -1,10 +1,10 @@
-"""Who is trained on, who validates, who tests: always whole identities.
+"""Splits into training, validation and test, by whole identities.
 
 Three rules. "wen-letters": the first letter of the name, A-B validation, C-E test, F-Z training (Nagrani
-2018, section 4; Wen 2019). "official": what the data set's metadata or a list say. "seeded": shuffled,
-stratified by gender. Clips of one video never stand on both sides: the seeded rule keeps people who share a
-video together; where names decide, the clips of a shared video stay on one side and are left out of the
-others (`shared_videos`).
+2018, section 4; Wen 2019). "official": the data set's metadata or a list. "seeded": shuffled,
+stratified by gender. Clips of one video are never on both sides: the seeded rule keeps identities
+that share a video together; where names decide, the clips of a shared video stay on one side and are left out
+of the others (`shared_videos`).
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from voice2face_gan.data.layouts.tables import read_text
+from voice2face_gan.data.layouts.reading.tables import read_text
 from voice2face_gan.data.prepare.names import first_letter, normalise_name
 from voice2face_gan.data.records import SPLITS
 from voice2face_gan.data.store import Store
@@ -143,19 +143,19 @@ def seeded_split(
 def shared_videos(split: dict[str, str], groups: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     """(identity, video) whose clips must be left out, so that no video is on two sides of a split.
 
-    A video of two people who are on different sides (an interview, in VoxCeleb) stays with the test side, if
+    A video of two identities on different sides (an interview, in VoxCeleb) stays with the test side, if
     it is there, else with validation: what is measured on keeps its clips.
 
     Args:
         split: identity -> side.
         groups: (identity, video) of every clip; clips without a video ("") share none.
     """
-    people = defaultdict(set)
+    identities = defaultdict(set)
     for identity, video in groups:
         if video and identity in split:
-            people[video].add(identity)
+            identities[video].add(identity)
     left_out = set()
-    for video, names in people.items():
+    for video, names in identities.items():
         sides = {split[name] for name in names}
         if len(sides) > 1:
             stays = next(side for side in ("test", "val", "train") if side in sides)
@@ -164,8 +164,9 @@ def shared_videos(split: dict[str, str], groups: Iterable[tuple[str, str]]) -> s
 
 
 def held_out_clips(store: Store) -> np.ndarray:
-    """Clips that training may leave out, to ask later whether people, not clips, were learnt: the last voice,
-    in the order of the records, of each identity with two voices or more.
+    """Clips that training may leave out: the last voice of each identity with two voices or more.
+
+    They show later whether identities, not clips, were learnt. Voices are in the order of the records.
 
     Returns:
         bool (records,).

@@ -100,19 +100,21 @@ class Store:
 
     @property
     def zoom(self) -> float:
-        """How much larger its faces are than the template of faces/align.py lays them."""
+        """Scale of the faces relative to the template of faces/align.py."""
         return float(self.about.get("zoom", 1.0))
 
     @property
     def vad(self) -> dict:
-        """How the speech of the voices was found, a VadSettings as dict; empty where that is not known, as of
-        voices that were taken whole, or not the same for all stores that were joined."""
+        """Settings of speech detection, a VadSettings as dict.
+
+        Empty where they are not known, as of voices that were taken whole, or differ between joined stores.
+        """
         stores = [store for store in getattr(self, "stores", (self,)) if store.has_voice.any()]
-        heard = [store.about["source"].get("settings", {}) for store in stores]
+        settings = [store.about["source"].get("settings", {}) for store in stores]
         # A setting at None is as one that an older store does not name.
         found = [
             {key: value for key, value in one["vad"].items() if value is not None}
-            for one in heard
+            for one in settings
             if one.get("voice", {}).get("vad")
         ]
         return found[0] if found and all(one == found[0] for one in found) else {}
@@ -162,7 +164,7 @@ class Store:
 
     @property
     def fully_visible(self) -> np.ndarray:
-        """Which records have a face that lies wholly within its image, but for a pixel at each edge."""
+        """bool (records,): the face lies wholly within its image, but for a pixel at each edge."""
         boxes = np.zeros((len(self), 4))
         if len(self.visible_box):
             boxes = self.visible_box[self.face_index.clip(min=0)]
@@ -174,7 +176,7 @@ class Store:
 
     @property
     def has_raw_log_mel(self) -> bool:
-        """Whether log-mels can be given back as they were before normalisation."""
+        """True if log-mels can be restored as they were before normalisation."""
         return bool(self.about.get("levels"))
 
     def breakdown(self) -> list[dict]:
@@ -197,7 +199,7 @@ class Store:
         return rows
 
     def dropped(self) -> dict[str, int]:
-        """How much was left out, by reason ("face: no face"); most first."""
+        """Counts of what was left out, by reason ("face: no face"); most first."""
         path = self.folder / "dropped.csv"
         if not path.is_file():
             return {}
@@ -206,7 +208,7 @@ class Store:
         return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def noted(self) -> int:
-        """How many files were taken in part; noted.csv names them."""
+        """Number of files that were taken in part; noted.csv names them."""
         path = self.folder / "noted.csv"
         if not path.is_file():
             return 0
@@ -218,8 +220,8 @@ class Store:
         return frames * self.about["features"]["hop_ms"] / 3_600_000
 
     def summary(self) -> dict:
-        """Counts by split and gender, for a checkpoint's config.json and for people."""
-        people = {
+        """Counts by split and gender, for a checkpoint's config.json and for messages."""
+        by_gender = {
             str(g) or "unknown": len(np.unique(self.identity[self.gender == g]))
             for g in np.unique(self.gender)
         }
@@ -228,7 +230,7 @@ class Store:
             "voices": int(self.has_voice.sum()),
             "faces": int(self.has_face.sum()),
             "hours": round(self._hours(self.has_voice), 3),
-            "identities_by_gender": people,
+            "identities_by_gender": by_gender,
         }
 
 

@@ -1,4 +1,4 @@
-"""Writing a prepared store (data/store.py says what one is), record by record, in bounded memory."""
+"""Writing a prepared store (described in data/store.py), record by record, in bounded memory."""
 
 import csv
 import json

@@ -1,8 +1,8 @@
 """The synthetic world as a prepared store: the default data of every command that needs some.
 
 `--data synthetic` is 1,000 speakers, `--data synthetic:250` is 250. The store is made once, in
-$V2F_CACHE or the user's cache folder. Speaker i is the same person in every size, and so is the split:
-of ten speakers in a row seven train, one validates, two test, so whoever is held out from one model is held
+$V2F_CACHE or the user's cache folder. Speaker i is the same identity in every size, and so is the split:
+of ten speakers in a row seven train, one validates, two test, so a speaker held out from one model is held
 out from all of them.
 """
 
@@ -19,8 +19,8 @@ from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError, StoreError
 
 SPEAKERS, CLIPS, VIEWS, SECONDS = 1000, 4, 6, 4.0
-MINIMUM = 10  # speakers: the smallest world with someone in every split
-WORLD_SEED, JUDGE_SEED = 0, 1  # judges are trained in a world of their own
+MINIMUM = 10  # speakers: the smallest world with a speaker in every split
+WORLD_SEED, JUDGE_SEED = 0, 1  # face classifiers are trained in a world of their own
 _SPLITS = ("train",) * 7 + ("val",) + ("test",) * 2
 _CHUNK = 50  # speakers at a time: bounds memory and paces the progress bar
 
@@ -89,12 +89,12 @@ def _make(
     from voice2face_gan.synthetic import face, speakers, voice
 
     features = FeatureSettings()
-    people = speakers.sample_speakers(count, seed=seed)
+    sampled = speakers.sample_speakers(count, seed=seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     source = {"layout": "synthetic", "speakers": count, "seed": seed, "clips": clips, "views": VIEWS}
     with StoreWriter(folder, features.to_dict(), source=source, keep_speech=keep_speech) as writer:
         for start in range(0, count, _CHUNK):
-            some = people[slice(start, start + _CHUNK)]
+            some = sampled[slice(start, start + _CHUNK)]
             # (clips, speakers, samples) and (views, speakers, 64, 64, 3)
             voices = [voice.synthesise(some, SECONDS, seed=seed, clip=k) for k in range(clips)]
             faces = [face.render(some, seed=seed, view=k) for k in range(VIEWS)]

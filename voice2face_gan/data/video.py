@@ -17,7 +17,7 @@ VIDEO = frozenset((".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v", ".mpg", ".mp
 
 
 def is_video(path: str) -> bool:
-    """Whether a record's `face` is a video: by its ending; every cell of a parquet file is one."""
+    """True if a record's `face` is a video, by its ending; every cell of a parquet file is one."""
     return is_cell(path) or Path(path).suffix.lower() in VIDEO
 
 
@@ -80,7 +80,7 @@ def _images(container: av.container.InputContainer, name: str, count: int) -> It
 
 
 def _span(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[int, int]:
-    """First and last time stamp, in the stream's unit. Recordings of a browser do not say how long they are:
+    """First and last time stamp, in the stream's unit. Recordings of a browser do not give their length:
     then the packets are counted, undecoded."""
     start = stream.start_time or 0
     if stream.duration:

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from voice2face_gan.data.layouts import media
+from voice2face_gan.data.layouts.reading import media
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, ImageError, OutputError
 from voice2face_gan.evaluation.eval_set import EvalSet
@@ -117,9 +117,7 @@ def read_faces(
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give a folder of images named after the clips.")
-    images = [
-        os.path.relpath(path, folder).replace(os.sep, "/") for path in media.files(folder, media.PICTURE)
-    ]
+    images = [os.path.relpath(path, folder).replace(os.sep, "/") for path in media.files(folder, media.IMAGE)]
     if not images:
         raise DataError(f"{folder}: there are no images (PNG, JPEG, WebP, ...) in it.")
     chosen = match_names(images, sources, others, folder)
@@ -278,7 +276,7 @@ def _other_files(folder: Path) -> list[str]:
         found += [
             os.path.relpath(os.path.join(place, name), folder).replace(os.sep, "/")
             for name in names
-            if media.suffix(name) not in media.PICTURE and not media.is_hidden(name)
+            if media.suffix(name) not in media.IMAGE and not media.is_hidden(name)
         ]
     return sorted(found)
 

@@ -28,15 +28,15 @@ TEMPLATE = np.array([0.5, EYES_Y]) + _UNIT * np.array(
 """float64 (5, 2): x and y in fractions of the side, in the order of `detect.Face.points`."""
 
 ZOOM_ABOUT = np.array([0.5, 0.71])
-"""What stays in its place when faces are taken nearer than the template (`zoomed`): the mouth's middle."""
+"""Fixed point of zooming (`zoomed`): the middle of the mouth."""
 
-_BLUR = 0.08  # radius of the blur beyond an image's edges, in fractions of the side
-_TINY = 1e-6  # of a pixel: an edge that rounding puts beyond a pixel's border lies on it
-_SUPER = 2  # samples a pixel of the result, each way and at least: what the bicubic warp cannot smooth
+_BLUR_RADIUS = 0.08  # radius of the blur beyond an image's edges, in fractions of the side
+_TOLERANCE = 1e-6  # of a pixel: an edge that rounding puts beyond a pixel's border lies on it
+_SUPERSAMPLING = 2  # least samples a pixel of the result, each way: the bicubic warp does not smooth
 
 
 def zoomed(points: np.ndarray, zoom: float) -> np.ndarray:
-    """Where points (N, 2) of the template, in fractions of the side, lie in faces that are so much larger."""
+    """Points (N, 2) of the template, in fractions of the side, in faces enlarged by `zoom`."""
     return ZOOM_ABOUT + zoom * (np.asarray(points) - ZOOM_ABOUT)
 
 
@@ -87,7 +87,7 @@ def align(
 
 
 def visible_box(transform: np.ndarray, size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
-    """What of a warped face shows its image, and was not made up beyond the image's edges.
+    """The part of a warped face that shows its image and was not filled in beyond the image's edges.
 
     Args:
         transform: as `warp` takes it.
@@ -100,8 +100,11 @@ def visible_box(transform: np.ndarray, size: tuple[int, int], side: int) -> tupl
     width, height = size
     corners = np.array([(0, width, width, 0), (0, 0, height, height), (1, 1, 1, 1)], dtype=float)
     x, y = transform @ corners * side  # top left, top right, bottom right, bottom left
-    left, top = max(0, math.ceil(max(x[0], x[3]) - _TINY)), max(0, math.ceil(max(y[0], y[1]) - _TINY))
-    right, bottom = (min(side, math.floor(min(edge) + _TINY)) for edge in ((x[1], x[2]), (y[2], y[3])))
+    left, top = (
+        max(0, math.ceil(max(x[0], x[3]) - _TOLERANCE)),
+        max(0, math.ceil(max(y[0], y[1]) - _TOLERANCE)),
+    )
+    right, bottom = (min(side, math.floor(min(edge) + _TOLERANCE)) for edge in ((x[1], x[2]), (y[2], y[3])))
     return (left, top, right, bottom) if left < right and top < bottom else (0, 0, 0, 0)
 
 
@@ -126,12 +129,12 @@ def warp(image: Image.Image, transform: np.ndarray, side: int) -> np.ndarray:
     patch = _cut(image, (left, top, right, bottom))
     inverse[:, 2] -= (left, top)
     # Whole-number reduction first, so that what follows works on little more than it needs.
-    factor = max(1, int(scale / _SUPER))
+    factor = max(1, int(scale / _SUPERSAMPLING))
     if factor > 1:
         patch = patch.reduce(factor)
         inverse /= factor
     edges = (-left, -top, image.width - left, image.height - top)
-    patch = _soften(patch, tuple(v / factor for v in edges), _BLUR * scale * side / factor)
+    patch = _soften(patch, tuple(v / factor for v in edges), _BLUR_RADIUS * scale * side / factor)
     fine = side * max(1, math.ceil(scale / factor))
     matrix = inverse.copy()
     matrix[:, :2] /= fine

@@ -1,4 +1,4 @@
-"""Where the faces in an image are: dlib's detectors, and its five points on each face.
+"""Face detection: dlib's detectors, and its five points on each face.
 
 Two detectors, both of frontal faces and both without a network at hand: "hog" (Dalal and Triggs 2005; fast,
 faces of 80 pixels and more) and "cnn" (King 2015, max-margin; finds turned and covered faces too, some twenty
@@ -132,7 +132,7 @@ def choose(
     Args:
         faces: what `find` gave.
         several: "largest" takes the largest of several; "reject" refuses an image with several.
-        near: x and y in pixels; takes the face whose middle is nearest, whatever `several` says (AVSpeech
+        near: x and y in pixels; takes the face whose middle is nearest, whatever `several` is (AVSpeech
             gives such a point for every clip).
         least_eye_distance: between the eyes' centres, in pixels; a smaller face is refused.
         name: of the image, for messages.

@@ -1,4 +1,4 @@
-"""Any image file -> an upright RGB image, or one sentence that says why not.
+"""Reading of any image file: an upright RGB image, or an error of one sentence.
 
 Images come from the web by the million: some are cut short, some are text with an image's ending, and a few
 kilobytes of PNG can unfold to gigabytes. A file is judged by its content, never by its ending. The size is
@@ -120,7 +120,7 @@ def _formats(head: bytes, name: str) -> list[str]:
 
 
 def _has_more(image: Image.Image) -> bool:
-    """Whether a file has more images than the one that was read. The second of a phone's MPO is no other."""
+    """True if a file has more images than the one read. The second of a phone's MPO does not count."""
     try:
         return image.format not in ("MPO", "HEIF") and bool(getattr(image, "is_animated", False))
     except Exception:  # what comes after the first image is damaged
@@ -128,7 +128,7 @@ def _has_more(image: Image.Image) -> bool:
 
 
 def _read(path: Path, name: str) -> io.BytesIO:
-    """The file's content: reading it at once leaves no open file behind and tells I/O errors from damage."""
+    """The file's content, read at once: no file stays open, and I/O errors are separate from damage."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

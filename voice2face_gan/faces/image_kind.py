@@ -1,6 +1,6 @@
-"""What a file is, by its first bytes, where it is no image that Pillow reads by itself.
+"""Recognition, by first bytes, of files that Pillow does not read by itself.
 
-The ending of a file says little: sets from the web hold error pages named .jpg, and phones' HEIC images are
+File endings are unreliable: sets from the web hold error pages named .jpg, and phones' HEIC images are
 renamed. So a refusal names what is there, and what to do about it.
 """
 
@@ -30,8 +30,8 @@ _OTHERS = (
 def kind_of(head: bytes) -> str:
     """HEIC, AVIF, HTML, VIDEO, or "" for anything else.
 
-    HEIC and AVIF are told by the brands in the box `ftyp` (ISO/IEC 23008-12), for both may have the major
-    brand `mif1`.
+    HEIC and AVIF are recognised by the brands in the box `ftyp` (ISO/IEC 23008-12), since both may have the
+    major brand `mif1`.
     """
     if head[4:8] == b"ftyp":
         size = int.from_bytes(head[:4], "big")

@@ -1,7 +1,7 @@
 """The two forms of a face, and the one mapping between them.
 
     on disk     uint8 (side, side, 3) RGB
-    in a net    float32 (3, side, side), (x - 127.5) / 127.5, so [-1, 1]     (Wen et al., section 4)
+    in a network    float32 (3, side, side), (x - 127.5) / 127.5, so [-1, 1]     (Wen et al., section 4)
 
 The mapping is fixed: an image is never stretched by its own smallest and largest value.
 """

@@ -1,7 +1,7 @@
 """Faces of one framing as faces of another: nearer, or as far away as the template lays them.
 
 Real faces come out of images, and where an image ends before the face's frame does, the frame is filled
-(`align.warp`). A generator that paints faces nearer than the template gives smaller images in that sense;
+(`align.warp`). A generator that makes faces nearer than the template gives smaller images in that sense;
 laid on the template, they are treated as photographs are.
 """
 

@@ -1,4 +1,4 @@
-"""What every layer of a face paints on and is lit by."""
+"""Canvas and light that all layers of a face share."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Canvas:
     left: float
     top: float
 
-    def paint(
+    def blend(
         self,
         cover: np.ndarray,
         tone: np.ndarray,
@@ -86,7 +86,7 @@ class Canvas:
 
 @dataclass
 class View:
-    """What differs between images of one speaker; float32 (n, 1, 1) unless said otherwise."""
+    """Properties that differ between images of one speaker; float32 (n, 1, 1) unless said otherwise."""
 
     light: np.ndarray  # (3, n, 1, 1): unit vector towards the light; x right, y down, z to the camera
     ambient: np.ndarray  # part of the light that comes from everywhere, 0.3-0.6

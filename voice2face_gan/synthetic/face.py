@@ -116,12 +116,12 @@ def _neck_and_clothes(
     shade = 0.66 + 0.10 * np.clip(view.light[0] * x / half, -1, 1) - 0.10 * (np.abs(x) / half) ** 2
     under = edge(shape.chin + 0.25 - y, 0.35)  # the jaw's own shadow
     shade = shade * (1 - 0.22 * under)
-    canvas.paint(edge(half + flare - np.abs(x), canvas.pixel) * (y > 1), skin, shade)
+    canvas.blend(edge(half + flare - np.abs(x), canvas.pixel) * (y > 1), skin, shade)
     # Shoulders fall away from the neck, and the neckline dips in the middle.
     line = 3.62 + 0.20 * np.maximum(np.abs(x) - 1.2, 0) + 0.42 * np.maximum(1.2 - np.abs(x), 0)
     shirts = np.asarray(_CLOTHES, dtype=np.float32)[view.shirt % len(_CLOTHES)].T / 255
     folds = 0.86 + 0.10 * view.light[0] * np.clip(x / 3, -1, 1) - 0.06 * np.cos(3.1 * x)
-    canvas.paint(edge(y - line, canvas.pixel), shirts, folds)
+    canvas.blend(edge(y - line, canvas.pixel), shirts, folds)
 
 
 def _develop(colour: np.ndarray, view: View, rngs: list[np.random.Generator], side: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What lies on the head: eyes, brows, mouth, beard and hair."""
+"""Layers on the head: eyes, brows, mouth, beard and hair."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def eyes(canvas: Canvas, some: Speakers, face: Face, view: View, skin: np.ndarra
     canvas.darken((0.10 + 0.10 * column(some.brow_heaviness)) * socket, box, _LINE)
     white = np.array([[0.93], [0.91], [0.89]], np.float32) * np.ones((1, len(some)), np.float32)
     shaded = np.clip(0.55 + 0.5 * face.shade[:, *box], 0, 1.02) * (0.74 + 0.26 * edge(y - upper - 0.04, 0.10))
-    canvas.paint(opened, white, shaded, box)
+    canvas.blend(opened, white, shaded, box)
 
     dx = x - side - view.gaze
     radius = np.sqrt(dx * dx + (y - 0.01) ** 2)
@@ -61,10 +61,10 @@ def eyes(canvas: Canvas, some: Speakers, face: Face, view: View, skin: np.ndarra
     ring = (1.10 - 0.75 * edge(radius - 0.155, 0.05) + 0.3 * edge(y, 0.15)) * (
         0.7 + 0.3 * edge(y - upper - 0.05, 0.1)
     )
-    canvas.paint(opened * edge(0.215 - radius, 1.3 * pixel), iris, ring, box)
-    canvas.paint(opened * edge(0.088 - radius, 1.3 * pixel), np.full_like(iris, 0.04), 1.0, box)
+    canvas.blend(opened * edge(0.215 - radius, 1.3 * pixel), iris, ring, box)
+    canvas.blend(opened * edge(0.088 - radius, 1.3 * pixel), np.full_like(iris, 0.04), 1.0, box)
     glint = bump((dx - 0.10 * view.light[0] - 0.02) / 0.055, (y + 0.075) / 0.055)
-    canvas.paint(opened * 0.85 * glint, np.ones_like(iris), 1.0, box)
+    canvas.blend(opened * 0.85 * glint, np.ones_like(iris), 1.0, box)
 
     lid = np.exp(-(((y - upper) / (0.050 + 0.018 * woman)) ** 2)) * edge(1.12 - np.abs(t), 0.12)
     lash = np.clip((0.62 + 0.22 * woman) * lid, 0, 0.9)
@@ -89,7 +89,7 @@ def brows(canvas: Canvas, some: Speakers, face: Face, view: View, hair: np.ndarr
     thick = (0.085 + 0.085 * heavy - 0.010 * woman) * (1.0 - 0.45 * np.clip(t, -1, 1))
     cover = edge(thick - np.abs(y - arc), 0.10) * edge(1 - np.abs(t), 0.35)
     dark = hair * 0.62  # brows are darker than the hair of the head
-    canvas.paint((0.60 + 0.28 * heavy) * cover, dark, 0.6 + 0.4 * face.shade[:, *box], box)
+    canvas.blend((0.60 + 0.28 * heavy) * cover, dark, 0.6 + 0.4 * face.shade[:, *box], box)
 
 
 def mouth(canvas: Canvas, some: Speakers, face: Face, view: View, skin: np.ndarray) -> None:
@@ -115,14 +115,14 @@ def mouth(canvas: Canvas, some: Speakers, face: Face, view: View, skin: np.ndarr
     volume = np.where(y < line, 0.84, 0.97 + 0.10 * edge(bottom - 0.06 - y, 0.08)) * (
         0.30 + 0.70 * face.shade[:, *box]
     )
-    canvas.paint(0.88 * cover, lips, volume, box)
+    canvas.blend(0.88 * cover, lips, volume, box)
 
     inner = edge(np.minimum(y - line + gap * 0.5, line + gap - y), 1.2 * pixel) * within * (opening > 0.02)
-    canvas.paint(inner, lips * 0.22, 1.0, box)
+    canvas.blend(inner, lips * 0.22, 1.0, box)
     teeth = (
         inner * edge(line + 0.72 * gap - y, 0.04) * edge(0.78 - np.abs(t), 0.2) * edge(opening - 0.15, 0.1)
     )
-    canvas.paint(teeth, np.full_like(lips, 0.90), 0.62 + 0.34 * face.shade[:, *box], box)
+    canvas.blend(teeth, np.full_like(lips, 0.90), 0.62 + 0.34 * face.shade[:, *box], box)
     seam = np.exp(-(((y - line) / 0.038) ** 2)) * edge(1.04 - np.abs(t), 0.12) * (1 - inner)
     corner = bump((np.abs(t) - 1.0) / 0.10, (y - line) / 0.08)
     below = bump(x / 0.50, (y - bottom - 0.10) / 0.09)
@@ -145,17 +145,17 @@ def beard(canvas: Canvas, some: Speakers, face: Face, hair: np.ndarray) -> None:
     lips = edge(1 - (x / 0.86) ** 2 - ((y - 2.12) / 0.30) ** 2, 0.5)
     texture = 0.85 + 0.15 * np.sin(23 * x + 5 * np.sin(9 * y)) * np.sin(19 * y + 4 * np.sin(7 * x))
     cover = face.cover[:, *box] * patch * (1 - lips) * np.clip(1.15 * amount, 0, 0.92)
-    canvas.paint(cover, hair * 0.75, (0.25 + 0.75 * face.shade[:, *box]) * texture, box)
+    canvas.blend(cover, hair * 0.75, (0.25 + 0.75 * face.shade[:, *box]) * texture, box)
 
 
 @dataclass
 class Hair:
-    """What back and front hair share.
+    """Properties that back and front hair share.
 
     Attributes:
         colour: float32 (3, n).
         grow: how far the hair stands off the skull, (n, 1, 1).
-        end: how far down the sides fall, (n, 1, 1): -0.3 cropped, 0.5 ears, 2.9 chin, 6 below the image.
+        end: height at which the sides end, (n, 1, 1): -0.3 cropped, 0.5 ears, 2.9 chin, 6 below the image.
         outer: cover of the whole outline of the hair, (n, h, w).
         shade: light on it, (n, h, w).
     """
@@ -218,7 +218,7 @@ def back_hair(canvas: Canvas, some: Speakers, hair: Hair) -> None:
     y = canvas.y
     bare = edge(column(some.hair_recession) - 0.75, 0.08) * edge(-1.2 - y, 0.4)
     cover = hair.outer * edge(hair.end - y, 0.3) * (1 - bare)
-    canvas.paint(cover, hair.colour, hair.shade * (0.80 - 0.28 * edge(y + 0.5, 1.0)))
+    canvas.blend(cover, hair.colour, hair.shade * (0.80 - 0.28 * edge(y + 0.5, 1.0)))
 
 
 def front_hair(canvas: Canvas, some: Speakers, shape: Shape, face: Face, view: View, hair: Hair) -> None:
@@ -253,4 +253,4 @@ def front_hair(canvas: Canvas, some: Speakers, shape: Shape, face: Face, view: V
     cover = np.maximum(top, sides) * hair.outer * (1 - 0.45 * bald * top)
     shadow = edge(line + 0.22 - y, 0.25) * (1 - top) * face.cover * (1 - bald)
     canvas.darken(0.24 * shadow, (slice(None), slice(None)), _LINE)
-    canvas.paint(cover, hair.colour, hair.shade * (0.80 + 0.42 * view.ambient))
+    canvas.blend(cover, hair.colour, hair.shade * (0.80 + 0.42 * view.ambient))

@@ -64,7 +64,7 @@ class Shape:
 
 @dataclass
 class Face:
-    """The painted head, for what lies on it: coordinates that turn with it, cover and light, (n, h, w)."""
+    """The drawn head, for the layers on it: coordinates that turn with it, cover and light, (n, h, w)."""
 
     x: np.ndarray
     y: np.ndarray
@@ -79,7 +79,7 @@ def ears(canvas: Canvas, shape: Shape, view: View, skin: np.ndarray) -> None:
     along = (y - 0.42 + 0.25 * across) / 0.82
     radius = np.sqrt(across**2 + along**2)
     rim = 0.80 - 0.22 * np.exp(-(((radius - 0.45) / 0.25) ** 2)) + 0.14 * view.light[0] * np.sign(x)
-    canvas.paint(
+    canvas.blend(
         edge(1 - radius, canvas.pixel / 0.27), skin * np.array([[1.0], [0.93], [0.9]], np.float32), rim
     )
 
@@ -118,7 +118,7 @@ def _relief(
 
 
 def skin(canvas: Canvas, some: Speakers, shape: Shape, view: View, tone: np.ndarray) -> Face:
-    """Paint the head and return its surface."""
+    """Draw the head and return its surface."""
     radius = shape.radius(canvas.x, canvas.y)
     # What lies nearer than the eyes moves with the turn, what lies behind them against it.
     depth = 2.0 * np.sqrt(1 - np.minimum(radius, 0.98) ** 2)

@@ -1,4 +1,4 @@
-"""What sounds are put together from: noises, tones, envelopes and events, float64 at 16 kHz."""
+"""Parts of sounds: noises, tones, envelopes and events, float64 at 16 kHz."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Sounds that are no speech: noises, machines, music, knocks, animals. All synthesised, decided by a seed.
 
-They teach and test whether a voice encoder can tell that nobody speaks (training/probes/input_quality.py).
+They train and test the probe for speech (training/probes/input_quality.py).
 `SOUNDS` names all kinds, functions of `sounds_noise` and `sounds_music`; `FAMILIES` groups those that sound
 alike, so that a whole family can be held out. Every draw differs in pitch, tempo, colour and loudness.
 """
@@ -26,7 +26,7 @@ FAMILIES: dict[str, tuple[Callable[[Generator, int], np.ndarray], ...]] = {
     "music": (music.chords, music.melody, music.plucked, music.bells, music.drums),
     "nature": (music.clicks, music.steps, music.bubbles, music.birds, music.barks),
 }
-"""Kinds that sound alike; a held-out family is stranger to a listener than a held-out kind."""
+"""Kinds that sound alike; holding out a family is a harder test than holding out a kind."""
 
 
 def mixture(rng: Generator, samples: int) -> np.ndarray:

@@ -58,8 +58,8 @@ def rain(rng: Generator, samples: int) -> np.ndarray:
     drops = np.zeros(samples)
     count = max(1, int(samples / SAMPLE_RATE * rng.uniform(20, 800)))
     np.add.at(drops, rng.integers(0, samples, count), rng.exponential(1, count))
-    heard = np.convolve(drops, burst)[:samples]
-    return heard / max(heard.std(), 1e-9) + rng.uniform(0.05, 1) * coloured(rng, samples, rng.uniform(0, 1))
+    spread = np.convolve(drops, burst)[:samples]
+    return spread / max(spread.std(), 1e-9) + rng.uniform(0.05, 1) * coloured(rng, samples, rng.uniform(0, 1))
 
 
 def applause(rng: Generator, samples: int) -> np.ndarray:

@@ -15,7 +15,7 @@ The causal graph (an arrow means "is drawn given"; every child also has some noi
 `size`, `androgen` and `tissue` are standard normal latents that are not stored: only what they cause is.
 The direction of each effect follows what is known of people (longer vocal tracts go with taller bodies and
 longer faces, low f0 with heavier brows and jaws, jitter and tremor with age); its strength is chosen so
-that a voice tells clearly more than sex and clearly less than everything.
+that a voice predicts clearly more than sex and clearly less than everything.
 
 Sources: vocal-tract length and body size, Fitch & Giedd 1999 (J. Acoust. Soc. Am. 106, 1511); f0 by sex and
 age, Baken & Orlikoff 2000 (Clinical Measurement of Speech and Voice, ch. 6); tremor and jitter with age,
@@ -51,8 +51,8 @@ VOICE_DETERMINED: tuple[str, ...] = (
 """Attributes an image shows and that share a cause with the voice (sex, age, size, androgen or tissue).
 
 None is determined completely: each has noise of its own, so even an oracle's R2 is below one.
-`hair_length`, `beard` and `hair_recession` are in neither tuple: the voice tells about them only through sex
-and age, and beyond these nothing.
+`hair_length`, `beard` and `hair_recession` are in neither tuple: the voice predicts them only through sex
+and age.
 """
 
 VOICE_FREE: tuple[str, ...] = (

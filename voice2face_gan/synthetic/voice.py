@@ -102,7 +102,7 @@ _HERTZ = np.linspace(0, SAMPLE_RATE / 2, _BINS)
 
 @dataclass
 class _Plan:
-    """What is said, frame by frame (10 ms); float64 (frames,) unless shaped otherwise."""
+    """Phonetic content frame by frame (10 ms); float64 (frames,) unless shaped otherwise."""
 
     formants: np.ndarray  # (frames, 6) Hz, of the 17.5 cm tract
     widths: np.ndarray  # (frames, 6) Hz
@@ -116,7 +116,7 @@ class _Plan:
 def synthesise(speakers: Speakers, seconds: float = 4.0, seed: int = 0, clip: int = 0) -> np.ndarray:
     """One clip of every speaker: float32 (N, round(seconds x 16000)), mono, 16 kHz, within [-1, 1].
 
-    Clips of one speaker differ in what is said, loudness, mean f0 (by about 3 %), microphone, room and
+    Clips of one speaker differ in content, loudness, mean f0 (by about 3 %), microphone, room and
     background noise. A clip depends on the seed, the speaker and its number only, not on the batch; but a
     shorter clip is not the start of a longer one, as phrases are planned for the length.
 

@@ -157,7 +157,7 @@ def test_of_log_mels_one_seed_one_result(mels):
     assert torch.equal(QUIET(mels, who, FEATURES, rng()), mels)
 
 
-def test_behind_a_log_mel_is_somebody_else():
+def test_babble_of_a_log_mel_is_another_speaker():
     places = augment_mel._somebody_else(np.array([0, 0, 1, 0]))
     assert places.tolist() == [2, 2, 3, 2]
     assert augment_mel._somebody_else(np.array([4, 4])).tolist() == [0, 1]

@@ -121,7 +121,7 @@ def test_faces_are_in_range_and_mirrored_where_asked(small):
     assert torch.allclose(plain[2], (expected.float() - 127.5) / 127.5)
 
 
-def test_what_lies_beyond_a_images_edges_is_missing_where_asked(tmp_path):
+def test_parts_beyond_an_image_s_edges_are_missing_where_asked(tmp_path):
     face = np.full((8, 8, 3), 200, dtype=np.uint8)
     with StoreWriter(tmp_path / "s", FEATURES, side=8) as writer:
         for name, inside in (("a", (2, 1, 8, 7)), ("b", None)):
@@ -167,7 +167,7 @@ def test_an_empty_split_is_refused(small):
     assert len(small.of_split("all")) == 4
 
 
-def test_gender_of_the_built_in_world(store):
+def test_gender_of_the_synthetic_world(store):
     parts = [store.of_gender(g) for g in ("female", "male")]
     assert len(parts[0]) + len(parts[1]) == len(store)
     assert not set(parts[0].identity.tolist()) & set(parts[1].identity.tolist())
@@ -186,7 +186,7 @@ def levelled(tmp_path_factory):
     return Store(folder), mels
 
 
-def test_log_mels_come_back_as_they_were_where_levels_are_heard(levelled):
+def test_raw_log_mels_come_back_for_encoders_that_take_them(levelled):
     store, mels = levelled
     assert store.has_raw_log_mel and store.voice_frames.tolist() == [25, 40]
     bank, plain = (
@@ -201,7 +201,7 @@ def test_log_mels_come_back_as_they_were_where_levels_are_heard(levelled):
     torch.testing.assert_close(cut, normal * std + mean, atol=2e-2, rtol=2e-3)
 
 
-def test_levels_that_were_not_kept_are_asked_for_in_a_sentence(small, levelled, tmp_path):
+def test_stores_without_raw_log_mels_are_refused_in_a_sentence(small, levelled, tmp_path):
     voices = small.select(small.has_voice)
     assert not voices.has_raw_log_mel
     with pytest.raises(DataError, match="small: was prepared without raw log-mels.*prepare it"):

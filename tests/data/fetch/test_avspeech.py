@@ -273,13 +273,13 @@ def test_without_yt_dlp_the_extra_is_named(server, tmp_path, monkeypatch):
         ("Requested format is not available. Use --list-formats", False, False),
     ],
 )
-def test_what_youtube_says_is_understood(words, final, throttled):
+def test_messages_of_youtube_are_understood(words, final, throttled):
     from yt_dlp.utils import DownloadError, ExtractorError
 
     try:
         raise ExtractorError(words, expected=True, video_id="x")
     except ExtractorError as error:
-        found = remote.trouble_of(DownloadError(f"\x1b[0;31mERROR:\x1b[0m {error}", sys.exc_info()))
+        found = remote.fetch_error(DownloadError(f"\x1b[0;31mERROR:\x1b[0m {error}", sys.exc_info()))
     assert (found.final, found.throttled) == (final, throttled)
     assert words[:20] in found.reason and "ERROR" not in found.reason
 

@@ -104,7 +104,7 @@ def test_a_join_reports_who_matched_and_who_nearly_did(built):
     assert lines[2] == "2 with faces alone: AJ_Oest, ..." and lines[-1].endswith("A.J._Öst ~ AJ_Oest")
 
 
-def test_who_lacks_voices_or_faces_is_kept_on_request(built):
+def test_identities_without_voices_or_faces_are_included_on_request(built):
     tree = built("voxceleb1")
     records = list(find_layout("voxceleb1").records(tree.sources, unmatched="yes"))
     assert {record.identity for record in records} == set(trees.NAMES) | {"AJ_Oest"}
@@ -186,7 +186,7 @@ def test_hq_voxceleb_takes_either_faces_and_voices_from_elsewhere(tmp_path):
         layout.records(tree.sources, faces="x")
 
 
-def test_avspeech_tells_where_the_speaker_is_and_what_video_it_was(built):
+def test_avspeech_gives_the_place_of_the_speaker_and_the_video(built):
     tree = built("avspeech")
     records = list(find_layout("avspeech").records(tree.sources))
     assert records[0].face_at == (0.25, 0.5) and records[0].voice == records[0].face
@@ -233,7 +233,7 @@ def test_voices_of_one_corpus(built):
         find_layout("voices").records(tree.sources, corpus="x")
 
 
-def test_whose_video_it_is_can_be_chosen(tmp_path):
+def test_the_identity_of_a_video_can_be_chosen(tmp_path):
     tree = trees.videos(tmp_path, in_folders=True)
     for option, people in (("auto", 4), ("folder", 4), ("stem", 8)):
         records = list(find_layout("videos").records(tree.sources, identity=option))
@@ -284,7 +284,7 @@ def test_a_metadata_file_gives_vggface_genders(tmp_path):
         ("folders", ["empty"], "holds no IDENTITY/voices"),
     ],
 )
-def test_what_is_missing_is_said_in_a_sentence(name, sources, words, tmp_path):
+def test_missing_files_give_one_sentence(name, sources, words, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "a file").touch()
     trees.write_vox1_meta(tmp_path / "meta")
@@ -295,7 +295,7 @@ def test_what_is_missing_is_said_in_a_sentence(name, sources, words, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_faces_that_belong_to_nobody_are_refused(tmp_path):
+def test_faces_without_an_identity_are_refused(tmp_path):
     tree = trees.voxceleb1(tmp_path, faces=False)
     trees.write_image(tmp_path / "other" / "Somebody_Else" / "1.jpg", trees.people().images[0][0])
     with pytest.raises(DataError, match="no folder is called as a person of the metadata is"):

@@ -145,7 +145,7 @@ def test_a_reader_holds_a_page_not_the_file(tmp_path, python):
 # Records
 
 
-def test_rows_without_ids_are_people_of_their_own_and_it_is_said(hub):
+def test_rows_without_ids_are_identities_of_their_own_with_a_note(hub):
     layout = find_layout("avspeech-parquet")
     records = list(layout.records([hub]))
     assert [r.identity for r in records[:2]] == ["test/test-rows-0/000000", "test/test-rows-0/000001"]
@@ -157,7 +157,7 @@ def test_rows_without_ids_are_people_of_their_own_and_it_is_said(hub):
 
 
 @pytest.mark.parametrize("title", ["youtube_id", "video_id", "id", "key", "__key__"])
-def test_a_column_of_ids_names_people(tmp_path, title):
+def test_a_column_of_ids_names_identities(tmp_path, title):
     tree = trees.avspeech_parquet(tmp_path, title)
     layout = find_layout("avspeech-parquet")
     records = list(layout.records(tree.sources))
@@ -358,7 +358,7 @@ def test_damage_within_a_file_costs_the_rows_behind_it(tmp_path):
 def test_training_opens_the_folder_itself(hub, monkeypatch, tmp_path):
     monkeypatch.setenv("V2F_CACHE", str(tmp_path))
     # Starting other workers takes seconds.
-    monkeypatch.setattr("voice2face_gan.data.prepare.prepare.MOST_WORKERS", 1)
+    monkeypatch.setattr("voice2face_gan.data.prepare.prepare.MAX_WORKERS", 1)
     told = []
     store = open_source(hub, say=told.append)
     assert "looks like the layout avspeech-parquet" in told[0] and "a person of its own" in told[1]

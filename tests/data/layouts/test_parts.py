@@ -10,7 +10,7 @@ import pytest
 import trees
 
 from voice2face_gan.data.layouts import LAYOUTS, find_layout
-from voice2face_gan.data.layouts.parts import refuse_parts
+from voice2face_gan.data.layouts.reading.parts import refuse_parts
 from voice2face_gan.data.open import open_source
 from voice2face_gan.errors import DataError
 
@@ -33,7 +33,7 @@ def test_every_layout_refuses_them(name, tmp_path):
         assert str(caught.value).endswith(f"in that folder run: {command}")
 
 
-def test_training_and_the_command_line_say_the_same(tmp_path, cli):
+def test_training_and_the_command_line_give_the_same_message(tmp_path, cli):
     parts(tmp_path / "vox", "vox2_dev_aac")
     command = "cat vox2_dev_aac_part* > vox2_dev_aac.zip && unzip vox2_dev_aac.zip"
     with pytest.raises(DataError, match="joined and unpacked first") as caught:

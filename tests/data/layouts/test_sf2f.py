@@ -6,7 +6,7 @@ import pytest
 import trees
 
 from voice2face_gan.data.layouts import find_layout
-from voice2face_gan.data.layouts.voxceleb import read_metadata, sf2f_side
+from voice2face_gan.data.layouts.voxceleb.common import read_metadata, sf2f_side
 from voice2face_gan.data.prepare.prepare import SplitChoice, prepare
 from voice2face_gan.data.prepare.settings import PrepareSettings
 from voice2face_gan.errors import DataError
@@ -30,7 +30,7 @@ def test_rows_are_counted_from_zero(tmp_path):
     assert {p.split for p in read_metadata(tmp_path / "vox1_meta.csv").values()} == {"train"}
 
 
-def test_blank_lines_do_not_count_and_a_row_twice_is_one_person(tmp_path):
+def test_blank_lines_do_not_count_and_a_row_twice_is_one_identity(tmp_path):
     text = metadata(tmp_path / "a.csv", 12).read_text()
     lines = text.splitlines()
     (tmp_path / "a.csv").write_text("\n".join([*lines[:4], "", *lines[4:9], lines[1], *lines[9:]]) + "\n")

@@ -3,8 +3,8 @@
 import pytest
 import trees
 
-from voice2face_gan.data.layouts.tables import read_table, titles_of
-from voice2face_gan.data.layouts.voxceleb import read_metadata
+from voice2face_gan.data.layouts.reading.tables import read_table, titles_of
+from voice2face_gan.data.layouts.voxceleb.common import read_metadata
 from voice2face_gan.errors import DataError
 
 TABS = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid10001\tÉva_Öst\tf\tNew Zealand\tdev\n"

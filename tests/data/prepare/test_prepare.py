@@ -147,7 +147,7 @@ def test_an_interrupted_run_of_other_settings_is_kept_until_forced(world, tmp_pa
     assert not prepare("folders", [world], folder, PLAIN, workers=1, limit=40, force=True).resumed
 
 
-def test_speech_is_kept_when_asked_for(made, world, tmp_path):
+def test_speech_is_stored_when_asked_for(made, world, tmp_path):
     """int16 of what the log-mels show; nothing else of the store changes, and a killed run goes on."""
     spoken = replace(PLAIN, voice=replace(PLAIN.voice, keep_speech=True))
     store = prepare("folders", [world], tmp_path / "store", spoken, workers=1).store

@@ -1,6 +1,6 @@
 """Random distortions of log-mels that are normalised already, for stores that keep no speech.
 
-What a bin's mean and variance were is gone, so these are coarser than those of `policy`: a bin's standard
+The bins' means and variances are not kept, so these are coarser than those of `policy`: a bin's standard
 deviation is taken as NATS, and its mean as that of every other speaker. Each function takes and gives float32
 (B, bins, frames); the results of those that change a bin's distribution are normalised over the frames again.
 """
@@ -78,7 +78,7 @@ def change_speed(mel: Tensor, factor: Tensor, centres: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class MelAugmentation:
-    """What may happen to a log-mel, in this order; see `augment.SignalAugmentation` for how to read it.
+    """Distortions of a log-mel, applied in this order; see `augment.SignalAugmentation` for how to read it.
 
     Attributes:
         speed: as there.

@@ -1,5 +1,7 @@
-"""Random distortions of speech, so that a network hears the voice through them. For signals; log-mels that
-are normalised already have a set of their own, see `log_mel`."""
+"""Random distortions of speech signals, against which a network becomes robust.
+
+Log-mels that are normalised already have distortions of their own, see `log_mel`.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,10 @@ from voice2face_gan.audio.augment import waveform
 
 @dataclass(frozen=True)
 class SignalAugmentation:
-    """What may happen to a clip, in this order. Where two numbers are given, one between them is drawn for
-    every clip; a share is the part of the clips it happens to.
+    """Distortions of a clip, applied in this order.
+
+    Where two numbers are given, one between them is drawn for every clip. A share is the part of the clips
+    that a distortion is applied to.
 
     Attributes:
         speed: every clip is played up to so much faster or slower, as a part of 1. It moves pitch and
@@ -61,7 +65,7 @@ class SignalAugmentation:
         Args:
             x: float32 (B, samples_needed(samples)) in [-1, 1].
             samples: length wanted.
-            speaker: int (B,), so that nobody is in his own babble.
+            speaker: int (B,), so that no speaker is in the babble behind himself.
             rate: samples a second.
             rng: makes every choice.
         Returns:

@@ -1,4 +1,4 @@
-"""What happens to a voice between a mouth and a file: noise, other people, rooms, bands, codecs, levels.
+"""Distortions of recorded speech: noise, other speakers, rooms, bands, codecs, clipping, levels.
 
 Each function takes and gives waveforms x, float32 (B, samples), one a row, of any length; numbers that
 differ from row to row are float (B,). All is computed by Fourier transforms and matrix products of the whole
@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-_FAST = 4096  # Fourier transforms of multiples of it have small factors
+_FFT_BLOCK = 4096  # samples; Fourier transforms of multiples of it have small factors
 
 
 def power(x: Tensor) -> Tensor:
@@ -48,10 +48,10 @@ def coloured_noise(slope: Tensor, samples: int, draws: torch.Generator) -> Tenso
 
 
 def babble(x: Tensor, speaker: Tensor, talkers: Tensor, draws: torch.Generator) -> Tensor:
-    """Other people of the batch talking at once.
+    """Babble of other speakers of the batch.
 
     Args:
-        speaker: int (B,): nobody is heard behind himself.
+        speaker: int (B,): no speaker is in his own babble.
         talkers: int (B,): how many voices are added up at most; as many as there are, if fewer.
     Returns:
         (B, samples); silent where the batch has nobody else. Each voice has the same power.
@@ -87,16 +87,18 @@ def room_response(rt60: Tensor, direct_db: Tensor, rate: int, draws: torch.Gener
 def convolve(x: Tensor, response: Tensor) -> Tensor:
     """Each row through its impulse response (B, taps): as long as before, and of the same power."""
     samples = x.shape[1]
-    size = -(-(samples + response.shape[1]) // _FAST) * _FAST
-    heard = torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(response, size), size)[:, :samples]
-    return as_loud(heard, x)
+    size = -(-(samples + response.shape[1]) // _FFT_BLOCK) * _FFT_BLOCK
+    reverberant = torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(response, size), size)[:, :samples]
+    return as_loud(reverberant, x)
 
 
 def band_limit(x: Tensor, low: Tensor, high: Tensor, rate: int, order: int = 8) -> Tensor:
-    """What lies between two frequencies (B,) in Hz, with the magnitude of Butterworth filters and no delay:
+    """Band between two frequencies (B,) in Hz, with the magnitude of Butterworth filters and no delay:
     3 dB less at each of them, 6 x order dB less an octave beyond."""
     samples = x.shape[1]
-    size = -(-(samples + rate // 10) // _FAST) * _FAST  # room to ring, so that the end is not heard in front
+    size = (
+        -(-(samples + rate // 10) // _FFT_BLOCK) * _FFT_BLOCK
+    )  # room to ring, so that the end does not wrap to the start
     hertz = torch.arange(size // 2 + 1, device=x.device) * (rate / size)
     below = (hertz / high[:, None]) ** (2 * order)
     above = (low[:, None] / hertz.clamp(min=1e-3)) ** (2 * order)
@@ -126,7 +128,7 @@ def telephone(x: Tensor, rate: int) -> Tensor:
 
 
 def transform_codec(x: Tensor, snr_db: Tensor, hop: int = 320, range_db: float = 50.0) -> Tensor:
-    """What a lossy codec of few bits leaves: cosine transform (MDCT), bands, coarse steps, and back.
+    """Lossy codec of few bits: cosine transform (MDCT), bands, coarse quantisation, and back.
 
     Args:
         snr_db: (B,) of each band of each frame, as uniform quantisation gives it when steps are small; at 10
@@ -142,9 +144,9 @@ def transform_codec(x: Tensor, snr_db: Tensor, hop: int = 320, range_db: float =
     bands = _bands(hop).to(x.device)  # (hop, bands), each number's band as one hot
     energy = numbers.square() @ bands / bands.sum(dim=0)  # (B, frames, bands)
     step = (12 * energy * 10 ** (-snr_db[:, None, None] / 10)).sqrt().clamp(min=1e-9)
-    heard = energy > energy.amax(dim=2, keepdim=True) * 10 ** (-range_db / 10)
+    audible = energy > energy.amax(dim=2, keepdim=True) * 10 ** (-range_db / 10)
     wide = step @ bands.t()
-    coarse = (numbers / wide).round() * wide * (heard.float() @ bands.t())
+    coarse = (numbers / wide).round() * wide * (audible.float() @ bands.t())
     pieces = coarse @ basis.t()  # (B, frames, 2 hop)
     joined = pieces[:, :-1, hop:] + pieces[:, 1:, :hop]  # aliases of neighbours cancel
     return joined.flatten(1)[:, :samples]

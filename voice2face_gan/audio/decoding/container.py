@@ -14,7 +14,7 @@ import numpy as np
 from av.audio.plane import AudioPlane
 
 from voice2face_gan.audio.decoding.content import fault, foreign
-from voice2face_gan.audio.decoding.downmix import DEAD, Piece, swing
+from voice2face_gan.audio.decoding.downmix import MIN_SWING, Piece, swing
 from voice2face_gan.audio.decoding.info import AudioInfo
 from voice2face_gan.audio.decoding.ogg import ogg_links
 from voice2face_gan.audio.decoding.raw_formats import conversion, headerless_format
@@ -27,7 +27,7 @@ MAX_RATE = 1_000_000
 
 MAX_CHANNELS = 64
 
-# Containers that people's recordings come in, by FFmpeg's names. Each is told by its content.
+# Containers that people's recordings come in, by FFmpeg's names. Each is recognised by its content.
 _FORMATS = (
     "3gp,aa,aac,aax,ac3,act,aea,aiff,amr,ape,asf,ast,au,avi,avr,caf,dsf,dss,dts,dtshd,dv,eac3,epaf,flac,flv,"
     "gxf,hcom,iff,ircam,kux,live_flv,loas,lvf,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mtv,mxf,"
@@ -35,7 +35,7 @@ _FORMATS = (
 )
 # A playlist may name no other file or address, whatever protocol it asks for.
 _OPTIONS = {"protocol_whitelist": "none", "format_whitelist": _FORMATS}
-# A WAV header says all there is to know. Without a small probe size FFmpeg would read 5 MB ahead to learn
+# A WAV header describes the whole stream. Without a small probe size FFmpeg would read 5 MB ahead to learn
 # more (4 ms); larger packets than its default mean fewer Python steps (0.8 ms of a 10 s clip).
 _WAV_OPTIONS = {"probesize": "2048", "max_size": "8192"}
 # Formats whose tracks may begin anywhere: read on for a sound that begins late (bytes; microseconds).
@@ -204,7 +204,7 @@ def _first_with_sound(
                 if end is not None and min(seconds.values()) >= end:
                     break
                 continue
-            if swing(_samples(frame)) >= DEAD:
+            if swing(_samples(frame)) >= MIN_SWING:
                 sounding.add(index)
                 if index == order[0]:
                     break

@@ -1,4 +1,4 @@
-"""What a file that is no recording is, told by its bytes, so that the refusal fits."""
+"""Recognition of files that are no recordings, by their bytes, for a fitting message."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _MP4_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"m
 
 
 def foreign(file: RecordingFile) -> str | None:
-    """What a file is that certainly is no recording: "is a web page (HTML); give ..."; None if it may be one.
+    """Kind of a file that certainly is no recording: "is a web page (HTML); give ..."; None if it may be one.
 
     The end of the sentence is missing its full stop, its beginning the name.
     """
@@ -67,7 +67,7 @@ def foreign(file: RecordingFile) -> str | None:
 
 
 def fault(file: RecordingFile) -> str | None:
-    """Why a recording could not be opened, or gave no sound, as far as its bytes tell; like `foreign`."""
+    """Reason, from its bytes, why a recording could not be opened or gave no sound; like `foreign`."""
     head = file.head(HEAD)
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
         if b"data" not in head:

@@ -7,9 +7,9 @@
     a dead channel               left out: its swing is below -60 dBFS and 30 dB below the largest
     channels that cancel         the loudest channel alone, where the result would be 20 dB below them
 
-What is dead or cancels is decided over all that has been decoded so far: over 30 s at a time at least, or
-the whole of a shorter recording. So memory is bounded, nothing is decoded twice, and a channel that wakes up
-after minutes is heard from then on. An offset (DC) counts as silence.
+Dead and cancelling channels are found over all that has been decoded so far: over 30 s at a time at least, or
+the whole of a shorter recording. So memory is bounded, nothing is decoded twice, and a channel that becomes
+active after minutes is used from then on. An offset (DC) counts as silence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from voice2face_gan.audio.decoding.info import AudioInfo
 WINDOW_SECONDS = 30.0
 """Length of what is held back to decide over, in seconds."""
 
-DEAD = 10 ** (-60 / 20)
+MIN_SWING = 10 ** (-60 / 20)
 """Half the swing from lowest to highest sample below which a channel may be dead; full scale is 1."""
 
 _BELOW_LOUDEST = 10 ** (-30 / 20)
@@ -102,7 +102,7 @@ def _single(samples: np.ndarray) -> np.ndarray:
 
 
 class _Mixer:
-    """What is known of the channels so far, and the weights that follow from it."""
+    """Statistics of the channels so far, and the weights that follow from them."""
 
     def __init__(self, channels: int, layout: tuple[str, ...]):
         self.layout = layout
@@ -143,7 +143,7 @@ class _Mixer:
     def _weights(self, info: AudioInfo) -> np.ndarray:
         """float64 (channels,), their sum 1."""
         size = (self.high - self.low) / 2
-        dead = (size < DEAD) & (size < size.max() * _BELOW_LOUDEST)
+        dead = (size < MIN_SWING) & (size < size.max() * _BELOW_LOUDEST)
         places = self.places
         if not (~dead & (places > 0)).any():  # somebody recorded on what is named the LFE
             places = np.ones_like(places)

@@ -1,4 +1,4 @@
-"""What was found out about a recording while it was decoded."""
+"""Facts about a recording, found while it was decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AudioInfo:
         seconds: length of what was given out.
         level: RMS of what was given out, in dB of full scale (a square wave of full scale has 0); None for
             digital silence.
-        notes: what was decided, a clause each: which of several tracks is heard, which channel.
+        notes: what was decided, a clause each: which of several tracks is used, which channel.
     """
 
     tracks: int = 1

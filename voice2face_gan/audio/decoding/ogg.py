@@ -14,8 +14,8 @@ _CHUNK = 2**22  # bytes searched at a time
 _HEAD = struct.Struct(
     "<4sBBqIIIB"
 )  # mark, version, flags, granule, serial number, page number, CRC, segments
-_FIRST = 2  # flag of the first page of a stream
-_MOST = 10_000  # links
+_FIRST_PAGE = 2  # flag of the first page of a stream
+_MAX_LINKS = 10_000
 
 
 def ogg_links(file: RecordingFile) -> list[RecordingFile]:
@@ -27,12 +27,12 @@ def ogg_links(file: RecordingFile) -> list[RecordingFile]:
     if file.head(4) != b"OggS":
         return [file]
     starts, inside, position, size = [], False, 0, file.size()
-    while position < size and len(starts) < _MOST:
+    while position < size and len(starts) < _MAX_LINKS:
         chunk = file.head(_CHUNK + _HEAD.size, position)
         at = chunk.find(b"OggS")
         while 0 <= at < _CHUNK and at + _HEAD.size <= len(chunk):
             _, version, flags, granule, _, number, _, _ = _HEAD.unpack_from(chunk, at)
-            first = version == 0 and flags == _FIRST and granule == 0 and number == 0
+            first = version == 0 and flags == _FIRST_PAGE and granule == 0 and number == 0
             if first and not inside:
                 starts.append(position + at)
             if version == 0 and flags < 8:

@@ -13,8 +13,8 @@ import shlex
 from voice2face_gan.audio.decoding.source import RecordingFile
 
 _GSM_FRAME = 33  # bytes, of 20 ms; the first four bits of each are 1101 (ETSI TS 101 318, section 5.1)
-_GSM_LEAST = 20  # frames: chance gives so many marks once in 10^24; of more, one in 50 may be damaged
-_GSM_MOST = 500  # frames looked at, 10 s
+_GSM_MIN_FRAMES = 20  # chance gives so many marks once in 10^24; of more, one in 50 may be damaged
+_GSM_MAX_FRAMES = 500  # read, 10 s
 
 _TELEPHONE = {
     "µ-law": ("ul u ulaw mulaw pcmu", "-f mulaw -ar 8000"),
@@ -37,16 +37,16 @@ _OPTIONS = {end: (what, line) for what, (ends, line) in _TELEPHONE.items() for e
 
 def headerless_format(file: RecordingFile) -> str | None:
     """FFmpeg's name of the headerless format that the content proves: "gsm", or None."""
-    data = file.head(_GSM_FRAME * _GSM_MOST)
+    data = file.head(_GSM_FRAME * _GSM_MAX_FRAMES)
     marks = data[: len(data) - len(data) % _GSM_FRAME : _GSM_FRAME]
     wrong = sum(mark >> 4 != 0xD for mark in marks)
-    if len(marks) >= _GSM_LEAST and 50 * wrong <= len(marks) and len(set(data)) > 4:
+    if len(marks) >= _GSM_MIN_FRAMES and 50 * wrong <= len(marks) and len(set(data)) > 4:
         return "gsm"
     return None
 
 
 def conversion(name: str) -> str | None:
-    """What to say of an unknown file whose ending is that of a headerless format, or None."""
+    """Message for an unknown file with the ending of a headerless format, or None."""
     base, ending = os.path.splitext(name)
     what, line = _OPTIONS.get(ending[1:].lower(), (None, None))
     if what is None:

@@ -163,7 +163,7 @@ def prepare(
 
 
 def document(store) -> dict:
-    """What is in a store, for JSON."""
+    """Content of a store, for JSON."""
     return {
         "source": store.about["source"],
         "features": store.about["features"],

@@ -1,6 +1,6 @@
 """Fetching AVSpeech: from its list of YouTube videos and times to a folder of clips, resumable and polite.
 
-A video is opened once for all its clips. What was fetched is known by the journal, so the same command goes
+A video is opened once for all its clips. The state log holds what was fetched, so the same command goes
 on where it was stopped, however it was stopped. Clips that failed for good (the video is gone) are not asked
 for again; those that failed in passing (the connection, too many requests) are.
 """
@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from voice2face_gan.data.fetch.clip_list import Clip, read_clip_list
-from voice2face_gan.data.fetch.journal import Journal, write_table
-from voice2face_gan.data.fetch.pace import Pace
+from voice2face_gan.data.fetch.errors import FetchError, FetchStopped
+from voice2face_gan.data.fetch.rate_limit import RateLimit
 from voice2face_gan.data.fetch.remote import YOUTUBE, Site, import_yt_dlp
-from voice2face_gan.data.fetch.trouble import Stopped, Trouble
+from voice2face_gan.data.fetch.state_log import StateLog, write_table
 from voice2face_gan.errors import DataError, OutputError
 
 _TABLES_EVERY = 60.0  # seconds between two writings of the tables
-_REFUSED = 3  # videos in a row given up because the server asks for patience: it means us
+_MAX_REFUSED = 3  # videos in a row given up because the server asks for patience
 
 
 @dataclass(frozen=True)
 class FetchSettings:
-    """How to fetch.
+    """Settings of fetching.
 
     Attributes:
         workers: threads, each at one video.
@@ -51,7 +51,7 @@ class FetchSettings:
 
 @dataclass
 class FetchResult:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
         rows, bad_rows: rows of the list looked at, and how many of them are no clips (listed in
@@ -82,10 +82,10 @@ class FetchResult:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A worker's word about a clip, or that a video is finished (`clip` is None), or a fatal error."""
+    """Outcome of a clip, the end of a video (`clip` is None), or a fatal error."""
 
     clip: Clip | None
-    trouble: Trouble | None = None
+    failure: FetchError | None = None
     bytes: int = 0
     fatal: BaseException | None = None
 
@@ -118,22 +118,22 @@ def fetch_avspeech(
     import_yt_dlp()
     listed = read_clip_list(Path(table), first, last)
     folder = Path(folder).expanduser()
-    journal = Journal(folder)
+    log = StateLog(folder)
     try:
         write_table(folder / "bad_rows.csv", ("row", "reason", "text"), listed.bad)
-        run = _Run(journal, settings)
+        run = _Run(log, settings)
         return run.fetch(listed.clips, FetchResult(rows=listed.rows, bad_rows=len(listed.bad)), progress)
     finally:
-        journal.close()
+        log.close()
 
 
 class _Run:
-    """Workers that fetch videos, and one thread (the caller's) that alone writes the journal."""
+    """Workers that fetch videos, and one thread (the caller's) that alone writes the log."""
 
-    def __init__(self, journal: Journal, settings: FetchSettings):
-        self.journal, self.settings = journal, settings
+    def __init__(self, log: StateLog, settings: FetchSettings):
+        self.log, self.settings = log, settings
         self.stop = threading.Event()
-        self.pace = Pace(settings.rate, settings.backoff, self.stop)
+        self.limit = RateLimit(settings.rate, settings.backoff, self.stop)
         self.videos: queue.SimpleQueue[list[Clip]] = queue.SimpleQueue()
         self.outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
 
@@ -166,9 +166,9 @@ class _Run:
         """The clips that are still to be fetched, by video, in the order of the list; counts the others."""
         videos: dict[str, list[Clip]] = {}
         for clip in clips:
-            if clip.name in self.journal.done:
+            if clip.name in self.log.done:
                 result.there += 1
-            elif not self.settings.retry_failed and self.journal.failed.get(clip.name, (clip, "", False))[2]:
+            elif not self.settings.retry_failed and self.log.failed.get(clip.name, (clip, "", False))[2]:
                 result.given_up += 1
             else:
                 videos.setdefault(clip.video, []).append(clip)
@@ -178,7 +178,7 @@ class _Run:
     def _collect(
         self, videos: int, result: FetchResult, total: int, progress: Progress | None, started: float
     ):
-        """Note what the workers say until they have been through all videos, or the server refuses."""
+        """Log the outcomes of the workers until all videos are done, or the server refuses."""
         tables_written = time.monotonic()
         refused = 0
         while videos:
@@ -189,17 +189,17 @@ class _Run:
             if outcome is not None:
                 videos -= outcome.clip is None
                 if outcome.clip is None:
-                    throttled = outcome.trouble is not None and outcome.trouble.throttled
-                    refused = refused + 1 if throttled else 0 if outcome.trouble is None else refused
+                    throttled = outcome.failure is not None and outcome.failure.throttled
+                    refused = refused + 1 if throttled else 0 if outcome.failure is None else refused
                 self._note(outcome, result)
             result.seconds = time.monotonic() - started
             if progress is not None:
-                progress(result, total, self.pace.paused())
+                progress(result, total, self.limit.paused())
             if time.monotonic() - tables_written > _TABLES_EVERY:
-                self.journal.write_tables()
+                self.log.write_tables()
                 tables_written = time.monotonic()
-            if refused >= _REFUSED:
-                result.stopped = f"the server refuses further requests ({outcome.trouble.reason})"
+            if refused >= _MAX_REFUSED:
+                result.stopped = f"the server refuses further requests ({outcome.failure.reason})"
                 return
 
     def _note(self, outcome: _Outcome, result: FetchResult) -> None:
@@ -209,13 +209,13 @@ class _Run:
         if outcome.clip is None:
             return
         result.left -= 1
-        if outcome.trouble is None:
-            self.journal.add_done(outcome.clip)
+        if outcome.failure is None:
+            self.log.add_done(outcome.clip)
             result.done += 1
         else:
-            self.journal.add_failed(outcome.clip, outcome.trouble.reason, outcome.trouble.final)
+            self.log.add_failed(outcome.clip, outcome.failure.reason, outcome.failure.final)
             result.failed += 1
-            result.reasons[outcome.trouble.reason] += 1
+            result.reasons[outcome.failure.reason] += 1
 
     def _work(self) -> None:
         """A worker: videos until there are none, or the run stops."""
@@ -226,64 +226,64 @@ class _Run:
                     clips = self.videos.get_nowait()
                 except queue.Empty:
                     return
-                self.outcomes.put(_Outcome(None, trouble=self._video(site, clips)))
-        except Stopped:
+                self.outcomes.put(_Outcome(None, failure=self._video(site, clips)))
+        except FetchStopped:
             return
         except BaseException as error:  # of ours or of the disk: the run must not wait for this worker
             self.outcomes.put(_Outcome(None, fatal=error))
         finally:
             site.close()
 
-    def _video(self, site: Site, clips: list[Clip]) -> Trouble | None:
-        """Fetch a video's clips, with retries; the trouble that ended it, if any did."""
+    def _video(self, site: Site, clips: list[Clip]) -> FetchError | None:
+        """Fetch a video's clips, with retries; the failure that ended it, or None."""
         waiting = list(clips)
         for attempt in range(self.settings.retries + 1):
-            self.pace.wait()
+            self.limit.wait()
             try:
                 self._attempt(site, waiting)
                 return None
-            except Trouble as error:
-                trouble = error
-            except (Stopped, OutputError):
+            except FetchError as error:
+                failure = error
+            except (FetchStopped, OutputError):
                 raise
             except Exception as error:  # a fault in yt-dlp must not end a run of a million clips
-                trouble = Trouble(f"{type(error).__name__}: {error}"[:200])
-            if trouble.final or attempt == self.settings.retries:
+                failure = FetchError(f"{type(error).__name__}: {error}"[:200])
+            if failure.final or attempt == self.settings.retries:
                 break
-            self.pace.after(trouble, attempt)
+            self.limit.after(failure, attempt)
         for clip in waiting:
-            self.outcomes.put(_Outcome(clip, trouble))
-        return trouble
+            self.outcomes.put(_Outcome(clip, failure))
+        return failure
 
     def _attempt(self, site: Site, waiting: list[Clip]) -> None:
         """Fetch what is still waiting, removing each clip from the list as it is decided.
 
         Raises:
-            Trouble: that concerns the whole video, or may pass.
+            FetchError: that concerns the whole video, or may pass.
         """
-        from voice2face_gan.data.fetch.cut import DISK, cut_clip  # PyAV: not before it is needed
+        from voice2face_gan.data.fetch.clip_cutter import DISK, cut_clip  # PyAV: not before it is needed
 
         files = site.open(self.settings.url.replace("{id}", waiting[0].video))
         try:
             while waiting:
-                clip, trouble = waiting[0], None
+                clip, failure = waiting[0], None
                 before = sum(file.fetched for file in files)
                 try:
-                    cut_clip(files, clip.start, clip.end, self.journal.folder / clip.file)
-                except Trouble as error:
+                    cut_clip(files, clip.start, clip.end, self.log.folder / clip.file)
+                except FetchError as error:
                     if not error.final:
                         raise
-                    trouble = error  # of this clip: the film ends before it, or is damaged there
+                    failure = error  # of this clip: the film ends before it, or is damaged there
                 except OSError as error:
                     if error.errno in DISK:
                         raise OutputError(
-                            f"{self.journal.folder}: cannot be written ({error.strerror}); "
+                            f"{self.log.folder}: cannot be written ({error.strerror}); "
                             "make room, then give the same command again."
                         ) from error
-                    raise Trouble(f"the connection failed: {error}") from error
+                    raise FetchError(f"the connection failed: {error}") from error
                 waiting.pop(0)
                 spent = sum(file.fetched for file in files) - before
-                self.outcomes.put(_Outcome(clip, trouble, bytes=spent))
+                self.outcomes.put(_Outcome(clip, failure, bytes=spent))
         finally:
             for file in files:
                 file.close()

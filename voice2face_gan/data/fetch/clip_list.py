@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voice2face_gan.data.layouts.tables import read_text
+from voice2face_gan.data.layouts.reading.tables import read_text
 from voice2face_gan.errors import DataError
 
 _ID = re.compile(r"[A-Za-z0-9_-]{11}$")
-_LONGEST = 60.0  # seconds; AVSpeech's clips are 3 to 10
+_MAX_SECONDS = 60.0  # AVSpeech's clips are 3 to 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _lines(path: Path) -> io.StringIO:
 
 
 def _clip(line: str) -> Clip:
-    """A row as a clip; ValueError says what is wrong with it."""
+    """A row as a clip; a ValueError describes what is wrong with it."""
     cells = line.strip().split(",")  # no cell of such a list has a comma in it; a csv.reader takes 3x as long
     if len(cells) != 5:
         raise ValueError(f"{len(cells)} cells instead of 5")
@@ -108,8 +108,8 @@ def _clip(line: str) -> Clip:
         raise ValueError("start, end, x and y are not all numbers") from None
     if not all(map(math.isfinite, (start, end, x, y))) or not 0 <= start < end:
         raise ValueError("start and end are no stretch of time")
-    if end - start > _LONGEST:
-        raise ValueError(f"longer than {_LONGEST:.0f} s")
+    if end - start > _MAX_SECONDS:
+        raise ValueError(f"longer than {_MAX_SECONDS:.0f} s")
     if not (0 <= x <= 1 and 0 <= y <= 1):
         raise ValueError("the face's centre is not from 0 to 1")
     return Clip(video, start, end, x, y)

@@ -14,13 +14,13 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import IO, Any
 
-from voice2face_gan.data.fetch.trouble import Stopped, Trouble
+from voice2face_gan.data.fetch.errors import FetchError, FetchStopped
 from voice2face_gan.errors import DataError
 
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
 BLOCK = 256 * 1024  # bytes of one request
-_KEPT = 48  # blocks kept of a file: a clip's sound and images, and the index
-_LARGEST = 2 << 30  # bytes of a file that the server only gives whole
+_CACHED_BLOCKS = 48  # of a file: a clip's sound and images, and the index
+_MAX_WHOLE_BYTES = 2 << 30  # of a file that the server only gives whole
 _THROTTLED = re.compile(
     r"not a bot|too many requests|rate.?limit|try again later|HTTP Error (429|503)", re.IGNORECASE
 )
@@ -76,15 +76,15 @@ class Site:
         """A video's files: one with sound and images, or one of each.
 
         Raises:
-            Trouble: there is no such video, or not now.
+            FetchError: there is no such video, or not now.
         """
         try:
             info = self._ydl.extract_info(url, download=False)
         except self._download_error as error:
-            raise trouble_of(error) from error
+            raise fetch_error(error) from error
         formats = info.get("requested_formats") or [info]
         if not all(f.get("url") for f in formats):
-            raise Trouble("the address leads to no video", final=True)
+            raise FetchError("the address leads to no video", final=True)
         return [RemoteFile(self._ydl, f["url"], f.get("http_headers") or {}, self._stop) for f in formats]
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class RemoteFile:
     A server that gives the file only whole is read once, to a temporary file.
 
     Raises:
-        Trouble, Stopped: by `read` and by seeking to the end.
+        FetchError, FetchStopped: by `read` and by seeking to the end.
     """
 
     def __init__(self, ydl: Any, url: str, headers: dict[str, str], stop: threading.Event):
@@ -151,7 +151,7 @@ class RemoteFile:
             return self._whole.read(BLOCK)
         if number not in self._blocks:
             self._blocks[number] = self._request(number)
-            if len(self._blocks) > _KEPT:
+            if len(self._blocks) > _CACHED_BLOCKS:
                 self._blocks.popitem(last=False)
         self._blocks.move_to_end(number)
         return self._blocks[number]
@@ -161,7 +161,7 @@ class RemoteFile:
         from yt_dlp.networking.exceptions import RequestError
 
         if self._stop.is_set():
-            raise Stopped
+            raise FetchStopped
         start = number * BLOCK
         headers = self._headers | {"Range": f"bytes={start}-{start + BLOCK - 1}"}
         try:
@@ -170,14 +170,14 @@ class RemoteFile:
                     return self._take_whole(response, number)
                 found = re.match(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range") or "")
                 if not found or int(found.group(1)) != start:
-                    raise Trouble("the server answers with another piece than asked for")
+                    raise FetchError("the server answers with another piece than asked for")
                 self._size = int(found.group(3))
                 content = response.read()
         except RequestError as error:
-            raise trouble_of(error) from error
+            raise fetch_error(error) from error
         self.fetched += len(content)
         if len(content) != min(BLOCK, self._size - start):
-            raise Trouble("the connection ended early")
+            raise FetchError("the connection ended early")
         return content
 
     def _take_whole(self, response: Any, number: int) -> bytes:
@@ -185,15 +185,15 @@ class RemoteFile:
         try:
             while piece := response.read(BLOCK):
                 if self._stop.is_set():
-                    raise Stopped
+                    raise FetchStopped
                 file.write(piece)
-                if file.tell() > _LARGEST:
-                    raise Trouble(
-                        f"larger than {_LARGEST >> 30} GiB, and not to be had in pieces", final=True
+                if file.tell() > _MAX_WHOLE_BYTES:
+                    raise FetchError(
+                        f"larger than {_MAX_WHOLE_BYTES >> 30} GiB, and not to be had in pieces", final=True
                     )
             announced = response.headers.get("Content-Length") or ""
             if announced.isdecimal() and int(announced) != file.tell():
-                raise Trouble("the connection ended early")
+                raise FetchError("the connection ended early")
         except BaseException:
             file.close()
             raise
@@ -202,8 +202,8 @@ class RemoteFile:
         return self._block(number)
 
 
-def trouble_of(error: BaseException) -> Trouble:
-    """What an error of yt-dlp's means for the clip."""
+def fetch_error(error: BaseException) -> FetchError:
+    """The failure of a clip that an error of yt-dlp means."""
     from yt_dlp.networking.exceptions import HTTPError, TransportError
     from yt_dlp.utils import ExtractorError
 
@@ -213,14 +213,14 @@ def trouble_of(error: BaseException) -> Trouble:
     if http is not None:
         throttled = http.status in (429, 503)
         final = not throttled and http.status not in _PASSING
-        return Trouble(f"HTTP {http.status} {http.reason}", final, throttled, _retry_after(http))
+        return FetchError(f"HTTP {http.status} {http.reason}", final, throttled, _retry_after(http))
     if _THROTTLED.search(reason):
-        return Trouble(reason, throttled=True)
+        return FetchError(reason, throttled=True)
     if any(isinstance(e, TransportError) for e in chain):
-        return Trouble(f"the connection failed: {reason}")
-    # "Video unavailable", "Private video", "This video has been removed": said on purpose by an extractor.
-    said = any(isinstance(e, ExtractorError) and e.expected for e in chain)
-    return Trouble(reason, final=said and not _OURS.search(reason))
+        return FetchError(f"the connection failed: {reason}")
+    # "Video unavailable", "Private video", "This video has been removed": expected by an extractor.
+    expected = any(isinstance(e, ExtractorError) and e.expected for e in chain)
+    return FetchError(reason, final=expected and not _OURS.search(reason))
 
 
 def _chain(error: BaseException | None):

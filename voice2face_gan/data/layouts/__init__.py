@@ -1,21 +1,21 @@
-"""Data sets as people have them on disk, each as a stream of records. One file a data set."""
+"""Layouts: data sets as they lie on disk, each as a stream of records. One file a data set."""
 
 from pathlib import Path
 
 from voice2face_gan.data.layouts.avspeech import AVSpeech
-from voice2face_gan.data.layouts.avspeech_parquet import AVSpeechParquet
 from voice2face_gan.data.layouts.base import ALIGNED, CROP, RAW, JoinReport, Layout, Option, RawRecord
 from voice2face_gan.data.layouts.faces import Faces
 from voice2face_gan.data.layouts.folders import Folders
-from voice2face_gan.data.layouts.hq_voxceleb import HQVoxCeleb
 from voice2face_gan.data.layouts.paired import Paired
+from voice2face_gan.data.layouts.parquet.avspeech import AVSpeechParquet
+from voice2face_gan.data.layouts.parquet.voxceleb2 import VoxCeleb2Parquet
 from voice2face_gan.data.layouts.vggface import VGGFace, VGGFace2
 from voice2face_gan.data.layouts.videos import Videos
 from voice2face_gan.data.layouts.voices import Voices
-from voice2face_gan.data.layouts.voxceleb1 import VoxCeleb1
-from voice2face_gan.data.layouts.voxceleb2 import VoxCeleb2
-from voice2face_gan.data.layouts.voxceleb2_parquet import VoxCeleb2Parquet
-from voice2face_gan.data.layouts.wen2019 import Wen2019
+from voice2face_gan.data.layouts.voxceleb.hq_voxceleb import HQVoxCeleb
+from voice2face_gan.data.layouts.voxceleb.voxceleb1 import VoxCeleb1
+from voice2face_gan.data.layouts.voxceleb.voxceleb2 import VoxCeleb2
+from voice2face_gan.data.layouts.voxceleb.wen2019 import Wen2019
 from voice2face_gan.errors import DataError
 
 # In the order in which they are asked whether they know a folder: the most special first.

@@ -1,4 +1,4 @@
-"""AVSpeech as `v2f-gan fetch avspeech` leaves it: clips, and clips.csv that says where each one's speaker is.
+"""AVSpeech as `v2f-gan fetch avspeech` leaves it: clips, and clips.csv with the place of each one's speaker.
 
 Facts (looking-to-listen.github.io/avspeech): a clip is 3 to 10 s of a YouTube video with one speaker to be
 seen and heard; the list has the video's id, start and end in seconds, and the centre of the speaker's face at
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from voice2face_gan.data.layouts.base import Layout, Option, RawRecord
-from voice2face_gan.data.layouts.tables import number, read_table, titles_of
+from voice2face_gan.data.layouts.reading.tables import number, read_table, titles_of
 from voice2face_gan.errors import DataError
 
 TABLE = "clips.csv"
@@ -28,7 +28,7 @@ class AVSpeech(Layout):
         "youtube_id, start, end, x, y)"
     )
     sources = ("FOLDER",)
-    options = {"identity": Option("video", "What is one person.", ("video", "clip"))}
+    options = {"identity": Option("video", "Unit of an identity.", ("video", "clip"))}
 
     def recognises(self, folder: Path) -> bool:
         return {"file", "youtubeid", "x", "y"} <= titles_of(folder / TABLE)

@@ -1,8 +1,7 @@
-"""What every layout is: a data set's folders and tables on one side, a stream of records on the other.
+"""Interface of layouts: from a data set's folders and tables to a stream of records.
 
-A layout lists files, it never opens a recording or an image: what is in them is for the preparer to find
-out.
-So all of it is fast, needs no PyAV and no Pillow, and a record may well name a file that is damaged.
+A layout lists files and never opens a recording or an image. So it is fast and needs neither PyAV nor Pillow,
+and a record may name a damaged file, which preparation finds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from voice2face_gan.data.layouts.parts import refuse_parts
+from voice2face_gan.data.layouts.reading.parts import refuse_parts
 from voice2face_gan.data.records import Record
 from voice2face_gan.errors import DataError
 
 RAW, CROP, ALIGNED = "raw", "crop", "aligned"
-"""What a layout's images are: photos or video frames in which a face must be found; crops that a face fills
+"""Kinds of images: photos or video frames in which a face must be found; crops that a face fills
 loosely, to be found and aligned again; faces aligned already, that need resizing alone."""
 
 WEN, OFFICIAL, SEEDED = "wen-letters", "official", "seeded"
-"""How a layout is split if nobody says otherwise; see `voice2face_gan.data.splits`."""
+"""Default splits of layouts; see `voice2face_gan.data.splits`."""
 
 SF2F = "sf2f"
 """Value of the option `split` of VoxCeleb's layouts: the sides of SF2F, by row number of the metadata."""
@@ -35,7 +34,7 @@ class RawRecord(Record):
     Attributes:
         group: the video a clip was cut from, or "": clips of one group must not be on both sides of a split.
         face_at: centre of the speaker's face in the image as (x, y), each from 0 to 1 from the top left, or
-            None: tells which of several faces is meant.
+            None: selects one of several faces.
     """
 
     group: str = ""
@@ -59,13 +58,13 @@ class Option:
     later: bool = False
 
     def is_old_way(self, value: str | bool) -> bool:
-        """Whether a value is what was done before the option came."""
+        """True if a value is what was done before the option came."""
         return self.later and value == self.default
 
 
 @dataclass
 class JoinReport:
-    """Who of a data set has what; all lists are sorted names of identities.
+    """Identities of a data set by what they have; all lists are sorted names.
 
     Attributes:
         both: have voices and faces.
@@ -73,7 +72,7 @@ class JoinReport:
         unknown_gender: those among all of the above whose gender is not known.
         not_in_metadata: have files, but the metadata do not name them.
         no_files: the metadata name them, but no file was found.
-        respelt: (name, name) of two sets that are one person though spelt differently (case, accents, ...).
+        respelt: (name, name) of two sets that are one identity though spelt differently (case, accents, ...).
         near_misses: (name, name) without a match that look alike; worth a look, not joined.
     """
 
@@ -91,7 +90,7 @@ class JoinReport:
         return {name: len(names) for name, names in vars(self).items()}
 
     def lines(self, show: int = 5) -> list[str]:
-        """The report for people: a line for each list that is not empty, with at most `show` names."""
+        """The report as text: a line for each list that is not empty, with at most `show` names."""
         titles = {
             "both": "identities with voices and faces",
             "voice_only": "with voices alone",
@@ -116,7 +115,7 @@ class Layout:
     """A data set's layout on disk. Subclasses say what it is in class attributes and yield its records.
 
     Attributes:
-        name: what people call it on the command line.
+        name: on the command line.
         description: one line, with the tree that is expected.
         sources: what the SRC arguments of `prepare` mean, one entry an argument; optional ones end in "?".
         face_state: "raw", "crop" or "aligned" (above).
@@ -134,7 +133,7 @@ class Layout:
     options: ClassVar[dict[str, Option]] = {}
 
     def recognises(self, folder: Path) -> bool:
-        """Whether a folder looks like this data set, by a cheap look at the top of its tree."""
+        """True if a folder looks like this data set, by the top of its tree."""
         raise NotImplementedError
 
     def records(self, sources: Sequence[str | Path], **options) -> Iterator[RawRecord]:
@@ -152,7 +151,7 @@ class Layout:
         return self._records(folders, **self.check_options(options))
 
     def report(self, sources: Sequence[str | Path], **options) -> JoinReport:
-        """Who has what. Lists folders or reads tables, opens no media.
+        """Report of the join. Lists folders or reads tables, opens no media.
 
         Raises:
             DataError: as `records`.
@@ -160,7 +159,7 @@ class Layout:
         return self._report(self._check_sources(sources), **self.check_options(options))
 
     def notes(self, sources: Sequence[str | Path], **options) -> list[str]:
-        """Sentences on what the layout had to assume of this set, for people. Cheap: lists no records.
+        """Sentences for the user on what the layout had to assume of this set. Cheap: lists no records.
 
         Raises:
             DataError: as `records`.

@@ -1,16 +1,16 @@
-"""Faces without voices, labelled by a labels.csv, each a person of its own: UTKFace and its like."""
+"""Faces without voices, labelled by a labels.csv, each an identity of its own: UTKFace and similar sets."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from voice2face_gan.data.layouts.base import CROP, Layout, RawRecord
-from voice2face_gan.data.layouts.tables import number, read_table, titles_of
+from voice2face_gan.data.layouts.reading.tables import number, read_table, titles_of
 from voice2face_gan.data.records import read_gender
 from voice2face_gan.errors import DataError
 
 _COLUMNS = {
-    "file": ("file", "face", "image", "path"),
+    "file": ("file", "face", "picture", "image", "path"),
     "identity": ("identity", "person"),
     "gender": ("gender", "sex"),
     "age": ("age",),
@@ -19,8 +19,8 @@ _COLUMNS = {
 
 
 class Faces(Layout):
-    """Where the table names no identity, an image's identity is its path with the folder's name before it,
-    so that "00001" of two sets are not taken for one person."""
+    """An image's identity, where the table names none, is its path with the folder's name before it,
+    so that "00001" of two sets are not taken for one identity."""
 
     name = "faces"
     description = (

@@ -1,21 +1,21 @@
-"""One's own pairs: a folder a person, in it a folder of voices and one of faces."""
+"""Own pairs: a folder an identity, with a folder of voices and one of faces."""
 
 from pathlib import Path
 
-from voice2face_gan.data.layouts import media
-from voice2face_gan.data.layouts.labels import Labels
-from voice2face_gan.data.layouts.people import UNMATCHED, PeopleLayout, Person, Plan, Tree
+from voice2face_gan.data.layouts.identities import UNMATCHED, Identity, IdentityLayout, Plan, Tree
+from voice2face_gan.data.layouts.reading import media
+from voice2face_gan.data.layouts.reading.labels import Labels
 from voice2face_gan.data.records import GENDERS
 from voice2face_gan.errors import DataError
 
 _VOICES = ("voices", "voice", "audio", "wav", "sound")
-_FACES = ("faces", "face", "images", "images", "photos")
+_FACES = ("faces", "face", "pictures", "images", "photos")
 _VIDEOS = ("videos", "video")
 
 
-class Folders(PeopleLayout):
-    """Gender is told by a labels.csv (identity, gender, ...), or by folders female/ and male/ above the
-    people."""
+class Folders(IdentityLayout):
+    """Gender comes from a labels.csv (identity, gender, ...), or from folders female/ and male/ above the
+    identities."""
 
     name = "folders"
     description = (
@@ -41,18 +41,18 @@ class Folders(PeopleLayout):
                 trees = _trees(folder, root)
                 if trees and folder.name.lower() not in GENDERS:
                     known = {"gender": gender} | labels.of(folder.name)
-                    plan.people.append(Person(folder.name, trees=trees, **known))
-        if not plan.people:
+                    plan.identities.append(Identity(folder.name, trees=trees, **known))
+        if not plan.identities:
             raise DataError(
                 f"{root}: holds no IDENTITY/voices or IDENTITY/faces; see 'v2f-gan prepare --help'."
             )
-        _refuse_twins(root, plan.people)
+        _refuse_twins(root, plan.identities)
         return plan
 
 
 def _trees(folder: Path, root: Path) -> tuple[Tree, ...]:
-    """A person's folders of voices, faces and videos."""
-    kinds = ((_VOICES, media.AUDIO, "voice"), (_FACES, media.PICTURE, "face"), (_VIDEOS, media.VIDEO, "both"))
+    """An identity's folders of voices, faces and videos."""
+    kinds = ((_VOICES, media.AUDIO, "voice"), (_FACES, media.IMAGE, "face"), (_VIDEOS, media.VIDEO, "both"))
     return tuple(
         Tree(sub, root, endings, kind)
         for names, endings, kind in kinds
@@ -61,9 +61,9 @@ def _trees(folder: Path, root: Path) -> tuple[Tree, ...]:
     )
 
 
-def _refuse_twins(root: Path, people: list[Person]) -> None:
+def _refuse_twins(root: Path, identities: list[Identity]) -> None:
     seen: set[str] = set()
-    for person in people:
+    for person in identities:
         if person.identity in seen:
             raise DataError(
                 f"{root}: '{person.identity}' is in two folders; an identity is one person, rename one."

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from voice2face_gan.data.layouts.base import CROP, Layout, Option, RawRecord
-from voice2face_gan.data.layouts.clips import video_of_clip
-from voice2face_gan.data.layouts.tables import number, read_table, titles_of
+from voice2face_gan.data.layouts.reading.clips import video_of_clip
+from voice2face_gan.data.layouts.reading.tables import number, read_table, titles_of
 from voice2face_gan.data.records import SPLITS, read_gender
 from voice2face_gan.errors import DataError
 

@@ -1,17 +1,25 @@
-"""VGGFace and VGGFace2: folders of images, a folder a person, alone or for the voices of VoxCeleb.
+"""VGGFace and VGGFace2: folders of images, a folder an identity, alone or for the voices of VoxCeleb.
 
-Facts: VGGFace (Parkhi 2015) is 2,622 lists of addresses, named as the person ("Aamir_Khan"); who fetched the
-images has a folder a name. VGGFace2 (Cao 2018) has train/ and test/ with folders n000001 and so on, loosely
-cropped to the face, and identity_meta.csv: "Class_ID, Name, Sample_Num, Flag, Gender", names in quotes.
+Facts: VGGFace (Parkhi 2015) is 2,622 lists of addresses, named after the identity ("Aamir_Khan"); fetched
+images lie in a folder a name. VGGFace2 (Cao 2018) has train/ and test/ with folders n000001 and so on,
+loosely cropped to the face, and identity_meta.csv: "Class_ID, Name, Sample_Num, Flag, Gender", names in
+quotes.
 """
 
 from pathlib import Path
 
-from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import CROP, OFFICIAL
-from voice2face_gan.data.layouts.people import PeopleLayout, Person, Plan, Tree, join_people, trees_by_name
-from voice2face_gan.data.layouts.tables import read_table
-from voice2face_gan.data.layouts.voxceleb import VGGFACE2_ID, read_metadata
+from voice2face_gan.data.layouts.identities import (
+    Identity,
+    IdentityLayout,
+    Plan,
+    Tree,
+    join_identities,
+    trees_by_name,
+)
+from voice2face_gan.data.layouts.reading import media
+from voice2face_gan.data.layouts.reading.tables import read_table
+from voice2face_gan.data.layouts.voxceleb.common import VGGFACE2_ID, read_metadata
 from voice2face_gan.data.prepare.names import normalise_name
 from voice2face_gan.data.records import read_gender
 from voice2face_gan.errors import DataError
@@ -20,7 +28,7 @@ _COLUMNS = {"id": ("Class_ID",), "gender": ("Gender",)}
 _SETS = {"train": "train", "test": "test"}
 
 
-def face_trees(root: Path, known: dict[str, Person]) -> dict[str, list[Tree]]:
+def face_trees(root: Path, known: dict[str, Identity]) -> dict[str, list[Tree]]:
     """Folders of faces below a root: the level on which names or VGGFace2 ids of the metadata stand.
 
     Raises:
@@ -31,13 +39,13 @@ def face_trees(root: Path, known: dict[str, Person]) -> dict[str, list[Tree]]:
     if not folders:
         some = next(iter(known.values())).identity
         raise DataError(
-            f"{root}: no folder is called as a person of the metadata is (such as '{some}'); "
+            f"{root}: no folder is named after an identity of the metadata (such as '{some}'); "
             "give the folder above the folders of faces."
         )
-    return trees_by_name(folders, root, media.PICTURE, "face")
+    return trees_by_name(folders, root, media.IMAGE, "face")
 
 
-class VGGFace(PeopleLayout):
+class VGGFace(IdentityLayout):
     """Faces without voices; gender is unknown unless a metadata file with names and genders is given."""
 
     name = "vggface"
@@ -50,16 +58,16 @@ class VGGFace(PeopleLayout):
     def recognises(self, folder: Path) -> bool:
         """Several folders, each with images right in it: the least special of all layouts."""
         below = media.subfolders(folder)[:3]
-        return len(below) > 1 and all(media.has_files(sub, media.PICTURE, depth=0) for sub in below)
+        return len(below) > 1 and all(media.has_files(sub, media.IMAGE, depth=0) for sub in below)
 
     def _plan(self, sources: list[Path]) -> Plan:
         root, *others = sources
         known = read_metadata(others[0]) if others else {}
         faces = face_trees(root, known) if known else _folders_of_images(root)
-        return join_people(known, {}, faces)
+        return join_identities(known, {}, faces)
 
 
-class VGGFace2(PeopleLayout):
+class VGGFace2(IdentityLayout):
     name = "vggface2"
     description = "VGGFace2: n000001/0001_01.jpg (below train/ and test/ or not), identity_meta.csv"
     sources = ("FACES", "METADATA?")
@@ -89,10 +97,10 @@ class VGGFace2(PeopleLayout):
                 f"{root}: holds no folders of VGGFace2 (n000001, ...); give the folder above them."
             )
         known = {
-            f.name: Person(f.name, gender=genders.get(f.name, ""), split=_SETS.get(f.parent.name, ""))
+            f.name: Identity(f.name, gender=genders.get(f.name, ""), split=_SETS.get(f.parent.name, ""))
             for f in folders
         }
-        plan = join_people(known, {}, trees_by_name(folders, root, media.PICTURE, "face"))
+        plan = join_identities(known, {}, trees_by_name(folders, root, media.IMAGE, "face"))
         plan.report.not_in_metadata = sorted(known.keys() - genders.keys()) if genders else []
         return plan
 
@@ -103,7 +111,7 @@ def _genders(path: Path) -> dict[str, str]:
 
 
 def _folders_of_images(root: Path) -> dict[str, list[Tree]]:
-    folders = [folder for folder in media.subfolders(root) if media.has_files(folder, media.PICTURE)]
+    folders = [folder for folder in media.subfolders(root) if media.has_files(folder, media.IMAGE)]
     if not folders:
         raise DataError(f"{root}: holds no folders with images; a folder a name is expected.")
-    return trees_by_name(folders, root, media.PICTURE, "face")
+    return trees_by_name(folders, root, media.IMAGE, "face")

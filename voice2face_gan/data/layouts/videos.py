@@ -1,21 +1,23 @@
-"""A folder of talking-head clips: sound and images of one person each."""
+"""A folder of talking-head clips: sound and images of one identity each."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import Layout, Option, RawRecord
-from voice2face_gan.data.layouts.clips import video_of_clip
-from voice2face_gan.data.layouts.labels import Labels
+from voice2face_gan.data.layouts.reading import media
+from voice2face_gan.data.layouts.reading.clips import video_of_clip
+from voice2face_gan.data.layouts.reading.labels import Labels
 from voice2face_gan.errors import DataError
 
 
 class Videos(Layout):
-    """Whose clip it is, the names tell: "stem", each file is a person; "folder", each folder is one; "auto",
-    a folder where there are folders, the file itself at the top. An optional labels.csv has genders and so
-    on."""
+    """Videos whose names give the identity.
+
+    "stem": each file is an identity; "folder": each folder is one; "auto": a folder where there are folders,
+    the file itself at the top. An optional labels.csv has genders and other labels.
+    """
 
     name = "videos"
     description = (

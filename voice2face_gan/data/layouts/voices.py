@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from voice2face_gan.data.layouts.base import Layout, Option, RawRecord
-from voice2face_gan.data.layouts.tables import number, read_table, titles_of
+from voice2face_gan.data.layouts.reading.tables import number, read_table, titles_of
 from voice2face_gan.data.records import read_gender
 from voice2face_gan.errors import DataError
 

@@ -27,7 +27,7 @@ NOTED = ("source", "identity", "part", "file", "what")
 """Columns of a store's noted.csv, which names the files that were taken in part; not there if none was."""
 
 AUTO, UNDECIDED = "auto", "none"
-"""Split rules beside those of `splits`: what the records say, if they say it of everybody, and seeded
+"""Split rules beside those of `splits`: the records' own sides, if all records have one, and seeded
 elsewhere; every record without a side."""
 
 
@@ -92,17 +92,17 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
                 dropped.writerow((*names, part, path, reason, sentence))
             noted += [(*names, *note) for note in row.get("noted", ())]
             for k in range(max(int(voice is not None), len(faces))):
-                heard = k == 0 and voice is not None
+                has_voice = k == 0 and voice is not None
                 writer.add(
                     replace(
                         record,
                         source=f"{record.source}#{k}" if k else record.source,
                         split=split[record.identity],
                     ),
-                    voice[2:].T if heard else None,
+                    voice[2:].T if has_voice else None,
                     faces[k] if k < len(faces) else None,
                     speech if k == 0 else None,
-                    voice[:2] if heard else None,
+                    voice[:2] if has_voice else None,
                     boxes[k] if k < len(faces) else None,
                 )
         writer.attach("dropped.csv", listed.getvalue())
@@ -158,8 +158,8 @@ def _contents(
             voice = None if row["frames"] is None else voices[frame : frame + row["frames"]]
             frame += row["frames"] or 0
             count = row.get("samples")
-            said = None if count is None else speech[sample : sample + count]
+            spoken = None if count is None else speech[sample : sample + count]
             sample += count or 0
             mine = slice(face, face + row["faces"])
-            yield RawRecord(**json.loads(line)), row, voice, faces[mine], boxes[mine], said
+            yield RawRecord(**json.loads(line)), row, voice, faces[mine], boxes[mine], spoken
             face += row["faces"]

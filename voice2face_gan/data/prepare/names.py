@@ -1,6 +1,6 @@
-"""Names of people: when two spellings are one name, and when they nearly are.
+"""Names of identities: equal and nearly equal spellings.
 
-VoxCeleb writes "A.J._Buckley", VGGFace a folder "AJ_Buckley", a list "A. J. Buckley": one person. What
+VoxCeleb writes "A.J._Buckley", VGGFace a folder "AJ_Buckley", a list "A. J. Buckley": one identity. What
 differs between sets are case, accents (composed or not), and what stands between the letters.
 """
 
@@ -53,7 +53,7 @@ def _words(name: str) -> list[str]:
 
 
 def _shapes(name: str) -> set[tuple[str, int]]:
-    """What near names share: the letters with one left out, and where; the words, sorted (place -2)."""
+    """Keys that near names share: the letters with one left out, and where; the words, sorted (place -2)."""
     words = _words(name)
     key = "".join(words)
     if len(key) < 5:

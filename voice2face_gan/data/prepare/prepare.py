@@ -3,7 +3,7 @@
     layout.records ─► records.jsonl ─► shards, by processes or a cluster ─► split ─► store, renamed when whole
 
 What is listed, prepared and written is streamed, so memory does not grow with the set; only the names of its
-people and videos are held. Twice the store's size is needed on disk until it has its name.
+identities and videos are held. Twice the store's size is needed on disk until it has its name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from voice2face_gan.data.splits import RULES
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, StoreError
 
-MOST_WORKERS = 10
+MAX_WORKERS = 10
 """Processes unless more are asked for: so a preparation stays below 4 GiB of memory."""
 
 Progress = Callable[[int, int], None]
@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class SplitChoice:
-    """How people are split.
+    """The split of the identities.
 
     Attributes:
         rule: "wen-letters", "official", "seeded", "none", the path of a list, or "" for the layout's own;
@@ -51,7 +51,7 @@ class SplitChoice:
 
 @dataclass
 class Outcome:
-    """What a preparation did.
+    """Result of a preparation.
 
     Attributes:
         store: the store, opened.
@@ -96,10 +96,10 @@ def prepare(
         settings: of features, speech and faces; default: those of the 2019 recipe, but soft speech is raised
             for the detector (vad.target_level_db).
         options: of the layout.
-        split: how people are split.
+        split: of the identities.
         limit: take only the first so many records.
         workers: processes, each of 0.3 to 0.4 GiB; default: as many as there are processors, at most
-            MOST_WORKERS.
+            MAX_WORKERS.
         cluster: address of a Ray cluster, or "local", instead of processes of our own.
         dataset: name of the data set; equal identities of one data set are one person when stores are joined.
             Default: the layout and the name of the first source.
@@ -165,12 +165,12 @@ def _rule(rule: str, default: str) -> str:
 
 
 def _rule_content(rule: str) -> str:
-    """A rule for the fingerprint: of a list what it says, not where it lies."""
+    """A rule for the fingerprint: the content of a list, not its path."""
     return rule if rule in (*RULES, AUTO, UNDECIDED) else Path(rule).read_text(errors="replace")
 
 
 def _refuse_other_folder(folder: Path) -> None:
-    """What is no store is never replaced, not even with force."""
+    """Refuse a folder that is no store, even with force."""
     if folder.is_file() or (
         folder.is_dir() and not (folder / "store.json").is_file() and any(folder.iterdir())
     ):
@@ -191,7 +191,7 @@ def _finished(folder: Path, plan: Plan, about: dict) -> Store | None:
 
 
 def _change(store: Store, plan: Plan, about: dict) -> str:
-    """What is known of how a store differs from what is asked for."""
+    """Differences of a store from what is asked for, as far as known."""
     then = {"features": store.about["features"], **store.about["source"].get("settings", {})}
     usual = PrepareSettings(vad=VadSettings()).to_dict()  # of settings that are younger than the store
     for group, keys in plan.settings.to_dict().items():
@@ -233,7 +233,7 @@ def _prepare_shards(
 
         run_on_ray(plan, todo, cluster, done)
     elif todo:
-        run(plan, todo, workers or min(processors(), MOST_WORKERS), done)
+        run(plan, todo, workers or min(processors(), MAX_WORKERS), done)
     return outcome
 
 

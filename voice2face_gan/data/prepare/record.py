@@ -26,13 +26,13 @@ from voice2face_gan.faces.align import align, plain
 from voice2face_gan.faces.detect import NoFaceError, choose, detector
 from voice2face_gan.faces.image_io import open_image
 
-_HALF = 60_000.0  # float16 ends at 65,504, and others' log-mels may be in any unit
+_MAX_FLOAT16 = 60_000.0  # float16 ends at 65,504, and others' log-mels may be in any unit
 _BLOCK_SECONDS = 10.0  # decoded at a time: bounds memory, and what is decoded beyond the limit
 
 
 @dataclass
 class Item:
-    """What a record became.
+    """A prepared record.
 
     Attributes:
         log_mel: float16 (2 + frames, mel bins), or None: each bin's mean and standard deviation
@@ -180,7 +180,7 @@ def _rows(mel: torch.Tensor) -> np.ndarray:
     """`Item.log_mel` of a log-mel (mel bins, frames), which is overwritten."""
     rows = torch.empty(2 + mel.shape[1], mel.shape[0], dtype=torch.float16)
     normalised, taken = normalise_with_stats(mel, out=mel)
-    rows[:2], rows[2:] = taken.clamp(-_HALF, _HALF), normalised.t()
+    rows[:2], rows[2:] = taken.clamp(-_MAX_FLOAT16, _MAX_FLOAT16), normalised.t()
     return rows.numpy()
 
 

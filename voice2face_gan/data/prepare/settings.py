@@ -1,4 +1,4 @@
-"""What preparation does to recordings and images: every number that decides about a store's bytes."""
+"""Settings of preparation: every number on which a store's bytes depend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from voice2face_gan.errors import DataError
 
 @dataclass(frozen=True)
 class VoiceSettings:
-    """Which part of a recording is taken.
+    """Settings of the part of a recording that is used.
 
     Attributes:
         vad: keep the speech alone; otherwise the whole recording counts as speech.
@@ -35,11 +35,11 @@ class VoiceSettings:
 
 @dataclass(frozen=True)
 class FaceSettings:
-    """How an image becomes a face.
+    """Settings of faces.
 
     Attributes:
         detector: "hog" or "cnn"; "none" takes every image as a face that is aligned already; "auto" is none
-            where the layout says that its faces are aligned, else hog.
+            where the layout's faces are aligned, else hog.
         side: of a face in pixels, 64 or 128.
         several: of several faces take the "largest", or "reject" the image.
         min_eye_distance: between the eyes' centres in pixels of the image; smaller faces are dropped. At a
@@ -111,8 +111,11 @@ class PrepareSettings:
         return tree
 
     def fingerprinted(self) -> dict[str, dict[str, Any]]:
-        """For a store's fingerprint. A setting that came later is left out where it says what was done before
-        it came, so that a store prepared before is still known to be of these settings."""
+        """The settings for a store's fingerprint.
+
+        A setting that was added later is left out at its earlier value, so that older stores keep their
+        fingerprint.
+        """
         tree = self.to_dict()
         if not self.voice.keep_speech:
             del tree["voice"]["keep_speech"]
@@ -124,7 +127,7 @@ class PrepareSettings:
 
     @classmethod
     def from_dict(cls, tree: dict[str, dict[str, Any]]) -> PrepareSettings:
-        """What `to_dict` gave."""
+        """The settings that `to_dict` gave."""
         return cls(
             features=FeatureSettings.from_dict(tree["features"]),
             vad=VadSettings(**tree["vad"]),

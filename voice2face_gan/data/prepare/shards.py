@@ -41,16 +41,16 @@ FORMAT = 3  # since it is kept what each face shows of its image (Item.visible_b
 # Records in a shard: few in a small set, so that all processes have some, and never so many that a process
 # holds more than 50 MB of log-mels (32 voices of two minutes).
 # The speech itself is three times as large.
-_LEAST, _MOST, _SHARDS = 8, 32, 64
+_MIN_RECORDS, _MAX_RECORDS, _MIN_SHARDS = 8, 32, 64
 _PATHS = ("voice", "face")
 
 Done = Callable[[dict], None]
-"""Called with what `prepare_shard` says of a shard, when it is on disk."""
+"""Called with the report of `prepare_shard`, when the shard is on disk."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done.
+    """The work of a preparation.
 
     Attributes:
         work: the working folder.
@@ -139,8 +139,8 @@ def make_plan(
             digest.update(json.dumps({**row, **dict.fromkeys(_PATHS), **sizes}).encode() + b"\n")
     if not places:
         raise DataError("no records were found there; check the folder and the layout.")
-    most = _LEAST if settings.voice.keep_speech else _MOST
-    size = min(max(len(places) // _SHARDS, _LEAST), most)
+    most = _MIN_RECORDS if settings.voice.keep_speech else _MAX_RECORDS
+    size = min(max(len(places) // _MIN_SHARDS, _MIN_RECORDS), most)
     starts = (*places[::size], place)
     return Plan(work, digest.hexdigest()[:16], len(places), size, starts, settings, face_state)
 
@@ -203,7 +203,7 @@ def prepare_shard(
         record with `frames` (how many rows of voices, or null), `faces` and `dropped`, and `noted` if
         anything was (`Item.noted`); where speech is kept also
         speech int16 (samples,), end to end, and `samples` (or null) a record.
-        And a dict for people: records, audio_seconds, processor_seconds, and seconds by step.
+        And a report, a dict: records, audio_seconds, processor_seconds, and seconds by step.
     """
     import torch
 
@@ -227,8 +227,8 @@ def prepare_shard(
             except VoiceToFaceError:
                 raise
             except Exception as error:  # one file in a million must not end the run; it is listed
-                said = f"{media_name(parts[0][1])}: {type(error).__name__}: {error}"
-                item = Item(dropped=[(part, path, "unexpected error", said) for part, path in parts])
+                sentence = f"{media_name(parts[0][1])}: {type(error).__name__}: {error}"
+                item = Item(dropped=[(part, path, "unexpected error", sentence) for part, path in parts])
         if item.log_mel is not None:
             voices.append(item.log_mel)
         faces.extend(face[None] for face in item.faces)
@@ -260,7 +260,7 @@ def prepare_shard(
 
 
 def run_shard(plan: Plan, shard: int) -> dict:
-    """Prepare a shard and put it on disk; a note says what is being done, while it is."""
+    """Prepare a shard and put it on disk; a note names the record in work."""
     path = plan.work / "now" / str(os.getpid())
     with path.open("w") as note:
 

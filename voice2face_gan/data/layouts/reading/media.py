@@ -6,7 +6,7 @@ from pathlib import Path
 
 AUDIO = frozenset((".wav", ".m4a", ".aac", ".mp3", ".flac", ".ogg", ".opus", ".wma", ".aif", ".aiff", ".amr"))
 VIDEO = frozenset((".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"))
-PICTURE = frozenset(
+IMAGE = frozenset(
     (
         ".jpg",
         ".jpeg",
@@ -24,7 +24,7 @@ PICTURE = frozenset(
     )
 )
 MEL = frozenset((".npy",))
-_DEPTH = 8  # folders within folders: ends a loop of symbolic links, and is more than any set has
+_MAX_DEPTH = 8  # folders within folders: ends a loop of symbolic links, and is more than any set has
 
 
 def suffix(path: Path | str) -> str:
@@ -47,7 +47,7 @@ def subfolders(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def files(folder: Path | str, endings: frozenset[str], depth: int = _DEPTH) -> Iterator[str]:
+def files(folder: Path | str, endings: frozenset[str], depth: int = _MAX_DEPTH) -> Iterator[str]:
     """Paths of files with one of the endings below a folder, in sorted order: a folder's files, then its
     folders.
 
@@ -79,7 +79,7 @@ def files(folder: Path | str, endings: frozenset[str], depth: int = _DEPTH) -> I
             yield from files(path, endings, depth - 1)
 
 
-def has_files(folder: Path, endings: frozenset[str], depth: int = _DEPTH) -> bool:
+def has_files(folder: Path, endings: frozenset[str], depth: int = _MAX_DEPTH) -> bool:
     return next(files(folder, endings, depth), None) is not None
 
 
@@ -90,7 +90,7 @@ def find_level(root: Path, wanted: Callable[[str], bool], depth: int = 3) -> lis
 
     Args:
         root: where to look.
-        wanted: is this a name of what is looked for ("id10001", a person of the metadata)?
+        wanted: returns True for names that are looked for ("id10001", an identity of the metadata).
         depth: levels to look down; `root` itself holds the first.
     Returns:
         Sorted folders; [] if no name is wanted anywhere.

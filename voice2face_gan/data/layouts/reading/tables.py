@@ -1,4 +1,4 @@
-"""Reading other people's tables: tabs or commas, stray spaces, BOMs, CRLF, columns in any order."""
+"""Reading of tables of any origin: tabs or commas, stray spaces, BOMs, CRLF, columns in any order."""
 
 import csv
 import io

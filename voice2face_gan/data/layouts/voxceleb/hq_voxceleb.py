@@ -1,4 +1,4 @@
-"""HQ-VoxCeleb (SF2F, Bai et al. 2022): selected faces of VoxCeleb's people, a folder a name.
+"""HQ-VoxCeleb (SF2F, Bai et al. 2022): selected faces of VoxCeleb's identities, a folder a name.
 
 Facts (BAI-Yeqi/HQ-VoxCeleb and SF2F_PyTorch): vox1/ and vox2/ each hold masked_faces/ (the background masked)
 and origin_faces/ with a folder a name, and their metadata: vox1/vox1_meta.csv and vox2/full_vox2_meta.csv
@@ -9,18 +9,18 @@ raw_wav/vox2/{dev,test}/id00012/VIDEO/00001.m4a. SF2F's mel_spectrograms/ are pi
 from dataclasses import replace
 from pathlib import Path
 
-from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import CROP, SEEDED, Option
-from voice2face_gan.data.layouts.people import (
+from voice2face_gan.data.layouts.identities import (
     UNMATCHED,
-    PeopleLayout,
-    Person,
+    Identity,
+    IdentityLayout,
     Plan,
     Tree,
-    join_people,
+    join_identities,
     trees_by_name,
 )
-from voice2face_gan.data.layouts.voxceleb import (
+from voice2face_gan.data.layouts.reading import media
+from voice2face_gan.data.layouts.voxceleb.common import (
     ID1,
     ID2,
     SPLIT,
@@ -35,7 +35,7 @@ _PARTS = {"vox1": (ID1, ("vox1_meta.csv",)), "vox2": (ID2, ("full_vox2_meta.csv"
 _FACES = ("masked_faces", "origin_faces")
 
 
-class HQVoxCeleb(PeopleLayout):
+class HQVoxCeleb(IdentityLayout):
     name = "hq-voxceleb"
     description = (
         "HQ-VoxCeleb: vox1/, vox2/ with masked_faces/NAME/*, origin_faces/NAME/* and their "
@@ -55,7 +55,7 @@ class HQVoxCeleb(PeopleLayout):
 
     def _plan(self, sources: list[Path], faces: str, unmatched: bool, split: str = "usual") -> Plan:
         root, *others = sources
-        known: dict[str, Person] = {}
+        known: dict[str, Identity] = {}
         voices: dict[str, list[Tree]] = {}
         images: dict[str, list[Tree]] = {}
         for part, (ids, metadata) in _PARTS.items():
@@ -64,7 +64,7 @@ class HQVoxCeleb(PeopleLayout):
                 continue
             table = find_metadata([], metadata, [root / part, root, root.parent])
             known |= read_metadata(table, split)
-            for name, trees in trees_by_name(media.subfolders(folder), root, media.PICTURE, "face").items():
+            for name, trees in trees_by_name(media.subfolders(folder), root, media.IMAGE, "face").items():
                 images.setdefault(name, []).extend(trees)
             for audio in (*others, root / "raw_wav", root / part):
                 for name, trees in (voice_trees(audio, ids) if audio.is_dir() else {}).items():
@@ -77,7 +77,7 @@ class HQVoxCeleb(PeopleLayout):
                 f"{root}: no voices (id10001/VIDEO/00001.wav) in raw_wav/; HQ-VoxCeleb holds faces alone, "
                 "give the folder of VoxCeleb's audio after it."
             )
-        return join_people(known, voices, images)
+        return join_identities(known, voices, images)
 
     def _group(self, tree: Tree, file: str) -> str:
         return video_of(file) if tree.kind == "voice" else ""

@@ -1,7 +1,7 @@
-"""Why a clip could not be fetched, and whether it is worth another try."""
+"""Errors of fetching, with the reason and whether another try can help."""
 
 
-class Trouble(Exception):
+class FetchError(Exception):
     """A clip, or all clips of a video, cannot be fetched now.
 
     Attributes:
@@ -19,5 +19,5 @@ class Trouble(Exception):
         self.final, self.throttled, self.retry_after = final, throttled, retry_after
 
 
-class Stopped(Exception):
+class FetchStopped(Exception):
     """The run is being stopped: leave everything as it is."""

@@ -1,8 +1,8 @@
 """VoxCeleb2 audio or videos, alone or with the faces of VGGFace2. See `voxceleb` for the facts."""
 
 from voice2face_gan.data.layouts.base import CROP, OFFICIAL
-from voice2face_gan.data.layouts.voxceleb import ID2
-from voice2face_gan.data.layouts.voxceleb1 import VoxCeleb1
+from voice2face_gan.data.layouts.voxceleb.common import ID2
+from voice2face_gan.data.layouts.voxceleb.voxceleb1 import VoxCeleb1
 
 
 class VoxCeleb2(VoxCeleb1):

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import WEN
-from voice2face_gan.data.layouts.people import UNMATCHED, PeopleLayout, Plan, Tree, join_people
+from voice2face_gan.data.layouts.identities import UNMATCHED, IdentityLayout, Plan, Tree, join_identities
+from voice2face_gan.data.layouts.reading import media
 from voice2face_gan.data.layouts.vggface import face_trees
-from voice2face_gan.data.layouts.voxceleb import (
+from voice2face_gan.data.layouts.voxceleb.common import (
     ID1,
     SPLIT,
     find_metadata,
@@ -18,7 +18,7 @@ from voice2face_gan.data.layouts.voxceleb import (
 from voice2face_gan.errors import DataError
 
 
-class VoxCeleb1(PeopleLayout):
+class VoxCeleb1(IdentityLayout):
     name = "voxceleb1"
     description = (
         "VoxCeleb1: id10001/VIDEO/00001.wav (below wav/, dev/, ... or not), vox1_meta.csv; FACES: "
@@ -41,7 +41,7 @@ class VoxCeleb1(PeopleLayout):
         faces: dict[str, list[Tree]] = {}
         for face_root in (path for path in others if path.is_dir()):
             faces |= face_trees(face_root, known)
-        return join_people(known, voices, faces)
+        return join_identities(known, voices, faces)
 
     def _group(self, tree: Tree, file: str) -> str:
-        return "" if tree.endings == media.PICTURE else video_of(file)
+        return "" if tree.endings == media.IMAGE else video_of(file)

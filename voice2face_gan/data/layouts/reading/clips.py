@@ -1,4 +1,4 @@
-"""What a clip's name tells: the video it was cut from."""
+"""The video that a clip was cut from, by the clip's name."""
 
 import re
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from voice2face_gan.data.layouts.base import RawRecord
-from voice2face_gan.data.layouts.parquet import ParquetLayout, Table, cell, rows, sides
-from voice2face_gan.data.layouts.people import Person
-from voice2face_gan.data.layouts.voxceleb import read_metadata
+from voice2face_gan.data.layouts.identities import Identity
+from voice2face_gan.data.layouts.parquet.common import ParquetLayout, Table, cell, rows, sides
+from voice2face_gan.data.layouts.voxceleb.common import read_metadata
 
 _METADATA = ("vox2_meta.csv", "full_vox2_meta.csv")
 _PARTS = ("video_id", "part_id")
@@ -15,7 +15,7 @@ _PARTS = ("video_id", "part_id")
 class VoxCeleb2Parquet(ParquetLayout):
     """Voices alone: the images of these files show lips. Genders are those of vox2_meta.csv, which lies
     beside the files or is given. Sides are those of the files' names (dev, test), or of the metadata where no
-    file's name tells one."""
+    file's name gives one."""
 
     name = "voxceleb2-parquet"
     description = (
@@ -33,17 +33,17 @@ class VoxCeleb2Parquet(ParquetLayout):
 
     def _records(self, sources: list[Path]) -> Iterator[RawRecord]:
         known = _metadata(sources)
-        people = read_metadata(known) if known else {}
-        return self._stream(self._tables(sources[0]), people)
+        identities = read_metadata(known) if known else {}
+        return self._stream(self._tables(sources[0]), identities)
 
-    def _stream(self, tables: list[Table], people: dict[str, Person]) -> Iterator[RawRecord]:
+    def _stream(self, tables: list[Table], identities: dict[str, Identity]) -> Iterator[RawRecord]:
         side_of = sides(tables)
-        nameless = not any(table.side for table in tables)  # then the metadata say who is on which side
+        nameless = not any(table.side for table in tables)  # then the metadata give the sides
         for table in tables:
             parts = tuple(title for title in _PARTS if title in table.columns)
             for number, row in enumerate(rows(table, ("spk_id", *parts))):
-                name = row["spk_id"] or f"{table.name}/{number:06d}"  # nobody's: a person of its own
-                person = people.get(name, Person(name))
+                name = row["spk_id"] or f"{table.name}/{number:06d}"  # else an identity of its own
+                person = identities.get(name, Identity(name))
                 clip = [row[part] for part in parts if row[part]]
                 yield RawRecord(
                     source="/".join((name, *clip) if len(clip) == 2 else (name, table.name, f"{number:06d}")),

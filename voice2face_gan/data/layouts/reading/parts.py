@@ -9,12 +9,12 @@ import re
 import shlex
 from pathlib import Path
 
-from voice2face_gan.data.layouts import media
+from voice2face_gan.data.layouts.reading import media
 from voice2face_gan.errors import DataError
 
 _PART = re.compile(r"(.+)_part[a-z]{2}$")
 _PLACES = 16  # folders below that are looked into: a mirror has two, a set of faces thousands
-_MEDIA = media.AUDIO | media.VIDEO | media.PICTURE | media.MEL | {".parquet"}
+_MEDIA = media.AUDIO | media.VIDEO | media.IMAGE | media.MEL | {".parquet"}
 
 
 def refuse_parts(folder: Path) -> None:

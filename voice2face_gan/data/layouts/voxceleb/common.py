@@ -1,4 +1,4 @@
-"""What VoxCeleb1, VoxCeleb2, Wen's release and HQ-VoxCeleb share: id folders, video folders, metadata.
+"""Parts that VoxCeleb1, VoxCeleb2, Wen's release and HQ-VoxCeleb share: id folders, video folders, metadata.
 
 Facts (www.robots.ox.ac.uk/~vgg/data/voxceleb and its mirrors): audio lies in ID/VIDEO/NNNNN.wav or .m4a,
 below `wav/`, `aac/`, `dev/aac/` and so on, depending on the archive; ids are id10001 to id11251 in VoxCeleb1
@@ -13,10 +13,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import SF2F, Option
-from voice2face_gan.data.layouts.people import Person, Tree, trees_by_name
-from voice2face_gan.data.layouts.tables import read_table
+from voice2face_gan.data.layouts.identities import Identity, Tree, trees_by_name
+from voice2face_gan.data.layouts.reading import media
+from voice2face_gan.data.layouts.reading.tables import read_table
 from voice2face_gan.data.records import read_gender
 from voice2face_gan.errors import DataError
 
@@ -45,10 +45,10 @@ SPLIT = Option(
 _SETS = {"dev": "train", "train": "train", "val": "val", "test": "test"}
 
 
-def read_metadata(path: Path, split: str = "usual") -> dict[str, Person]:
-    """vox1_meta.csv or a vox2 one: folder name (the id, the name, the VGGFace2 id) -> the person.
+def read_metadata(path: Path, split: str = "usual") -> dict[str, Identity]:
+    """vox1_meta.csv or a vox2 one: folder name (the id, the name, the VGGFace2 id) -> the identity.
 
-    A person's identity is the name where there is one, as VGGFace writes it, and the VoxCeleb id elsewhere;
+    The identity is the name where there is one, as VGGFace writes it, and the VoxCeleb id elsewhere;
     `split` is the official one ("dev" is "train"), or with `split="sf2f"` that of SF2F
     (BAI-Yeqi/SF2F_PyTorch, scripts/create_split_json.py): rows are counted from 0 in each file, whoever has
     faces or not.
@@ -56,28 +56,28 @@ def read_metadata(path: Path, split: str = "usual") -> dict[str, Person]:
     Raises:
         DataError: malformed, or an id twice with different labels.
     """
-    people: dict[str, Person] = {}
+    identities: dict[str, Identity] = {}
     rows = read_table(path, _COLUMNS, optional=("name", "vggface2", "nationality", "set"))
     for number, row in enumerate(rows):
         if not row["id"]:
             raise DataError(f"{path}: line {row['line']} has no VoxCeleb id; get the file anew.")
-        person = Person(
+        person = Identity(
             identity=row["name"] or row["id"],
             gender=read_gender(row["gender"]),
             nationality=row["nationality"],
             split=_SETS.get(row["set"].lower(), ""),
         )
-        before = people.get(row["id"])
+        before = identities.get(row["id"])
         if split == SF2F:
             person = replace(person, split=before.split if before else sf2f_side(number))
         if before not in (None, person):
             raise DataError(f"{path}: line {row['line']} names {row['id']} again, with other labels.")
         for key in (row["id"], row["name"], row["vggface2"]):
             if key:
-                people[key] = person
-    if not people:
-        raise DataError(f"{path}: names nobody; a line a person is expected.")
-    return people
+                identities[key] = person
+    if not identities:
+        raise DataError(f"{path}: names no identity; a line an identity is expected.")
+    return identities
 
 
 def sf2f_side(row: int) -> str:
@@ -114,15 +114,15 @@ def voice_trees(root: Path, ids: re.Pattern, endings: frozenset[str] = media.AUD
         beside.setdefault(folder.parent, []).append(folder)
     films = {place for place, some in beside.items() if endings == media.AUDIO and _are_films(some)}
     found = trees_by_name([f for f in folders if f.parent not in films], root, endings, "voice")
-    heard = set(found)
+    with_voices = set(found)
     for folder in (f for f in folders if f.parent in films):
-        kind = "face" if folder.name in heard else "both"
+        kind = "face" if folder.name in with_voices else "both"
         found.setdefault(folder.name, []).append(Tree(folder, root, media.VIDEO, kind))
     return found
 
 
 def _are_films(folders: list[Path]) -> bool:
-    """Whether id folders hold videos, by the first file found in the first few of them."""
+    """True if id folders hold videos, by the first file found in the first few of them."""
     for folder in folders[:5]:
         file = next(media.files(folder, media.AUDIO | media.VIDEO), None)
         if file is not None:
@@ -141,7 +141,7 @@ def video_of(file: str) -> str:
 
 
 def looks_like(folder: Path, ids: re.Pattern) -> bool:
-    """Whether id folders lie in a folder, or below its wav/, aac/, mp4/, dev/ or test/."""
+    """True if id folders lie in a folder, or below its wav/, aac/, mp4/, dev/ or test/."""
     level = [folder]
     for _ in range(3):
         below = [sub for parent in level for sub in media.subfolders(parent)]

@@ -5,8 +5,8 @@ import pytest
 import trees
 from film_server import FPS, check, film_images, film_sound
 
-from voice2face_gan.data.fetch.cut import cut_clip
-from voice2face_gan.data.fetch.trouble import Trouble
+from voice2face_gan.data.fetch.clip_cutter import cut_clip
+from voice2face_gan.data.fetch.errors import FetchError
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 2), (2.5, 5.5), (3, 6), (1.25, 4.1)])
@@ -37,11 +37,11 @@ def test_what_cannot_be_cut_has_a_reason(film, tmp_path):
         ("text.mp4", "damaged: Invalid data"),
         ("half.mp4", "damaged: Invalid data"),
     ):
-        with pytest.raises(Trouble, match=reason) as caught:
+        with pytest.raises(FetchError, match=reason) as caught:
             cut_clip(
                 [tmp_path / name], 0.5, 2.9 if "half" not in name else 5.9, tmp_path / "out" / "clip.mp4"
             )
         assert caught.value.final
-    with pytest.raises(Trouble, match="holds sound for 1.0 of 5.0 s: it is cut short"):
+    with pytest.raises(FetchError, match="holds sound for 1.0 of 5.0 s: it is cut short"):
         cut_clip([film], 5, 10, tmp_path / "out" / "clip.mp4")
     assert not list((tmp_path / "out").iterdir())

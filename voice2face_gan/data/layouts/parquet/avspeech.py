@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from voice2face_gan.data.layouts.base import Option, RawRecord
-from voice2face_gan.data.layouts.clips import video_of_clip
-from voice2face_gan.data.layouts.parquet import ParquetLayout, Table, cell, rows, sides
+from voice2face_gan.data.layouts.parquet.common import ParquetLayout, Table, cell, rows, sides
+from voice2face_gan.data.layouts.reading.clips import video_of_clip
 
 _IDS = ("youtube_id", "video_id", "id", "key", "__key__")  # the first that a file has
 _YOUTUBE = re.compile(r"[A-Za-z0-9_-]{11}$")
@@ -15,7 +15,7 @@ _YOUTUBE = re.compile(r"[A-Za-z0-9_-]{11}$")
 class AVSpeechParquet(ParquetLayout):
     """A video is one identity, as in `AVSpeech`, where a column names it. The published files have no such
     column: then every row is an identity of its own, called after its file and row. Two clips of one video
-    then count as two people."""
+    then count as two identities."""
 
     name = "avspeech-parquet"
     description = (
@@ -23,7 +23,7 @@ class AVSpeechParquet(ParquetLayout):
         "(images) and audio (sound), as bytes; youtube_id, video_id, id or key if at hand"
     )
     sources = ("FOLDER",)
-    options = {"identity": Option("video", "What is one person, where videos are named.", ("video", "clip"))}
+    options = {"identity": Option("video", "Unit of an identity, where videos are named.", ("video", "clip"))}
     media_columns = ("video", "audio")
 
     def notes(self, sources: Sequence[str | Path], **options) -> list[str]:
@@ -33,7 +33,7 @@ class AVSpeechParquet(ParquetLayout):
             return []
         return [
             f"{len(unnamed)} of {len(tables)} parquet files have no column of ids ({', '.join(_IDS)}), so "
-            "each row is taken for a person of its own, named after its file and row."
+            "each row is taken for an identity of its own, named after its file and row."
         ]
 
     def _records(self, sources: list[Path], identity: str) -> Iterator[RawRecord]:
@@ -59,7 +59,7 @@ class AVSpeechParquet(ParquetLayout):
 
 
 def _video(table: Table, name: str) -> str:
-    """The video that a row's id tells. A plain number is one of this file alone: others begin anew."""
+    """The video that a row's id names. A plain number is one of this file alone: others begin anew."""
     video = video_of_clip(name) or name
     return f"{table.name}/{video}" if video.isdigit() and not _YOUTUBE.match(video) else video
 

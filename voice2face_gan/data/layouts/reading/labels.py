@@ -1,9 +1,9 @@
-"""An optional labels.csv beside folders of people: gender, age and so on, by identity or by file."""
+"""An optional labels.csv beside folders of identities: gender, age and so on, by identity or by file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voice2face_gan.data.layouts.tables import number, read_table
+from voice2face_gan.data.layouts.reading.tables import number, read_table
 from voice2face_gan.data.prepare.names import normalise_name
 from voice2face_gan.data.records import SPLITS, read_gender
 
@@ -45,5 +45,5 @@ class Labels:
         return cls(rows)
 
     def of(self, *names: str) -> dict:
-        """What is known under the first of the names that the table has."""
+        """Labels under the first of the names that the table has."""
         return next((self.rows[k] for k in map(normalise_name, names) if k in self.rows), {})

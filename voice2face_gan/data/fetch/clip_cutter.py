@@ -11,11 +11,11 @@ from typing import Any
 import av
 import numpy as np
 
-from voice2face_gan.data.fetch.trouble import Trouble
+from voice2face_gan.data.fetch.errors import FetchError
 
 _CODECS = ("libx264", "mpeg4")  # the first that this build of FFmpeg has
-_TICKS = 90_000  # a second, for the images' times
-_COVERED = 0.9  # share of the stretch that must be there, in sound and in images
+_TICKS_PER_SECOND = 90_000  # of the images' times
+_MIN_COVERAGE = 0.9  # share of the stretch that must be there, in sound and in images
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of writing that every further clip would meet too."""
 
@@ -30,7 +30,7 @@ def cut_clip(files: list[Any], start: float, end: float, target: Path) -> None:
         start, end: seconds.
         target: an .mp4 file; its folder is made.
     Raises:
-        Trouble: no sound, no images, damaged, or the film ends too early.
+        FetchError: no sound, no images, damaged, or the film ends too early.
         OSError: the target cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,15 +39,15 @@ def cut_clip(files: list[Any], start: float, end: float, target: Path) -> None:
         sound, rate = _sound(files, start, end)
         with av.open(str(temporary), "w", format="mp4") as out:
             # Both streams must be there before the first packet; the images' comes with the first of them.
-            heard = out.add_stream("aac", rate=rate, layout="mono", format="fltp")
-            heard.bit_rate, heard.options = 96_000, {"aac_coder": "fast"}  # half the time of the default
+            track = out.add_stream("aac", rate=rate, layout="mono", format="fltp")
+            track.bit_rate, track.options = 96_000, {"aac_coder": "fast"}  # half the time of the default
             _write_images(out, files, start, end)
-            _write_sound(out, heard, sound)
+            _write_sound(out, track, sound)
         os.replace(temporary, target)
     except av.error.FFmpegError as error:
         if error.errno in DISK:
             raise OSError(error.errno, os.strerror(error.errno)) from error
-        raise Trouble(f"damaged: {error.strerror}", final=True) from error
+        raise FetchError(f"damaged: {error.strerror}", final=True) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -56,7 +56,7 @@ def _frames(files: list[Any], kind: str, start: float, end: float) -> Iterator[t
     """(seconds since the film's beginning, frame) from a little before `start` until `end`.
 
     Raises:
-        Trouble: no file holds this kind ("audio", "video").
+        FetchError: no file holds this kind ("audio", "video").
     """
     for file in files:
         with contextlib.ExitStack() as opened:
@@ -82,14 +82,14 @@ def _frames(files: list[Any], kind: str, start: float, end: float) -> Iterator[t
                     return
                 yield seconds, frame
             return
-    raise Trouble("has no sound" if kind == "audio" else "has no images", final=True)
+    raise FetchError("has no sound" if kind == "audio" else "has no images", final=True)
 
 
 def _sound(files: list[Any], start: float, end: float) -> tuple[np.ndarray, int]:
     """The stretch's sound: float32 (samples,), mono, at its own rate; gaps are silent.
 
     Raises:
-        Trouble: less than 90 % of it is there.
+        FetchError: less than 90 % of it is there.
     """
     track = np.zeros(0, np.float32)
     filled, rate = 0, 0
@@ -115,7 +115,7 @@ def _write_images(out: Any, files: list[Any], start: float, end: float) -> None:
     """Encode the images whose time is in the stretch.
 
     Raises:
-        Trouble: they do not reach through 90 % of it.
+        FetchError: they do not reach through 90 % of it.
     """
     stream = None
     times: list[float] = []
@@ -126,15 +126,15 @@ def _write_images(out: Any, files: list[Any], start: float, end: float) -> None:
             stream = out.add_stream(next(c for c in _CODECS if c in av.codecs_available), rate=25)
             stream.width, stream.height = frame.width // 2 * 2, frame.height // 2 * 2
             stream.pix_fmt = "yuv420p"
-            stream.codec_context.time_base = Fraction(1, _TICKS)
+            stream.codec_context.time_base = Fraction(1, _TICKS_PER_SECOND)
             stream.codec_context.thread_count = 1  # workers are threads already
             if stream.codec_context.name == "libx264":
                 stream.options = {"preset": "veryfast", "crf": "20"}
         times.append(seconds)
         image = frame.reformat(stream.width, stream.height, "yuv420p")
-        image.pts = max(round((seconds - start) * _TICKS), 0)
-        image.time_base = Fraction(1, _TICKS)
-        image.pict_type = av.video.frame.ImageType.NONE  # the encoder decides which are key frames
+        image.pts = max(round((seconds - start) * _TICKS_PER_SECOND), 0)
+        image.time_base = Fraction(1, _TICKS_PER_SECOND)
+        image.pict_type = av.video.frame.PictureType.NONE  # the encoder decides which are key frames
         out.mux(stream.encode(image))
     # n images at equal distances show n distances, not n - 1.
     shown = (times[-1] - times[0]) * len(times) / (len(times) - 1) if len(times) > 1 else 0.0
@@ -153,7 +153,7 @@ def _write_sound(out: Any, stream: Any, sound: np.ndarray) -> None:
 
 
 def _check_covered(share: float, seconds: float, what: str) -> None:
-    if share < _COVERED:
-        raise Trouble(
+    if share < _MIN_COVERAGE:
+        raise FetchError(
             f"holds {what} for {share * seconds:.1f} of {seconds:.1f} s: it is cut short", final=True
         )

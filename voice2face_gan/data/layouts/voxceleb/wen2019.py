@@ -2,23 +2,30 @@
 
 Facts (cmu-mlsp/reconstructing_faces_from_voices, README and config.py): data/fbank/ holds a folder an id with
 .npy files of (frames, 64), data/VGG_ALL_FRONTAL/ a folder a name with aligned .jpg images,
-data/vox1_meta.csv the metadata; a voice and a face are one person's if the metadata give the id that name.
-149,354 log-mels and 139,572 faces of 1,225 people.
+data/vox1_meta.csv the metadata. A voice and a face belong to one identity if the metadata give the id that
+name.
+149,354 log-mels and 139,572 faces of 1,225 identities.
 """
 
 from pathlib import Path
 
-from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import ALIGNED, WEN
-from voice2face_gan.data.layouts.people import UNMATCHED, PeopleLayout, Plan, Tree, join_people
+from voice2face_gan.data.layouts.identities import UNMATCHED, IdentityLayout, Plan, Tree, join_identities
+from voice2face_gan.data.layouts.reading import media
 from voice2face_gan.data.layouts.vggface import face_trees
-from voice2face_gan.data.layouts.voxceleb import ID1, find_metadata, read_metadata, video_of, voice_trees
+from voice2face_gan.data.layouts.voxceleb.common import (
+    ID1,
+    find_metadata,
+    read_metadata,
+    video_of,
+    voice_trees,
+)
 from voice2face_gan.errors import DataError
 
 VOICES, FACES = "fbank", "VGG_ALL_FRONTAL"
 
 
-class Wen2019(PeopleLayout):
+class Wen2019(IdentityLayout):
     """Its log-mels were made with the feature settings of the 2019 recipe, and cannot be made anew."""
 
     name = "wen2019"
@@ -44,7 +51,7 @@ class Wen2019(PeopleLayout):
         voices = voice_trees(root / VOICES, ID1, media.MEL)
         if not voices:
             raise DataError(f"{root / VOICES}: holds no id folders (id10001, ...) with .npy log-mels.")
-        return join_people(known, voices, face_trees(root / FACES, known))
+        return join_identities(known, voices, face_trees(root / FACES, known))
 
     def _group(self, tree: Tree, file: str) -> str:
         return video_of(file) if tree.kind == "voice" else ""

@@ -1,4 +1,4 @@
-"""What was fetched and what was not: a file that a kill -9 cannot spoil, and two tables made of it.
+"""State of a fetch: an append-only log that survives kill -9, and two tables made of it.
 
 `state.jsonl` has a line a clip and try, appended when a clip is done or given up; the last line of a clip
 counts, a line cut short by a crash is passed over. `clips.csv` (done) and `failures.csv` (given up) are
@@ -21,7 +21,7 @@ STATE, FAILURES = "state.jsonl", "failures.csv"
 _FAILURE_TITLES = ("youtube_id", "start", "end", "reason", "final")
 
 
-class Journal:
+class StateLog:
     """The state of a folder of clips; one process at a time may have it open.
 
     Args:

@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from voice2face_gan.data.layouts import media
 from voice2face_gan.data.layouts.base import Layout
+from voice2face_gan.data.layouts.reading import media
 from voice2face_gan.data.parquet_cells import cell_path, parquet
 from voice2face_gan.errors import DataError, first_line
 
 _PARQUET = frozenset((".parquet",))
 _SIDES = {"train": "train", "dev": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
-_ROWS = 4096  # names that are read at a time
-_LOOKED_AT = 5  # files of which one must open for a folder to be recognised
-_NAMED = 3  # damaged files in a message
+_ROWS_AT_ONCE = 4096  # of names
+_PROBED_FILES = 5  # files of which one must open for a folder to be recognised
+_LISTED_FILES = 3  # damaged, in a message
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class ParquetLayout(Layout):
                 read.
         """
         broken = []
-        for path, _ in zip(media.files(folder, _PARQUET, depth=1), range(_LOOKED_AT), strict=False):
+        for path, _ in zip(media.files(folder, _PARQUET, depth=1), range(_PROBED_FILES), strict=False):
             try:
                 schema = _open(path).schema_arrow
             except _DamagedError as error:
@@ -110,10 +110,10 @@ class ParquetLayout(Layout):
             name = media.relative(path, root)[: -len(".parquet")]
             tables.append(Table(path, name, file.metadata.num_rows, tuple(schema.names), _side(name)))
         if broken:
-            more = ", ..." if len(broken) > _NAMED else ""
+            more = ", ..." if len(broken) > _LISTED_FILES else ""
             raise DataError(
                 f"{root}: {len(broken)} of {len(broken) + len(tables)} parquet files cannot be read: "
-                f"{', '.join(broken[:_NAMED])}{more}; get them again, or move them away."
+                f"{', '.join(broken[:_LISTED_FILES])}{more}; get them again, or move them away."
             )
         if not tables:
             raise DataError(f"{root}: holds no parquet file; give the folder above train/ and test/.")
@@ -131,7 +131,7 @@ def rows(table: Table, titles: tuple[str, ...]) -> Iterator[dict[str, str]]:
         return
     try:
         file = parquet().ParquetFile(table.path)
-        for batch in file.iter_batches(_ROWS, columns=list(titles), use_threads=False):
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(titles), use_threads=False):
             yield from ({t: _text(v) for t, v in row.items()} for row in batch.to_pylist())
     except Exception as error:
         raise DataError(
@@ -141,7 +141,7 @@ def rows(table: Table, titles: tuple[str, ...]) -> Iterator[dict[str, str]]:
 
 
 def cell(table: Table, row: int, title: str) -> str:
-    """What a record has for a path."""
+    """The path of a record that names a cell."""
     return cell_path(table.path, row, title)
 
 
@@ -180,7 +180,7 @@ def _open(path: str) -> Any:
 
 
 def _holds_bytes(kind: Any) -> bool:
-    """Whether a column's Arrow type is bytes, or a struct that has them."""
+    """True if a column's Arrow type is bytes, or a struct that has them."""
     from pyarrow import types
 
     if types.is_dictionary(kind):
@@ -192,7 +192,7 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _side(name: str) -> str:
-    """The side that a file's name or one of its folders tells: "test" of "test/rows-0"."""
+    """The side in a file's name or one of its folders: "test" of "test/rows-0"."""
     words = [word for part in reversed(name.split("/")) for word in re.split(r"[-_. ]", part.lower())]
     return next((_SIDES[word] for word in words if word in _SIDES), "")
 

@@ -1,16 +1,16 @@
-"""Politeness: how many videos are asked for in a second, and who waits when the server has had enough."""
+"""Rate limit of requests, with back-off when the server asks for it."""
 
 import random
 import threading
 import time
 
-from voice2face_gan.data.fetch.trouble import Stopped, Trouble
+from voice2face_gan.data.fetch.errors import FetchError, FetchStopped
 
-LONGEST_WAIT = 3600.0  # seconds; a server that asks for more gets this
+MAX_WAIT_SECONDS = 3600.0  # a server that asks for more gets this
 
 
-class Pace:
-    """Shared by all workers.
+class RateLimit:
+    """Rate limit that all workers share.
 
     Args:
         rate: videos asked for in a second, all workers together.
@@ -24,10 +24,10 @@ class Pace:
         self._next = time.monotonic()
 
     def wait(self) -> None:
-        """Until it is this worker's turn.
+        """Wait until it is this worker's turn.
 
         Raises:
-            Stopped: the run is being stopped.
+            FetchStopped: the run is being stopped.
         """
         while True:
             with self._lock:
@@ -38,17 +38,17 @@ class Pace:
                 left = self._next - now
             self._sleep(left)  # and look again: a pause may have come meanwhile
         if self.stop.is_set():
-            raise Stopped
+            raise FetchStopped
 
-    def after(self, trouble: Trouble, attempt: int) -> None:
-        """Wait before attempt number `attempt` + 1: alone, or everybody if the server asks for patience.
+    def after(self, error: FetchError, attempt: int) -> None:
+        """Wait before attempt `attempt` + 1: one worker, or all if the server asks for patience.
 
         The wait doubles with every attempt and is drawn from half to one and a half of that, so that workers
         that failed together do not come back together. It is never shorter than what the server asked for.
         """
         seconds = self.backoff * 2**attempt * random.uniform(0.5, 1.5)
-        seconds = min(max(seconds, trouble.retry_after or 0.0), LONGEST_WAIT)
-        if not trouble.throttled:
+        seconds = min(max(seconds, error.retry_after or 0.0), MAX_WAIT_SECONDS)
+        if not error.throttled:
             self._sleep(seconds)
             return
         with self._lock:
@@ -60,4 +60,4 @@ class Pace:
 
     def _sleep(self, seconds: float) -> None:
         if self.stop.wait(seconds):
-            raise Stopped
+            raise FetchStopped

@@ -1,0 +1,1 @@
+"""Data sets kept in parquet files."""

@@ -1,0 +1,1 @@
+"""Reading of folders, tables, labels and file names, shared by the layouts."""

@@ -1,0 +1,1 @@
+"""VoxCeleb1, VoxCeleb2 and the data sets made of them."""
