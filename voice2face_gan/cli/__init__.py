@@ -21,7 +21,6 @@ from voice2face_gan.cli.commands import (
     report,
     runs,
     train,
-    train_encoder,
     train_face_classifier,
 )
 from voice2face_gan.version import __version__
@@ -49,7 +48,6 @@ for command in (
     embed.embed,
     train.train,
     runs.runs,
-    train_encoder.train_encoder,
     evaluate.evaluate,
     report.report,
     push.push,

@@ -156,8 +156,8 @@ def _run(recipe: Recipe) -> _Checks:
         yield f"run.{name} must be 1 or more", getattr(run, name) >= 1
     of_voices = MEASURES[run.best].metric == "equal_error_rate"
     yield (
-        "with encoder.space run.best must be 'eer' or 'eer_noisy'",
-        of_voices or not recipe.encoder.space or not run.evaluate_every,
+        f"run.best is {run.best}, no figure of a voice encoder; take eer or eer_noisy",
+        of_voices or not recipe.encoder_alone or not run.evaluate_every,
     )
 
 

@@ -2,6 +2,7 @@
 
     base = "wen2019"          # start from another recipe; what follows overrides it
     architecture = "wen2019"
+    stages = ["encoder", "gan"]   # or ["encoder"]: a voice encoder alone
     [model]                   # dimensions, see the architecture's configuration (models/wen2019.py)
     [data]  [encoder]  [gan]  [run]
 
@@ -20,9 +21,9 @@ from voice2face_gan.models.registry import ARCHITECTURES, model_config
 from voice2face_gan.resources import resource, resources
 from voice2face_gan.training.recipe.checks import check_keys, check_values, typed
 from voice2face_gan.training.recipe.keys import check_effect, settle
-from voice2face_gan.training.recipe.schema import SECTIONS, Recipe
+from voice2face_gan.training.recipe.schema import ENCODER, ENCODER_ALONE, SECTIONS, STAGES, Recipe
 
-_TOP = ("base", "description", "architecture", "model", *SECTIONS)
+_TOP = ("base", "description", "architecture", "stages", "model", *SECTIONS)
 
 
 def recipe_names() -> list[str]:
@@ -49,16 +50,11 @@ def kept_recipe(about: dict, overrides: tuple[str, ...] = ()) -> Recipe:
     return _overridden(str(about.get("name", "")), {k: v for k, v in about.items() if k != "name"}, overrides)
 
 
-def override_keys(overrides: tuple[str, ...]) -> list[str]:
-    """The keys of overrides such as "gan.batch=64"."""
-    return [text.partition("=")[0].strip() for text in overrides]
-
-
 def _overridden(name: str, tree: dict, overrides: tuple[str, ...]) -> Recipe:
     tree = {k: dict(v) if isinstance(v, dict) else v for k, v in tree.items()}
     for override in overrides:
         _override(tree, override)
-    return build_recipe(name, tree, override_keys(overrides))
+    return build_recipe(name, tree, [text.partition("=")[0].strip() for text in overrides])
 
 
 def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
@@ -77,18 +73,25 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
         raise RecipeError(
             f"Recipe {name}: unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}."
         )
+    stages = tree.get("stages", STAGES[0])
+    stages = tuple(stages) if isinstance(stages, (list, tuple)) else stages
+    if stages not in STAGES:
+        allowed = " or ".join(str(list(one)) for one in STAGES)
+        raise RecipeError(f"Recipe {name}: stages must be {allowed}, not {tree['stages']!r}.")
     if not isinstance(tree.get("description", ""), str):
         raise RecipeError(f"Recipe {name}: 'description' must be text, not {tree['description']!r}.")
     kinds = {"model": ARCHITECTURES[architecture], **SECTIONS}
     defaults = {f"{s}.{f.name}": f.default for s, kind in kinds.items() for f in fields(kind)}
-    values = {"architecture": architecture, **defaults}
+    if stages == (ENCODER,):
+        defaults |= ENCODER_ALONE
+    values = {"architecture": architecture, "stages": stages, **defaults}
     for section, kind in kinds.items():
         part = tree.get(section, {})
         check_keys(name, part, [f.name for f in fields(kind)], f"{section}.")
         for key, value in part.items():
             key = f"{section}.{key}"
             values[key] = typed(name, key, value, defaults[key])
-    idle = settle(name, values, defaults)
+    idle = settle(values, defaults)
     check_effect(name, idle, keys)
     parts = {s: {f.name: values[f"{s}.{f.name}"] for f in fields(kind)} for s, kind in kinds.items()}
     try:
@@ -96,7 +99,7 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
     except CheckpointError as error:
         raise RecipeError(f"Recipe {name}: model.{str(error).removeprefix('Model settings: ')}") from error
     sections = {s: SECTIONS[s](**part) for s, part in parts.items()}
-    recipe = Recipe(name, architecture, model, **sections, idle=idle)
+    recipe = Recipe(name, architecture, model, stages, **sections, idle=idle)
     check_values(recipe)
     return recipe
 

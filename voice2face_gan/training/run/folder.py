@@ -25,7 +25,6 @@ from voice2face_gan.training.run.tracked_metrics import figures_of, is_better
 from voice2face_gan.version import __version__
 
 STATE = "training.pt"
-EMBEDDER_RUN = "train-encoder"  # "command" in run.json of a run that trains a voice encoder alone
 
 
 class Run:
@@ -53,8 +52,7 @@ class Run:
             root.mkdir(parents=True, exist_ok=True)
             while True:
                 number = max((_number(p) for p in root.iterdir()), default=-1) + 1
-                alone = settings.get("command") == EMBEDDER_RUN
-                batch = recipe.encoder.batch if alone else recipe.gan.batch
+                batch = getattr(recipe, recipe.stages[-1]).batch
                 name = f"{number:05d}-{recipe.name}-{settings['gender']}-b{batch}"
                 folder = root / name
                 try:
@@ -91,17 +89,14 @@ class Run:
         return cls(folder, recipe, settings)
 
     @classmethod
-    def newest(cls, root: str | Path, command: str = "train") -> "Run":
-        """The run with the highest number below `root`.
+    def newest(cls, root: str | Path) -> "Run":
+        """The run with the highest number below `root`, a folder of run folders.
 
-        Args:
-            root: folder of run folders.
-            command: what must have started it, "train" or EMBEDDER_RUN.
         Raises:
             TrainingError: there is none.
         """
         root = Path(root)
-        runs = [p for p in root.iterdir() if _command(p) == command] if root.is_dir() else []
+        runs = [p for p in root.iterdir() if (p / "run.json").is_file()] if root.is_dir() else []
         if not runs:
             raise TrainingError(f"{root}: there is no run to resume; start one without --resume.")
         return cls.open(max(runs, key=lambda p: (_number(p), p.name)))
@@ -281,15 +276,6 @@ def _entry(line: bytes) -> dict | None:
 def _stage_and_iteration(path: Path) -> tuple[bool, int]:
     stage, _, iteration = path.name.rpartition("-")
     return stage != "encoder", int(iteration)
-
-
-def _command(folder: Path) -> str | None:
-    """What started the run in a folder, None where there is no run."""
-    path = folder / "run.json"
-    if not path.is_file():
-        return None
-    about = _entry(path.read_bytes()) or {}
-    return about.get("command", "train")
 
 
 def _number(path: Path) -> int:

@@ -47,8 +47,7 @@ def describe(folder: Path) -> dict:
         about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         recipe = about["recipe"]
         found |= {"recipe": recipe["name"], **{k: about[k] for k in ("data", "gender", "seed")}}
-        # A run of a voice encoder alone ends with its first stage.
-        last = "encoder" if about.get("command") == "train-encoder" else "gan"
+        last = recipe.get("stages", _STAGES)[-1]
         totals = {s: int(recipe[s]["iterations"]) for s in _STAGES if s in recipe}
         if about.get("iterations"):
             totals = {s: min(total, int(about["iterations"])) for s, total in totals.items()}
