@@ -155,7 +155,7 @@ def test_a_wrong_value_names_recipe_and_key_in_the_model_too(name, override, wor
 def test_a_misspelt_recipe_suggests_the_nearest():
     with pytest.raises(RecipeError, match="No recipe 'wen2018'; did you mean 'wen2019'"):
         load_recipe("wen2018")
-    with pytest.raises(RecipeError, match="there are .*wen2019"):
+    with pytest.raises(RecipeError, match="known are .*wen2019"):
         load_recipe("qqq")
     with pytest.raises(RecipeError, match="No recipe"):
         load_recipe("nowhere.toml")

@@ -10,7 +10,6 @@
 that have no effect beside the others (keys.py) with the reason.
 """
 
-import difflib
 import os
 import tomllib
 from dataclasses import fields
@@ -18,8 +17,9 @@ from pathlib import Path
 
 from voice2face_gan.errors import CheckpointError, RecipeError
 from voice2face_gan.models.registry import ARCHITECTURES, model_config
+from voice2face_gan.overrides import nearest, split_override
 from voice2face_gan.resources import resource, resources
-from voice2face_gan.training.recipe.checks import check_keys, check_values, typed
+from voice2face_gan.training.recipe.checks import check_keys, check_values, checked
 from voice2face_gan.training.recipe.keys import check_effect, settle
 from voice2face_gan.training.recipe.schema import ENCODER, ENCODER_ALONE, SECTIONS, STAGES, Recipe
 
@@ -90,7 +90,7 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
         check_keys(name, part, [f.name for f in fields(kind)], f"{section}.")
         for key, value in part.items():
             key = f"{section}.{key}"
-            values[key] = typed(name, key, value, defaults[key])
+            values[key] = checked(name, key, value, defaults[key])
     idle = settle(values, defaults)
     check_effect(name, idle, keys)
     parts = {s: {f.name: values[f"{s}.{f.name}"] for f in fields(kind)} for s, kind in kinds.items()}
@@ -108,9 +108,7 @@ def _read(name: str, seen: tuple[str, ...]) -> tuple[dict, dict]:
     """What a recipe's file says, and the same with what its base says besides."""
     path = Path(name) if name.endswith(".toml") else resource("recipes", f"{name}.toml")
     if not path.is_file():
-        near = difflib.get_close_matches(name, recipe_names(), 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(recipe_names())}."
-        raise RecipeError(f"No recipe '{name}'; {hint}")
+        raise RecipeError(f"No recipe '{name}'; {nearest(name, recipe_names())}")
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -137,20 +135,18 @@ def _merge(below: dict, above: dict) -> dict:
 
 
 def _override(tree: dict, text: str) -> None:
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if parts[0] in ("base", "description") and len(parts) == 1:
-        raise RecipeError(f"--set {text}: '{parts[0]}' is said in a recipe's file alone.")
-    if not equals or len(parts) > 2 or not all(parts):
-        raise RecipeError(f"--set {text}: write --set section.key=value, for example --set gan.batch=64.")
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()  # a bare word is a string: --set data.split=all
-    if len(parts) == 1:
-        tree[parts[0]] = parsed
+        key, value = split_override(text)
+    except ValueError:
+        key, value = "", None
+    section, dot, last = key.partition(".")
+    if not key or "." in last:
+        raise RecipeError(f"--set {text}: write --set section.key=value, for example --set gan.batch=64.")
+    if key in ("base", "description"):
+        raise RecipeError(f"--set {text}: '{key}' is said in a recipe's file alone.")
+    if not dot:
+        tree[key] = value
+    elif isinstance(tree.setdefault(section, {}), dict):
+        tree[section][last] = value
     else:
-        section = tree.setdefault(parts[0], {})
-        if not isinstance(section, dict):
-            raise RecipeError(f"--set {text}: '{parts[0]}' is no section of a recipe.")
-        section[parts[1]] = parsed
+        raise RecipeError(f"--set {text}: '{section}' is no section of a recipe.")
