@@ -71,7 +71,7 @@ def fit_face_space(
     Args:
         stores: prepared, all with the same faces.zoom; those without faces are passed over.
         progress: called with (what is done, done, in all).
-        decode: of a generator, e (B, 64), z (B, z_dim) -> uint8 (B, side, side, 3); the space's components are
+        decode: of a generator, e (B, 64), z (B, z_dim) -> uint8 (B, side, side, 3). The components are
             turned to its own (`turn_to_generator`).
         z_dim: of that generator's noise.
         zoom: of the faces that it makes.
