@@ -1,5 +1,6 @@
 """`v2f-gan train` of a voice encoder alone, from the outside."""
 
+import importlib.util
 import json
 from dataclasses import replace
 
@@ -145,3 +146,19 @@ def test_without_pairs_of_validation_speakers_there_is_no_rate(cli, settings_of_
     result = cli("train", "--recipe", "speaker-encoder", *options)
     assert result.code == 0 and "No equal error rate" in result.stderr
     assert json.loads(result.stdout)["equal_error_rate"] == {}
+
+
+def test_without_its_teacher_or_its_space_nothing_is_begun(cli, monkeypatch, tmp_path):
+    """Distilling wants the weights of a public speaker encoder, which a package brings."""
+    distil = ("train", "--recipe", "default-encoder", "--data", "synthetic:10")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == "resemblyzer" else find_spec(name, *more),
+    )
+    assert "pip install --no-deps resemblyzer" in error(cli(*distil))
+    (tmp_path / "teacher.pt").write_bytes(b"no weights")
+    said = error(cli(*distil, "--set", f"encoder.teacher={tmp_path}/teacher.pt"))
+    assert "teacher.pt: not the weights of Resemblyzer's speaker encoder" in said
+    assert not (cli.here / "runs").exists()

@@ -10,6 +10,8 @@ from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
+from voice2face_gan.models.encoders.ge2e import GE2EEncoder
+from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.registry import ModelConfig, build_encoder, model_config
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run, read_state
@@ -139,20 +141,23 @@ def given_start(run: Run, records: Store) -> Checkpoint | None:
 
 
 def check_given(run: Run, store: Store) -> None:
-    """Whether a run can start: its data, and the checkpoints that it was given.
+    """Whether a run can start: its data, the checkpoints that it was given, teacher and face space.
 
     Raises:
-        DataError, CheckpointError: as `training_records`, `given_encoder`, `given_start`, `given_nets` and
-            `open_space`.
+        DataError, CheckpointError: as `training_records`, `given_encoder`, `given_start`, `given_nets`,
+            `open_space` and `GE2EEncoder`.
     """
-    records = training_records(store, run)
-    if run.recipe.encoder_alone:
+    records, recipe = training_records(store, run), run.recipe
+    if recipe.encoder_alone:
         given_start(run, records)
+        if recipe.encoder.space:
+            GE2EEncoder(recipe.encoder.teacher or None)
+            FaceSpace.load(recipe.encoder.space)
     else:
         encoder = given_encoder(run, records)
         given_nets(run)
-        if run.recipe.face_embedding.space and encoder is not None:
-            open_space(run.recipe.face_embedding.space, encoder)
+        if recipe.face_embedding.space and encoder is not None:
+            open_space(recipe.face_embedding.space, encoder)
 
 
 def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
