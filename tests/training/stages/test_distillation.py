@@ -20,7 +20,7 @@ from voice2face_gan.models.encoders.ge2e import DIMENSIONS, GE2EEncoder
 from voice2face_gan.models.encoders.lstm import PIECE
 from voice2face_gan.models.face_embedding_space import AGE, COMPONENTS, SEX, SIZE, FaceSpace
 from voice2face_gan.models.registry import build_encoder, encoder_config
-from voice2face_gan.training.engine.train_encoder import new_settings, train_encoder
+from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.ridge import RidgeMap, _ridge, folded
 from voice2face_gan.training.run.folder import Run
@@ -365,9 +365,9 @@ def test_a_stage_is_of_its_own_kind_of_recipe(taught_store, recipe, tiny_setting
 
 def test_a_run_of_it_ends_in_an_encoder_of_e(make_hearing, taught_store, tmp_path):
     stage = make_hearing("encoder.iterations=2")
-    settings = new_settings(str(taught_store.folder), "all", 0, None)
+    settings = {"data": str(taught_store.folder), "gender": "all", "seed": 0}
     run = Run.create(tmp_path / "runs", stage.recipe, settings)
-    outcome = train_encoder(run, taught_store, CPU)
+    outcome = train(run, taught_store, CPU)
     assert outcome.finished and "h1_missed" in outcome.losses
     kept = load_checkpoint(run.encoder_folder, need_generator=False)
     assert len(kept.controls.residual_std) == SIZE

@@ -107,7 +107,7 @@ class FaceEmbeddingStage:
         if len(residual) != SIZE:
             raise DataError(
                 "The voice encoder gives no e of a face space (its residual_std has "
-                f"{len(residual)} numbers, not {SIZE}); train one with v2f-gan train-encoder "
+                f"{len(residual)} numbers, not {SIZE}); train one with v2f-gan train "
                 "--recipe default-encoder."
             )
         heard = encoder.info.get("distillation", {}).get("space", self.space.name)
@@ -115,7 +115,7 @@ class FaceEmbeddingStage:
             raise DataError(
                 f"The voice encoder gives the e of {heard}, but {recipe.face_embedding.space} is "
                 f"{self.space.name}; "
-                "train one on this space with v2f-gan train-encoder --recipe default-encoder."
+                "train one on this space with v2f-gan train --recipe default-encoder."
             )
         self.data = {**self.data, "faces": len(faces)}
         self.e = torch.from_numpy(embedding[faces.face_index]).to(device)
