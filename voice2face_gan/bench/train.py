@@ -103,8 +103,8 @@ def measure(
 def check(recipe: Recipe) -> None:
     """Raises RecipeError where the plain loop would not be the recipe's stage."""
     weights = recipe.gan
-    one = (weights.identity, weights.fool, weights.likeness)
-    if recipe.architecture != "wen2019" or one != (1, 1, 1) or weights.pixel or weights.decay:
+    one = (weights.d_identity, weights.g_adversarial, weights.g_identity)
+    if recipe.architecture != "wen2019" or one != (1, 1, 1) or weights.l1 or weights.lr_decay:
         raise RecipeError(
             f"Recipe {recipe.name} does not train by Algorithm 1 of Wen et al. with the paper's losses, "
             "which is what it would be timed against; use wen2019 or wen2019-paper."
@@ -192,7 +192,13 @@ def _peak(name: str, recipe: Recipe, data: str, device: str, threads: int) -> in
     loop = _stage(recipe if name == "ours bf16" else fp32, data, torch.device(device))
     if name == "plain":
         loop = AlgorithmOne(loop)
-        for name in ("generator", "trunk", "judges", "generator_optimiser", "discriminator_optimiser"):
+        for name in (
+            "generator",
+            "trunk",
+            "discriminator_parameters",
+            "generator_optimiser",
+            "discriminator_optimiser",
+        ):
             delattr(loop.stage, name)  # weights that its steps do not use
     for iteration in range(_MEMORY_STEPS):
         loop.step(iteration)

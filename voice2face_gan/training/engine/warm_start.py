@@ -13,7 +13,7 @@ from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.registry import ModelConfig, build_encoder, model_config
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import EMBEDDER_RUN, Run, read_state
-from voice2face_gan.training.stages.wen2019 import identities_with_both, with_encoder_of
+from voice2face_gan.training.stages.base import identities_with_both, with_encoder_of
 
 # Settings of the nets that make no difference to the weights' shapes, or are what came of training.
 _FREE = ("noise", "trunk_channels", "zoom", "rim", "residual", "strength", "limit")
@@ -185,8 +185,8 @@ def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:
     weights = checkpoint.generator.state_dict()
     stage.generator.load_state_dict(weights)
     given, stage.fine_tunes = ["generator"], True
-    if stage.average is not None:
-        stage.average.load_state_dict(weights)
+    if stage.generator_ema is not None:
+        stage.generator_ema.load_state_dict(weights)
     if checkpoint.gender_probe is not None:  # of the same voice encoder, and of more speakers as a rule
         stage.probe = checkpoint.gender_probe
     for name in ("trunk", "discriminator", "heads"):
