@@ -99,8 +99,8 @@ class R3GANStage(GanStage):
         for_real, for_fake, for_generator = self.streams.augmentation(iteration)
         with self.autocast():
             fake = self.generator(e, self.streams.z(iteration, self.z_dim, self.zero_z))
-        # Pixels that a real face lacks are masked in the generated one too: both are compared within the image
-        # that the face was taken from, and pixels beyond its edges train nothing.
+        # Pixels that a real face lacks are masked in the generated one too: both are compared within the
+        # image that the face was taken from, and pixels beyond its edges train nothing.
         masked_fake = fake.float() * batch.visible
 
         # Phase D: the discriminator with its heads.
@@ -187,8 +187,8 @@ class R3GANStage(GanStage):
         return penalty.detach()
 
     def ramp(self, iteration: int) -> float:
-        """Share of the identity loss that counts: all of it from the beginning where the generator came from a
-        checkpoint, because it makes faces already."""
+        """Share of the identity loss that counts; all of it from the beginning where the generator came from
+        a checkpoint, because it makes faces already."""
         if self.space is None:
             return 0.0
         warm_up = self.recipe.face_embedding.identity_loss_from * self.iterations
