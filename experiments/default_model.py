@@ -139,7 +139,7 @@ def compose(hearing: Path, faces: Path, stores, folder: Path) -> Path:
     from voice2face_gan.data.open import open_source
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.training.probes.gender import gender_probe
-    from voice2face_gan.training.stages.base import with_encoder_of
+    from voice2face_gan.training.stages.gan_base import with_encoder_of
 
     ears, painter = load_checkpoint(hearing, need_generator=False), load_checkpoint(faces)
     limit = tuple(round(float(x), 3) for x in largest(stores))

@@ -213,8 +213,8 @@ def two_iterations(store, taught_store, read_store, space_folder, space_encoder,
         if recipe.encoder.space:
             run = Run.create(root, recipe, new_settings("", recipe.data.gender, 0, None))
             with pytest.MonkeyPatch.context() as patch:  # few batches of speech
-                patch.setattr(layerwise_distillation, "_KEPT", 1)
-                patch.setattr(layerwise_distillation, "_LOOKED", 1)
+                patch.setattr(layerwise_distillation, "ECHO_BATCHES", 1)
+                patch.setattr(layerwise_distillation, "PREPARATION_BATCHES", 1)
                 return run, train_encoder(run, taught_store, torch.device("cpu"), evaluate=evaluate)
         given = space_encoder if load_recipe(name).face_embedding.space else None
         settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}

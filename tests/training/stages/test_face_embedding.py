@@ -392,7 +392,9 @@ def test_wens_networks_are_trained_on_the_same_faces(read_store, encoder_folder,
 # What is refused
 
 
-def test_what_does_not_fit_is_said(make_space_stage, encoder, read_store, store, space_folder, tmp_path):
+def test_data_and_encoders_that_do_not_fit_are_refused(
+    make_space_stage, encoder, read_store, store, space_folder, tmp_path
+):
     with pytest.raises(DataError, match=r"gives no e of a face space \(its residual has 0 numbers, not 64\)"):
         make_space_stage(checkpoint=encoder(()))
     with pytest.raises(DataError, match="gives the e of face-space-0, but .* is face-space-"):

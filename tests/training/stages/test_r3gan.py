@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.r3gan import R3GANConfig
 from voice2face_gan.training.engine.distributed import SingleProcess
-from voice2face_gan.training.stages.base import with_encoder_of
+from voice2face_gan.training.stages.gan_base import with_encoder_of
 from voice2face_gan.training.stages.losses import discriminator_loss, generator_loss
 from voice2face_gan.training.stages.r3gan import R3GANStage
 

@@ -36,10 +36,10 @@ STREAMS = {
     # The voice encoder's stages
     "clips": 14,  # order of the voices
     "cuts": 15,  # how long a batch's voices are, and where they are cut
-    "distortion": 16,  # which of them are distorted, and how
-    "guises": 17,  # as which other speaker each is heard
+    "clip augmentation": 16,  # which of them are augmented, and how
+    "perturbation": 17,  # as which other speaker each is used
     "echo": 18,  # which kept examples serve again, and where they are cut
-    "hints": 19,  # first weights of what learns from a teacher's layers
+    "student weights": 19,  # first weights of the layers in a layer-wise distillation
     # Judges
     "judge faces": 20,  # order of the faces
     "judge flips": 21,  # which are mirrored

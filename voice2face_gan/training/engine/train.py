@@ -21,7 +21,7 @@ from voice2face_gan.training.engine.warm_start import (
 )
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run
-from voice2face_gan.training.stages.base import DISCRIMINATOR_FIRST
+from voice2face_gan.training.stages.gan_base import DISCRIMINATOR_FIRST
 from voice2face_gan.training.stages.r3gan import R3GANStage
 from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
 from voice2face_gan.training.stages.wen2019 import Wen2019Stage

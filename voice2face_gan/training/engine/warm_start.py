@@ -13,7 +13,7 @@ from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.registry import ModelConfig, build_encoder, model_config
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import EMBEDDER_RUN, Run, read_state
-from voice2face_gan.training.stages.base import identities_with_both, with_encoder_of
+from voice2face_gan.training.stages.gan_base import identities_with_both, with_encoder_of
 
 # Settings of the nets that make no difference to the weights' shapes, or are what came of training.
 _FREE = ("noise", "trunk_channels", "zoom", "rim", "residual", "strength", "limit")

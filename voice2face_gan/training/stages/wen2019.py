@@ -25,7 +25,7 @@ from voice2face_gan.models.registry import build_generator
 from voice2face_gan.models.wen2019 import Discriminator, FaceTrunk, IdentityClassifier
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import Recipe
-from voice2face_gan.training.stages.base import GanStage
+from voice2face_gan.training.stages.gan_base import GanStage
 from voice2face_gan.training.stages.losses import bce, classification, detached, l1, weighted_sum
 
 
