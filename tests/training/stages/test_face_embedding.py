@@ -91,6 +91,18 @@ def test_every_face_comes_with_its_own_e(make_space_stage, read_store):
     assert len(torch.unique(seen, dim=0)) == len(seen), "a pass over all faces"
 
 
+def test_it_encodes_no_voice_before_its_first_checkpoint(make_space_stage, encoder):
+    """Batches need no voices; those of the gender probe are encoded for a checkpoint alone, and once."""
+    checkpoint, calls = encoder(), []
+    checkpoint.encoder.register_forward_hook(lambda *_: calls.append(1))
+    stage = make_space_stage(checkpoint=checkpoint)
+    stage.step(0)
+    assert not calls and not hasattr(stage.batches, "voices")
+    probe = stage.checkpoint(1).gender_probe
+    assert probe is not None and len(calls) == stage.records.has_voice.sum()
+    assert stage.checkpoint(2).gender_probe is probe and len(calls) == stage.records.has_voice.sum()
+
+
 def test_faces_without_voices_are_trained_on_too(make_space_stage, read_store):
     """Half of the training people have lost their voices."""
     unvoiced = read_store.select(np.ones(len(read_store), dtype=bool))

@@ -58,7 +58,7 @@ def _colour(x: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def _cover(x: Tensor, random: np.random.Generator) -> Tensor:
-    """In half of the faces, one rectangle of up to half the side becomes flat (Cutout; DeVries and Taylor 2017)."""
+    """In half of the faces, one rectangle of up to half the side becomes flat (Cutout; DeVries, 2017)."""
     side = x.shape[-1]
     place = torch.arange(side, device=x.device)
     inside = torch.ones(len(x), 1, side, side, dtype=torch.bool, device=x.device)
