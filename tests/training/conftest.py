@@ -214,8 +214,8 @@ def two_iterations(store, taught_store, read_store, space_folder, space_encoder,
         if recipe.encoder.space:
             run = Run.create(root, recipe, {"data": "", "gender": recipe.data.gender, "seed": 0})
             with pytest.MonkeyPatch.context() as patch:  # few batches of speech
-                patch.setattr(layerwise_distillation, "_KEPT", 1)
-                patch.setattr(layerwise_distillation, "_LOOKED", 1)
+                patch.setattr(layerwise_distillation, "ECHO_BATCHES", 1)
+                patch.setattr(layerwise_distillation, "PREPARATION_BATCHES", 1)
                 return run, train(run, taught_store, torch.device("cpu"), evaluate=evaluate)
         given = space_encoder if load_recipe(name).face_embedding.space else None
         settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}

@@ -38,8 +38,8 @@ class AlgorithmOne:
         self.ones, self.zeros = torch.ones(batch, device=self.device), torch.zeros(batch, device=self.device)
 
     def step(self, iteration: int) -> dict[str, float]:
-        """One update of the judges and one of the generator, on the stage's own batch of the iteration."""
-        mel, voice_label, real, face_label, noise = self.stage.draw(iteration)
+        """One update of the discriminator and one of the generator, on the stage's batch of the iteration."""
+        mel, voice_label, real, face_label, noise = self.stage.batches.inputs(iteration)
         fake = self.generator(condition(self.encoder(mel), self.stage.controls, noise))
 
         for name in ("trunk", "discriminator", "classifier"):

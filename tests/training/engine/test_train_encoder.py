@@ -12,12 +12,13 @@ from voice2face_gan.data.batches.speech import SpeechBank
 from voice2face_gan.data.synthetic import synthetic_store
 from voice2face_gan.errors import DataError, RecipeError
 from voice2face_gan.models.checkpoint import find_checkpoint, load_checkpoint
+from voice2face_gan.training.augmentation.clip_augmenter import ClipAugmenter
 from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.engine.warm_start import training_records
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.run.index import describe
-from voice2face_gan.training.stages.speaker_classification import Distortion, SpeakerClassificationStage
+from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
 
 CPU = torch.device("cpu")
 
@@ -49,7 +50,7 @@ def test_undistorted_a_store_with_speech_trains_as_one_without(spoken, tiny_sett
     for i in range(3):
         a, b = (stage.step(i)["cross_entropy"] for stage in stages)
         assert torch.equal(a, b)
-    assert stages[0].distortion is None
+    assert stages[0].augmenter is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
@@ -59,7 +60,7 @@ def test_the_share_asked_for_is_distorted(spoken, share, tiny_settings):
     _, labels = classes(voices)
     bank, items = VoiceBank(voices, labels), np.arange(40).repeat(5)
     mel, who = bank.crops(items, 100, np.random.default_rng(0))
-    distorted = Distortion(voices, settings)(mel.clone(), items, who.numpy(), np.random.default_rng(1))
+    distorted = ClipAugmenter(voices, settings)(mel.clone(), items, who.numpy(), np.random.default_rng(1))
     changed = (distorted != mel).flatten(1).any(1).float().mean()
     assert changed == pytest.approx(share, abs=0.12) and (share not in (0, 1) or changed == share)
     assert distorted.shape == mel.shape and torch.isfinite(distorted).all()
@@ -70,7 +71,7 @@ def test_a_store_of_log_mels_alone_is_distorted_too(store, tiny_settings):
     voices = store.select(store.has_voice)
     assert not voices.has_speech.any()
     mel, who = VoiceBank(voices, classes(voices)[1]).crops(np.arange(20), 100, np.random.default_rng(0))
-    distorted = Distortion(voices, settings)(
+    distorted = ClipAugmenter(voices, settings)(
         mel.clone(), np.arange(20), who.numpy(), np.random.default_rng(1)
     )
     assert (distorted != mel).flatten(1).any(1).all() and torch.isfinite(distorted).all()

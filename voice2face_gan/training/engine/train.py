@@ -23,18 +23,14 @@ from voice2face_gan.training.engine.warm_start import (
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.distillation import DistillationStage
-from voice2face_gan.training.stages.face_embedding import R3GANFaceEmbeddingStage, Wen2019FaceEmbeddingStage
+from voice2face_gan.training.stages.gan_base import DISCRIMINATOR_FIRST
 from voice2face_gan.training.stages.r3gan import R3GANStage
 from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
-from voice2face_gan.training.stages.wen2019 import DISCRIMINATOR_FIRST, Wen2019Stage
+from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 __all__ = ["Evaluate", "TrainResult", "Reporter", "check_shares", "train"]
 
 STAGES = {"wen2019": Wen2019Stage, "r3gan": R3GANStage}  # of a type of generator, after the voice encoder
-ON_SPACE = {
-    "wen2019": Wen2019FaceEmbeddingStage,
-    "r3gan": R3GANFaceEmbeddingStage,
-}  # with face_embedding.space
 
 
 def train(
@@ -118,7 +114,7 @@ def _train_gan(trainer: Trainer, store: Store, records: Store, state: dict | Non
     run, processes = trainer.run, trainer.processes
     encoder = load_checkpoint(run.encoder_folder, need_generator=False)
     held_out = held_out_people(store, records, run)
-    kind = (ON_SPACE if run.recipe.face_embedding.space else STAGES)[run.recipe.model.generator.type]
+    kind = STAGES[run.recipe.model.generator.type]
     stage = kind(records, held_out, encoder, run.recipe, run.settings["seed"], device, processes)
     if state is None or state["stage"] == "encoder":
         nets = processes.on_all_ranks(lambda: given_nets(run))

@@ -16,7 +16,7 @@ from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run, read_state
 from voice2face_gan.training.stages.face_embedding import KEPT, open_space
-from voice2face_gan.training.stages.wen2019 import identities_with_both
+from voice2face_gan.training.stages.gan_base import identities_with_both
 
 
 def training_records(store: Store, run: Run) -> Store:
@@ -217,8 +217,8 @@ def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:
     weights = checkpoint.generator.state_dict()
     stage.generator.load_state_dict(weights)
     given, stage.fine_tunes = ["generator"], True
-    if stage.average is not None:
-        stage.average.load_state_dict(weights)
+    if stage.generator_ema is not None:
+        stage.generator_ema.load_state_dict(weights)
     if checkpoint.gender_probe is not None:  # of the same voice encoder, and of more speakers as a rule
         stage.probe = checkpoint.gender_probe
     for name in ("trunk", "discriminator", "heads"):
