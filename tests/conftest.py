@@ -75,6 +75,20 @@ def tiny_settings():
 
 
 @pytest.fixture(scope="session")
+def encoder_settings(tiny_settings):
+    """Function: those of `tiny_settings` that a voice encoder alone takes. It is measured by default."""
+
+    def settings(**more) -> tuple[str, ...]:
+        own = tiny_settings(**more)
+        if "run__evaluate_every" not in more:
+            own = (text for text in own if not text.startswith("run.evaluate_every="))
+        taken = ("encoder.", "model.encoder.", "run.")
+        return tuple(text for text in own if text.startswith(taken))
+
+    return settings
+
+
+@pytest.fixture(scope="session")
 def tiny(tiny_settings):
     """Function: the same as arguments of `v2f-gan train`, with --data and --recipe."""
 

@@ -108,7 +108,7 @@ def test_a_generator_trains_on_it(model, store):
     recipe = load_recipe("r3gan", SETTINGS)
     parts = store.of_split("train"), store.of_split("val")
     stage = R3GANStage(*parts, checkpoint, recipe, 0, CPU)
-    e, *_ = stage._batch(0)
+    e, *_ = stage.batches.draw(0)
     assert torch.isfinite(e).all() and stage.checkpoint(0).encoder_config.type == "lstm"
     assert all(torch.isfinite(loss) for loss in stage.step(0).values())
 

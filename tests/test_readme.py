@@ -25,6 +25,7 @@ LONG = (
     "face-space",
     "--recipe default-encoder",
     "--recipe default",
+    "v2f-gan compose",
     "v2f-gan report",
     "export onnx",
 )
@@ -33,10 +34,11 @@ SHORT = {
     "--resume": "--iterations 3",
     "torchrun": f"--iterations 1 {TINY}",
     "--recipe default-encoder": "--iterations 1 --set encoder.teacher=teacher.pt",
-    "--recipe default": "--iterations 1 --set gan.batch=4",
+    "--recipe default": "--iterations 1",
+    "--recipe speaker-encoder": "--iterations 2",
     "--init default": "--iterations 2 --set gan.batch=4",
-    "train-encoder": "--iterations 2",
     "--encoder": f"--iterations 1 --set model.generator.width=8 {TINY}",
+    "train --data mine.store": "--iterations 1 --set gan.batch=4",
     "v2f-gan train": f"--iterations 2 --set encoder.batch=8 {TINY}",
     "v2f-gan report": "--metric l1",
 }
@@ -136,6 +138,10 @@ def test_set_up_commands_come_first():
     assert "v2f-gan generate assets/sample.wav" in main[0] and "pytest" in test[0]
     assert README.index(test[0]) < README.index("```console")
     assert "`bash test`" not in README and "^```bash test$" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) <= 150
 
 
 def test_every_block_is_executed_or_holds_no_command():

@@ -6,6 +6,7 @@ Importing it loads nothing else of this package.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,19 +125,28 @@ def read_records(run: Path | None) -> list[dict]:
     return [line for line in read_lines(run, FILE) if isinstance(line.get("metrics"), dict)]
 
 
-def read_lines(run: Path | None, name: str) -> list[dict]:
-    """The JSON objects in a file of lines below a run folder; [] where there is none."""
+def read_lines(run: Path | None, name: str, tail: int | None = None) -> list[dict]:
+    """The JSON objects in a file of lines below a run folder, or in its last `tail` bytes; [] where there is
+    none, or no run."""
+    if run is None:
+        return []
     try:
-        text = (run / name).read_text(encoding="utf-8", errors="replace") if run is not None else ""
+        with (run / name).open("rb") as file:
+            if tail is not None:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - tail))
+            lines = file.read().splitlines()
     except OSError:
         return []
-    found = []
-    for line in text.splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return [line for line in found if isinstance(line, dict)]
+    return [entry for line in lines if (entry := json_object(line)) is not None]
+
+
+def json_object(text: bytes) -> dict | None:
+    """A JSON object, None where the text is none (cut off, foreign)."""
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def results_of(record: dict) -> Results:

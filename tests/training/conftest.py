@@ -180,7 +180,6 @@ def two_iterations(store, taught_store, read_store, space_folder, space_encoder,
 
     from voice2face_gan.data.synthetic import synthetic_store
     from voice2face_gan.training.engine.train import train
-    from voice2face_gan.training.engine.train_encoder import new_settings, train_encoder
     from voice2face_gan.training.recipe.recipe import load_recipe
     from voice2face_gan.training.run.folder import Run
     from voice2face_gan.training.stages import layerwise_distillation
@@ -213,11 +212,11 @@ def two_iterations(store, taught_store, read_store, space_folder, space_encoder,
     def make(name: str, overrides, root, evaluate=None, many=False):
         recipe = load_recipe(name, (*base(name), *overrides))
         if recipe.encoder.space:
-            run = Run.create(root, recipe, new_settings("", recipe.data.gender, 0, None))
+            run = Run.create(root, recipe, {"data": "", "gender": recipe.data.gender, "seed": 0})
             with pytest.MonkeyPatch.context() as patch:  # few batches of speech
-                patch.setattr(layerwise_distillation, "_KEPT", 1)
-                patch.setattr(layerwise_distillation, "_LOOKED", 1)
-                return run, train_encoder(run, taught_store, torch.device("cpu"), evaluate=evaluate)
+                patch.setattr(layerwise_distillation, "ECHO_BATCHES", 1)
+                patch.setattr(layerwise_distillation, "PREPARATION_BATCHES", 1)
+                return run, train(run, taught_store, torch.device("cpu"), evaluate=evaluate)
         given = space_encoder if load_recipe(name).face_embedding.space else None
         settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}
         run = Run.create(root, recipe, {**settings, "encoder": given and str(given)})

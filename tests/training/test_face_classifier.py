@@ -14,7 +14,7 @@ from voice2face_gan.data.synthetic import JUDGE_SEED, synthetic_store
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.face_readers.classifier import FaceClassifier
 from voice2face_gan.training import face_classifier
-from voice2face_gan.training.augmentation.face_augment import disturb
+from voice2face_gan.training.augmentation.face_augment import augment_faces
 from voice2face_gan.training.engine.trainer import Reporter
 from voice2face_gan.training.face_classifier import measure, nearer, train_face_classifier, trained_on
 
@@ -114,7 +114,9 @@ def test_people_with_one_face_and_without_labels_are_learnt_from(monkeypatch, si
     # Two disturbed forms of a training face are nearer to each other than to another's.
     train = singles.of_split("train")
     faces, _ = FaceBank(train, np.zeros(len(train), dtype=np.int64)).batch(np.arange(len(train)))
-    twice = torch.cat([disturb(face_classifier.at_side(faces), np.random.default_rng(k)) for k in (5, 6)])
+    twice = torch.cat(
+        [augment_faces(face_classifier.at_side(faces), np.random.default_rng(k)) for k in (5, 6)]
+    )
     h = torch.nn.functional.normalize(net(twice)[0], dim=1).numpy()
     labels = np.tile(np.arange(len(train)), 2)
     assert nearer(h, labels, np.zeros(len(labels))) > 0.75
@@ -170,7 +172,7 @@ def test_chance_is_one_half():
 def test_disturbed_faces(store):
     faces, _ = FaceBank(store, np.zeros(len(store), dtype=np.int64)).batch(np.arange(16))
     before = faces.clone()
-    a, b, c = (disturb(faces, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    a, b, c = (augment_faces(faces, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert torch.equal(a, b) and not torch.equal(a, c) and torch.equal(faces, before)
     assert a.shape == faces.shape and a.dtype == torch.float32 and a.abs().max() < 3
     # Neither is it another face: each is more like itself than like the others, for most.

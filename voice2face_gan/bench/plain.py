@@ -40,7 +40,7 @@ class AlgorithmOne:
 
     def step(self, iteration: int) -> dict[str, float]:
         """One update of trunk, D and classifier, and one of the generator, on the stage's own batch."""
-        mel, voice_label, real, face_label, noise = self.stage.draw(iteration)
+        mel, voice_label, real, face_label, noise = self.stage.batches.inputs(iteration)
         fake = self.generator(condition(self.encoder(mel), self.stage.controls, noise))
 
         for name in ("trunk", "discriminator", "classifier"):

@@ -198,7 +198,13 @@ def _peak(name: str, recipe: Recipe, data: str, device: str, threads: int) -> in
     loop = _stage(recipe if name == "ours bf16" else fp32, data, torch.device(device))
     if name == "plain":
         loop = AlgorithmOne(loop)
-        for name in ("generator", "trunk", "judges", "generator_optimiser", "discriminator_optimiser"):
+        for name in (
+            "generator",
+            "trunk",
+            "discriminator_parameters",
+            "generator_optimiser",
+            "discriminator_optimiser",
+        ):
             delattr(loop.stage, name)  # weights that its steps do not use
     for iteration in range(_MEMORY_STEPS):
         loop.step(iteration)

@@ -10,7 +10,7 @@ def validation(run, store, device, say: Callable[[str], None]) -> Callable[[Path
     """Function (checkpoint folder) -> record for evaluation.jsonl.
 
     None where the recipe wants no figures, or where the data have no validation identities with voices and
-    faces; then a sentence is printed.
+    faces, or, of a voice encoder alone, no validation speakers; then a sentence is printed.
 
     Raises:
         MetricError: the figure that `run.best` names cannot be computed here.
@@ -18,6 +18,8 @@ def validation(run, store, device, say: Callable[[str], None]) -> Callable[[Path
     settings, gender = run.recipe.run, run.recipe.data.gender
     if not settings.evaluate_every:
         return None
+    if run.recipe.encoder_alone:
+        return _equal_error_rates(run, store, device, say)
     from voice2face_gan.errors import DataError, MetricError
     from voice2face_gan.evaluation import protocol
     from voice2face_gan.evaluation.record import build_record, compute_all
@@ -47,6 +49,37 @@ def validation(run, store, device, say: Callable[[str], None]) -> Callable[[Path
         model = VoiceToFace.from_pretrained(folder, device)
         eval_set = protocol.generate_eval_set(model, part, "val", gender)
         return build_record(eval_set, *compute_all(eval_set, metrics, options), options)
+
+    return evaluate
+
+
+def _equal_error_rates(run, store, device, say: Callable[[str], None]) -> Callable[[Path], dict] | None:
+    """The same of a voice encoder alone, on the clips of validation speakers."""
+    from voice2face_gan.errors import DataError
+    from voice2face_gan.evaluation.verification import verification_clips, verify
+    from voice2face_gan.models.checkpoint import load_checkpoint
+
+    gender = run.recipe.data.gender
+    try:
+        clips = verification_clips(store, "val", gender)
+    except DataError as error:
+        say(f"No equal error rate: {error}")
+        return None
+    speakers = clips.summary()["identities"]
+    say(f"Held out: {speakers} speakers, {len(clips)} clips.")
+
+    def evaluate(folder: Path) -> dict:
+        encoder = load_checkpoint(folder, need_generator=False).encoder.to(device)
+        figures = verify(encoder, clips, device, run.settings["seed"])
+        return {
+            "checkpoint": folder.name,
+            "data": str(clips.about["source"].get("layout", "")) or str(clips.folder),
+            "split": "val",
+            "gender": gender,
+            "identities": speakers,
+            "clips": len(clips),
+            "metrics": {"equal_error_rate": {name: figure.to_dict() for name, figure in figures.items()}},
+        }
 
     return evaluate
 

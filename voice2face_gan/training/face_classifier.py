@@ -22,7 +22,7 @@ from voice2face_gan.models.face_readers.classifier import (
     ClassifierTrunk,
     FaceClassifier,
 )
-from voice2face_gan.training.augmentation.face_augment import disturb
+from voice2face_gan.training.augmentation.face_augment import augment_faces
 from voice2face_gan.training.engine.trainer import Reporter
 
 _LEARNING_RATE = 3e-3
@@ -87,7 +87,7 @@ def train_face_classifier(
     for step in range(iterations):
         items = sampler.draw(step, _BATCH)
         x, identity = bank.batch(items, generator(seed, "judge flips", step).random(_BATCH) < 0.5)
-        x = disturb(at_side(x).to(device), generator(seed, "judge disturbance", step))
+        x = augment_faces(at_side(x).to(device), generator(seed, "judge disturbance", step))
         chosen = torch.from_numpy(items)
         with autocast("auto", device):
             h, sex, years = net(x.contiguous(memory_format=torch.channels_last))

@@ -1,7 +1,7 @@
-"""From a teacher's embedding of a voice to the e of a face space: ridge regression on the people with both.
+"""Ridge regression from a teacher's embedding of a voice to the e of a face space, on people with both.
 
-Clips are weighted by one over the root of their person's number; the ridge and what is predicted of each
-element are found by cross-validation over identities.
+Clips are weighted by one over the root of their person's number; the ridge and how much of each element is
+predicted are found by cross-validation over identities.
 """
 
 import numpy as np
@@ -13,9 +13,9 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
 
-_FOLDS = 5
-_RIDGES = (0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the mean variance of t's elements
-_FEW = 20  # people with both, below which nothing is fitted
+FOLDS = 5
+RIDGES = (0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the mean variance of t's elements
+MIN_PEOPLE = 20  # with a voice and a face
 
 
 class RidgeMap:
@@ -34,7 +34,11 @@ class RidgeMap:
 
     @classmethod
     def fit(cls, voices: Store, t: Tensor, space: FaceSpace) -> "RidgeMap":
-        """From the records with both a voice and a face, and t (records, 256) of all records."""
+        """From the records with both a voice and a face, and t (records, 256) of all records.
+
+        Raises:
+            DataError: the faces were not read into this space, or too few people have both.
+        """
         embedding, name = read_face_embedding(voices)
         if name != space.name:
             raise DataError(
@@ -43,62 +47,74 @@ class RidgeMap:
             )
         both = np.flatnonzero(voices.has_face)
         people, who, clips = np.unique(voices.identity[both], return_inverse=True, return_counts=True)
-        if len(people) < _FEW:
+        if len(people) < MIN_PEOPLE:
             raise DataError(
-                f"{voices.folder}: {len(people)} people with both voices and faces are too few; {_FEW} are "
-                "needed."
+                f"{voices.folder}: {len(people)} people with both voices and faces are too few; {MIN_PEOPLE} "
+                "are needed."
             )
         x, y = t[both].double(), torch.from_numpy(embedding[voices.face_index[both]]).double()
         weight = torch.from_numpy(1 / np.sqrt(clips[who]))
-        folds = np.random.default_rng(0).permutation(len(people))[who] % _FOLDS
+        folds = np.random.default_rng(0).permutation(len(people))[who] % FOLDS
         importance = torch.cat([space.scale.square(), space.scale.square().mean().expand(2)]).double().cpu()
-        best = None
-        for ridge in _RIDGES:
-            guess = torch.empty_like(y)
-            for fold in range(_FOLDS):
-                out = torch.from_numpy(folds == fold)
-                mean, weights, offset = _ridge(x[~out], y[~out], weight[~out], ridge)
-                guess[out] = (x[out] - mean) @ weights + offset
-            missed = float((weight[:, None] * (guess - y).square() * importance).sum() / weight.sum())
-            if best is None or missed < best[0]:
-                best = missed, ridge, guess
-        _, ridge, guess = best
-        told = _correlation(guess, y, weight).clamp(min=0).square()
+        ridge, predicted = _best_ridge(x, y, weight, folds, importance)
+        r2 = _correlation(predicted, y, weight).clamp(min=0).square()
         about = {
             "space": space.name,
             "pairs": len(both),
             "people": len(people),
             "ridge": ridge,
-            "r_sex": round(float(told[SIZE - 2].sqrt()), 3),
-            "r_age": round(float(told[SIZE - 1].sqrt()), 3),
-            "protocol": f"{_FOLDS}-fold cross-validation over identities, the teacher's embedding of whole "
+            "r_sex": round(float(r2[SIZE - 2].sqrt()), 3),
+            "r_age": round(float(r2[SIZE - 1].sqrt()), 3),
+            "protocol": f"{FOLDS}-fold cross-validation over identities, the teacher's embedding of whole "
             "clips",
         }
-        mean, weights, offset = _ridge(x, y, weight, ridge)
-        residual_std = (1 - told).clamp(min=0).sqrt()
+        mean, weights, offset = ridge_regression(x, y, weight, ridge)
+        residual_std = (1 - r2).clamp(min=0).sqrt()
         return cls(*(number.float() for number in (mean, weights, offset, residual_std)), about)
 
 
-def folded(encoder: nn.Module, line: RidgeMap) -> dict[str, Tensor]:
-    """The weights of an encoder of t with the line multiplied into its last layer."""
+def fold_into_last_layer(encoder: nn.Module, ridge: RidgeMap) -> dict[str, Tensor]:
+    """The weights of an encoder of t with the map multiplied into its last layer: an encoder of e."""
     state = encoder.state_dict()
     last, bias = f"{encoder.last_name}.weight", f"{encoder.last_name}.bias"
     weight, shift = state[last].cpu(), state[bias].cpu()  # (256, channels) or (256, channels, 3), (256,)
     return {
         **state,
-        last: torch.einsum("te,t...->e...", line.weights, weight),
-        bias: (shift - line.mean) @ line.weights + line.offset,
+        last: torch.einsum("te,t...->e...", ridge.weights, weight),
+        bias: (shift - ridge.mean) @ ridge.weights + ridge.offset,
     }
 
 
-def _ridge(x: Tensor, y: Tensor, weight: Tensor, ridge: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean of x, weights and offset of a weighted ridge regression of y on x."""
+def ridge_regression(x: Tensor, y: Tensor, weight: Tensor, ridge: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted ridge regression of y (N, E) on x (N, T): mean of x (T,), weights (T, E), offset (E,)."""
     share = weight / weight.sum()
     x_mean, y_mean = share @ x, share @ y
     a = (x - x_mean) * share[:, None]
     gram = a.t() @ (x - x_mean)
     gram = gram + ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
     return x_mean, torch.linalg.solve(gram, a.t() @ (y - y_mean)), y_mean
+
+
+def _best_ridge(
+    x: Tensor, y: Tensor, weight: Tensor, folds: np.ndarray, importance: Tensor
+) -> tuple[float, Tensor]:
+    """The ridge of least squared error in cross-validation, and its predictions of the parts left out.
+
+    Args:
+        folds: int (N,), the part that each row is left out with.
+        importance: (E,), weight of each element's error.
+    """
+    best = None
+    for ridge in RIDGES:
+        predicted = torch.empty_like(y)
+        for fold in range(FOLDS):
+            out = torch.from_numpy(folds == fold)
+            mean, weights, offset = ridge_regression(x[~out], y[~out], weight[~out], ridge)
+            predicted[out] = (x[out] - mean) @ weights + offset
+        error = float((weight[:, None] * (predicted - y).square() * importance).sum() / weight.sum())
+        if best is None or error < best[0]:
+            best = error, ridge, predicted
+    return best[1:]
 
 
 def _correlation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:

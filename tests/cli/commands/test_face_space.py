@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.cli.commands.face_space import _gather
 from voice2face_gan.data.face_embedding import read_face_embedding
 from voice2face_gan.data.records import Record
 from voice2face_gan.data.store import Store
@@ -18,6 +17,7 @@ from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.faces.reframe import reframed
 from voice2face_gan.models.face_embedding_space import SEX, SIZE, FaceSpace
 from voice2face_gan.models.face_readers.dlib_resnet import DIMENSIONS, FEATURES
+from voice2face_gan.training.face_space import gather_faces
 
 needs_dlib = pytest.mark.skipif(
     not all(importlib.util.find_spec(n) for n in ("dlib", "face_recognition_models")),
@@ -86,7 +86,8 @@ def test_people_with_a_voice_make_the_centre(store):
     rows = torch.arange(len(store.faces)).float()
     read = rows[:, None].expand(-1, DIMENSIONS), rows[:, None].expand(-1, FEATURES)
     kept = store.select(store.split != "test")
-    faces, count = _gather([store], [read])
+    faces = gather_faces([store], [read])
+    count = len(faces.weight)
     assert count == len(kept) and faces.embedding[:, 0].tolist() == kept.face_index.tolist()
     assert faces.features.shape == (count, FEATURES) and faces.embedding.shape == (count, DIMENSIONS)
     assert faces.female.tolist() == (kept.gender == "female").astype(float).tolist()
@@ -99,7 +100,7 @@ def test_people_with_a_voice_make_the_centre(store):
     silent = half.identity == kept.identity[0]
     half.voice_offset = np.where(silent, -1, half.voice_offset)
     half.gender = np.where(silent, "", half.gender)
-    faces, _ = _gather([half, store], [read, read])
+    faces = gather_faces([half, store], [read, read])
     assert len(faces.weight) == 2 * count
     gone = torch.from_numpy(silent[half.split != "test"])
     assert (faces.weight[:count][gone] == 0).all() and (faces.weight[count:][gone] > 0).any()
@@ -109,7 +110,7 @@ def test_people_with_a_voice_make_the_centre(store):
 
 def test_without_voices_all_faces_count_alike(world):
     read = torch.zeros(len(world.faces), DIMENSIONS), torch.zeros(len(world.faces), FEATURES)
-    faces, _ = _gather([world], [read])
+    faces = gather_faces([world], [read])
     assert (faces.weight == 1).all()
 
 

@@ -277,13 +277,13 @@ def test_settings_are_checked():
     assert PrepareSettings.from_dict(settings.to_dict()) == settings
     assert settings.features.hop_ms == 12.5 and settings.faces.crop == (0.1, 0.1, 0.9, 0.9)
     for text, words in (
-        ("features.hop=5", "did you mean features.hop_ms"),
+        ("features.hop=5", "did you mean 'features.hop_ms'"),
         ("hop_ms", "group.key=value"),
         ("vad.aggressiveness=7", "0, 1, 2 or 3"),
         ("faces.side=65", "64, 128"),
-        ("voice.vad=7", "a value like True"),
+        ("voice.vad=7", "voice.vad must be true or false, not 7"),
         ("vad.target_level_db=3", "-60 to 0"),
-        ("vad.target_level_db=off", "a value like -20.0"),
+        ("vad.target_level_db=off", "vad.target_level_db must be a number, not 'off'"),
         ("faces.crop=[0.9,0,0.1,1]", "rising fractions"),
         ("faces.zoom=0.9", "give 1 to 3"),
         ("features.sample_rate=8000", "f_max|16000"),

@@ -123,7 +123,7 @@ def test_the_runs_discriminator_is_asked(trained, store, judge_folder):
 
 @pytest.fixture(scope="module")
 def r3gan_folder(tmp_path_factory, trained, store):
-    """The checkpoint of a r3gan run of an iteration, whose judges are far from where they began."""
+    """The checkpoint of a r3gan run of an iteration, whose discriminator is far from where it began."""
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.training.recipe.recipe import load_recipe
     from voice2face_gan.training.stages.r3gan import R3GANStage
@@ -136,7 +136,7 @@ def r3gan_folder(tmp_path_factory, trained, store):
     stage = R3GANStage(*people, encoder, recipe, 0, torch.device("cpu"))
     stage.step(0)
     with torch.no_grad():
-        for parameter in (*stage.judges, *stage.average.parameters()):
+        for parameter in (*stage.discriminator_parameters, *stage.generator_ema.parameters()):
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     folder = stage.checkpoint(1).save(tmp_path_factory.mktemp("r3gan") / "gan")
     torch.save(stage.state(), folder / STATE)

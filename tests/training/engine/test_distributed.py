@@ -70,7 +70,7 @@ result = {
     "nobody_fails": here.on_all_ranks(lambda: here.rank),
 }
 outcome = engine.train(Run.open(sys.argv[1]), synthetic_store("synthetic:20"), here.device, processes=here)
-nets = [getattr(kept[0], n) for n in ("generator", "average", "trunk", "discriminator", "classifier")]
+nets = [getattr(kept[0], n) for n in ("generator", "generator_ema", "trunk", "discriminator", "classifier")]
 weights = b"".join(v.numpy().tobytes() for net in nets for v in net.state_dict().values())
 result |= {"hash": hashlib.sha256(weights).hexdigest(), "iteration": outcome.iteration}
 sys.path.append(sys.argv[3])
@@ -83,8 +83,8 @@ here.close()
 
 
 def r3gan_run(encoder: str, store: str, processes: SingleProcess) -> dict[str, list]:
-    """Four iterations of the r3gan stage: losses, the mean of all processes', and the judges' weights after
-    each. Of a batch of 8 one pair is penalised, which cannot be shared evenly."""
+    """Four iterations of the r3gan stage: losses, the mean of all processes', and the discriminator's weights
+    after each. Of a batch of 8 one pair is penalised, which cannot be shared evenly."""
     settings = {"model.generator.width": 4, "model.generator.z_dim": 6, "gan.batch": 8}
     settings |= {"data.crop_frames": [100, 200]}
     settings |= {"gan.d_identity": 0.5, "gan.g_identity": 0.5, "gan.l1": 1.0, "run.precision": "fp32"}
@@ -99,7 +99,7 @@ def r3gan_run(encoder: str, store: str, processes: SingleProcess) -> dict[str, l
         found = stage.step(iteration)
         mean = processes.mean(torch.stack([*found.values()])).tolist()
         losses.append(dict(zip(found, mean, strict=True)))
-        weights.append(torch.cat([p.detach().flatten() for p in stage.judges]).tolist())
+        weights.append(torch.cat([p.detach().flatten() for p in stage.discriminator_parameters]).tolist())
     return {"losses": losses, "weights": weights}
 
 

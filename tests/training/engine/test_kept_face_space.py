@@ -108,11 +108,13 @@ def test_a_discriminator_that_starts_anew_learns_alone_first(make_stage):
     assert given == ["generator"]
     stage.discriminator_first = 2
     before = [p.detach().clone() for p in stage.generator.parameters()]
-    judges = [p.detach().clone() for p in stage.judges]
+    discriminator = [p.detach().clone() for p in stage.discriminator_parameters]
     losses = [stage.step(i) for i in range(2)]
     assert all("D" in loss and "G" not in loss for loss in losses)
     assert all(torch.equal(a, b) for a, b in zip(before, stage.generator.parameters(), strict=True))
-    assert any(not torch.equal(a, b) for a, b in zip(judges, stage.judges, strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(discriminator, stage.discriminator_parameters, strict=True)
+    )
     again = make_stage()
     again.load(stage.state())
     assert again.discriminator_first == 2, "a resumed run goes on as it would have"
@@ -121,23 +123,23 @@ def test_a_discriminator_that_starts_anew_learns_alone_first(make_stage):
 
 
 def test_a_generator_that_was_given_changes_slowly(make_stage):
-    """A tenth of the rate, while its judges learn at all of it; its average forgets nothing early."""
+    """A tenth of the rate, while its discriminator learns at all of it; its EMA forgets nothing early."""
     stage, given = make_stage("gan.ema_decay=0.9"), make_stage("gan.ema_decay=0.9")
     start_from(given, replace(stage.checkpoint(0), generator=stage.generator), {})
     assert given.fine_tunes and not stage.fine_tunes
     rates = []
     for one in (stage, given):
-        one._set_rate(0)
+        one._set_lr(0)
         rates.append(
             [o.param_groups[0]["lr"] for o in (one.generator_optimiser, one.discriminator_optimiser)]
         )
     assert rates[1][0] == pytest.approx(rates[0][0] / 10) and rates[1][1] == rates[0][1]
     for one, decay in ((stage, 1 - 9 / 10), (given, 0.9)):
-        before = next(one.average.parameters()).detach().clone()
+        before = next(one.generator_ema.parameters()).detach().clone()
         with torch.no_grad():
             next(one.generator.parameters()).add_(1.0)
-        one._update_average(0)
-        moved = (next(one.average.parameters()) - before).mean()
+        one._update_ema(0)
+        moved = (next(one.generator_ema.parameters()) - before).mean()
         assert float(moved) == pytest.approx(1 - decay, abs=1e-4)
     again = make_stage("gan.ema_decay=0.9")
     again.load(given.state())

@@ -10,14 +10,15 @@ from voice2face_gan.audio.log_mel import FeatureSettings, log_mels
 from voice2face_gan.data.batches.sampling import VoiceBank, classes
 from voice2face_gan.data.batches.speech import SpeechBank
 from voice2face_gan.data.synthetic import synthetic_store
-from voice2face_gan.errors import DataError, RecipeError, TrainingError
+from voice2face_gan.errors import DataError, RecipeError
 from voice2face_gan.models.checkpoint import find_checkpoint, load_checkpoint
+from voice2face_gan.training.augmentation.clip_augmenter import ClipAugmenter
 from voice2face_gan.training.engine.train import train
-from voice2face_gan.training.engine.train_encoder import encoder_records, new_settings, train_encoder
-from voice2face_gan.training.engine.warm_start import refuse_encoder_run
+from voice2face_gan.training.engine.warm_start import training_records
 from voice2face_gan.training.recipe.recipe import load_recipe
-from voice2face_gan.training.run.folder import EMBEDDER_RUN, Run
-from voice2face_gan.training.stages.speaker_classification import Distortion, SpeakerClassificationStage
+from voice2face_gan.training.run.folder import Run
+from voice2face_gan.training.run.index import describe
+from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
 
 CPU = torch.device("cpu")
 
@@ -29,11 +30,11 @@ def spoken(own_cache):
 
 
 @pytest.fixture
-def new_encoder_run(tmp_path, tiny_settings):
+def new_encoder_run(tmp_path, encoder_settings):
     def make(name: str = "runs", iterations: int = 8, **more) -> Run:
         more = {"encoder__iterations": iterations, "run__log_every": 1} | more
-        recipe = load_recipe("wen2019", tiny_settings(**more))
-        return Run.create(tmp_path / name, recipe, new_settings("synthetic:10", "all", 0, None))
+        recipe = load_recipe("wen2019", ("stages=['encoder']", *encoder_settings(**more)))
+        return Run.create(tmp_path / name, recipe, {"data": "synthetic:10", "gender": "all", "seed": 0})
 
     return make
 
@@ -49,7 +50,7 @@ def test_undistorted_a_store_with_speech_trains_as_one_without(spoken, tiny_sett
     for i in range(3):
         a, b = (stage.step(i)["cross_entropy"] for stage in stages)
         assert torch.equal(a, b)
-    assert stages[0].distortion is None
+    assert stages[0].augmenter is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
@@ -59,7 +60,7 @@ def test_the_share_asked_for_is_distorted(spoken, share, tiny_settings):
     _, labels = classes(voices)
     bank, items = VoiceBank(voices, labels), np.arange(40).repeat(5)
     mel, who = bank.crops(items, 100, np.random.default_rng(0))
-    distorted = Distortion(voices, settings)(mel.clone(), items, who.numpy(), np.random.default_rng(1))
+    distorted = ClipAugmenter(voices, settings)(mel.clone(), items, who.numpy(), np.random.default_rng(1))
     changed = (distorted != mel).flatten(1).any(1).float().mean()
     assert changed == pytest.approx(share, abs=0.12) and (share not in (0, 1) or changed == share)
     assert distorted.shape == mel.shape and torch.isfinite(distorted).all()
@@ -70,7 +71,7 @@ def test_a_store_of_log_mels_alone_is_distorted_too(store, tiny_settings):
     voices = store.select(store.has_voice)
     assert not voices.has_speech.any()
     mel, who = VoiceBank(voices, classes(voices)[1]).crops(np.arange(20), 100, np.random.default_rng(0))
-    distorted = Distortion(voices, settings)(
+    distorted = ClipAugmenter(voices, settings)(
         mel.clone(), np.arange(20), who.numpy(), np.random.default_rng(1)
     )
     assert (distorted != mel).flatten(1).any(1).all() and torch.isfinite(distorted).all()
@@ -105,15 +106,15 @@ def test_a_run_is_measured_resumed_and_used(spoken, store, new_encoder_run, new_
 
     more = {"run__evaluate_every": 4, "run__best": "eer", "run__keep": 1, "encoder__augment": 0.5}
     whole, parts = new_encoder_run("a", **more), new_encoder_run("b", **more)
-    outcome = train_encoder(whole, spoken, CPU, evaluate=evaluate)
+    outcome = train(whole, spoken, CPU, evaluate=evaluate)
     assert outcome.finished and outcome.stage == "encoder" and outcome.iteration == 8
     assert asked == ["encoder-0000004", "encoder-0000008"]
     assert whole.best()["checkpoint"] == "encoder-0000004" and whole.best()["eer"] == 20.0
     assert find_checkpoint(whole.folder / "best").name == "encoder-0000004", "kept though it is old"
 
-    part = train_encoder(parts, spoken, CPU, iterations=3)
+    part = train(parts, spoken, CPU, iterations=3)
     assert part.iteration == 3
-    train_encoder(Run.open(parts.folder), spoken, CPU)
+    train(Run.open(parts.folder), spoken, CPU)
     assert losses(parts) == losses(whole)
     a, b = (load_checkpoint(run.encoder_folder, need_generator=False).tensors() for run in (whole, parts))
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
@@ -128,26 +129,22 @@ def test_faces_are_not_needed_but_two_speakers_are(spoken, new_encoder_run):
     run = new_encoder_run()
     voices = spoken.select(~spoken.has_face | spoken.has_voice)
     voices.face_index = np.full(len(voices), -1)
-    assert len(encoder_records(voices, run)) == 28
+    assert len(training_records(voices, run)) == 28
     one = voices.select(voices.identity == voices.identity[0])
     with pytest.raises(DataError, match="1 of the people to train on have voices"):
-        encoder_records(one, run)
+        training_records(one, run)
     with pytest.raises(DataError, match="bins"):
-        encoder_records(voices, new_encoder_run(model__encoder__mel_bins=40))
+        training_records(voices, new_encoder_run(model__encoder__mel_bins=40))
 
 
-def test_it_is_no_run_of_train(spoken, new_encoder_run, new_run, tmp_path):
-    run = new_encoder_run("mixed")
+def test_its_run_folder(new_encoder_run, tmp_path):
+    run = new_encoder_run("one")
     assert run.folder.name.endswith("-b16"), "the encoder's batch"
-    with pytest.raises(TrainingError, match="train-encoder --resume"):
-        refuse_encoder_run(run)
-    with pytest.raises(TrainingError, match="no run to resume"):
-        Run.newest(tmp_path / "mixed")
-    assert Run.newest(tmp_path / "mixed", EMBEDDER_RUN).folder == run.folder
-    other = new_run(tmp_path / "mixed")
-    refuse_encoder_run(other)
-    assert Run.newest(tmp_path / "mixed").folder == other.folder
-    assert Run.newest(tmp_path / "mixed", EMBEDDER_RUN).folder == run.folder
+    assert Run.open(run.folder).recipe == run.recipe and run.recipe.encoder_alone
+    assert describe(run.folder)["iterations"] == 8 and not describe(run.folder)["finished"]
+    (run.folder / "checkpoints" / "encoder-0000008").mkdir(parents=True)
+    (run.folder / "checkpoints" / "encoder-0000008" / "config.json").touch()
+    assert describe(run.folder)["finished"]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +160,6 @@ def test_recipes_are_checked(key, value, words, tiny_settings):
         load_recipe("wen2019", tiny_settings(**{"encoder__augment": 0.5, f"encoder__{key}": value}))
 
 
-def test_the_recipe_of_the_command_distorts_and_the_others_do_not():
+def test_the_recipe_of_a_speaker_encoder_distorts_and_the_others_do_not():
     assert load_recipe("speaker-encoder").encoder.augment > 0.5
     assert load_recipe("wen2019").encoder.augment == 0

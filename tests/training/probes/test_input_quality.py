@@ -108,15 +108,15 @@ def test_two_people_in_turn_agree_less_than_one(store, write):
     torch.manual_seed(0)
     net = Pointing(LstmEncoderConfig(64, 12, (8, 8, 8)))
     net.bands.weight.data = torch.cat([torch.eye(8).repeat_interleave(8, dim=1), torch.ones(1, 64)])
-    two, one = input_quality.turns(net, FEATURES, store, 40, seed=3)
-    again = input_quality.turns(net, FEATURES, store, 40, seed=3)
+    two, one = input_quality.speaker_change_features(net, FEATURES, store, 40, seed=3)
+    again = input_quality.speaker_change_features(net, FEATURES, store, 40, seed=3)
     assert torch.equal(two, again[0]) and torch.equal(one, again[1])
     assert two.shape == one.shape == (40,) and auc(one, two) > 0.8
     probe = input_quality.fit(two[:, None], one[:, None], 1e-4)
     assert probe.shape == (2,) and probe[0] < 0
     assert float((probability(probe, two[:, None]) > 0.5).float().mean()) > 0.6
     with pytest.raises(DataError, match="two speakers are needed"):
-        input_quality.turns(net, FEATURES, write([30]), 4)
+        input_quality.speaker_change_features(net, FEATURES, write([30]), 4)
 
 
 def test_without_children_there_is_no_probe_of_them(encoder, write):

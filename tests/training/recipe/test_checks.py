@@ -76,10 +76,10 @@ def test_what_the_stage_of_faces_takes():
     [
         ("encoder.speeds=[0.4,1.0,1.1]", "from 0.5 to 2"),
         ("encoder.speeds=[1.1,1.0,0.9]", "encoder.speeds must be from 0.5 to 2, in order"),
-        ("run.best=fid", "with encoder.space run.best must be 'eer' or 'eer_noisy'"),
+        ("run.best=fid", "run.best is fid, no figure of a voice encoder; take eer or eer_noisy"),
         (
             "face_embedding.space=here",
-            "encoder.space is for train-encoder, face_embedding.space for",
+            "face_embedding.space has no effect: with stages = ['encoder'] a voice encoder is trained alone",
         ),
         ("encoder.speeds=[]", "encoder.speeds must be one or more factors"),
         ("encoder.speeds=['slow']", "'encoder.speeds' must be a number"),

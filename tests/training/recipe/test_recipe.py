@@ -10,8 +10,8 @@ import pytest
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.conditioning import Controls
 from voice2face_gan.models.registry import ENCODERS, GENERATORS
-from voice2face_gan.training.recipe.keys import check_command
-from voice2face_gan.training.recipe.recipe import kept_recipe, load_recipe, override_keys, recipe_names
+from voice2face_gan.training.recipe.keys import check_encoder
+from voice2face_gan.training.recipe.recipe import kept_recipe, load_recipe, recipe_names
 from voice2face_gan.training.recipe.schema import (
     DataRecipe,
     EncoderRecipe,
@@ -170,7 +170,7 @@ def test_a_wrong_value_names_recipe_and_key_in_the_model_too(name, override, wor
 def test_a_misspelt_recipe_suggests_the_nearest():
     with pytest.raises(RecipeError, match="No recipe 'wen2018'; did you mean 'wen2019'"):
         load_recipe("wen2018")
-    with pytest.raises(RecipeError, match="there are .*wen2019"):
+    with pytest.raises(RecipeError, match="known are .*wen2019"):
         load_recipe("qqq")
     with pytest.raises(RecipeError, match="No recipe"):
         load_recipe("nowhere.toml")
@@ -268,7 +268,8 @@ def test_it_is_refused_in_a_file_and_passed_over_in_its_base(tmp_path):
     (tmp_path / "mine.toml").write_text('base = "base.toml"\n[face_embedding]\nspace = "here"\n')
     assert load_recipe(str(tmp_path / "base.toml")).encoder.lr == 0.5
     assert load_recipe(str(tmp_path / "mine.toml")).encoder.lr == 1e-3, "the default"
-    alone = load_recipe(str(tmp_path / "base.toml"), ("encoder.space='there'", "model.encoder.type='lstm'"))
+    alone = ("stages=['encoder']", "model.encoder.type='lstm'", "encoder.space='there'")
+    alone = load_recipe(str(tmp_path / "base.toml"), alone)
     assert alone.encoder.lr == 0.5 and "gan" not in alone.to_dict()
 
 
@@ -302,40 +303,35 @@ def test_another_type_leaves_the_settings_of_the_first(tmp_path):
     assert mine.model.encoder.type == "lstm" and mine.model.encoder.mel_bins == 40
 
 
+def test_an_encoder_alone_is_given_none_and_one_of_a_space_is_given():
+    for name in ("default-encoder", "speaker-encoder"):
+        assert load_recipe(name).encoder_alone
+        check_encoder(load_recipe(name), given=False)
+        with pytest.raises(RecipeError, match="go on from a trained one with --init"):
+            check_encoder(load_recipe(name), given=True)
+    with pytest.raises(RecipeError, match="give one with --encoder, such as --encoder default"):
+        check_encoder(load_recipe("default"), given=False)
+    check_encoder(load_recipe("default"), given=True)
+    for given in (True, False):
+        check_encoder(load_recipe("wen2019"), given)
+
+
 @pytest.mark.parametrize(
-    ("name", "command", "override", "words"),
-    [
-        ("default-encoder", "train", "encoder.lr=1e-3", "v2f-gan train-encoder --recipe default-encoder"),
-        ("default", "train", "gan.lr=1e-3", "give it with --encoder"),
-        ("default", "train-encoder", "gan.lr=1e-3", "take --recipe default-encoder"),
-        ("r3gan", "train-encoder", "gan.batch=4", "--set gan.batch has no effect: train-encoder"),
-        ("r3gan", "train-encoder", "r3gan.gamma=4", "--set r3gan.gamma has no effect: train-encoder"),
-        (
-            "r3gan",
-            "train-encoder",
-            "model.generator.width=4",
-            "--set model.generator.width has no effect: train-encoder",
-        ),
-        ("wen2019", "train-encoder", "run.best=fid", "run.best is fid, no figure of a voice encoder"),
-    ],
+    "key", ["gan.batch=4", "r3gan.gamma=4", "model.generator.width=4", "data.flip=false"]
 )
-def test_a_command_says_what_a_recipe_is_not_for(name, command, override, words):
-    recipe = load_recipe(name, (override,))
-    with pytest.raises(RecipeError) as error:
-        check_command(recipe, command, override_keys((override,)), encoder=False)
-    assert words in str(error.value) and "\n" not in str(error.value)
+def test_an_encoder_alone_has_no_keys_of_a_generator(key):
+    with pytest.raises(RecipeError, match=f"{key.partition('=')[0]} has no effect: with stages"):
+        load_recipe("r3gan", ("stages=['encoder']", key))
 
 
-def test_a_command_takes_what_a_recipe_is_for():
-    check_command(load_recipe("default"), "train", encoder=True)
-    check_command(load_recipe("wen2019"), "train", encoder=False)
-    for name, key in (
-        ("default-encoder", "encoder.lr"),
-        ("r3gan", "model.encoder.type"),
-        ("speaker-encoder", "run.keep"),
-    ):
-        recipe = load_recipe(name, ("run.evaluate_every=3", "run.best=eer"))
-        check_command(recipe, "train-encoder", (key, "data.gender"))
+def test_an_encoder_alone_is_measured_by_default():
+    recipe = load_recipe("r3gan", ("stages=['encoder']", "model.encoder.channels=[8,8,8]"))
+    assert recipe.run.evaluate_every == 500 and recipe.run.best == "eer_noisy"
+    assert load_recipe("r3gan", ("stages=['encoder']", "run.evaluate_every=0")).run.evaluate_every == 0
+    with pytest.raises(RecipeError, match="run.best is fid, no figure of a voice encoder"):
+        load_recipe("wen2019", ("stages=['encoder']", "run.best=fid"))
+    with pytest.raises(RecipeError, match=r"stages must be \['encoder', 'gan'\] or \['encoder'\], not 'gan'"):
+        load_recipe("wen2019", ("stages=gan",))
 
 
 # Whatever is set

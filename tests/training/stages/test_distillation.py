@@ -1,4 +1,4 @@
-"""An encoder of e: the line from the teacher to faces, who is left out, and the distillation."""
+"""Distillation into an encoder of e: the ridge map, its cross-validation, and the stage."""
 
 import copy
 import json
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from voice2face_gan.audio.log_mel import log_mels
-from voice2face_gan.data.batches.sampling import generator
+from voice2face_gan.data.batches.sampling import VoiceBank, generator
 from voice2face_gan.data.batches.speech import SpeechBank
 from voice2face_gan.data.face_embedding import write_face_embedding
 from voice2face_gan.data.records import Record
@@ -20,12 +20,12 @@ from voice2face_gan.models.encoders.ge2e import DIMENSIONS, GE2EEncoder
 from voice2face_gan.models.encoders.lstm import PIECE
 from voice2face_gan.models.face_embedding_space import AGE, COMPONENTS, SEX, SIZE, FaceSpace
 from voice2face_gan.models.registry import build_encoder, encoder_config
-from voice2face_gan.training.engine.train_encoder import new_settings, train_encoder
+from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.recipe.recipe import load_recipe
-from voice2face_gan.training.ridge import RidgeMap, _ridge, folded
+from voice2face_gan.training.ridge import RidgeMap, fold_into_last_layer, ridge_regression
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages import layerwise_distillation
-from voice2face_gan.training.stages.distillation import DistillationStage, remembered, teach
+from voice2face_gan.training.stages.distillation import DistillationStage, cached_targets, compute_targets
 from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def space(space_folder):
     return FaceSpace.load(space_folder)
 
 
-# The line
+# The ridge map
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_line_that_is_there_is_found(pairs, space):
+def test_a_linear_map_is_found(pairs, space):
     """t holds eight causes in 256 numbers, e is linear in them and in nothing else."""
     causes = normal(300, 8)
     t = 0.5 + causes @ normal(8, DIMENSIONS, seed=1)
@@ -109,11 +109,11 @@ def test_somebody_with_many_clips_counts_less_than_with_as_many_weights():
     x, y = normal(40, 3).double(), normal(40, 2, seed=1).double()
     weight = torch.ones(40).double()
     weight[:5] = 2
-    once = _ridge(x, y, weight, 0.5)
-    twice = _ridge(torch.cat([x, x[:5]]), torch.cat([y, y[:5]]), torch.ones(45).double(), 0.5)
+    once = ridge_regression(x, y, weight, 0.5)
+    twice = ridge_regression(torch.cat([x, x[:5]]), torch.cat([y, y[:5]]), torch.ones(45).double(), 0.5)
     for a, b in zip(once, twice, strict=True):
         torch.testing.assert_close(a, b)
-    mean, slope, offset = _ridge(x, y, torch.ones(40).double(), 0.0)
+    mean, slope, offset = ridge_regression(x, y, torch.ones(40).double(), 0.0)
     plain = torch.linalg.lstsq(torch.cat([x, torch.ones(40, 1).double()], dim=1), y).solution
     torch.testing.assert_close(slope, plain[:3])
     torch.testing.assert_close(offset - mean @ slope, plain[3])
@@ -141,7 +141,7 @@ def test_pairs_that_are_none_are_refused(pairs, space):
 
 
 @pytest.mark.parametrize("kind", ["conv", "lstm"])
-def test_the_line_is_multiplied_into_the_last_layer(kind):
+def test_the_map_is_multiplied_into_the_last_layer(kind):
     torch.manual_seed(0)
     settings = {"type": kind, "channels": (8, 8, 8, 8)}
     wide = build_encoder(encoder_config({**settings, "embedding": DIMENSIONS}))
@@ -150,7 +150,7 @@ def test_the_line_is_multiplied_into_the_last_layer(kind):
     wide.eval()
     weights = torch.randn(DIMENSIONS, SIZE) / 16
     line = RidgeMap(torch.randn(DIMENSIONS), weights, torch.randn(SIZE), torch.ones(SIZE), {})
-    narrow.load_state_dict(folded(wide, line))
+    narrow.load_state_dict(fold_into_last_layer(wide, line))
     for frames in (1, 33, 200):
         mel = torch.randn(3, 64, frames)
         with torch.no_grad():
@@ -158,12 +158,12 @@ def test_the_line_is_multiplied_into_the_last_layer(kind):
             torch.testing.assert_close(narrow(mel), wanted, atol=1e-5, rtol=1e-5)
 
 
-# Teaching
+# The stage
 
 
 @pytest.fixture(scope="module")
 def recipe(space_folder, teacher_file):
-    """Function (*overrides) -> the recipe `hearing`, few iterations of small batches."""
+    """Function (*overrides) -> the recipe `default-encoder`, few iterations of small batches."""
 
     def make(*overrides: str):
         small = (
@@ -181,10 +181,10 @@ def recipe(space_folder, teacher_file):
 
 
 @pytest.fixture
-def make_hearing(taught_store, recipe, monkeypatch):
-    """Function (*overrides, store) -> a stage that keeps and looks at few batches of speech."""
-    monkeypatch.setattr(layerwise_distillation, "_KEPT", 1)
-    monkeypatch.setattr(layerwise_distillation, "_LOOKED", 1)
+def make_stage(taught_store, recipe, monkeypatch):
+    """Function (*overrides, store) -> a stage that buffers and prepares with few batches of speech."""
+    monkeypatch.setattr(layerwise_distillation, "ECHO_BATCHES", 1)
+    monkeypatch.setattr(layerwise_distillation, "PREPARATION_BATCHES", 1)
 
     def make(*overrides: str, store: Store = taught_store) -> DistillationStage:
         return DistillationStage(store, recipe(*overrides), 0, CPU)
@@ -192,48 +192,49 @@ def make_hearing(taught_store, recipe, monkeypatch):
     return make
 
 
-UNDISTORTED = "encoder.augment=1e-9"
+NOT_AUGMENTED = "encoder.augment=1e-9"
 
 
-def test_the_teacher_hears_each_clip_as_it_is(taught_store, teacher_file):
+def test_targets_are_the_teachers_of_each_whole_clip(taught_store, teacher_file):
     teacher = GE2EEncoder(teacher_file)
     speech = SpeechBank(taught_store.select(np.arange(PEOPLE) < 3))
-    told = teach(teacher, speech)
-    assert told.shape == (3, DIMENSIONS) and not told.requires_grad
+    targets = compute_targets(teacher, speech)
+    assert targets.shape == (3, DIMENSIONS) and not targets.requires_grad
     for clip in range(3):
-        torch.testing.assert_close(told[clip], teacher(speech.whole(clip)))
+        torch.testing.assert_close(targets[clip], teacher(speech.whole(clip)))
 
 
-def test_what_the_teacher_said_is_remembered(taught_store, teacher_file, tmp_path, monkeypatch):
+def test_targets_are_cached(taught_store, teacher_file, tmp_path, monkeypatch):
     monkeypatch.setenv("V2F_CACHE", str(tmp_path))
     teacher, some = GE2EEncoder(teacher_file), taught_store.select(np.arange(PEOPLE) < 3)
     speech, calls = SpeechBank(some), []
     teacher.register_forward_hook(lambda *_: calls.append(1))
-    first = remembered(teacher, speech)
-    assert len(calls) == 3 and torch.equal(first, teach(teacher, speech))
+    first = cached_targets(teacher, speech)
+    assert len(calls) == 3 and torch.equal(first, compute_targets(teacher, speech))
     calls.clear()
-    assert torch.equal(remembered(teacher, speech), first) and not calls
+    assert torch.equal(cached_targets(teacher, speech), first) and not calls
     speech.length[0] -= 160
-    remembered(teacher, speech)
+    cached_targets(teacher, speech)
     assert len(calls) == 3  # other speech
     with torch.no_grad():
         teacher.linear.bias[0] += 1
-    remembered(teacher, speech)
+    cached_targets(teacher, speech)
     assert len(calls) == 6  # another teacher
 
 
-def test_what_it_hears_is_speech_of_the_right_speed(make_hearing):
-    """Undistorted crops of the same speech, read at 0.8, 1 and 1.25 times the pace."""
-    stage = make_hearing("encoder.speeds=[0.8,1.0,1.25]", UNDISTORTED)
+def test_speech_has_the_perturbations_speed(make_stage):
+    """Crops, not augmented, of the same speech, read at 0.8, 1 and 1.25 times the pace."""
+    stage = make_stage("encoder.speeds=[0.8,1.0,1.25]", NOT_AUGMENTED)
     clips, speeds = np.array([5, 6, 7]), np.array([0.8, 1.0, 1.25])
     rng = np.random.default_rng(0)
-    speech = stage._distorted(clips, stage._crops(clips, np.arange(3), rng), rng)
-    features, samples = stage.distortion.features, stage.distortion.samples(PIECE)
+    crops = stage._crops(clips, np.arange(3), rng)
+    speech = stage.augmenter.speech_of(crops, PIECE, stage.labels[clips], rng)
+    features, samples = stage.augmenter.features, stage.augmenter.samples(PIECE)
     assert speech.shape == (3, samples)
     mel = log_mels(speech, features, normalised=False)
-    more = stage.distortion.of_signals.samples_needed(samples)
-    longest = int(np.ceil(more * stage.guises.fastest)) + 64
-    raw = stage.distortion.speech.crops(clips, longest, np.random.default_rng(0))
+    more = stage.augmenter.of_signals.samples_needed(samples)
+    longest = int(np.ceil(more * stage.perturbation.max_speed)) + 64
+    raw = stage.augmenter.speech.crops(clips, longest, np.random.default_rng(0))
     for row, speed in enumerate(speeds):
         wave = np.interp(np.arange(samples) * speed, np.arange(raw.shape[1]), raw[row].numpy())
         wanted = log_mels(torch.from_numpy(wave).float()[None], features, normalised=False)[0]
@@ -242,80 +243,83 @@ def test_what_it_hears_is_speech_of_the_right_speed(make_hearing):
         assert alike > (0.999 if speed == 1 else 0.9), speed
 
 
-def test_clips_come_once_a_pass_and_in_all_guises(make_hearing):
-    """Of a batch guises, crops and distortion are drawn apart from each other."""
-    stage = make_hearing(UNDISTORTED, f"encoder.batch={PEOPLE}")
-    heard, said = stage._said(0)
-    assert heard.shape == (PEOPLE, (PIECE - 1) * 160 + 400) and torch.equal(heard, stage._said(0)[0])
-    assert torch.equal(heard, said), "nothing is distorted"
+def test_clips_come_once_a_pass_and_in_all_perturbations(make_stage):
+    """Of a batch perturbations, crops and augmentation are drawn independently."""
+    stage = make_stage(NOT_AUGMENTED, f"encoder.batch={PEOPLE}")
+    augmented, clean = stage._speech(0)
+    assert augmented.shape == (PEOPLE, (PIECE - 1) * 160 + 400) and torch.equal(
+        augmented, stage._speech(0)[0]
+    )
+    assert torch.equal(augmented, clean), "nothing is augmented"
     clips = stage.sampler.draw(0, PEOPLE)
     assert sorted(clips) == list(range(PEOPLE))
-    which = generator(0, "guises", 0).integers(stage.guises.count, size=PEOPLE)
-    wanted = stage._crops(clips, which, generator(0, "cuts", 0))[:, : said.shape[1]]
-    assert torch.equal(said, wanted) and (stage.guises.resonances[clips, which] != 1).any()
-    assert stage.guises.count == 7 + 25
-    more = make_hearing("encoder.augment=1", f"encoder.batch={PEOPLE}")._said(0)[1]
-    assert (torch.cosine_similarity(more, said) > 0.999).all(), "the same crops, but for the level"
+    which = generator(0, "perturbation", 0).integers(stage.perturbation.count, size=PEOPLE)
+    wanted = stage._crops(clips, which, generator(0, "cuts", 0))[:, : clean.shape[1]]
+    assert torch.equal(clean, wanted) and (stage.perturbation.formants[clips, which] != 1).any()
+    assert stage.perturbation.count == 7 + 25
+    more = make_stage("encoder.augment=1", f"encoder.batch={PEOPLE}")._speech(0)[1]
+    assert (torch.cosine_similarity(more, clean) > 0.999).all(), "the same crops, but for the level"
 
 
-def test_the_teacher_hears_them_as_they_were_said_and_as_loud(make_hearing):
-    stage, plain = make_hearing("encoder.augment=1"), make_hearing(UNDISTORTED)
-    (heard, said), (clean, _) = stage._said(0), plain._said(0)
-    power = heard.square().mean(dim=1)
-    torch.testing.assert_close(said.square().mean(dim=1), power, atol=1e-9, rtol=1e-3)
-    assert (torch.cosine_similarity(said, clean) > 0.999).all(), "undistorted, but for the level"
-    assert (torch.cosine_similarity(heard, clean) < 0.99).all()
+def test_the_teacher_reads_clean_speech_as_loud(make_stage):
+    stage, plain = make_stage("encoder.augment=1"), make_stage(NOT_AUGMENTED)
+    (augmented, clean), (crop, _) = stage._speech(0), plain._speech(0)
+    power = augmented.square().mean(dim=1)
+    torch.testing.assert_close(clean.square().mean(dim=1), power, atol=1e-9, rtol=1e-3)
+    assert (torch.cosine_similarity(clean, crop) > 0.999).all(), "not augmented, but for the level"
+    assert (torch.cosine_similarity(augmented, crop) < 0.99).all()
 
 
-def test_without_distortion_it_hears_clean_speech(make_hearing):
-    stage = make_hearing("encoder.augment=0")
-    heard, said = stage._said(0)
-    assert torch.equal(heard, said) and torch.isfinite(stage.step(0)["h1_missed"])
+def test_without_augmentation_the_student_reads_clean_speech(make_stage):
+    stage = make_stage("encoder.augment=0")
+    augmented, clean = stage._speech(0)
+    assert torch.equal(augmented, clean) and torch.isfinite(stage.step(0)["h1_missed"])
 
 
-def test_its_layers_are_taught_from_the_first_iteration_to_the_last(make_hearing):
+def test_all_iterations_are_layerwise(make_stage):
     """One key says how long: no other has to be changed with it."""
-    stage = make_hearing("encoder.iterations=3")
+    stage = make_stage("encoder.iterations=3")
     assert stage.iterations == 3
     losses = [stage.step(i) for i in range(3)]
-    assert "c1_missed" in losses[0] and "c1_missed" not in losses[1], "alone, then on top of each other"
+    assert "c1_missed" in losses[0] and "c1_missed" not in losses[1], "separate, then on top of each other"
     assert all({"h1_missed", "h2_missed", "h3_missed", "t_missed"} <= set(x) for x in losses)
     layer = stage.encoder.layers[1]
-    assert torch.equal(layer.weight_hh_l0, stage.hints._of_layer(1)["weight_hh_l0"])
+    assert torch.equal(layer.weight_hh_l0, stage.distillation.student.lstm_weights(1)["weight_hh_l0"])
 
 
-def test_the_rate_is_the_recipes(make_hearing):
+def test_the_rate_is_the_recipes(make_stage):
     """lr times a beginning of 30 iterations, falling evenly to zero in each part."""
-    stage = make_hearing("encoder.lr=0.3", "encoder.iterations=4", "encoder.betas=[0.5,0.6]")
-    (group,) = stage.hints.optimiser.param_groups
+    stage = make_stage("encoder.lr=0.3", "encoder.iterations=4", "encoder.betas=[0.5,0.6]")
+    (group,) = stage.distillation.optimiser.param_groups
     assert group["betas"] == (0.5, 0.6)
     for iteration, wanted in ((0, 0.3), (1, 0.15), (2, 0.35 * 0.3), (3, 0.35 * 0.15)):
         stage.step(iteration)
         assert group["lr"] == pytest.approx(wanted * (iteration + 1) / 30)
 
 
-def test_its_checkpoint_gives_e(make_hearing, tmp_path, space):
-    """By the teacher's line, from the t that the encoder says."""
-    stage = make_hearing()
+def test_its_checkpoint_gives_e(make_stage, tmp_path, space):
+    """By the ridge map, from the encoder's t."""
+    stage = make_stage()
     stage.step(0)
     kept = load_checkpoint(stage.checkpoint(1).save(tmp_path / "e"), need_generator=False)
     residual_std = torch.tensor(kept.controls.residual_std)
     assert kept.encoder_config.embedding == SIZE == len(residual_std)
     assert not kept.controls.normalise_embedding
-    torch.testing.assert_close(residual_std, stage.line.residual_std, atol=1e-4, rtol=0)
+    torch.testing.assert_close(residual_std, stage.ridge.residual_std, atol=1e-4, rtol=0)
     assert kept.info["distillation"]["space"] == space.name and kept.info["distillation"]["people"] == PEOPLE
-    ears, wide = kept.encoder.eval(), stage.encoder.eval()
+    narrow, wide = kept.encoder.eval(), stage.encoder.eval()
     with torch.no_grad():
-        clips = [stage.bank.whole(i)[None] for i in range(5)]
-        t, e = torch.cat([wide(mel) for mel in clips]), torch.cat([ears(mel) for mel in clips])
+        bank = VoiceBank.unlabelled(stage.voices, wide.raw_log_mel)
+        clips = [bank.whole(i)[None] for i in range(5)]
+        t, e = torch.cat([wide(mel) for mel in clips]), torch.cat([narrow(mel) for mel in clips])
         features = torch.cat([wide.features(mel) for mel in clips])
     torch.testing.assert_close(t, features[:, :DIMENSIONS])
-    wanted = (t - stage.line.mean) @ stage.line.weights + stage.line.offset
+    wanted = (t - stage.ridge.mean) @ stage.ridge.weights + stage.ridge.offset
     torch.testing.assert_close(e, wanted, atol=1e-4, rtol=1e-3)
 
 
-def test_a_resumed_stage_is_the_same_stage(make_hearing):
-    stage, other = make_hearing(), make_hearing()
+def test_a_resumed_stage_is_the_same_stage(make_stage):
+    stage, other = make_stage(), make_stage()
     stage.step(0)
     other.load(copy.deepcopy(stage.state()))
     for iteration in (1, 2):
@@ -325,9 +329,9 @@ def test_a_resumed_stage_is_the_same_stage(make_hearing):
     assert torch.equal(*weights)
 
 
-def test_it_goes_on_from_a_trained_encoder(make_hearing):
-    """All but the last layer, which holds the line, and without the part of each layer by itself."""
-    stage, other = make_hearing(), make_hearing()
+def test_it_starts_from_a_trained_encoder(make_stage):
+    """All but the last layer, which holds the ridge map, and without the part of each layer by itself."""
+    stage, other = make_stage(), make_stage()
     stage.step(0)
     trained = stage.checkpoint(1).encoder
     other.start_from(trained)
@@ -336,24 +340,24 @@ def test_it_goes_on_from_a_trained_encoder(make_hearing):
         mine, theirs = other.encoder.features(mel), trained.features(mel)
     assert torch.equal(mine, theirs)
     assert "c1_missed" not in other.step(0) and "c1_missed" in stage.step(1)
-    assert other.hints.begun and not stage.hints.begun
+    assert other.distillation.warm_started and not stage.distillation.warm_started
 
 
-def test_what_it_cannot_learn_from_is_said(make_hearing, taught_store, store, space_folder, tmp_path):
+def test_data_that_do_not_fit_are_refused(make_stage, taught_store, store, space_folder, tmp_path):
     with pytest.raises(DataError, match="--keep-speech"):
-        make_hearing(store=store.of_split("train"))
+        make_stage(store=store.of_split("train"))
     half = taught_store.select(np.ones(PEOPLE, dtype=bool))
     half.speech_offset = np.where(np.arange(PEOPLE) < 3, -1, half.speech_offset)
     with pytest.raises(DataError, match="of all its voices"):
-        make_hearing(store=half)
+        make_stage(store=half)
     slow = taught_store.select(np.ones(PEOPLE, dtype=bool))
     slow.about = {**taught_store.about, "features": {**taught_store.about["features"], "sample_rate": 24_000}}
-    with pytest.raises(DataError, match="at 24000 Hz, the teacher hears 16000"):
-        make_hearing(store=slow)
+    with pytest.raises(DataError, match="at 24000 Hz, the teacher's is at 16000"):
+        make_stage(store=slow)
     with pytest.raises(CheckpointError, match="no usable face space"):
-        make_hearing(f"encoder.space={json.dumps(str(tmp_path))}")
+        make_stage(f"encoder.space={json.dumps(str(tmp_path))}")
     with pytest.raises(CheckpointError, match="Resemblyzer's speaker encoder"):
-        make_hearing(f"encoder.teacher={json.dumps(str(space_folder / 'space.json'))}")
+        make_stage(f"encoder.teacher={json.dumps(str(space_folder / 'space.json'))}")
 
 
 def test_a_stage_is_of_its_own_kind_of_recipe(taught_store, recipe, tiny_settings):
@@ -363,11 +367,11 @@ def test_a_stage_is_of_its_own_kind_of_recipe(taught_store, recipe, tiny_setting
         SpeakerClassificationStage(taught_store, load_recipe("default"), 0, CPU)
 
 
-def test_a_run_of_it_ends_in_an_encoder_of_e(make_hearing, taught_store, tmp_path):
-    stage = make_hearing("encoder.iterations=2")
-    settings = new_settings(str(taught_store.folder), "all", 0, None)
+def test_a_run_of_it_ends_in_an_encoder_of_e(make_stage, taught_store, tmp_path):
+    stage = make_stage("encoder.iterations=2")
+    settings = {"data": str(taught_store.folder), "gender": "all", "seed": 0}
     run = Run.create(tmp_path / "runs", stage.recipe, settings)
-    outcome = train_encoder(run, taught_store, CPU)
+    outcome = train(run, taught_store, CPU)
     assert outcome.finished and "h1_missed" in outcome.losses
     kept = load_checkpoint(run.encoder_folder, need_generator=False)
     assert len(kept.controls.residual_std) == SIZE

@@ -15,13 +15,9 @@ from voice2face_gan.models.encoders.lstm import PIECE, LstmEncoder, LstmEncoderC
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import EncoderRecipe
 from voice2face_gan.training.stages import layerwise_distillation as module
-from voice2face_gan.training.stages.layerwise_distillation import (
-    RUNS,
-    LayerwiseDistillation,
-    WhitenedLinear,
-    check_frames,
-    fit_bands,
-)
+from voice2face_gan.training.stages.layerwise_distillation import SEGMENT_FRAMES, LayerwiseDistillation
+from voice2face_gan.training.stages.student_layers import WhitenedLinear
+from voice2face_gan.training.stages.teacher_states import check_frames, fit_bands, teacher_states
 
 SAMPLES = (PIECE - 1) * HOP + WINDOW
 SIZES = (40, 256, 256, 256, 256)
@@ -53,10 +49,10 @@ def teacher(teacher_file):
 
 
 @pytest.fixture
-def make_hints(teacher, monkeypatch):
+def make_distillation(teacher, monkeypatch):
     def make(iterations: int = 40, lr: float = 2e-3, speech=plain) -> LayerwiseDistillation:
-        monkeypatch.setattr(module, "_LOOKED", 2)
-        monkeypatch.setattr(module, "_KEPT", 2)
+        monkeypatch.setattr(module, "PREPARATION_BATCHES", 2)
+        monkeypatch.setattr(module, "ECHO_BATCHES", 2)
         torch.manual_seed(1)
         encoder = LstmEncoder(LstmEncoderConfig(channels=SIZES))
         settings = EncoderRecipe(iterations=iterations, lr=lr, betas=(0.9, 0.98))
@@ -71,13 +67,13 @@ def test_a_whitened_layer_is_a_linear_layer():
     layer = WhitenedLinear(6, 4)
     layer.whiten(x, SingleProcess("cpu"))
     weight, bias = torch.randn(4, 6), torch.randn(4)
-    layer.take(weight, bias)
-    torch.testing.assert_close(layer.folded(), (weight, bias), atol=1e-4, rtol=1e-4)
+    layer.set_plain(weight, bias)
+    torch.testing.assert_close(layer.plain(), (weight, bias), atol=1e-4, rtol=1e-4)
     white = (x - layer.mean) @ layer.whitening
     torch.testing.assert_close(white.mean(0), torch.zeros(6), atol=1e-4, rtol=0)
     torch.testing.assert_close(white.t() @ white / 500, torch.eye(6), atol=0.02, rtol=0)
     wanted = white @ layer.weight.t() + layer.bias
-    torch.testing.assert_close(F.linear(x, *layer.folded()), wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(F.linear(x, *layer.plain()), wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_bands_are_the_teachers(teacher):
@@ -106,7 +102,7 @@ def test_the_teachers_bands_are_its_own_but_for_the_place_of_frames(teacher):
     torch.testing.assert_close(ours, centred[: len(ours)], atol=1e-6, rtol=1e-3)
 
 
-def test_one_piece_is_heard_by_its_layers_as_by_the_teacher(teacher, monkeypatch):
+def test_a_piece_has_the_same_t_as_the_teachers(teacher, monkeypatch):
     """The layers one by one, and the encoder with the teacher's weights and bands: its t."""
     bands = teacher.bands(babble(5))
     x = bands
@@ -124,11 +120,11 @@ def test_one_piece_is_heard_by_its_layers_as_by_the_teacher(teacher, monkeypatch
     torch.testing.assert_close(t, wanted, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("frames", RUNS)
-def test_runs_start_where_the_ones_before_ended(make_hints, teacher, frames):
-    hints, bands = make_hints(), teacher.bands(babble(2))
-    for i, states in enumerate(hints._states(bands, frames)):
-        whole = hints._states(bands, PIECE)[i]
+@pytest.mark.parametrize("frames", SEGMENT_FRAMES)
+def test_segments_start_where_the_ones_before_ended(teacher, frames):
+    bands, layers = teacher.bands(babble(2)), teacher.layers()
+    for i, states in enumerate(teacher_states(layers, bands, frames, "fp32")):
+        whole = teacher_states(layers, bands, PIECE, "fp32")[i]
         torch.testing.assert_close(states.h, whole.h)
         runs = PIECE // frames
         assert states.c_after.shape == (3 * runs, 256)
@@ -140,33 +136,33 @@ def test_runs_start_where_the_ones_before_ended(make_hints, teacher, frames):
         torch.testing.assert_close(ends[:, -1], whole.c_after)
 
 
-def teach(hints: LayerwiseDistillation, teacher: GE2EEncoder) -> None:
-    """All that the teacher knows."""
-    hints._prepare()
+def copy_teacher(distillation: LayerwiseDistillation, teacher: GE2EEncoder) -> None:
+    """Gives the student the teacher's weights."""
+    distillation._prepare()
     wanted = [
         (torch.cat([x.weight_ih_l0, x.weight_hh_l0], dim=1), x.bias_ih_l0 + x.bias_hh_l0)
         for x in teacher.layers()
     ]
     wanted.append((teacher.linear.weight, teacher.linear.bias))
-    for layer, known in zip(hints.weights, wanted, strict=True):
-        layer.take(*known)
+    for layer, known in zip(distillation.student.weights, wanted, strict=True):
+        layer.set_plain(*known)
 
 
 @pytest.mark.parametrize("frames", [4, PIECE])
 @torch.no_grad()
-def test_a_pupil_like_the_teacher_misses_nothing(make_hints, teacher, frames):
-    hints = make_hints()
-    teach(hints, teacher)
-    encoder = hints._outside[0]
+def test_a_student_with_the_teachers_weights_has_no_loss(make_distillation, teacher, frames):
+    distillation = make_distillation()
+    copy_teacher(distillation, teacher)
+    encoder = distillation.encoder
     bands = teacher.bands(babble(7))
-    told = hints._states(bands, frames)
-    losses = hints._alone(bands, told, frames)
+    targets = teacher_states(teacher.layers(), bands, frames, "fp32")
+    losses = distillation._separate_losses(bands, targets, frames)
     if frames == PIECE:
-        losses |= {f"stacked {k}": v for k, v in hints._stacked(bands, told).items()}
+        losses |= {f"stacked {k}": v for k, v in distillation._stacked_losses(bands, targets).items()}
     assert max(losses.values()) < 1e-3, losses
-    hints._give(encoder)
+    distillation.student.copy_to(encoder)
     torch.testing.assert_close(encoder.told.weight, teacher.linear.weight, atol=1e-3, rtol=1e-2)
-    wrong = hints._alone(bands.roll(1, dims=0), told, frames)
+    wrong = distillation._separate_losses(bands.roll(1, dims=0), targets, frames)
     assert wrong["h1_missed"] > 0.01
 
 
@@ -185,64 +181,68 @@ class Small(GE2EEncoder):
 
 def test_it_learns(teacher, monkeypatch):
     """From nothing, in the two parts: what is missed falls in each."""
-    monkeypatch.setattr(module, "RUNS", (4, 40))
-    monkeypatch.setattr(module, "_KEPT", 2)
+    monkeypatch.setattr(module, "SEGMENT_FRAMES", (4, 40))
+    monkeypatch.setattr(module, "ECHO_BATCHES", 2)
     encoder = LstmEncoder(LstmEncoderConfig(channels=(40, 12, 12, 6)))
     settings = EncoderRecipe(iterations=240, lr=5e-3, betas=(0.9, 0.98))
-    hints = LayerwiseDistillation(encoder, Small(teacher), plain, FeatureSettings(), settings)
-    losses = [hints.step(i) for i in range(240)]
+    distillation = LayerwiseDistillation(encoder, Small(teacher), plain, FeatureSettings(), settings)
+    losses = [distillation.step(i) for i in range(240)]
     for name in ("h1_missed", "h2_missed"):
         assert losses[0][name] > 0.4 and losses[143][name] < 0.25 and losses[239][name] < 0.05, name
     assert losses[0]["t_missed"] > 0.8 and losses[239]["t_missed"] < 0.05
-    assert "c1_missed" in losses[143] and "c1_missed" not in losses[144], "alone, then on top of each other"
-    assert hints.optimiser.param_groups[0]["lr"] < 1e-4
-    given, mine = encoder.layers[0].weight_ih_l0, hints._of_layer(0)["weight_ih_l0"]
+    assert "c1_missed" in losses[143] and "c1_missed" not in losses[144], (
+        "separate, then on top of each other"
+    )
+    assert distillation.optimiser.param_groups[0]["lr"] < 1e-4
+    given, mine = encoder.layers[0].weight_ih_l0, distillation.student.lstm_weights(0)["weight_ih_l0"]
     assert torch.equal(given, mine)
 
 
-def test_the_teacher_hears_what_was_said_and_the_pupil_what_became_of_it(make_hints):
-    """So a pupil like the teacher misses what the distortion does to it, and only that."""
-    hints = make_hints(speech=lambda n: (babble(n + 100), babble(n)))
-    hints._prepare()
-    heard, said = hints._heard(0)
-    assert heard.shape == said.shape == (3, PIECE, 40) and not torch.allclose(heard, said, rtol=0.1)
-    same = make_hints()
+def test_the_teacher_reads_clean_speech_and_the_student_augmented_speech(make_distillation):
+    """So the loss of a student with the teacher's weights is that of the augmentation alone."""
+    distillation = make_distillation(speech=lambda n: (babble(n + 100), babble(n)))
+    distillation._prepare()
+    student, clean = distillation._bands(0)
+    assert student.shape == clean.shape == (3, PIECE, 40) and not torch.allclose(student, clean, rtol=0.1)
+    same = make_distillation()
     same._prepare()
-    heard, said = same._heard(0)
-    torch.testing.assert_close(heard, without_noise(said))  # from the same speech the pupil takes noise away
+    student, clean = same._bands(0)
+    torch.testing.assert_close(
+        student, without_noise(clean)
+    )  # from the same speech; the student's noise is subtracted
     mels = log_mels(babble(5), FeatureSettings(), normalised=False)
-    pair = make_hints(speech=lambda n: (babble(5), babble(6)))
-    torch.testing.assert_close(pair._made(0)[0], mels)
+    pair = make_distillation(speech=lambda n: (babble(5), babble(6)))
+    torch.testing.assert_close(pair._log_mels(0)[0], mels)
 
 
-def test_one_that_goes_on_starts_from_what_its_encoder_does(make_hints):
-    """On top of each other from the first step on, and at first it says what it said."""
-    hints = make_hints()
-    encoder = hints._outside[0]
+def test_a_warm_start_begins_with_the_encoders_weights(make_distillation):
+    """On top of each other from the first step on, and at first with the same outputs."""
+    distillation = make_distillation()
+    encoder = distillation.encoder
     before = copy.deepcopy(encoder.state_dict())
-    hints.go_on()
-    hints._prepare()
-    hints._give(encoder)
+    distillation.warm_start()
+    distillation._prepare()
+    distillation.student.copy_to(encoder)
     assert torch.equal(encoder.bands.weight, before["bands.weight"])
     mine, was = encoder.layers[1], before["layers.1.bias_ih_l0"] + before["layers.1.bias_hh_l0"]
     torch.testing.assert_close(mine.weight_hh_l0, before["layers.1.weight_hh_l0"], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(mine.bias_ih_l0 + mine.bias_hh_l0, was, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(encoder.told.weight, before["told.weight"], atol=1e-5, rtol=1e-4)
-    assert "c1_missed" not in hints.step(0)
-    other = make_hints()
-    other.load(hints.state())
-    assert other.alone == 0 and "c1_missed" not in other.step(1), "and so when it is resumed"
+    assert "c1_missed" not in distillation.step(0)
+    other = make_distillation()
+    other.load(distillation.state())
+    assert other.separate_iterations == 0 and "c1_missed" not in other.step(1), "and so when it is resumed"
 
 
-def test_a_resumed_one_goes_on_alike(make_hints):
-    one, other = make_hints(), make_hints()
+def test_a_resumed_one_goes_on_alike(make_distillation):
+    one, other = make_distillation(), make_distillation()
     for i in range(2):
         one.step(i)
     other.load(copy.deepcopy(one.state()))
-    other._outside[0].load_state_dict(one._outside[0].state_dict())
+    other.encoder.load_state_dict(one.encoder.state_dict())
     a, b = one.step(2), other.step(2)
     assert all(torch.equal(a[k], b[k]) for k in a)
-    assert torch.equal(one.weights[1].weight, other.weights[1].weight)
+    assert torch.equal(one.student.weights[1].weight, other.student.weights[1].weight)
 
 
 def test_other_frames_than_the_teachers_are_refused():

@@ -11,26 +11,29 @@ import torch.nn.functional as F
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.conditioning import Controls
 from voice2face_gan.training.engine.distributed import SingleProcess
+from voice2face_gan.training.stages.gan_base import controls_of
+from voice2face_gan.training.stages.losses import discriminator_loss, generator_loss
 from voice2face_gan.training.stages.r3gan import R3GANStage
-from voice2face_gan.training.stages.wen2019 import controls_of
 
 
 def weights(stage) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in (*stage.generator.parameters(), *stage.judges)])
+    return torch.cat(
+        [p.detach().flatten() for p in (*stage.generator.parameters(), *stage.discriminator_parameters)]
+    )
 
 
 def test_real_and_generated_faces_are_of_one_person(make_stage):
     stage = make_stage()
     for iteration in range(3):
-        _, voice, _, face = stage._batch(iteration)
-        assert torch.equal(voice, face)
+        batch = stage.batches.draw(iteration)
+        assert torch.equal(batch.identity, batch.face_identity)
 
 
 def test_the_losses_are_those_of_the_text(make_stage):
     """Written out for the first iteration, without augmentation, penalties computed on every pair."""
     stage = make_stage("r3gan.augment=0", "r3gan.penalty_share=1", "gan.d_identity=0.5", "gan.g_identity=0.5")
-    e, identity, real, _ = stage._batch(0)
-    fake = stage.generator(e, stage._noise(0)).detach()
+    e, identity, real, *_ = stage.batches.draw(0)
+    fake = stage.generator(e, stage.streams.z(0, 6)).detach()
     both = torch.cat([real, fake]).requires_grad_(True)
     h = stage.trunk(both)
     score = stage.heads.score(h, torch.cat([e, e]))
@@ -49,13 +52,15 @@ def test_the_losses_are_those_of_the_text(make_stage):
     assert set(losses) == {*expected, "G", "G_identity", "G_read"}
 
 
-def test_what_a_real_face_lacks_nobody_is_asked_for(make_stage):
+def test_pixels_that_a_real_face_lacks_train_nothing(make_stage):
     """The generated face may look like anything there: losses and gradients are the same."""
     stage = make_stage("gan.l1=1", "r3gan.augment=0.3")
-    stage.faces.visible_box = stage.faces.visible_box.clone()
-    stage.faces.visible_box[:, 1] = 20  # the upper 20 rows lie beyond every image
-    real, inner = stage._batch(0)[2], stage.generator
-    assert real[:, :, :20].isnan().all() and real[:, :, 20:].isfinite().all()
+    faces = stage.batches.faces
+    faces.visible_box = faces.visible_box.clone()
+    faces.visible_box[:, 1] = 20  # the upper 20 rows lie beyond every image
+    (_, _, real, _, visible, _), inner = stage.batches.draw(0), stage.generator
+    assert not visible[:, :, :20].any() and visible[:, :, 20:].all()
+    assert not real[:, :, :20].any() and real.isfinite().all()
 
     class Odd(torch.nn.Module):
         def __init__(self, colour: float):
@@ -70,7 +75,7 @@ def test_what_a_real_face_lacks_nobody_is_asked_for(make_stage):
     for colour in (-3.0, 5.0):
         stage.load(copy.deepcopy(before))
         stage.generator = Odd(colour)
-        stage._update_average = lambda *_: None
+        stage._update_ema = lambda *_: None
         stage._step_generator = lambda loss: loss.backward()
         seen.append(stage.step(0))
         assert float(stage.generator.colour.grad) == 0
@@ -81,15 +86,15 @@ def test_what_a_real_face_lacks_nobody_is_asked_for(make_stage):
 
 
 def test_the_penalty_follows_half_a_cosine(make_stage):
-    """gamma 2 -> 0 and nothing else: the gradient left on the judges is gamma / 2 times the penalty's."""
+    """gamma 2 -> 0 and nothing else: the discriminator's gradient is gamma / 2 times the penalty's."""
     stage = make_stage("r3gan.gamma=2", "r3gan.gamma_end=0", "gan.iterations=100", "r3gan.penalty_share=1")
-    e, _, real, _ = stage._batch(0)
-    shown = torch.cat([real, real.flip(0)])
+    e, _, real, *_ = stage.batches.draw(0)
+    images = torch.cat([real, real.flip(0)])
     sizes = []
     for iteration in (0, 50, 100):
         stage.discriminator_optimiser.zero_grad()
-        stage._penalise(iteration, e, shown)
-        sizes.append(float(sum(p.grad.norm() for p in stage.judges if p.grad is not None)))
+        stage._backward_penalty(images, e, stage._gamma(iteration))
+        sizes.append(float(sum(p.grad.norm() for p in stage.discriminator_parameters if p.grad is not None)))
     assert sizes[0] == pytest.approx(2 * sizes[1], rel=1e-4) and sizes[2] == 0 < sizes[0]
 
 
@@ -118,12 +123,12 @@ def test_every_ingredient_trains_and_can_be_left_out(make_stage, overrides, pres
     assert not torch.equal(weights(stage), before)
 
 
-def test_softplus_is_the_non_saturating_loss(make_stage):
-    stage = make_stage("r3gan.loss='softplus'")
-    higher, lower = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0], requires_grad=True)
-    judges = F.softplus(-higher).mean() + F.softplus(lower).mean()
-    assert float(stage._adversary(higher, lower)) == pytest.approx(float(judges))
-    assert float(stage._adversary(higher, lower.detach())) == pytest.approx(float(F.softplus(-higher).mean()))
+def test_softplus_is_the_non_saturating_loss():
+    real, fake = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])
+    p_real, p_fake = torch.sigmoid(real), torch.sigmoid(fake)
+    expected = -torch.log(p_real).mean() - torch.log(1 - p_fake).mean()
+    assert float(discriminator_loss(real, fake, "softplus")) == pytest.approx(float(expected))
+    assert float(generator_loss(fake, real, "softplus")) == pytest.approx(float(-torch.log(p_fake).mean()))
 
 
 def test_a_resumed_run_is_the_same_run(make_stage):
@@ -137,11 +142,11 @@ def test_a_resumed_run_is_the_same_run(make_stage):
     for iteration in (2, 3):
         second.step(iteration)
     assert torch.equal(weights(second), weights(whole))
-    assert torch.equal(second.average.to_rgb.weight, whole.average.to_rgb.weight)
+    assert torch.equal(second.generator_ema.to_rgb.weight, whole.generator_ema.to_rgb.weight)
 
 
-def test_it_learns_to_give_the_embedding_back(make_stage):
-    """Nothing but the reading loss: after some steps generated faces say more of their e than at first."""
+def test_it_learns_to_make_the_embedding_readable(make_stage):
+    """With the embedding loss alone: after some steps e is read better from generated faces than at first."""
     stage = make_stage("gan.g_adversarial=0", "r3gan.embedding_loss=5", "r3gan.augment=0", "gan.lr=2e-3")
     first = float(stage.step(0)["G_read"])
     for iteration in range(1, 60):
@@ -164,7 +169,7 @@ def test_the_checkpoint_makes_faces(make_stage, tmp_path):
     assert stage.image().size[0] > 0
 
 
-def test_the_first_variant_is_the_plain_answer(make_stage, clips, tmp_path):
+def test_the_first_variant_is_that_of_z_0(make_stage, clips, tmp_path):
     from voice2face_gan.pipeline import VoiceToFace
 
     stage = make_stage("gan.lr=1e-2")
@@ -176,8 +181,8 @@ def test_the_first_variant_is_the_plain_answer(make_stage, clips, tmp_path):
     assert model.generate(clips[0], variants=3, seed=6)[1].tobytes() != three[1].tobytes()
 
 
-def test_what_an_encoder_brings_fits_nets_that_normalise_its_e():
-    """The default's strength, soft clip and residual are of an e that is not normalised."""
+def test_an_encoders_strength_is_left_out_where_e_is_normalised():
+    """The default's strength, soft clip and residual_std are of an e that is not normalised."""
     found = Controls(normalise_embedding=False, strength=4.0, soft_clip=(2.0,) * 64, residual_std=(0.5,) * 64)
     assert controls_of(Controls(), found) == Controls()
     own = controls_of(Controls(normalise_embedding=False, embedding_noise_std=0.2), found)
@@ -193,15 +198,13 @@ def test_two_processes_share_what_one_draws(make_stage):
         return make_stage(processes=here)
 
     whole, halves = stage(0, 1), [stage(rank, 2) for rank in (0, 1)]
-    batch = whole._batch(3)
-    shown = whole._show(torch.cat([batch[2], batch[2]]), 3, (0, 1))
+    batch, drawn = whole.batches.draw(3)[:4], whole.streams.augmentation(3)
     for rank, half in enumerate(halves):
         mine = slice(rank, None, 2)
-        for theirs, ours in zip(half._batch(3), batch, strict=True):
+        for theirs, ours in zip(half.batches.draw(3)[:4], batch, strict=True):
             assert torch.allclose(theirs.float(), ours[mine].float(), atol=1e-6)
-        assert torch.equal(half._noise(3), whole._noise(3)[mine])
-        its = half._show(torch.cat([batch[2][mine]] * 2), 3, (0, 1))
-        assert torch.equal(its, torch.cat([shown[:8][mine], shown[8:][mine]]))
+        assert torch.equal(half.streams.z(3, 6), whole.streams.z(3, 6)[mine])
+        assert torch.equal(half.streams.augmentation(3), drawn[:, mine])
 
 
 @pytest.mark.parametrize(
@@ -215,11 +218,12 @@ def test_the_penalty_of_two_processes_is_that_of_one(make_stage, share, owned):
         here.rank, here.size = rank, size
         stage = make_stage(f"r3gan.penalty_share={share}", processes=here)
         mine = here.shard(8)
-        found = stage._penalise(0, e[mine], torch.cat([real[mine], fake[mine]]))
-        return found, [torch.zeros_like(p) if p.grad is None else p.grad for p in stage.judges]
+        found = stage._backward_penalty(torch.cat([real[mine], fake[mine]]), e[mine], stage._gamma(0))
+        parameters = stage.discriminator_parameters
+        return found, [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
 
     stage = make_stage()
-    e, _, real, _ = stage._batch(0)
+    e, _, real, *_ = stage.batches.draw(0)
     fake = torch.randn(real.shape, generator=torch.Generator().manual_seed(0))
     (size, whole), *halves = penalty(0, 1), penalty(0, 2), penalty(1, 2)
     assert [float(s) > 0 for s, _ in halves] == [count > 0 for count in owned]

@@ -1,4 +1,4 @@
-"""The adversarial stage against a plainly written Algorithm 1 of Wen et al. 2019."""
+"""The GAN stage against a plainly written Algorithm 1 of Wen et al. 2019."""
 
 import copy
 
@@ -99,13 +99,14 @@ def test_the_generators_losses_have_their_weights(make_stage):
 def test_with_a_pixel_loss_real_faces_are_of_the_voices_people(make_stage):
     stage = make_stage(gan__l1=10)
     for iteration in range(5):
-        e, voice, real, face = stage._batch(iteration)
+        e, voice, real, face, *_ = stage.batches.draw(iteration)
         assert torch.equal(voice, face)
         with torch.no_grad():
             expected = (stage.generator(e) - real).abs().mean()
         assert torch.allclose(stage.step(iteration)["G_l1"], expected, atol=1e-5)
     plain = make_stage()
-    assert any(not torch.equal(*plain._batch(i)[1::2]) for i in range(5))
+    drawn = [plain.batches.draw(i) for i in range(5)]
+    assert any(not torch.equal(batch.identity, batch.face_identity) for batch in drawn)
     assert "G_l1" not in plain.step(0)
 
 
@@ -134,20 +135,20 @@ def test_the_encoder_is_frozen(make_stage):
 
 def test_the_conditions_are_unit_vectors_with_noise(make_stage, store):
     stage = make_stage()
-    e, label, real, _ = stage._batch(0)
+    e, label, real, *_ = stage.batches.draw(0)
     assert torch.allclose(e.norm(dim=1), torch.ones(8), atol=1e-5)
     assert real.shape == (8, 3, 64, 64) and real.min() >= -1 and real.max() <= 1
     quiet = make_stage(model__controls__embedding_noise_std=0.0)
-    plain = quiet._batch(0)[0]
+    plain = quiet.batches.draw(0).e
     cosine = (e * plain).sum(dim=1)
     assert (cosine < 0.9999).all() and (cosine > 0.7).all()
-    assert torch.equal(label, quiet._batch(0)[1])
+    assert torch.equal(label, quiet.batches.draw(0).identity)
 
 
 def test_batches_are_those_of_their_iteration_alone(make_stage):
     first, second = make_stage(), make_stage()
     second.step(0)
-    for a, b in zip(first._batch(3), second._batch(3), strict=True):
+    for a, b in zip(first.batches.draw(3)[:4], second.batches.draw(3)[:4], strict=True):
         assert torch.equal(a, b)
 
 
@@ -155,7 +156,7 @@ def test_labels_of_voices_and_faces_are_of_the_same_people(make_stage, store):
     stage = make_stage()
     train = store.of_split("train")
     names = np.unique(train.identity)
-    for bank, has in ((stage.voices, train.has_voice), (stage.faces, train.has_face)):
+    for bank, has in ((stage.batches.voices, train.has_voice), (stage.batches.faces, train.has_face)):
         assert np.array_equal(names[bank.labels.numpy()], train.identity[has])
     assert stage.classifier.model.out_features == len(names) == 14
 
@@ -173,7 +174,7 @@ def test_one_person_is_too_few(make_stage, store):
         make_stage(store.select(store.identity == store.identity[0]))
 
 
-def test_the_average_follows_the_weights(make_stage):
+def test_the_ema_follows_the_weights(make_stage):
     stage = make_stage(gan__ema_decay=0.9, gan__lr=0.01)
     expected = {k: v.clone() for k, v in stage.generator.state_dict().items()}
     for iteration in range(3):
@@ -182,7 +183,7 @@ def test_the_average_follows_the_weights(make_stage):
             expected[name] = 0.9 * expected[name] + 0.1 * value
     for name, value in stage.checkpoint(3).generator.state_dict().items():
         assert torch.allclose(value, expected[name], atol=1e-6), name
-    assert make_stage().average is None
+    assert make_stage().generator_ema is None
 
 
 def test_a_batch_normalised_generator_keeps_its_statistics(make_stage):
@@ -193,7 +194,7 @@ def test_a_batch_normalised_generator_keeps_its_statistics(make_stage):
     assert stage.generator.training
     buffers = dict(stage.generator.named_buffers())
     assert any(float((v - 1).abs().max()) > 1e-4 for k, v in buffers.items() if k.endswith("running_var"))
-    for name, value in stage.average.named_buffers():
+    for name, value in stage.generator_ema.named_buffers():
         assert torch.equal(value, buffers[name])
 
 

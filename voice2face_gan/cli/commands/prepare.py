@@ -58,7 +58,7 @@ def _layouts(context: click.Context, parameter: click.Parameter, value: bool) ->
 @click.option(
     "--keep-speech",
     is_flag=True,
-    help="Keep the speech beside its log-mel, 115 MB an hour, for train-encoder.",
+    help="Keep the speech beside its log-mel, 115 MB an hour, for recipes of a voice encoder alone.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Take only the first N records.")
 @click.option(

@@ -4,11 +4,11 @@ import contextlib
 
 import click
 
-from voice2face_gan.cli._console import console, json_option, open_data, print_json, say
-from voice2face_gan.cli._run_options import running_options
+from voice2face_gan.cli._console import SEED, json_option, open_data, say
+from voice2face_gan.cli._train_progress import Show, describe, finish
 from voice2face_gan.errors import TrainingError
 
-DEFAULT, SMALL = "r3gan", "r3gan-small"
+DEFAULT = "default"  # of recipes, and of checkpoints
 
 
 @click.command()
@@ -23,30 +23,51 @@ DEFAULT, SMALL = "r3gan", "r3gan-small"
 )
 @click.option(
     "--recipe",
-    help="Recipe name or TOML file. [default: r3gan; on the synthetic world without a GPU r3gan-small]",
+    help="Recipe name or TOML file. [default: 'default', with the default model's voice encoder; on the "
+    "synthetic world r3gan, without a GPU r3gan-small]",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: gan.batch=64.")
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations of each stage.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop and save after so long.")
+@click.option("-o", "--out", "root", default="runs", show_default=True, help="Folder of run folders.")
 @click.option("--encoder", metavar="CKPT", help="A trained voice encoder, instead of training one.")
 @click.option(
     "--init",
     metavar="CKPT",
     help="Fine-tune the nets of a checkpoint, a run or 'default', with its recipe unless --recipe is given.",
 )
-@running_options
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="newest",
+    metavar="[RUN]",
+    help="Go on with a run: its folder, or alone for the newest below --out.",
+)
 @json_option
 def train(
     data, gender, recipe, overrides, iterations, minutes, root, encoder, init, device, seed, resume, as_json
 ):
-    """Train a voice encoder, then a generator on it.
+    """Train a voice encoder, then a generator on it; or, by some recipes, the encoder alone.
 
     \b
       v2f-gan train                                     the synthetic world, offline
       v2f-gan train --gender female --iterations 200
-      v2f-gan train --data STORE --recipe wen2019       your own data
+      v2f-gan train --data STORE                        your own data, on the default model's voice encoder
       v2f-gan train --data STORE --init default         your own data, from the default model
+      v2f-gan train --data STORE --recipe wen2019
       v2f-gan train --resume                            go on with the newest run
       torchrun --nproc_per_node=2 -m voice2face_gan train --data STORE     on two GPUs
+
+    \b
+      v2f-gan prepare voices RECORDINGS -o voices.store --keep-speech
+      v2f-gan train --recipe speaker-encoder --data voices.store           a voice encoder alone
+      v2f-gan train --data STORE --encoder runs/00000-speaker-encoder-all-b64
+
+    An encoder alone learns from distorted speech (noise, rooms, codecs), of a store of log-mels alone from
+    distorted log-mels. Every run.evaluate_every iterations its equal error rate is measured on pairs of clips
+    of validation speakers, as they are and distorted.
 
     Ctrl-C saves; --resume goes on where it stopped.
     """
@@ -65,11 +86,11 @@ def train(
             limit = None
         evaluate = _evaluation(run, store, here)
         if here.is_main:
-            _describe(run, store, here)
+            describe(run, store, here)
         with Show() if here.is_main else contextlib.nullcontext() as reporter:
             outcome = train_run(run, store, here.device, reporter, minutes, limit, evaluate, here)
         if here.is_main:
-            _finish(outcome, run, as_json)
+            finish(outcome, run, as_json)
     if outcome.reason == "interrupted":
         raise SystemExit(130)
 
@@ -86,13 +107,12 @@ def _check_fixed() -> None:
 
 
 def _earlier_run(resume, root, here):
-    from voice2face_gan.training.engine.warm_start import refuse_encoder_run
+    """The run to go on with, and its store."""
     from voice2face_gan.training.run.folder import Run
 
     folder = here.on_main(lambda: (Run.newest(root) if resume == "newest" else Run.open(resume)).folder)
     run = here.on_all_ranks(lambda: Run.open(folder))
-    refuse_encoder_run(run)
-    return run, _open_once(run.settings["data"], here)
+    return run, _open_once(run.settings["data"], run.recipe, here)
 
 
 def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
@@ -103,8 +123,8 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
     from voice2face_gan.data.synthetic import is_synthetic
     from voice2face_gan.models.checkpoint import find_checkpoint
     from voice2face_gan.training.engine.train import check_shares
-    from voice2face_gan.training.engine.warm_start import given_encoder, given_nets, training_records
-    from voice2face_gan.training.recipe.keys import check_command
+    from voice2face_gan.training.engine.warm_start import check_given
+    from voice2face_gan.training.recipe.keys import check_encoder
     from voice2face_gan.training.recipe.recipe import load_recipe
     from voice2face_gan.training.run.folder import Run
 
@@ -115,9 +135,10 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
     if init is not None and recipe is None:
         resolved = _recipe_of(init, override)
     else:
-        small = is_synthetic(data) and here.device.type == "cpu"
-        resolved = load_recipe(recipe or (SMALL if small else DEFAULT), override)
-    check_command(resolved, "train", encoder=bool(encoder or init))
+        if recipe is None:
+            recipe, encoder = _default_recipe(data, encoder, here.device)
+        resolved = load_recipe(recipe, override)
+    check_encoder(resolved, given=bool(encoder or init and not resolved.encoder_alone))
     given = {"encoder": encoder, "init": init}
     settings = {
         "data": ",".join(
@@ -128,12 +149,23 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
         **{k: None if v is None else str(find_checkpoint(v).resolve()) for k, v in given.items()},
     }
     check_shares(resolved, here)
-    store = _open_once(data, here)
+    store = _open_once(data, resolved, here)
     draft = Run(None, resolved, settings)
-    given_encoder(draft, training_records(store, draft))
-    given_nets(draft)
+    check_given(draft, store)
     folder = here.on_main(lambda: Run.create(root, resolved, settings).folder)
     return Run(folder, resolved, settings), store
+
+
+def _default_recipe(data: str, encoder: str | None, device) -> tuple[str, str | None]:
+    """The recipe that is taken where none is named, and the voice encoder given to it."""
+    from voice2face_gan.data.synthetic import is_synthetic
+    from voice2face_gan.models.checkpoint import load_checkpoint
+
+    if is_synthetic(data):
+        return "r3gan-small" if device.type == "cpu" else "r3gan", encoder
+    if encoder is not None and not load_checkpoint(encoder, need_generator=False).face_space:
+        return "r3gan", encoder  # the recipe default goes with a voice encoder of a face space
+    return DEFAULT, encoder or DEFAULT
 
 
 def _recipe_of(name: str, overrides):
@@ -142,7 +174,7 @@ def _recipe_of(name: str, overrides):
     from voice2face_gan.training.recipe.recipe import kept_recipe
     from voice2face_gan.training.stages.face_embedding import KEPT
 
-    checkpoint = load_checkpoint(name)
+    checkpoint = load_checkpoint(name, need_generator=False)
     about = checkpoint.info.get("recipe")
     if not isinstance(about, dict):
         raise TrainingError(f"{checkpoint.folder} does not say its recipe; give one with --recipe.")
@@ -155,11 +187,13 @@ def _recipe_of(name: str, overrides):
     return kept_recipe(about, overrides)
 
 
-def _open_once(data: str, here):
-    """The store; of several processes one makes what is not there yet, then the others open it."""
+def _open_once(data: str, recipe, here):
+    """The store. What has to be made first keeps its speech if an encoder's clips are distorted. Of several
+    processes one makes it, then the others open it."""
+    speech = recipe.encoder_alone and recipe.encoder.augment > 0
     if here.size > 1:
-        here.on_main(lambda: (open_data(data), None)[1])
-    return here.on_all_ranks(lambda: open_data(data))
+        here.on_main(lambda: (open_data(data, speech), None)[1])
+    return here.on_all_ranks(lambda: open_data(data, speech))
 
 
 def _evaluation(run, store, here):
@@ -170,103 +204,3 @@ def _evaluation(run, store, here):
     here.on_main(lambda: made.append(validation(run, store, here.device, say)))
     wanted = here.max(int(bool(made and made[0])))
     return (made[0] if made else lambda folder: {}) if wanted else None
-
-
-def _describe(run, store, here) -> None:
-    from voice2face_gan.models.checkpoint import load_checkpoint
-    from voice2face_gan.training.engine.warm_start import training_records
-
-    counts = training_records(store, run).summary()
-    people = ", ".join(f"{n} {gender}" for gender, n in counts["identities_by_gender"].items())
-    where = f"on {here.device}" + (f", {here.size} processes" if here.size > 1 else "")
-    say(f"Run {run.folder}: recipe {run.recipe.name}, seed {run.settings['seed']}, {where}.")
-    if run.settings.get("init"):
-        say(f"Starts from {run.settings['init']}.")
-        painted = load_checkpoint(run.settings["init"]).generator_config.face_scale
-        if painted != store.zoom:
-            becomes = "they are enlarged" if painted > store.zoom else "it will learn to make them so"
-            say(
-                f"It makes faces at zoom {painted:g}, and these were taken at {store.zoom:g}: {becomes}. "
-                f"Faces prepared with --set faces.zoom={painted:g} would be as its own are."
-            )
-    say(
-        f"Training data: {counts['identities']} identities ({people}), "
-        f"{counts['voices']} voices ({counts['hours']} h), {counts['faces']} faces."
-    )
-
-
-def _finish(outcome, run, as_json: bool) -> None:
-    words = {
-        "finished": "Finished",
-        "interrupted": "Interrupted and saved",
-        "minutes": "Time is up; saved",
-    }
-    say(f"{words[outcome.reason]} at iteration {outcome.iteration} of the {outcome.stage} stage.")
-    if outcome.checkpoint is not None:
-        say(f"Checkpoint: {outcome.checkpoint}")
-    if not outcome.finished:
-        say(f"Go on with: v2f-gan train --resume {outcome.folder}")
-    else:
-        say(f"Try it: v2f-gan generate CLIP --checkpoint {outcome.folder}")
-    if as_json:
-        print_json(
-            {
-                "run": str(outcome.folder),
-                "checkpoint": str(outcome.checkpoint) if outcome.checkpoint else None,
-                "stage": outcome.stage,
-                "iteration": outcome.iteration,
-                "finished": outcome.finished,
-                "reason": outcome.reason,
-                "losses": outcome.losses,
-                "recipe": run.recipe.to_dict(),
-            }
-        )
-
-
-class Show:
-    """A rich progress bar a stage: losses, speed, time left. Without a terminal, a line now and then."""
-
-    _LINE_SECONDS = 15
-
-    def __enter__(self):
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-
-        from voice2face_gan.cli._console import progress_bar
-
-        self.bar = progress_bar(
-            TextColumn("{task.description}"),
-            BarColumn(20),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-        )
-        self.bar.start()
-        self._last_line = 0.0
-        return self
-
-    def __exit__(self, *_):
-        self.bar.stop()
-
-    def stage(self, name: str, iteration: int, iterations: int) -> None:
-        start = f"goes on at iteration {iteration}" if iteration else "starts"
-        console().print(f"The {name} stage {start}, {iterations} iterations in all.")
-        self.total = iterations
-        self.task = self.bar.add_task(name, total=iterations, completed=iteration, losses="")
-
-    def note(self, text: str) -> None:
-        say(text)
-
-    def evaluated(self, name: str, iteration: int, figures: dict[str, float], best: bool) -> None:
-        text = ", ".join(f"{key} {value:.4g}" for key, value in figures.items()) or "none could be computed"
-        say(f"{name} {iteration}, validation people: {text}{' (the best so far)' if best else ''}")
-
-    def tick(self, name: str, iteration: int, losses: dict[str, float], per_second: float) -> None:
-        import time
-
-        text = "  ".join(f"{key} {value:.3f}" for key, value in losses.items())
-        self.bar.update(self.task, completed=iteration, losses=f"{per_second:.2f} it/s  {text}")
-        now = time.monotonic()
-        if self.bar.disable and (now - self._last_line > self._LINE_SECONDS or iteration == self.total):
-            self._last_line = now
-            left = (self.total - iteration) / max(per_second, 1e-9)
-            say(f"{name} {iteration}/{self.total}  {text}  {per_second:.2f} it/s  {left:.0f} s left")

@@ -23,23 +23,23 @@ STREAMS = {
     "crops": 2,  # how long a batch's voices are, and where they are cut
     "pairs": 11,  # which face of a voice's identity
     "flips": 3,  # which real faces are mirrored
-    "noise": 4,  # on e; on a face space of simulated voices
+    "noise": 4,  # on e; on a face space, of simulated voices
     "z": 8,
-    "disturbance": 7,  # of what the discriminator sees
+    "augmentation": 7,  # of what the discriminator sees
     "grid": 6,  # z of the image grids
     # The GAN stages on a face space
-    "whole": 10,  # order of the faces that lie wholly within their images
-    "heard": 9,  # which e are as a voice would have given them
+    "fully visible": 10,  # order of the faces that lie wholly within their images
+    "simulated voices": 9,  # which e are as a voice would have given them
     "strength": 12,  # of simulated voices
-    "plain": 5,  # which z are 0
+    "zero z": 5,  # which z are 0
     "zooms": 13,  # zooms and shifts of the images that the space reads
     # The voice encoder's stages
     "clips": 14,  # order of the voices
     "cuts": 15,  # how long a batch's voices are, and where they are cut
-    "distortion": 16,  # which of them are distorted, and how
-    "guises": 17,  # as which other speaker each is heard
+    "clip augmentation": 16,  # which of them are augmented, and how
+    "perturbation": 17,  # as which other speaker each is used
     "echo": 18,  # which kept examples serve again, and where they are cut
-    "hints": 19,  # first weights of what learns from a teacher's layers
+    "student weights": 19,  # first weights of the layers in a layer-wise distillation
     # Judges
     "judge faces": 20,  # order of the faces
     "judge flips": 21,  # which are mirrored

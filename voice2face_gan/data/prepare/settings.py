@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +10,7 @@ from voice2face_gan.audio.level import TARGET_LEVEL_DB
 from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.errors import DataError
+from voice2face_gan.overrides import nearest, split_override, typed
 
 
 @dataclass(frozen=True)
@@ -147,32 +146,26 @@ class PrepareSettings:
         tree = cls().to_dict()
         known = [f"{group}.{key}" for group, keys in tree.items() for key in keys]
         for text in overrides:
-            name, equals, value = (part.strip() for part in text.partition("="))
-            if not equals:
+            try:
+                name, value = split_override(text)
+            except ValueError:
                 raise DataError(
                     f"--set {text}: write --set group.key=value, such as --set features.hop_ms=10."
-                )
+                ) from None
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-                raise DataError(f"--set {text}: there is no key '{name}'; {hint}")
+                raise DataError(f"--set {text}: there is no key '{name}'; {nearest(name, known)}")
             group, key = name.split(".")
-            tree[group][key] = _typed(name, value, tree[group][key])
+            try:
+                tree[group][key] = _typed(name, value, tree[group][key])
+            except ValueError as error:
+                raise DataError(f"--set {text}: {name} {error}.") from error
         return cls.from_dict(tree)
 
 
-def _typed(name: str, text: str, default: Any) -> Any:
-    """A value's text in the type of its default; whole numbers pass as floats, bare words as strings."""
-    if name == "vad.target_level_db" and text.lower() == "none":
+def _typed(name: str, value: Any, default: Any) -> Any:
+    """`overrides.typed`, but for three keys: none is a level, and window and hop may be whole or not."""
+    if name == "vad.target_level_db" and isinstance(value, str) and value.lower() == "none":
         return None
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    if type(value) is float and name in ("features.window_ms", "features.hop_ms"):
-        return value  # either kind will do
-    if type(value) is not type(default):
-        raise DataError(f"{name} is {text!r}; a value like {default!r} is needed.")
-    return value
+    if name in ("features.window_ms", "features.hop_ms") and type(value) is float:
+        return value
+    return value if isinstance(default, list) and isinstance(value, list) else typed(value, default)

@@ -160,7 +160,7 @@ def noise_embeddings(eval_set: EvalSet, seed: int) -> Tensor:
 
 @dataclass
 class FaceDiscriminator:
-    """A discriminator of a face alone (models/wen2019.py): its logits by a trunk and a head."""
+    """A discriminator of a face alone (models/discriminators/wen2019.py): logits by a trunk and a head."""
 
     trunk: nn.Module
     head: nn.Module

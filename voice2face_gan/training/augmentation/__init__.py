@@ -1,1 +1,1 @@
-"""Augmentations made while training: of images, of features and of speakers."""
+"""Augmentation while training: of images, clips and speakers, and data echoing."""

@@ -1,9 +1,9 @@
-"""Examples that take longer to make than to learn from serve several times.
+"""Data echoing: examples that take longer to make than a step are used several times.
 
-"Data echoing": Choi, Passos, Shallue and Dahl, "Faster neural network training with data echoing", 2019. The
-examples of many batches are kept, the oldest batch gives way to a new one every few iterations, and each
-iteration draws from all that are there. What is there depends on the iteration alone, so that a resumed run
-makes the same examples again.
+Choi, Passos, Shallue and Dahl, "Faster neural network training with data echoing", 2019. The examples of many
+batches are buffered, the oldest batch is replaced by a new one every few iterations, and each iteration draws
+from the whole buffer. Its content depends on the iteration alone, so that a resumed run makes the same
+examples again.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from torch import Tensor
 
 
 class EchoBuffer:
-    """Log-mels, cut anew at every use.
+    """A buffer of log-mels, cropped anew at every use.
 
     Args:
         make: number of a batch, from 0 on -> log-mels (B, bins, frames) and labels (B, ...), always of the
             same shapes, decided by the number.
-        batches: kept at a time.
-        times: each example serves on average.
+        batches: number of batches in the buffer.
+        times: uses of each example, on average.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class EchoBuffer:
     ):
         self.make, self.batches, self.times = make, batches, times
         self._mel = self._labels = None
-        self._made = range(0)  # the numbers of the batches that are there
+        self._made = range(0)  # the numbers of the batches in the buffer
 
     def draw(self, iteration: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """A batch for an iteration.
 
         Args:
-            frames: wanted, at most as many as are made.
-            rng: chooses the examples, and the place where they are cut.
+            frames: of the crops, at most as many as are made.
+            rng: chooses the examples, and where they are cropped.
         Returns:
             float32 (B, bins, frames) and labels (B, ...).
         """
@@ -47,8 +47,8 @@ class EchoBuffer:
             if number not in self._made:
                 self._keep(number, *self.make(number))
         self._made = wanted
-        batch, there = len(self._mel) // self.batches, len(self._mel)
-        chosen = torch.from_numpy(rng.integers(there, size=batch))
+        examples = len(self._mel)
+        chosen = torch.from_numpy(rng.integers(examples, size=examples // self.batches))
         start = int(rng.integers(self._mel.shape[2] - frames + 1))
         return self._mel[chosen, :, start : start + frames].float(), self._labels[chosen]
 

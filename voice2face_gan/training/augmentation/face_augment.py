@@ -1,4 +1,4 @@
-"""What a face may have gone through before a judge reads it, and what does not change who it is."""
+"""Augmentation of faces that keeps the identity, for training the face classifier."""
 
 import math
 
@@ -7,20 +7,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_TURN = math.radians(10)  # either way
-_ZOOM = (0.9, 1.2)
-_SHIFT = 0.08  # of half the side, either way
+MAX_ROTATION = math.radians(10)  # either way
+ZOOM_RANGE = (0.9, 1.2)
+MAX_SHIFT = 0.08  # of half the side, either way
 
 
-def disturb(x: Tensor, random: np.random.Generator) -> Tensor:
-    """Turned, moved, zoomed, recoloured, blurred, partly covered, noisy faces.
+def augment_faces(x: Tensor, random: np.random.Generator) -> Tensor:
+    """Rotated, shifted, zoomed, recoloured, blurred, partly covered, noisy faces.
 
-    Blur and noise are what a generated face may have, so that a judge reads through them; the rest keeps it
-    from knowing people by their backgrounds and cameras.
+    Generated faces may be blurred and noisy: the classifier is trained to ignore that. The rest keeps it from
+    recognising people by their backgrounds and cameras.
 
     Args:
         x: float (B, 3, side, side) in [-1, 1].
-        random: where every choice comes from.
+        random: makes every choice.
     Returns:
         float (B, 3, side, side), about [-1, 1].
     """
@@ -32,10 +32,10 @@ def _uniform(x: Tensor, random: np.random.Generator, low: float, high: float, *s
 
 
 def _move(x: Tensor, random: np.random.Generator) -> Tensor:
-    turn = _uniform(x, random, -_TURN, _TURN)
-    zoom = 1 / _uniform(x, random, *_ZOOM)
-    shift = _uniform(x, random, -_SHIFT, _SHIFT, 2)
-    cos, sin = zoom * turn.cos(), zoom * turn.sin()
+    angle = _uniform(x, random, -MAX_ROTATION, MAX_ROTATION)
+    zoom = 1 / _uniform(x, random, *ZOOM_RANGE)
+    shift = _uniform(x, random, -MAX_SHIFT, MAX_SHIFT, 2)
+    cos, sin = zoom * angle.cos(), zoom * angle.sin()
     rows = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1)
     grid = F.affine_grid(rows.view(-1, 2, 3), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -58,7 +58,7 @@ def _colour(x: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def _cover(x: Tensor, random: np.random.Generator) -> Tensor:
-    """In half of the faces, one rectangle of up to half the side becomes flat (DeVries and Taylor 2017)."""
+    """In half of the faces, one rectangle of up to half the side becomes flat (Cutout; DeVries, 2017)."""
     side = x.shape[-1]
     place = torch.arange(side, device=x.device)
     inside = torch.ones(len(x), 1, side, side, dtype=torch.bool, device=x.device)

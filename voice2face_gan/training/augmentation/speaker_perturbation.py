@@ -1,8 +1,8 @@
-"""Clips as other people would say them, so that few speakers become many.
+"""Speaker perturbation: clips with another speed, other formants and another spectral tilt.
 
-Each clip is heard in several guises: at each of a few fixed speeds, and further ones drawn for it alone, at
-any speed between the outermost, with resonances and a balance of lows and highs of their own
-(audio/augment/formants.py). Every guise is a speaker of its own, of whom a teacher has to be asked anew.
+It makes many speakers out of few. Each clip has several perturbations: a few fixed speeds, then ones drawn
+for it alone, at any speed between the outermost, with formants and a balance of lows and highs of their own
+(audio/augment/formants.py). Each counts as another speaker, whose targets a teacher computes anew.
 """
 
 import numpy as np
@@ -12,52 +12,59 @@ from torch import Tensor
 from voice2face_gan.audio.augment.formants import TILTS, revoice
 from voice2face_gan.audio.augment.waveform import change_speed
 
-_RESONANCES = (0.85, 1.18)  # least and most
-_TILT = (0.5, 0.3, 0.2)  # standard deviations
-_PLAIN = 0.25, 0.5  # shares of the drawn guises whose resonances, and whose balance, are as they were
+FORMANT_RANGE = (0.85, 1.18)  # factor of the formants' frequencies
+TILT_STD = (0.5, 0.3, 0.2)
+SAME_FORMANTS, SAME_TILT = 0.25, 0.5  # shares of the drawn perturbations that leave these as they are
 
 
 class SpeakerPerturbation:
     """
     Args:
-        clips: how many there are.
-        speeds: at which each is heard, in order.
-        more: further guises of each.
+        clips: number of clips.
+        speeds: fixed speeds of each, in rising order.
+        drawn: number of further perturbations of each.
 
     Attributes:
-        speed, resonances: float32 (clips, guises). tilt: float32 (clips, guises, TILTS).
+        speed, formants: float32 (clips, perturbations). tilt: float32 (clips, perturbations, TILTS).
     """
 
-    def __init__(self, clips: int, speeds: tuple[float, ...], more: int):
+    def __init__(self, clips: int, speeds: tuple[float, ...], drawn: int):
         random = np.random.default_rng(0)
         low, high = (np.log(end) for end in (speeds[0], speeds[-1]))
-        shape = clips, more
-        drawn = np.exp(random.uniform(low, high, shape))
-        resonances = np.exp(random.uniform(*np.log(_RESONANCES), shape))
-        resonances[random.random(shape) < _PLAIN[0]] = 1.0
-        tilt = random.normal(0.0, _TILT, (*shape, TILTS)) * (random.random(shape) >= _PLAIN[1])[..., None]
+        shape = clips, drawn
+        speed = np.exp(random.uniform(low, high, shape))
+        formants = np.exp(random.uniform(*np.log(FORMANT_RANGE), shape))
+        formants[random.random(shape) < SAME_FORMANTS] = 1.0
+        tilt = random.normal(0.0, TILT_STD, (*shape, TILTS)) * (random.random(shape) >= SAME_TILT)[..., None]
         fixed = np.tile(np.array(speeds), (clips, 1))
-        self.speed = np.concatenate([fixed, drawn], axis=1).astype(np.float32)
-        self.resonances = np.concatenate([np.ones_like(fixed), resonances], axis=1).astype(np.float32)
+        self.speed = np.concatenate([fixed, speed], axis=1).astype(np.float32)
+        self.formants = np.concatenate([np.ones_like(fixed), formants], axis=1).astype(np.float32)
         self.tilt = np.concatenate([np.zeros((*fixed.shape, TILTS)), tilt], axis=1).astype(np.float32)
 
     @property
     def count(self) -> int:
+        """Perturbations of a clip."""
         return self.speed.shape[1]
 
     @property
-    def fastest(self) -> float:
+    def max_speed(self) -> float:
         return float(self.speed.max())
 
-    def heard(self, speech: Tensor, clips: np.ndarray, which: np.ndarray, samples: int) -> Tensor:
-        """Speech (B, samples x speed at least) of clips (B,), in the guises `which` (B,): (B, samples)."""
-        speed, resonances, tilt = (
-            torch.from_numpy(x[clips, which]) for x in (self.speed, self.resonances, self.tilt)
+    def __call__(self, speech: Tensor, clips: np.ndarray, chosen: np.ndarray, samples: int) -> Tensor:
+        """Perturbed speech (B, samples).
+
+        Args:
+            speech: (B, samples x speed at least), of the clips.
+            clips: int64 (B,).
+            chosen: int64 (B,), the perturbation of each.
+        """
+        speed, formants, tilt = (
+            torch.from_numpy(x[clips, chosen]) for x in (self.speed, self.formants, self.tilt)
         )
         speech = change_speed(speech, speed, samples)
-        other = (resonances != 1) | tilt.any(dim=1)
+        other = (formants != 1) | tilt.any(dim=1)
         if other.any():
-            changed = revoice(speech[other], resonances[other], tilt[other])
+            changed = revoice(speech[other], formants[other], tilt[other])
             # As loud as a recording can be, at most.
             speech[other] = changed / changed.abs().amax(dim=1, keepdim=True).clamp(min=1.0)
         return speech

@@ -12,27 +12,25 @@ from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.engine.trainer import Evaluate, Reporter, Trainer, TrainResult, patient_interrupt
 from voice2face_gan.training.engine.warm_start import (
-    as_painted,
+    framed_store,
     given_encoder,
     given_nets,
+    given_start,
     held_out_people,
     start_from,
     training_records,
 )
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run
-from voice2face_gan.training.stages.face_embedding import R3GANFaceEmbeddingStage, Wen2019FaceEmbeddingStage
+from voice2face_gan.training.stages.distillation import DistillationStage
+from voice2face_gan.training.stages.gan_base import DISCRIMINATOR_FIRST
 from voice2face_gan.training.stages.r3gan import R3GANStage
 from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
-from voice2face_gan.training.stages.wen2019 import DISCRIMINATOR_FIRST, Wen2019Stage
+from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 __all__ = ["Evaluate", "TrainResult", "Reporter", "check_shares", "train"]
 
 STAGES = {"wen2019": Wen2019Stage, "r3gan": R3GANStage}  # of a type of generator, after the voice encoder
-ON_SPACE = {
-    "wen2019": Wen2019FaceEmbeddingStage,
-    "r3gan": R3GANFaceEmbeddingStage,
-}  # with face_embedding.space
 
 
 def train(
@@ -45,7 +43,12 @@ def train(
     evaluate: Evaluate | None = None,
     processes: SingleProcess | None = None,
 ) -> TrainResult:
-    """Train, or go on with, a run: first its voice encoder, then the GAN.
+    """Train, or go on with, a run: the stages of its recipe, a voice encoder and the GAN on it or the encoder
+    alone.
+
+    A new run with settings["encoder"] takes that checkpoint's voice encoder instead of training one. With
+    settings["init"] its last stage starts from the networks of that checkpoint. The finished encoder lies in
+    the run's folder encoder/.
 
     Args:
         run: a new or an earlier run.
@@ -54,8 +57,8 @@ def train(
         reporter: told what happens; in the main process alone.
         minutes: stop and save after so long; None for no limit.
         iterations: do at most so many iterations of each stage, instead of the run's own number.
-        evaluate: figures of a checkpoint, wanted every `run.evaluate_every` iterations of the GAN stage; they
-            decide which checkpoint is the best. Called in the main process alone.
+        evaluate: figures of a checkpoint, wanted every `run.evaluate_every` iterations of the last stage;
+            they decide which checkpoint is the best. Called in the main process alone.
         processes: those that train together; default: this one alone.
     Raises:
         TrainingError: a loss or weight is not finite, a file cannot be written, memory runs out, or a batch
@@ -67,41 +70,61 @@ def train(
     reporter = reporter if reporter and processes.is_main else Reporter()
     limit = iterations or run.settings.get("iterations")
     deadline = time.monotonic() + 60 * minutes if minutes else math.inf
-    seed = run.settings["seed"]
     check_shares(run.recipe, processes)
-    store = as_painted(store, run)
+    store = framed_store(store, run)
     records = training_records(store, run)
     processes.on_main(run.tidy)
     state = processes.on_all_ranks(run.load_state)
     # Around both stages, so that a Ctrl-C during the last iteration of the first is not lost.
     with patient_interrupt() as asked:
-        course = Trainer(run, reporter, limit, deadline, asked, evaluate, processes)
+        trainer = Trainer(run, reporter, limit, deadline, asked, evaluate, processes)
+        if run.recipe.encoder_alone:
+            return _train_encoder(trainer, records, state, device)
         if not run.encoder_folder.is_dir():
             given = processes.on_all_ranks(lambda: given_encoder(run, records))
             if given is not None:
                 # A copy of its own: the run it came from may drop that checkpoint.
-                course.save_encoder(replace(given, generator=None, gender_probe=None))
+                trainer.save_encoder(replace(given, generator=None, gender_probe=None))
             else:
-                stage = SpeakerClassificationStage(records, run.recipe, seed, device, processes)
-                outcome = course.go(stage, state, held_out=None)
+                outcome = _train_encoder(trainer, records, state, device)
                 if not outcome.finished:
                     return outcome
-                course.save_encoder(stage.checkpoint(outcome.iteration), records)
                 if processes.max(len(asked)):
                     return replace(outcome, finished=False, reason="interrupted")
-        encoder = load_checkpoint(run.encoder_folder, need_generator=False)
-        held_out = held_out_people(store, records, run)
-        kind = (ON_SPACE if run.recipe.face_embedding.space else STAGES)[run.recipe.model.generator.type]
-        stage = kind(records, held_out, encoder, run.recipe, seed, device, processes)
-        if state is None or state["stage"] == "encoder":
-            nets = processes.on_all_ranks(lambda: given_nets(run))
-            if nets is not None:
-                given = start_from(stage, *nets)
-                if not {"discriminator", "heads"} & set(given):
-                    total = min(stage.iterations, limit or stage.iterations)
-                    stage.discriminator_first = min(DISCRIMINATOR_FIRST, total // 5)
-                course.save(stage, 0)  # what it started from, whatever becomes of that checkpoint
-        return course.go(stage, state, held_out)
+        return _train_gan(trainer, store, records, state, device)
+
+
+def _train_encoder(trainer: Trainer, records: Store, state: dict | None, device) -> TrainResult:
+    """The stage of the voice encoder, which is kept in the run folder once it has finished."""
+    run, processes = trainer.run, trainer.processes
+    kind = DistillationStage if run.recipe.encoder.space else SpeakerClassificationStage
+    stage = kind(records, run.recipe, run.settings["seed"], device, processes)
+    if state is None and run.recipe.encoder_alone:
+        start = processes.on_all_ranks(lambda: given_start(run, records))
+        if start is not None:
+            stage.start_from(start.encoder)
+    outcome = trainer.go(stage, state, held_out=None)
+    if outcome.finished:
+        trainer.save_encoder(stage.checkpoint(outcome.iteration), records)
+    return outcome
+
+
+def _train_gan(trainer: Trainer, store: Store, records: Store, state: dict | None, device) -> TrainResult:
+    """The stage of the generator, on the voice encoder in the run folder."""
+    run, processes = trainer.run, trainer.processes
+    encoder = load_checkpoint(run.encoder_folder, need_generator=False)
+    held_out = held_out_people(store, records, run)
+    kind = STAGES[run.recipe.model.generator.type]
+    stage = kind(records, held_out, encoder, run.recipe, run.settings["seed"], device, processes)
+    if state is None or state["stage"] == "encoder":
+        nets = processes.on_all_ranks(lambda: given_nets(run))
+        if nets is not None:
+            given = start_from(stage, *nets)
+            if not {"discriminator", "heads"} & set(given):
+                total = min(stage.iterations, trainer.limit or stage.iterations)
+                stage.discriminator_first = min(DISCRIMINATOR_FIRST, total // 5)
+            trainer.save(stage, 0)  # what it started from, whatever becomes of that checkpoint
+    return trainer.go(stage, state, held_out)
 
 
 def check_shares(recipe: Recipe, processes: SingleProcess) -> None:

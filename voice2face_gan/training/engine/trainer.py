@@ -218,7 +218,7 @@ class Trainer:
     def is_due(self, stage: Stage, done: int, total: int) -> bool:
         """Whether the checkpoint at this iteration is to be evaluated."""
         every = self.run.recipe.run.evaluate_every
-        if not every or self.evaluate is None or stage.name == "encoder":
+        if not every or self.evaluate is None or stage.name != self.run.recipe.stages[-1]:
             return False
         return done % every == 0 or done == total
 

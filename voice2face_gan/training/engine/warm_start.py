@@ -8,49 +8,47 @@ from voice2face_gan.data.batches.sampling import check_raw_log_mel
 from voice2face_gan.data.reframe import reframed_store
 from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
-from voice2face_gan.errors import CheckpointError, DataError, TrainingError
+from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
+from voice2face_gan.models.encoders.ge2e import GE2EEncoder
+from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig
 from voice2face_gan.training.recipe.schema import Recipe
-from voice2face_gan.training.run.folder import EMBEDDER_RUN, Run, read_state
-from voice2face_gan.training.stages.wen2019 import identities_with_both
-
-
-def refuse_encoder_run(run: Run) -> None:
-    """
-    Raises:
-        TrainingError: the run is one of a voice encoder alone.
-    """
-    if run.settings.get("command") == EMBEDDER_RUN:
-        raise TrainingError(
-            f"{run.folder} trains a voice encoder alone; go on with it by v2f-gan {EMBEDDER_RUN} --resume "
-            f"{run.folder}, or train on it by v2f-gan train --encoder {run.folder}."
-        )
+from voice2face_gan.training.run.folder import Run, read_state
+from voice2face_gan.training.stages.face_embedding import KEPT, open_space
+from voice2face_gan.training.stages.gan_base import identities_with_both
 
 
 def training_records(store: Store, run: Run) -> Store:
-    """The records a run trains on.
+    """The records a run trains on. For a voice encoder alone, those with voices, faces or not.
 
     With data.hold_out_clip the voice, not the face, of the records that `held_out_clips` names is left out.
 
     Raises:
         DataError: none is of the gender asked for, the training split is empty, fewer than two of its people
-            have both voices and faces, or the recipe reads other log-mels.
+            have voices or, where there is a generator, both voices and faces, or the recipe reads other
+            log-mels or makes faces of another size.
     """
-    data = run.recipe.data
+    recipe, data = run.recipe, run.recipe.data
     records = store.of_gender(data.gender).of_split(data.split)
-    if data.hold_out_clip:
-        records = _without_voices(records, held_out_clips(records))
-    both = identities_with_both(records)
-    if len(both) < 2:
+    if recipe.encoder_alone:
+        records = records.select(records.has_voice)
+        identities, needed = set(records.identity.tolist()), "voices"
+    else:
+        if data.hold_out_clip:
+            records = _without_voices(records, held_out_clips(records))
+        identities, needed = identities_with_both(records), "both voices and faces"
+    if len(identities) < 2:
         raise DataError(
-            f"{store.folder}: {len(both)} of the people to train on have both voices and faces; "
+            f"{store.folder}: {len(identities)} of the people to train on have {needed}; "
             "training needs two or more."
         )
-    bins, taken = records.about["features"]["n_mels"], run.recipe.model.encoder.mel_bins
+    bins, taken = records.about["features"]["n_mels"], recipe.model.encoder.mel_bins
     if bins != taken and not _given(run):
         raise DataError(f"{store.folder} holds log-mels of {bins} bins, the recipe takes {taken}.")
-    side, made = records.about["side"], run.recipe.model.generator.side
+    if recipe.encoder_alone:
+        return records
+    side, made = records.about["side"], recipe.model.generator.side
     if side != made:
         raise DataError(f"{store.folder} holds faces of {side} pixels, the recipe makes {made}.")
     return records
@@ -64,13 +62,20 @@ def _without_voices(records: Store, which: np.ndarray) -> Store:
     return part
 
 
-def as_painted(store: Store, run: Run) -> Store:
-    """The store of a run, its faces enlarged to the frame in which the checkpoint that it starts from makes
-    them: fine-tuning is not to teach another framing. Faces that are nearer already stay as they are, for
-    nothing beyond them is known."""
-    if run.settings.get("init") is None or not len(store.faces):
+def framed_store(store: Store, run: Run) -> Store:
+    """The store of a run, its faces enlarged to the zoom of the checkpoint that it starts from, or of the
+    face space that its voice encoder keeps. Faces that are larger already stay as they are, for nothing
+    beyond their edges is known."""
+    init, encoder = run.settings.get("init"), run.settings.get("encoder")
+    if run.recipe.encoder_alone or not len(store.faces):
         return store
-    zoom = load_checkpoint(run.settings["init"]).generator_config.face_scale
+    if init is not None:
+        zoom = load_checkpoint(init).generator_config.face_scale
+    elif encoder is not None and run.recipe.face_embedding.space == KEPT:
+        space = load_checkpoint(encoder, need_generator=False).info.get("face_space") or {}
+        zoom = space.get("zoom", store.zoom)
+    else:
+        return store
     return reframed_store(store, zoom) if zoom > store.zoom else store
 
 
@@ -110,7 +115,7 @@ def _given(run: Run) -> str | None:
 
 
 def given_start(run: Run, records: Store) -> Checkpoint | None:
-    """The voice encoder that a run of an encoder starts from; None where it starts from nothing.
+    """The voice encoder that a run of an encoder alone starts from; None where it starts from nothing.
 
     Raises:
         CheckpointError: it cannot be read, or it is not the recipe's net.
@@ -121,6 +126,26 @@ def given_start(run: Run, records: Store) -> Checkpoint | None:
         theirs, recipe = checkpoint.encoder_config, run.recipe
         _check_same(checkpoint, theirs, recipe.model.encoder, recipe, "choose another.")
     return checkpoint
+
+
+def check_given(run: Run, store: Store) -> None:
+    """Whether a run can start: its data, the checkpoints that it was given, teacher and face space.
+
+    Raises:
+        DataError, CheckpointError: as `training_records`, `given_encoder`, `given_start`, `given_nets`,
+            `open_space` and `GE2EEncoder`.
+    """
+    records, recipe = training_records(store, run), run.recipe
+    if recipe.encoder_alone:
+        given_start(run, records)
+        if recipe.encoder.space:
+            GE2EEncoder(recipe.encoder.teacher or None)
+            FaceSpace.load(recipe.encoder.space)
+    else:
+        encoder = given_encoder(run, records)
+        given_nets(run)
+        if recipe.face_embedding.space and encoder is not None:
+            open_space(recipe.face_embedding.space, encoder)
 
 
 def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
@@ -192,8 +217,8 @@ def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:
     weights = checkpoint.generator.state_dict()
     stage.generator.load_state_dict(weights)
     given, stage.fine_tunes = ["generator"], True
-    if stage.average is not None:
-        stage.average.load_state_dict(weights)
+    if stage.generator_ema is not None:
+        stage.generator_ema.load_state_dict(weights)
     if checkpoint.gender_probe is not None:  # of the same voice encoder, and of more speakers as a rule
         stage.probe = checkpoint.gender_probe
     for name in ("trunk", "discriminator", "heads"):

@@ -25,7 +25,7 @@ _VOICES = 4000  # more add nothing to 65 numbers
 
 @torch.no_grad()
 def embed_store(store: Store, encoder: nn.Module, controls: Controls, device: torch.device) -> Tensor:
-    """What each record's voice predicts (all must have one): float32 (records, embedding)."""
+    """e predicted of each record's voice (all must have one): float32 (records, embedding)."""
     bank = VoiceBank.unlabelled(store, encoder.raw_log_mel)
     encoder.eval()
     e = [encoder(bank.whole(i)[None].to(device)) for i in range(len(store))]

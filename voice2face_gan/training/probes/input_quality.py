@@ -1,12 +1,12 @@
-"""When a face should come with a warning: nobody speaks, a child does, or several people do.
+"""Probes of the input's quality: no speech, a child's voice, or several speakers. The pipeline warns by them.
 
-Logistic regressions on what the voice encoder makes of a clip (models/probes.py):
+Logistic regressions on the voice encoder's features of a clip (models/probes.py):
 
     speech    speech of a store, clean and distorted, against sounds that are none (synthetic/sounds.py)
     child     records younger than 13 against adults, clean and distorted
     several   one person after another against one alone, clean and distorted
 
-They are kept in a checkpoint as `probes`. The pipeline warns by them.
+They are kept in a checkpoint as `probes`.
 
 Of held-out speakers' clips more than 0.8 for child have (in the default weights) 41 % of the children's,
 mostly those aged 6 and 7, 2 % of the adults' of the same corpora and none of others': from 8 on voices are
@@ -35,14 +35,14 @@ from voice2face_gan.training.probes.logistic import fit_logistic
 CHILD, ADULT = 13, 18  # years: younger is a child; from there on an adult; between them voices break
 CLIPS, SOUND_CLIPS = 960, 440  # examples of speech and of other sounds
 _SECONDS = (15, 80)  # lengths of the examples, in tenths
-_BATCH = 16  # clips cut to one length and distorted together, so that they babble behind each other
+_BATCH = 16  # clips cut to one length and distorted together, each the other's babble
 _DISTORTED = 0.5  # share of the examples of either kind
 _BEHIND = 0.25  # share of the distorted speech with another sound behind it
 _BEHIND_SNR = (5.0, 20.0)  # dB
-# See fit_logistic; those with which speakers and sounds that were left out are told apart best. The second is
+# See fit_logistic; those with which speakers and sounds that were left out are separated best. The second is
 # larger: a hundred speakers must not decide on hundreds of channels.
 _PENALTY = {"speech": 0.1, "child": 1.0, SEVERAL: 1e-4}
-_TURNS = (30, 100)  # lengths of what one or two people say, in tenths of a second
+_TURNS = (30, 100)  # lengths of the speech of one or two people, in tenths of a second
 _FIRST = (0.25, 0.75)  # the first one's share of it
 
 
@@ -68,7 +68,7 @@ def fit_quality_probes(
         kinds: names in synthetic/sounds.py.
         seed: decides pieces, distortions and sounds.
     Returns:
-        "speech"; where the store has children and adults, "child"; where the encoder hears how far pieces
+        "speech"; where the store has children and adults, "child"; where the encoder measures how far pieces
         agree, "several". Each as models/probes.py says; the sigmoid is the probability when both classes are
         equally frequent.
     Raises:
@@ -85,7 +85,7 @@ def fit_quality_probes(
     if child.any() and adult.any():
         probes["child"] = fit(spoken[child], spoken[adult], _PENALTY["child"])
     if encoder.has_agreement:
-        two, one = turns(encoder, features, voiced, clips // 4, seed)
+        two, one = speaker_change_features(encoder, features, voiced, clips // 4, seed)
         probes[SEVERAL] = fit(two[:, None], one[:, None], _PENALTY[SEVERAL])
     return probes
 
@@ -112,10 +112,10 @@ def speech_features(
     kinds: Sequence[str] = tuple(SOUNDS),
     seed: int = 0,
 ) -> Tensor:
-    """What the encoder makes of a random piece of each item's speech, every other one distorted: float32
+    """The encoder's features of a random piece of each item's speech, every other one distorted: float32
     (items, channels)."""
     bank, (_, labels) = SpeechBank(store, 1), classes(store)
-    # Level, band, room and company of a recording tell nothing about whether somebody speaks.
+    # Level, band, room and company of a recording must not decide whether somebody speaks.
     distort, rate = SignalAugmentation(speed=0), features.sample_rate
     rng = np.random.default_rng([seed, 1])
     found = []
@@ -132,7 +132,7 @@ def speech_features(
 
 
 @torch.no_grad()
-def turns(
+def speaker_change_features(
     encoder: nn.Module, features: FeatureSettings, store: Store, count: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """How far the pieces of clips agree in which two people speak in turn, and in which one does: float32
@@ -143,7 +143,7 @@ def turns(
     """
     bank, (speakers, labels) = SpeechBank(store, 1), classes(store)
     if len(speakers) < 2:
-        raise DataError(f"{store.folder}: two speakers are needed to tell one from two.")
+        raise DataError(f"{store.folder}: two speakers are needed for the probe of several.")
     distort, rate = SignalAugmentation(speed=0, babble=0), features.sample_rate
     rng = np.random.default_rng([seed, 4])
     found = torch.empty(2, count)
@@ -153,7 +153,7 @@ def turns(
         one = rng.integers(len(labels))
         other = rng.choice(np.flatnonzero(labels != labels[one]))
         alone = bank.crops(np.array([one]), samples, rng)
-        # What one says is cut too: a cut alone must not tell.
+        # One speaker's piece is cut too: the cut alone must not separate them.
         again = torch.cat([alone[:, samples - first :], alone[:, : samples - first]], dim=1)
         pair = torch.cat([alone[:, :first], bank.crops(np.array([other]), samples - first, rng)], dim=1)
         both = torch.cat([pair, again])
@@ -173,7 +173,7 @@ def sound_features(
     count: int,
     seed: int = 0,
 ) -> tuple[Tensor, np.ndarray]:
-    """What the encoder makes of sounds: whole, and what the pipeline takes for speech in them, if anything.
+    """The encoder's features of sounds: whole, and of the parts that the pipeline takes for speech, if any.
 
     Returns:
         float32 (examples, channels), and the kind of each, str (examples,).
@@ -190,11 +190,11 @@ def sound_features(
         mels.append(_log_mel(torch.from_numpy(sound), features, encoder.raw_log_mel))
         names.append(kind)
         try:
-            heard = voice_features((sound, rate), vad, features, raw_log_mel=encoder.raw_log_mel)
+            found = voice_features((sound, rate), vad, features, raw_log_mel=encoder.raw_log_mel)
         except NoSpeechError:
             continue  # refused as it is
-        if heard.speech_seconds < 0.99 * heard.seconds:
-            mels.append(heard.log_mel)
+        if found.speech_seconds < 0.99 * found.seconds:
+            mels.append(found.log_mel)
             names.append(kind)
     return _features(encoder, mels), np.array(names)
 
@@ -211,7 +211,7 @@ def _balanced(store: Store, count: int, rng: np.random.Generator) -> np.ndarray:
     """Records at random, every speaker of a group alike: int64 (count,).
 
     The groups, equal where none is empty: children; the others of the corpora (the first part of a source's
-    name) that have children; everybody else. Without the second a child is told by the microphone.
+    name) that have children; everybody else. Without the second the microphone gives a child away.
     """
     child = _children(store)
     corpus = np.array([name.split("/")[0] for name in store.source])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Iterator
 
 from voice2face_gan.data.records import GENDERS
 from voice2face_gan.errors import RecipeError
+from voice2face_gan.overrides import nearest, typed
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.tracked_metrics import MEASURES
 
 _ANY_LENGTH = ("model", "encoder.speeds")  # sections and keys whose lists may be longer or shorter
-_LARGEST = 2**31  # of whole numbers
 
 
 def check_keys(name: str, tree: dict, known, prefix: str) -> None:
@@ -24,41 +22,22 @@ def check_keys(name: str, tree: dict, known, prefix: str) -> None:
         raise RecipeError(f"Recipe {name}: '{prefix.rstrip('.')}' must be a section with keys.")
     for key in tree:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known are {', '.join(known)}."
-            raise RecipeError(f"Recipe {name}: unknown key '{prefix}{key}'; {hint}")
+            raise RecipeError(f"Recipe {name}: unknown key '{prefix}{key}'; {nearest(key, known, prefix)}")
 
 
-def typed(name: str, key: str, value, default):
-    """`value` in the type of the key's default; whole numbers pass as floats, lists as tuples.
+def checked(name: str, key: str, value, default):
+    """`value` in the type of the key's default (overrides.py); true and false pass as "on" and "off" where
+    the default is "auto".
 
     Raises:
         RecipeError: it is of another type, or a list of another length.
     """
-    wanted = type(default)
     if default == "auto" and type(value) is bool:
         return "on" if value else "off"
-    if type(value) is int and abs(value) >= _LARGEST:
-        raise RecipeError(f"Recipe {name}: '{key}' must be below {_LARGEST}.")
-    if wanted is float and type(value) is int:
-        return float(value)
-    if wanted is float and type(value) is float and not math.isfinite(value):
-        raise RecipeError(f"Recipe {name}: '{key}' must be a finite number, not {value}.")
-    if wanted is tuple and isinstance(value, (list, tuple)):
-        if not (len(value) == len(default) or key in _ANY_LENGTH or key.split(".")[0] in _ANY_LENGTH):
-            raise RecipeError(f"Recipe {name}: '{key}' must be {len(default)} numbers, not {list(value)}.")
-        # A list that is empty by default (model.controls.residual_std) is one of numbers.
-        return tuple(typed(name, key, item, default[0] if default else 0.0) for item in value)
-    if type(value) is not wanted:
-        kinds = {
-            int: "a whole number",
-            float: "a number",
-            bool: "true or false",
-            str: "text",
-            tuple: "a list",
-        }
-        raise RecipeError(f"Recipe {name}: '{key}' must be {kinds[wanted]}, not {value!r}.")
-    return value
+    try:
+        return typed(value, default, key in _ANY_LENGTH or key.split(".")[0] in _ANY_LENGTH)
+    except ValueError as error:
+        raise RecipeError(f"Recipe {name}: '{key}' {error}.") from error
 
 
 def check_values(recipe: Recipe) -> None:
@@ -68,8 +47,7 @@ def check_values(recipe: Recipe) -> None:
     """
     best = recipe.run.best
     if best not in MEASURES:
-        near = difflib.get_close_matches(best, MEASURES, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(MEASURES)}."
+        hint = nearest(best, MEASURES)
         raise RecipeError(f"Recipe {recipe.name}: run.best names no figure, '{best}'; {hint}")
     for part in (_data, _encoder, _gan, _r3gan, _face_embedding, _run):
         for sentence, holds in part(recipe):
@@ -156,8 +134,8 @@ def _run(recipe: Recipe) -> _Checks:
         yield f"run.{name} must be 1 or more", getattr(run, name) >= 1
     of_voices = MEASURES[run.best].metric == "equal_error_rate"
     yield (
-        "with encoder.space run.best must be 'eer' or 'eer_noisy'",
-        of_voices or not recipe.encoder.space or not run.evaluate_every,
+        f"run.best is {run.best}, no figure of a voice encoder; take eer or eer_noisy",
+        of_voices or not recipe.encoder_alone or not run.evaluate_every,
     )
 
 

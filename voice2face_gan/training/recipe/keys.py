@@ -12,12 +12,12 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from voice2face_gan.errors import RecipeError
-from voice2face_gan.training.recipe.schema import Recipe
+from voice2face_gan.training.recipe.schema import ENCODER, Recipe
 
-Values = dict[str, object]  # "section.key" or "model.table.key" -> value
+Values = dict[str, object]  # "stages", "section.key" or "model.table.key" -> value
 
 TYPES = ("model.encoder.type", "model.generator.type")
-# What serves the generator alone, of recipes that train both.
+# What serves the generator alone, but for _OF_VOICES.
 _OF_GENERATOR = (
     "gan.*",
     "r3gan.*",
@@ -26,6 +26,7 @@ _OF_GENERATOR = (
     "data.flip",
     "data.hold_out_clip",
     "run.compile",
+    "model.*",
 )
 _OF_VOICES = ("model.encoder.*",)
 # e of a face space is as it is
@@ -39,7 +40,7 @@ class Idle(NamedTuple):
         keys: patterns of their names.
         when: of which recipes.
         why: ends the sentence "... has no effect: ...".
-        but: keys that are meant by a pattern and have an effect.
+        but: patterns of those among them that have an effect.
         take: what stages take for granted of such keys; the others have their defaults.
     """
 
@@ -48,6 +49,10 @@ class Idle(NamedTuple):
     why: str
     but: tuple[str, ...] = ()
     take: Values = {}
+
+
+def _alone(values: Values) -> bool:
+    return values["stages"] == (ENCODER,)
 
 
 def _distils(values: Values) -> bool:
@@ -81,15 +86,21 @@ _RULES = (
         "it needs model.encoder.type = 'lstm'",
     ),
     Idle(
+        _OF_GENERATOR,
+        _alone,
+        "with stages = ['encoder'] a voice encoder is trained alone",
+        but=_OF_VOICES,
+    ),
+    Idle(("encoder.space",), lambda v: not _alone(v), "it needs stages = ['encoder']"),
+    Idle(
         (
-            *_OF_GENERATOR,
             "model.*",
             "encoder.weight_decay",
             "encoder.crop_frames",
             "encoder.augment_speed",
         ),
         _distils,
-        "with encoder.space a voice encoder is trained alone, by a teacher whose layers and pieces it has",
+        "with encoder.space a voice encoder is trained by a teacher whose layers and pieces it has",
         but=("model.encoder.type", "model.encoder.mel_bins"),
         take=_SIMULATED,
     ),
@@ -154,41 +165,37 @@ _RULES = (
     ),
     Idle(
         ("run.grid_every",),
-        lambda v: _distils(v) and v["run.tensorboard"] == "off",
+        lambda v: _alone(v) and v["run.tensorboard"] == "off",
         "a voice encoder makes no images, and run.tensorboard is off",
     ),
     Idle(("run.best",), lambda v: not v["run.evaluate_every"], "it needs run.evaluate_every above 0"),
 )
 
 
-def settle(name: str, values: Values, defaults: Values) -> dict[str, str]:
+def settle(values: Values, defaults: Values) -> dict[str, str]:
     """Gives keys without an effect the values that the stages take for granted.
 
     Args:
-        name: of the recipe.
         values: all keys, of the right types; changed in place.
         defaults: of all keys.
     Returns:
         Why, for each key without an effect.
-    Raises:
-        RecipeError: two keys are of two kinds of recipe.
     """
-    if _distils(values) and _on_space(values):
-        raise RecipeError(
-            f"Recipe {name}: encoder.space is for train-encoder, face_embedding.space for "
-            "train; set one of them."
-        )
     idle: dict[str, str] = {}
     for rule in _RULES:
         if not rule.when(values):
             continue
         for key in values:
-            if key not in rule.but and any(fnmatchcase(key, pattern) for pattern in rule.keys):
+            if _matches(key, rule.keys) and not _matches(key, rule.but):
                 # A type says which other keys there are: without an effect it stays as it is.
                 if (key not in idle or key in rule.take) and key not in TYPES:
                     values[key] = rule.take.get(key, defaults[key])
                 idle.setdefault(key, rule.why)
     return idle
+
+
+def _matches(key: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def check_effect(name: str, idle: dict[str, str], keys) -> None:
@@ -201,40 +208,19 @@ def check_effect(name: str, idle: dict[str, str], keys) -> None:
             raise RecipeError(f"Recipe {name}: {key} has no effect: {idle[key]}.")
 
 
-def check_command(recipe: Recipe, command: str, keys=(), encoder: bool = True) -> None:
-    """Whether a command does what a recipe is for.
+def check_encoder(recipe: Recipe, given: bool) -> None:
+    """Whether a recipe fits to a voice encoder's being given.
 
-    Args:
-        command: "train" or "train-encoder".
-        keys: overridden ones.
-        encoder: a trained voice encoder is given to `train`.
     Raises:
-        RecipeError: it does not, or one of the keys has no effect in it.
+        RecipeError: it trains one and nothing else, or it needs one and trains none.
     """
-    name = recipe.name
-    if command == "train":
-        if recipe.encoder.space:
-            raise RecipeError(
-                f"Recipe {name} is for a voice encoder alone (encoder.space): v2f-gan train-encoder "
-                f"--recipe {name}."
-            )
-        if recipe.face_embedding.space and not encoder:
-            raise RecipeError(
-                f"Recipe {name} needs a voice encoder of its face space (face_embedding.space): train one by "
-                "v2f-gan train-encoder --recipe default-encoder, and give it with --encoder."
-            )
-        return
-    if recipe.face_embedding.space:
+    if recipe.encoder_alone and given:
         raise RecipeError(
-            f"Recipe {name} trains no voice encoder, it is given one (face_embedding.space); "
-            "take --recipe default-encoder."
+            f"Recipe {recipe.name} trains a voice encoder alone, so that --encoder has no effect; go on "
+            "from a trained one with --init."
         )
-    for key in keys:
-        of_generator = any(fnmatchcase(key, pattern) for pattern in _OF_GENERATOR)
-        of_voices = any(fnmatchcase(key, pattern) for pattern in _OF_VOICES)
-        if of_generator or key.startswith("model.") and not of_voices:
-            raise RecipeError(f"--set {key} has no effect: train-encoder trains a voice encoder alone.")
-    if recipe.run.evaluate_every and not recipe.run.best.startswith("eer"):
+    if recipe.face_embedding.space and not given:
         raise RecipeError(
-            f"run.best is {recipe.run.best}, no figure of a voice encoder; take eer or eer_noisy."
+            f"Recipe {recipe.name} needs a trained voice encoder (face_embedding.space): give one with "
+            "--encoder, such as --encoder default, or one that v2f-gan train --recipe default-encoder made."
         )

@@ -1,6 +1,7 @@
 """A recipe is a TOML file in experiments/: the whole difference between two runs.
 
     base = "wen2019"          # start from another recipe; what follows overrides it
+    stages = ["encoder", "gan"]   # or ["encoder"]: a voice encoder alone
     [model.encoder]           # type, and dimensions: see the types in models/registry.py
     [model.generator]         # likewise
     [model.controls]          # models/conditioning.py
@@ -10,7 +11,6 @@
 refused with the nearest known one, keys that have no effect beside the others (keys.py) with the reason.
 """
 
-import difflib
 import os
 import tomllib
 from dataclasses import fields
@@ -19,12 +19,20 @@ from pathlib import Path
 from voice2face_gan.errors import CheckpointError, RecipeError
 from voice2face_gan.models.conditioning import Controls
 from voice2face_gan.models.registry import ENCODERS, GENERATORS
+from voice2face_gan.overrides import nearest, split_override
 from voice2face_gan.resources import resource, resources
-from voice2face_gan.training.recipe.checks import check_keys, check_values, typed
+from voice2face_gan.training.recipe.checks import check_keys, check_values, checked
 from voice2face_gan.training.recipe.keys import check_effect, settle
-from voice2face_gan.training.recipe.schema import SECTIONS, ModelRecipe, Recipe
+from voice2face_gan.training.recipe.schema import (
+    ENCODER,
+    ENCODER_ALONE,
+    SECTIONS,
+    STAGES,
+    ModelRecipe,
+    Recipe,
+)
 
-_TOP = ("base", "description", "model", *SECTIONS)
+_TOP = ("base", "description", "stages", "model", *SECTIONS)
 _TABLES = ("encoder", "generator", "controls")  # of [model]
 _TYPES = {"encoder": (ENCODERS, "conv"), "generator": (GENERATORS, "wen2019")}  # all, and the default
 
@@ -52,17 +60,12 @@ def kept_recipe(about: dict, overrides: tuple[str, ...] = ()) -> Recipe:
     return _overridden(str(about.get("name", "")), {k: v for k, v in about.items() if k != "name"}, overrides)
 
 
-def override_keys(overrides: tuple[str, ...]) -> list[str]:
-    """The keys of overrides such as "gan.batch=64"."""
-    return [text.partition("=")[0].strip() for text in overrides]
-
-
 def _overridden(name: str, tree: dict, overrides: tuple[str, ...]) -> Recipe:
     tree = _copy(tree)
     # Types first: what else is said of a table is of the new type.
     for override in sorted(overrides, key=lambda text: not text.partition("=")[0].strip().endswith(".type")):
         _override(tree, override)
-    return build_recipe(name, tree, override_keys(overrides))
+    return build_recipe(name, tree, [text.partition("=")[0].strip() for text in overrides])
 
 
 def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
@@ -76,12 +79,19 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
         RecipeError: as `load_recipe`.
     """
     check_keys(name, tree, _TOP, "")
+    stages = tree.get("stages", STAGES[0])
+    stages = tuple(stages) if isinstance(stages, (list, tuple)) else stages
+    if stages not in STAGES:
+        allowed = " or ".join(str(list(one)) for one in STAGES)
+        raise RecipeError(f"Recipe {name}: stages must be {allowed}, not {tree['stages']!r}.")
     if not isinstance(tree.get("description", ""), str):
         raise RecipeError(f"Recipe {name}: 'description' must be text, not {tree['description']!r}.")
     kinds = {**_model_kinds(name, tree), **SECTIONS}
     defaults = {f"{s}.{f.name}": f.default for s, kind in kinds.items() for f in fields(kind)}
     types = {f"{s}.type": kinds[s].type for s in ("model.encoder", "model.generator")}
-    values = {**types, **defaults}
+    if stages == (ENCODER,):
+        defaults |= ENCODER_ALONE
+    values = {"stages": stages, **types, **defaults}
     for section, kind in kinds.items():
         part = _section(tree, section)
         known = [f.name for f in fields(kind)]
@@ -89,8 +99,8 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
         for key, value in part.items():
             key = f"{section}.{key}"
             if key not in types:
-                values[key] = typed(name, key, value, defaults[key])
-    idle = settle(name, values, defaults)
+                values[key] = checked(name, key, value, defaults[key])
+    idle = settle(values, defaults)
     check_effect(name, idle, keys)
     parts = {s: {f.name: values[f"{s}.{f.name}"] for f in fields(kind)} for s, kind in kinds.items()}
     try:
@@ -102,7 +112,7 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
     except CheckpointError as error:
         raise RecipeError(f"Recipe {name}: model.{error}") from error
     sections = {s: SECTIONS[s](**part) for s, part in parts.items()}
-    recipe = Recipe(name, model, **sections, idle=idle)
+    recipe = Recipe(name, model, stages, **sections, idle=idle)
     check_values(recipe)
     return recipe
 
@@ -170,9 +180,7 @@ def _read(name: str, seen: tuple[str, ...]) -> tuple[dict, dict]:
     """What a recipe's file says, and the same with what its base says besides."""
     path = Path(name) if name.endswith(".toml") else resource("recipes", f"{name}.toml")
     if not path.is_file():
-        near = difflib.get_close_matches(name, recipe_names(), 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(recipe_names())}."
-        raise RecipeError(f"No recipe '{name}'; {hint}")
+        raise RecipeError(f"No recipe '{name}'; {nearest(name, recipe_names())}")
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -201,25 +209,23 @@ def _merge(below: dict, above: dict) -> dict:
 
 
 def _override(tree: dict, text: str) -> None:
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if parts[0] in ("base", "description") and len(parts) == 1:
-        raise RecipeError(f"--set {text}: '{parts[0]}' is said in a recipe's file alone.")
-    if not equals or len(parts) not in ((1, 2, 3) if parts[0] == "model" else (1, 2)) or not all(parts):
+    try:
+        key, value = split_override(text)
+    except ValueError:
+        key, value = "", None
+    if key in ("base", "description"):
+        raise RecipeError(f"--set {text}: '{key}' is said in a recipe's file alone.")
+    *sections, last = key.split(".")
+    if not key or len(sections) > (2 if sections[:1] == ["model"] else 1):
         raise RecipeError(
             f"--set {text}: write --set section.key=value, for example --set gan.batch=64 or "
             "--set model.generator.width=64."
         )
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()  # a bare word is a string: --set data.split=all
-    *sections, last = parts
     section = tree
     for depth, part in enumerate(sections, 1):
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
             raise RecipeError(f"--set {text}: '{'.'.join(sections[:depth])}' is no section of a recipe.")
-    if last == "type" and section.get("type", parsed) != parsed:
+    if last == "type" and section.get("type", value) != value:
         section.clear()
-    section[last] = parsed
+    section[last] = value

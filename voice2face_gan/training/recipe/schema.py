@@ -165,7 +165,7 @@ class RunRecipe:
         compile: torch.compile the adversarial stage's nets; needs a C++ compiler on a CPU, Triton on a GPU.
         checkpoint_every, grid_every, log_every: iterations.
         keep: checkpoints kept, the newest ones; the best is kept besides.
-        evaluate_every: iterations of the GAN stage between evaluations on validation people; 0 for none.
+        evaluate_every: iterations of the last stage between evaluations on validation people; 0 for none.
         best: the figure that says which checkpoint is the best (training/run/tracked_metrics.py).
         tensorboard: "auto" (events are written where TensorBoard is installed), "on" or "off"; true and false
             mean the same as the last two.
@@ -182,17 +182,28 @@ class RunRecipe:
     tensorboard: str = "auto"
 
 
+ENCODER, GAN = "encoder", "gan"
+STAGES = ((ENCODER, GAN), (ENCODER,))
+"""What `stages` of a recipe may be: a voice encoder and a generator on it, or a voice encoder alone."""
+
+ENCODER_ALONE = {"run.evaluate_every": 500, "run.best": "eer_noisy"}
+"""Defaults that differ where a recipe trains a voice encoder alone."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A resolved recipe.
 
     Attributes:
         model: the networks' settings.
+        stages: in their order, one of STAGES. Of ("encoder", "gan") the first is left out where a trained
+            voice encoder is given.
         idle: keys without an effect in this recipe, and why; they have the values that the stages expect.
     """
 
     name: str
     model: ModelRecipe
+    stages: tuple[str, ...] = STAGES[0]
     data: DataRecipe = field(default_factory=DataRecipe)
     encoder: EncoderRecipe = field(default_factory=EncoderRecipe)
     gan: GanRecipe = field(default_factory=GanRecipe)
@@ -200,6 +211,11 @@ class Recipe:
     face_embedding: FaceEmbeddingRecipe = field(default_factory=FaceEmbeddingRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     idle: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def encoder_alone(self) -> bool:
+        """Trains no generator."""
+        return self.stages == (ENCODER,)
 
     def to_dict(self) -> dict:
         """Name and every key that has an effect, in nested plain settings."""

@@ -19,13 +19,14 @@ import torch
 from voice2face_gan.errors import TrainingError, first_line
 from voice2face_gan.files import temporary_beside, write_bytes
 from voice2face_gan.models.checkpoint import BEST, Checkpoint
+from voice2face_gan.results import FILE, json_object, read_lines
 from voice2face_gan.training.recipe.recipe import kept_recipe
 from voice2face_gan.training.recipe.schema import Recipe
+from voice2face_gan.training.run.names import run_number, stage_and_iteration
 from voice2face_gan.training.run.tracked_metrics import figures_of, is_better
 from voice2face_gan.version import __version__
 
 STATE = "training.pt"
-EMBEDDER_RUN = "train-encoder"  # "command" in run.json of a run that trains a voice encoder alone
 
 
 class Run:
@@ -52,9 +53,8 @@ class Run:
         try:
             root.mkdir(parents=True, exist_ok=True)
             while True:
-                number = max((_number(p) for p in root.iterdir()), default=-1) + 1
-                alone = settings.get("command") == EMBEDDER_RUN
-                batch = recipe.encoder.batch if alone else recipe.gan.batch
+                number = max((run_number(p.name) for p in root.iterdir()), default=-1) + 1
+                batch = getattr(recipe, recipe.stages[-1]).batch
                 name = f"{number:05d}-{recipe.name}-{settings['gender']}-b{batch}"
                 folder = root / name
                 try:
@@ -91,20 +91,17 @@ class Run:
         return cls(folder, recipe, settings)
 
     @classmethod
-    def newest(cls, root: str | Path, command: str = "train") -> "Run":
-        """The run with the highest number below `root`.
+    def newest(cls, root: str | Path) -> "Run":
+        """The run with the highest number below `root`, a folder of run folders.
 
-        Args:
-            root: folder of run folders.
-            command: what must have started it, "train" or EMBEDDER_RUN.
         Raises:
             TrainingError: there is none.
         """
         root = Path(root)
-        runs = [p for p in root.iterdir() if _command(p) == command] if root.is_dir() else []
+        runs = [p for p in root.iterdir() if (p / "run.json").is_file()] if root.is_dir() else []
         if not runs:
             raise TrainingError(f"{root}: there is no run to resume; start one without --resume.")
-        return cls.open(max(runs, key=lambda p: (_number(p), p.name)))
+        return cls.open(max(runs, key=lambda p: (run_number(p.name), p.name)))
 
     @property
     def encoder_folder(self) -> Path:
@@ -131,7 +128,7 @@ class Run:
     def forget_after(self, stage: str, iteration: int, later_stages: tuple[str, ...] = ()) -> None:
         """Drop what is logged of iterations that a resumed run will do again. Figures that `evaluate` wrote
         name no stage, and stay."""
-        for name in ("train.jsonl", "evaluation.jsonl"):
+        for name in ("train.jsonl", FILE):
             path = self.folder / name
             if not path.is_file():
                 continue
@@ -139,7 +136,7 @@ class Run:
             kept = b"".join(
                 line + b"\n"
                 for line in text.splitlines()
-                if (entry := _entry(line)) is not None  # None: being written when the process was killed
+                if (entry := json_object(line)) is not None  # None: being written when the process was killed
                 and entry.get("stage") not in later_stages
                 and not (entry.get("stage") == stage and entry["iteration"] > iteration)
             )
@@ -182,7 +179,7 @@ class Run:
         Returns:
             The figures by their short names.
         """
-        self._append("evaluation.jsonl", {"stage": stage, "iteration": iteration, **record})
+        self._append(FILE, {"stage": stage, "iteration": iteration, **record})
         figures, key = figures_of(record), self.recipe.run.best
         best = self.best()
         if key in figures and (best is None or key not in best or is_better(key, figures[key], best[key])):
@@ -204,11 +201,7 @@ class Run:
 
     def evaluations(self) -> list[dict]:
         """The records of evaluation.jsonl; lines that are none are passed over."""
-        try:
-            lines = (self.folder / "evaluation.jsonl").read_bytes().splitlines()
-        except OSError:
-            return []
-        return [entry for line in lines if (entry := _entry(line)) is not None]
+        return read_lines(self.folder, FILE)
 
     def is_evaluated(self, stage: str, iteration: int) -> bool:
         places = [(entry.get("stage"), entry.get("iteration")) for entry in self.evaluations()]
@@ -246,7 +239,9 @@ class Run:
         """Whole checkpoints, oldest first; the encoder's stage sorts before the GAN's, as it runs."""
         place = self.folder / "checkpoints"
         found = [p for p in place.iterdir() if (p / STATE).is_file()] if place.is_dir() else []
-        return sorted((p for p in found if not p.name.startswith(".")), key=_stage_and_iteration)
+        places = {p: stage_and_iteration(p.name) for p in found if not p.name.startswith(".")}
+        known = [p for p, place in places.items() if place is not None]
+        return sorted(known, key=lambda p: (places[p][0] != "encoder", places[p][1]))
 
 
 def read_state(
@@ -267,31 +262,3 @@ def read_state(
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged zip, a foreign pickle: whatever torch makes of it
         raise TrainingError(f"{path} cannot be read ({first_line(error)}); {advice}") from error
-
-
-def _entry(line: bytes) -> dict | None:
-    """A line of a log as an object, None where it is none."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) else None
-
-
-def _stage_and_iteration(path: Path) -> tuple[bool, int]:
-    stage, _, iteration = path.name.rpartition("-")
-    return stage != "encoder", int(iteration)
-
-
-def _command(folder: Path) -> str | None:
-    """What started the run in a folder, None where there is no run."""
-    path = folder / "run.json"
-    if not path.is_file():
-        return None
-    about = _entry(path.read_bytes()) or {}
-    return about.get("command", "train")
-
-
-def _number(path: Path) -> int:
-    head = path.name.partition("-")[0]
-    return int(head) if head.isdecimal() else -1

@@ -4,6 +4,8 @@ import json
 import time
 from pathlib import Path
 
+from voice2face_gan.results import FILE, json_object, read_lines
+from voice2face_gan.training.run.names import run_number, stage_and_iteration
 from voice2face_gan.training.run.tracked_metrics import figures_of, is_better
 
 _STAGES = ("encoder", "gan")
@@ -23,21 +25,16 @@ def list_runs(root: str | Path) -> list[dict]:
     seconds_ago: since something was last written there; None where nothing is known.
     """
     folders = [p for p in Path(root).iterdir() if p.is_dir() and _looks_like_a_run(p)]
-    return [describe(p) for p in sorted(folders, key=lambda p: (_number(p.name), p.name))]
+    return [describe(p) for p in sorted(folders, key=lambda p: (run_number(p.name), p.name))]
 
 
 def _looks_like_a_run(folder: Path) -> bool:
-    return _number(folder.name) >= 0 or (folder / "run.json").exists()
-
-
-def _number(name: str) -> int:
-    head = name.partition("-")[0]
-    return int(head) if head.isdecimal() else -1
+    return run_number(folder.name) >= 0 or (folder / "run.json").exists()
 
 
 def describe(folder: Path) -> dict:
     """One entry of `list_runs`."""
-    number = _number(folder.name)
+    number = run_number(folder.name)
     found = dict.fromkeys(
         ("error", "recipe", "data", "gender", "seed", "stage", "iteration", "iterations", "best", "best_by"),
     )
@@ -47,8 +44,7 @@ def describe(folder: Path) -> dict:
         about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         recipe = about["recipe"]
         found |= {"recipe": recipe["name"], **{k: about[k] for k in ("data", "gender", "seed")}}
-        # A run of a voice encoder alone ends with its first stage.
-        last = "encoder" if about.get("command") == "train-encoder" else "gan"
+        last = recipe.get("stages", _STAGES)[-1]
         totals = {s: int(recipe[s]["iterations"]) for s in _STAGES if s in recipe}
         if about.get("iterations"):
             totals = {s: min(total, int(about["iterations"])) for s, total in totals.items()}
@@ -65,7 +61,7 @@ def describe(folder: Path) -> dict:
     found["finished"] = newest is not None and newest[0] == last and newest[1] >= totals[last]
     found["checkpoint"] = None if newest is None else saved[newest].name
     found["figures"] = _best_figures(folder)
-    best = _object(folder / "best.json") or {}
+    best = _best(folder)
     found |= {"best": best.get("checkpoint"), "best_by": best.get("by")}
     found["seconds_ago"] = _seconds_ago(folder, saved.values())
     return found
@@ -75,15 +71,15 @@ def _checkpoints(folder: Path) -> dict[tuple[str, int], Path]:
     """(stage, iteration) -> folder of each checkpoint."""
     found = {}
     for path in folder.glob("checkpoints/*"):
-        stage, _, iteration = path.name.rpartition("-")
-        if stage in _STAGES and iteration.isdecimal() and (path / "config.json").is_file():
-            found[stage, int(iteration)] = path
+        place = stage_and_iteration(path.name)
+        if place is not None and place[0] in _STAGES and (path / "config.json").is_file():
+            found[place] = path
     return found
 
 
 def _logged(folder: Path) -> list[tuple[str, int]]:
     """Where the log ends; [] where there is none."""
-    for entry in reversed(_lines(folder / "train.jsonl", tail=1 << 16)):
+    for entry in reversed(read_lines(folder, "train.jsonl", tail=1 << 16)):
         if entry.get("stage") in _STAGES and isinstance(entry.get("iteration"), int):
             return [(entry["stage"], entry["iteration"])]
     return []
@@ -91,38 +87,18 @@ def _logged(folder: Path) -> list[tuple[str, int]]:
 
 def _best_figures(folder: Path) -> dict[str, float]:
     best: dict[str, float] = {}
-    for entry in _lines(folder / "evaluation.jsonl"):
+    for entry in read_lines(folder, FILE):
         for name, value in figures_of(entry).items():
             if name not in best or is_better(name, value, best[name]):
                 best[name] = value
     return best
 
 
-def _lines(path: Path, tail: int | None = None) -> list[dict]:
-    """The objects in a file of lines, or in its last `tail` bytes; lines that are none are passed over."""
+def _best(folder: Path) -> dict:
     try:
-        with path.open("rb") as file:
-            if tail is not None:
-                file.seek(max(0, path.stat().st_size - tail))
-            lines = file.read().splitlines()
+        return json_object((folder / "best.json").read_bytes()) or {}
     except OSError:
-        return []
-    return [entry for line in lines if isinstance(entry := _json(line), dict)]
-
-
-def _object(path: Path) -> dict | None:
-    try:
-        entry = _json(path.read_bytes())
-    except OSError:
-        return None
-    return entry if isinstance(entry, dict) else None
-
-
-def _json(text: bytes):
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
+        return {}
 
 
 def _seconds_ago(folder: Path, checkpoints) -> float | None:

@@ -1,18 +1,18 @@
-"""A voice encoder that gives the e of a face space: what a voice tells of its speaker's face.
+"""Distillation of a public speaker encoder into a voice encoder that predicts the e of a face space.
 
-Pairs of voices and faces are few, voices alone are more, and a public speaker encoder has heard thousands of
-people. So the encoder learns in two parts:
+Pairs of voices and faces are few, voices alone are more, and the teacher was trained on thousands of
+speakers. So the encoder is trained in two parts:
 
 1. From the teacher's embedding t of clean, whole speech to e: ridge regression on the people with both,
    clips weighted by one over the root of their person's number (training/ridge.py). It is linear:
    e = (t - mean) W + offset.
-2. From log-mels to t: a recurrent encoder, whose layers are as large as the teacher's, learns from these
-   what they do, on distorted crops of clips as they are and as other speakers would say them
+2. From log-mels to t: a recurrent encoder, whose layers are as large as the teacher's, is trained on the
+   teacher's states in each layer, on augmented crops of clips and of their speaker perturbations
    (training/stages/layerwise_distillation.py, training/augmentation/speaker_perturbation.py).
 
-At the end W is multiplied into the last layer: the encoder then gives e. (A line fitted anew to what
-the encoder says leaves larger numbers, and images that match less at any strength.) How much of each
-element is predicted of unheard people, R2, is found by cross-validation over identities and kept as
+At the end W is multiplied into the last layer: the encoder then gives e. (A regression fitted anew to the
+encoder's own t leaves larger residuals, and images that match less at any strength.) R2, how much of each
+element is predicted of people left out, is found by cross-validation over identities and kept as
 sqrt(1 - R2), the control `residual_std`: training on the face space simulates voices by it.
 """
 
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan.audio.augment.waveform import as_loud
+from voice2face_gan.data.batches.sampling import check_raw_log_mel
 from voice2face_gan.data.batches.speech import SpeechBank
 from voice2face_gan.data.cache import cached
 from voice2face_gan.data.store import Store
@@ -32,19 +33,21 @@ from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.encoders.ge2e import DIMENSIONS, SAMPLE_RATE, GE2EEncoder
 from voice2face_gan.models.encoders.lstm import PIECE
 from voice2face_gan.models.face_embedding_space import FaceSpace
-from voice2face_gan.models.registry import build_encoder
+from voice2face_gan.models.registry import EncoderConfig, build_encoder
+from voice2face_gan.training.augmentation.clip_augmenter import ClipAugmenter
 from voice2face_gan.training.augmentation.speaker_perturbation import SpeakerPerturbation
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import Recipe
-from voice2face_gan.training.ridge import RidgeMap, folded
-from voice2face_gan.training.stages.layerwise_distillation import LayerwiseDistillation, check_frames
-from voice2face_gan.training.stages.speaker_classification import Distortion, SpeakerClassificationStage
+from voice2face_gan.training.ridge import RidgeMap, fold_into_last_layer
+from voice2face_gan.training.stages.encoder_base import EncoderStage
+from voice2face_gan.training.stages.layerwise_distillation import LayerwiseDistillation
+from voice2face_gan.training.stages.teacher_states import check_frames
 
-_FURTHER = 25  # guises of each clip beside the fixed speeds
+PERTURBATIONS = 25  # of each clip, beside the fixed speeds
 
 
-class DistillationStage(SpeakerClassificationStage):
-    """Distillation of a teacher into an encoder of e; arguments as in SpeakerClassificationStage.
+class DistillationStage(EncoderStage):
+    """Distillation of a teacher into an encoder of e; arguments as in EncoderStage.
 
     Raises:
         DataError: the store keeps no speech of the teacher's sampling rate, or too few people have both
@@ -62,119 +65,123 @@ class DistillationStage(SpeakerClassificationStage):
         device: torch.device,
         processes: SingleProcess | None = None,
     ):
-        voices = store.select(store.has_voice)
-        if not voices.has_speech.all():
-            raise DataError(
-                f"{store.folder}: a teacher hears speech, which the store does not keep of all its voices; "
-                "prepare it again with --keep-speech."
-            )
         super().__init__(store, recipe, seed, device, processes)
-        if self.distortion is None:
-            self.distortion = Distortion(voices, self.settings, self.encoder.raw_log_mel)
-        features = self.distortion.features
+        check_all_speech(self.voices)
+        torch.manual_seed(seed)
+        self.encoder = self.processes.sync_batchnorm(encoder_of_t(self.config).to(device))
+        check_raw_log_mel(self.voices, self.encoder.raw_log_mel)
+        self.augmenter = ClipAugmenter(self.voices, self.settings, self.encoder.raw_log_mel)
+        features = self.augmenter.features
         if features.sample_rate != SAMPLE_RATE:
             raise DataError(
-                f"{store.folder}: its speech is at {features.sample_rate} Hz, the teacher "
-                f"hears {SAMPLE_RATE}; prepare it again with that rate."
+                f"{store.folder}: its speech is at {features.sample_rate} Hz, the teacher's is at "
+                f"{SAMPLE_RATE} Hz; prepare it again with that rate."
             )
         check_frames(features)
-        space = self.space = FaceSpace.load(recipe.encoder.space)
+        self.space = FaceSpace.load(recipe.encoder.space)
         teacher = GE2EEncoder(recipe.encoder.teacher or None)
-        self.line = RidgeMap.fit(voices, remembered(teacher, self.distortion.speech), space)
-        self.guises = SpeakerPerturbation(len(voices), self.settings.speeds, _FURTHER)
-        self.hints = LayerwiseDistillation(
+        targets = cached_targets(teacher, self.augmenter.speech)
+        self.ridge = RidgeMap.fit(self.voices, targets, self.space)
+        self.perturbation = SpeakerPerturbation(len(self.voices), self.settings.speeds, PERTURBATIONS)
+        self.distillation = LayerwiseDistillation(
             self.encoder,
             teacher.to(device),
-            self._said,
+            self._speech,
             features,
             self.settings,
             seed,
             recipe.run.precision,
             self.processes,
         )
-
-    def _build(self, speakers: int) -> None:
-        """An encoder of t: its last layer reads t, and at first does nothing to it."""
-        torch.manual_seed(self.seed)
-        wide = replace(self.config, embedding=DIMENSIONS)
-        self.encoder = self.processes.sync_batchnorm(build_encoder(wide).to(self.device))
-        last = self.encoder.last
-        with torch.no_grad():
-            last.weight.zero_()
-            last.weight[:, :DIMENSIONS] = torch.eye(DIMENSIONS)
-            last.bias.zero_()
+        self.student = self.distillation.student
 
     def start_from(self, encoder: nn.Module) -> None:
-        """Go on from what a trained encoder of e does below its last layer."""
+        """Continues from a trained encoder of e; its last layer, which holds the ridge map, is not taken."""
         last = f"{encoder.last_name}."
         below = {k: v for k, v in encoder.state_dict().items() if not k.startswith(last)}
         self.encoder.load_state_dict(below, strict=False)
-        self.hints.go_on()
+        self.distillation.warm_start()
 
     def step(self, iteration: int) -> dict[str, Tensor]:
-        """One update; the losses are shares of what the teacher's layers do that the encoder's miss."""
-        return self.hints.step(iteration)
+        """One update. Each loss is a squared error as a share of the target's variance, for example of a
+        layer's states."""
+        return self.distillation.step(iteration)
 
     def state(self) -> dict:
-        return {"encoder": self.encoder.state_dict(), "hints": self.hints.state()}
+        return {"encoder": self.encoder.state_dict(), "distillation": self.distillation.state()}
 
     def load(self, state: dict) -> None:
         self.encoder.load_state_dict(state["encoder"])
-        self.hints.load(state["hints"])
+        self.distillation.load(state["distillation"])
 
-    def _said(self, number: int) -> tuple[Tensor, Tensor]:
-        """This process's part of a batch, PIECE frames (B, samples): speech, some of it distorted, and the
-        same speech as it was said, as loud."""
+    def _speech(self, number: int) -> tuple[Tensor, Tensor]:
+        """This process's part of a batch, PIECE frames (B, samples): speech, some of it augmented, and the
+        same speech clean, as loud."""
         clips = self.sampler.draw(number, self.settings.batch)[self.processes.shard(self.settings.batch)]
-        which = self._mine("guises", number).integers(self.guises.count, size=len(clips))
-        said = self._crops(clips, which, self._mine("cuts", number))
-        heard = self._distorted(clips, said, self._mine("distortion", number))
-        # The teacher's answer changes with the level, of which a distorted crop tells nothing.
-        said = as_loud(said[:, : heard.shape[1]], heard)
-        return heard.to(self.device), said.to(self.device)
+        chosen = self.rank_generator("perturbation", number).integers(
+            self.perturbation.count, size=len(clips)
+        )
+        clean = self._crops(clips, chosen, self.rank_generator("cuts", number))
+        rng = self.rank_generator("clip augmentation", number)
+        augmented = self.augmenter.speech_of(clean, PIECE, self.labels[clips], rng)
+        # The teacher's answer changes with the level, which an augmented crop does not show.
+        clean = as_loud(clean[:, : augmented.shape[1]], augmented)
+        return augmented.to(self.device), clean.to(self.device)
 
-    def _crops(self, clips: np.ndarray, which: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Crops (B, samples) in their guises, long enough to be distorted and cut to PIECE frames."""
-        more = self.distortion.of_signals.samples_needed(self.distortion.samples(PIECE))
-        longest = int(np.ceil(more * self.guises.fastest)) + 64
-        return self.guises.heard(self.distortion.speech.crops(clips, longest, rng), clips, which, more)
-
-    def _distorted(self, clips: np.ndarray, speech: Tensor, rng: np.random.Generator) -> Tensor:
-        """Crops of PIECE frames (B, samples), some distorted."""
-        distortion, samples = self.distortion, self.distortion.samples(PIECE)
-        chosen = np.flatnonzero(rng.random(len(clips)) < distortion.share)
-        if len(chosen):
-            labels = self.bank.labels.numpy()[clips[chosen]]
-            rate = distortion.features.sample_rate
-            heard = distortion.of_signals(speech[chosen], samples, labels, rate, rng)
-            speech = speech[:, :samples].clone()
-            speech[chosen] = heard
-        return speech[:, :samples]
+    def _crops(self, clips: np.ndarray, chosen: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Crops (B, samples) of clips in their chosen perturbations, long enough for augmentation to
+        PIECE frames."""
+        samples = self.augmenter.of_signals.samples_needed(self.augmenter.samples(PIECE))
+        longest = int(np.ceil(samples * self.perturbation.max_speed)) + 64
+        return self.perturbation(self.augmenter.speech.crops(clips, longest, rng), clips, chosen, samples)
 
     def checkpoint(self, iteration: int) -> Checkpoint:
-        kept = super().checkpoint(iteration)
-        residual_std = tuple(round(float(r), 4) for r in self.line.residual_std)
+        made = super().checkpoint(iteration)
+        residual_std = tuple(round(float(r), 4) for r in self.ridge.residual_std)
         encoder = build_encoder(self.config)
-        encoder.load_state_dict(folded(self.encoder, self.line))
-        info = {**kept.info, "distillation": self.line.about, "face_space": self.space.summary()}
+        encoder.load_state_dict(fold_into_last_layer(self.encoder, self.ridge))
+        info = {**made.info, "distillation": self.ridge.about, "face_space": self.space.summary()}
         return replace(
-            kept,
+            made,
             encoder=encoder.eval(),
-            controls=replace(kept.controls, residual_std=residual_std),
+            controls=replace(made.controls, residual_std=residual_std),
             info=info,
             face_space=self.space.map_tensors(),
         )
 
 
-def remembered(teacher: GE2EEncoder, speech: SpeechBank) -> Tensor:
-    """What `teach` gives, kept on disk: an hour of speech takes a core some twenty seconds."""
+def check_all_speech(voices: Store) -> None:
+    """
+    Raises:
+        DataError: some voices' speech is not kept.
+    """
+    if not voices.has_speech.all():
+        raise DataError(
+            f"{voices.folder}: a teacher reads speech, which the store does not keep of all its voices; "
+            "prepare it again with --keep-speech."
+        )
+
+
+def encoder_of_t(config: EncoderConfig) -> nn.Module:
+    """An encoder of t, the teacher's embedding: its last layer passes t on as it is."""
+    encoder = build_encoder(replace(config, embedding=DIMENSIONS))
+    with torch.no_grad():
+        encoder.last.weight.zero_()
+        encoder.last.weight[:, :DIMENSIONS] = torch.eye(DIMENSIONS)
+        encoder.last.bias.zero_()
+    return encoder
+
+
+def cached_targets(teacher: GE2EEncoder, speech: SpeechBank) -> Tensor:
+    """The result of `compute_targets`, cached on disk: an hour of speech takes a core some twenty seconds."""
     weights = hashlib.sha256(b"".join(w.numpy().tobytes() for w in teacher.state_dict().values()))
     places = hashlib.sha256(torch.stack([speech.offset, speech.length]).numpy().tobytes())
     by = f"teacher {weights.hexdigest()} {places.hexdigest()}"
-    return torch.from_numpy(cached(by, speech.samples, lambda _: teach(teacher, speech).numpy(), len(speech)))
+    computed = cached(by, speech.samples, lambda _: compute_targets(teacher, speech).numpy(), len(speech))
+    return torch.from_numpy(computed)
 
 
 @torch.no_grad()
-def teach(teacher: GE2EEncoder, speech: SpeechBank) -> Tensor:
-    """What the teacher says of each whole clip: (clips, 256)."""
+def compute_targets(teacher: GE2EEncoder, speech: SpeechBank) -> Tensor:
+    """The teacher's embedding t of each whole clip: (clips, 256)."""
     return torch.stack([teacher(speech.whole(clip)) for clip in range(len(speech))])

@@ -1,190 +1,207 @@
-"""The adversarial stage of the r3gan recipe.
+"""The GAN stage of the R3GAN networks, and the stage of the default model.
 
-Each iteration draws voices v_i with identities y_i, a real face r_i *of the same identity*, and noise z_i:
+Without a face space each iteration draws voices v_i with identities y_i, a real face r_i of the same
+identity, and noise z_i:
 
     e_i = noisy(encoder(v_i)),  g_i = G(e_i, z_i),  s = D's score of a face and e_i
     L_D = softplus(s(g_i) - s(r_i)) + gamma / 2 (R1 + R2) + CE(C(r_i), y_i) + (1 - cos(read(r_i), e_i))
     L_G = softplus(s(r_i) - s(g_i)) + CE(C(g_i), y_i)     + (1 - cos(read(g_i), e_i)) + |g_i - r_i|
 
-with the recipe's weights before the last terms. The relativistic loss and the two penalties of zero-centred
-gradients at real (R1) and generated faces (R2) are Huang et al.'s (NeurIPS 2024); here the penalties are
-computed on a share of each batch, which is to the same end as computing them lazily. `read` asks that a face
-give back the embedding it was made from; it is trained on real faces alone. The discriminator sees augmented
-faces.
+with the recipe's weights before the last terms. The relativistic loss and the two zero-centred gradient
+penalties R1 (real faces) and R2 (generated ones) are those of Huang et al. (NeurIPS 2024); the penalties are
+computed on a share of each batch. `read` is a head of the discriminator that regresses e from a face; it is
+trained on real faces alone. The discriminator sees augmented faces (DiffAugment).
+
+With a face space (face_embedding.space, as in the recipe `default`) it draws real faces r_i with or without a
+voice, and e_i read from them, a share of these as a voice would give them (batches.FaceEmbeddingBatches). Two
+terms change:
+
+    L_G += ramp identity_loss (|space(g_i) - target(e_i)|^2 + 1/4 |sex, age of g_i - those of e_i|^2)
+    |g_i - r_i|   counts only where e_i is the face's own, with a weight that falls to 1/4 along the ramp
+
+The face network behind the space is easily fooled: with its loss from iteration 0 the generator converges to
+adversarial textures (after 200 iterations 88 % of the images' embeddings were nearer to their own person's
+than to another's, and not one was a face). So the loss begins after a warm-up and ramps up
+(`identity_loss_from`); the L1 loss makes faces in the meantime. What e leaves open is z's. A share of the
+batch has z = 0, the image shown for a voice by default; a generator that only saw noise makes it pale.
 """
 
-import math
-
-import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from voice2face_gan.data.batches.sampling import gaussian, generator
-from voice2face_gan.device import autocast
+from voice2face_gan.data.store import Store
+from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.discriminators.r3gan import FaceTrunk, Heads
 from voice2face_gan.models.registry import build_generator
-from voice2face_gan.training.augmentation.diff_augment import NUMBERS, augment
-from voice2face_gan.training.stages.wen2019 import Wen2019Stage, adam, classify
+from voice2face_gan.training.augmentation.diff_augment import augment
+from voice2face_gan.training.engine.distributed import SingleProcess
+from voice2face_gan.training.recipe.schema import Recipe
+from voice2face_gan.training.stages.gan_base import GanStage
+from voice2face_gan.training.stages.losses import (
+    classification,
+    cosine_distance,
+    cosine_schedule,
+    detached,
+    discriminator_loss,
+    generator_loss,
+    identity_loss,
+    l1,
+    loss_ramp,
+    r1_r2_penalty,
+    weighted_sum,
+)
+
+ZERO_Z = 0.25  # share of a batch with z = 0, on a face space
+L1_LEFT = 0.25  # of the L1 loss, once the identity loss counts in full
+SEX_AGE = 0.25  # weight of sex and age beside the whole embedding
 
 
-class R3GANStage(Wen2019Stage):
-    """Generator against a conditional discriminator; arguments and errors as in Wen2019Stage."""
+class R3GANStage(GanStage):
+    """Generator against a conditional discriminator; arguments and errors as in GanStage."""
 
-    parts = ("generator", "trunk", "heads", "generator_optimiser", "discriminator_optimiser")
-    leaves_out = True
-    compiled = ("generator",)  # the penalties need second derivatives, which compiled nets do not give
+    saved = ("generator", "trunk", "heads", "generator_optimiser", "discriminator_optimiser")
+    compiled = ("generator",)  # the penalties need second derivatives, which compiled networks do not give
+    masks_real = True
 
-    def _build(self, identities: int) -> None:
-        layout = {"device": self.device, "memory_format": torch.channels_last}
-        self.generator = build_generator(self.config).to(**layout)
+    def __init__(
+        self,
+        store: Store,
+        held_out: Store,
+        encoder: Checkpoint,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        processes: SingleProcess | None = None,
+    ):
+        pairs = recipe.r3gan.same_identity
+        super().__init__(store, held_out, encoder, recipe, seed, device, processes, pairs)
+        torch.manual_seed(seed + 1)
+        layout = {"device": device, "memory_format": torch.channels_last}
+        generator = build_generator(self.config).to(**layout)
         self.trunk = FaceTrunk(self.config).to(**layout)
-        self.heads = Heads(self.config, identities).to(self.device)
-        self.judges = [*self.trunk.parameters(), *self.heads.parameters()]
-        self.generator_optimiser = adam(self.generator.parameters(), self.settings)
-        self.discriminator_optimiser = adam(self.judges, self.settings)
-        self._build_average()
-
-    @property
-    def paired(self) -> bool:
-        return self.recipe.r3gan.same_identity
+        self.heads = Heads(self.config, len(self.known)).to(device)
+        self._set_networks(generator, [self.trunk, self.heads])
+        self.z_dim = self.config.z_dim
+        self.zero_z = ZERO_Z if self.space is not None else 0.0
+        self.g_weights = {
+            "G": self.settings.g_adversarial,
+            "G_identity": self.settings.g_identity,
+            "G_read": recipe.r3gan.embedding_loss if pairs else 0.0,
+            "G_l1": self.settings.l1,
+        }
+        self.regresses_e = bool(self.g_weights["G_read"])
 
     def step(self, iteration: int) -> dict[str, Tensor]:
-        """One update of the judges and one of the generator; returns losses as tensors."""
-        self._set_rate(iteration)
-        e, identity, real, face_identity = self._batch(iteration)
-        z = self._noise(iteration)
-        # What a real face lacks is left out of the generated one too, so that both are compared in what the
-        # image showed, and nobody learns what was made up beyond its edges.
-        known = real[:, :1].isfinite().float()
-        real = real.nan_to_num()
-        with autocast(self.recipe.run.precision, self.device):
-            fake = self.generator(e, z)
-        seen = fake.float() * known
-        losses, real_score = self._discriminator_step(iteration, e, face_identity, real, seen.detach())
-        if iteration < self.discriminator_first:
-            return losses
-        losses |= self._generator_step(iteration, e, identity, real, fake, seen, real_score)
-        self._update_average(iteration)
-        return losses
+        weight, kind = self.settings, self.recipe.r3gan.loss
+        self._set_lr(iteration)
+        batch = self.batches.draw(iteration)
+        e, real, size = batch.e, batch.real, len(batch.e)
+        for_real, for_fake, for_generator = self.streams.augmentation(iteration)
+        with self.autocast():
+            fake = self.generator(e, self.streams.z(iteration, self.z_dim, self.zero_z))
+        # Pixels that a real face lacks are masked in the generated one too: both are compared within the
+        # image that the face was taken from, and pixels beyond its edges train nothing.
+        masked_fake = fake.float() * batch.visible
 
-    def _discriminator_step(
-        self, iteration, e, face_identity, real, fake
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        weight, r3gan, batch = self.settings, self.recipe.r3gan, len(real)
-        losses = {}
-        shown = self._show(torch.cat([real, fake]), iteration, (0, 1))
-        with autocast(self.recipe.run.precision, self.device):
-            h = self.trunk(shown)
-            score = self.heads.score(h, torch.cat([e, e])).float()
-            whose, read = self.heads.identity(h[:batch]), self.heads.read(h[:batch])
-        real_score, fake_score = score[:batch], score[batch:]
-        losses["D"] = self._adversary(real_score, fake_score)
-        loss = losses["D"]
+        # Phase D: the discriminator with its heads.
+        images = self.augmented(torch.cat([real, masked_fake.detach()]), torch.cat([for_real, for_fake]))
+        score, identity, read_e = self._discriminate(images, torch.cat([e, e]), size)
+        losses = {"D": discriminator_loss(score[:size], score[size:], kind)}
         if weight.d_identity:
-            losses["C_real"] = classify(whose, face_identity, self.processes)
-            loss = loss + weight.d_identity * losses["C_real"]
-        if r3gan.embedding_loss and self.paired:
-            losses["R_real"] = _apart(read, e)
-            loss = loss + losses["R_real"]
+            losses["C_real"] = classification(identity, batch.face_identity, self.processes)
+        if self.regresses_e:
+            losses["R_real"] = cosine_distance(read_e, e)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if r3gan.gamma or r3gan.gamma_end:
-            losses["D_penalty"] = self._penalise(iteration, e, shown.detach())
-        self.processes.average(self.judges)
-        self.discriminator_optimiser.step()
-        return losses, real_score.detach()
+        weighted_sum(losses, {"C_real": weight.d_identity}).backward()
+        if gamma := self._gamma(iteration):
+            losses["D_penalty"] = self._backward_penalty(images.detach(), e, gamma)
+        self._step_discriminator()
+        if iteration < self.discriminator_first:
+            return detached(losses)
 
-    def _generator_step(self, iteration, e, identity, real, fake, seen, real_score) -> dict[str, Tensor]:
-        weight, r3gan = self.settings, self.recipe.r3gan
+        # Phase G: the generator, through the discriminator just updated, whose weights get no gradient. The
+        # real faces' scores are those of before its step: they only set how steep the loss is.
         self._freeze_discriminator(True)
-        shown = self._show(seen, iteration, (2,))
-        with autocast(self.recipe.run.precision, self.device):
-            h = self.trunk(shown)
-            score = self.heads.score(h, e).float()
-            whose, read = self.heads.identity(h), self.heads.read(h)
-        # The real faces' scores are those of before the judges' step: they only say how steep the loss is.
-        losses = {"G": self._adversary(score, real_score)}
-        loss = weight.g_adversarial * losses["G"]
+        real_score = score[:size].detach()
+        score, identity, read_e = self._discriminate(self.augmented(masked_fake, for_generator), e, size)
+        g_losses = {"G": generator_loss(score, real_score, kind)}
         if weight.g_identity:
-            losses["G_identity"] = classify(whose, identity, self.processes)
-            loss = loss + weight.g_identity * losses["G_identity"]
-        if r3gan.embedding_loss and self.paired:
-            losses["G_read"] = _apart(read, e)
-            loss = loss + r3gan.embedding_loss * losses["G_read"]
-        extra = self._extra_losses(iteration, e, fake)
-        losses |= extra
-        loss = loss + sum(extra.values())
+            g_losses["G_identity"] = classification(identity, batch.identity, self.processes)
+        if self.regresses_e:
+            g_losses["G_read"] = cosine_distance(read_e, e)
+        ramp = self.ramp(iteration)
+        if ramp:
+            g_losses |= self._identity_losses(iteration, fake, e, ramp)
         if weight.l1:
-            losses["G_l1"] = self._pixel_loss(iteration, seen, real)
-            loss = loss + weight.l1 * losses["G_l1"]
-        self._step_generator(loss)
+            fade = 1 - (1 - L1_LEFT) * ramp
+            g_losses["G_l1"] = fade * l1(masked_fake, real, batch.own_e, self.processes)
+        self._step_generator(weighted_sum(g_losses, self.g_weights))
         self._freeze_discriminator(False)
-        return {name: value.detach() for name, value in losses.items()}
 
-    def _pixel_loss(self, iteration: int, fake: Tensor, real: Tensor) -> Tensor:
-        return F.l1_loss(fake, real)
+        self._update_ema(iteration)
+        return detached(losses | g_losses)
 
-    def _extra_losses(self, iteration: int, e: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """What else the generated faces are asked for, weighted; nothing here."""
-        return {}
+    def augmented(self, faces: Tensor, drawn: Tensor) -> Tensor:
+        """Faces (B, 3, side, side) as the discriminator sees them; `drawn` (B, NUMBERS) decides how."""
+        faces = augment(faces, self.recipe.r3gan.augment, drawn)
+        return faces.contiguous(memory_format=torch.channels_last)
 
-    def _adversary(self, higher: Tensor, lower: Tensor) -> Tensor:
-        """How far the first scores are from being above the second ones: of the same pair, or of zero."""
-        if self.recipe.r3gan.loss == "relativistic":
-            return F.softplus(lower - higher).mean()
-        if lower.requires_grad:
-            return F.softplus(-higher).mean() + F.softplus(lower).mean()
-        return F.softplus(-higher).mean()
+    def _discriminate(self, images: Tensor, e: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (N,) of images beside their e; of the first `size` images the classifier's logits and the
+        regressed e."""
+        with self.autocast():
+            h = self.trunk(images)
+            score = self.heads.score(h, e).float()
+            return score, self.heads.identity(h[:size]), self.heads.read(h[:size])
 
-    def _penalise(self, iteration: int, e: Tensor, shown: Tensor) -> Tensor:
-        """Adds the gradient of gamma / 2 (R1 + R2), computed on a share of the batch's pairs.
+    def _gamma(self, iteration: int) -> float:
+        """Weight of the penalties: along half a cosine from gamma to gamma_end."""
+        r3gan = self.recipe.r3gan
+        return cosine_schedule(r3gan.gamma, r3gan.gamma_end, iteration / max(self.iterations, 1))
 
-        A share in every iteration rather than all in every k-th: the cost is the same, and Adam, whose
-        memory is short here, sees no jolts.
+    def _backward_penalty(self, images: Tensor, e: Tensor, gamma: float) -> Tensor:
+        """Adds the gradient of gamma / 2 (R1 + R2) of a share of the batch's pairs; returns their R1 + R2.
+
+        A share in every iteration rather than all in every k-th (lazy regularisation): the cost is the same,
+        and Adam with a short memory (small betas) sees no jumps.
+
+        Args:
+            images: the augmented real, then generated faces.
         """
-        r3gan, mine, batch = self.recipe.r3gan, len(e), self.settings.batch
-        # The first pairs of the whole batch, at least one; which are first is chance, for batches are
+        size, whole = len(e), self.settings.batch
+        # The first pairs of the whole batch, at least one; which are first is chance, because batches are
         # shuffled. This process's part keeps their order.
-        chosen = max(1, round(r3gan.penalty_share * batch))
-        count = len(range(chosen)[self.processes.shard(batch)])
+        chosen = max(1, round(self.recipe.r3gan.penalty_share * whole))
+        count = len(range(chosen)[self.processes.shard(whole)])
         if not count:  # the other losses have given every weight that this would move a gradient
             return e.new_zeros(())
-        faces = torch.cat([shown[:count], shown[mine : mine + count]]).requires_grad_(True)
-        with autocast(self.recipe.run.precision, self.device):
-            score = self.heads.score(self.trunk(faces), torch.cat([e[:count], e[:count]]))
-        (gradient,) = torch.autograd.grad(score.float().sum(), faces, create_graph=True)
-        size = gradient.float().square().sum(dim=(1, 2, 3)).mean() * 2  # R1 + R2
+
+        def score(faces: Tensor) -> Tensor:
+            with self.autocast():
+                return self.heads.score(self.trunk(faces), torch.cat([e[:count], e[:count]]))
+
+        penalty = r1_r2_penalty(score, torch.cat([images[:count], images[size : size + count]]))
         # So that the mean over the processes is that over the chosen.
-        size = size * (count * self.processes.size / chosen)
-        progress = iteration / max(self.iterations, 1)
-        gamma = r3gan.gamma_end + (r3gan.gamma - r3gan.gamma_end) * (1 + math.cos(math.pi * progress)) / 2
-        (gamma / 2 * size).backward()
-        return size.detach()
+        penalty = penalty * (count * self.processes.size / chosen)
+        (gamma / 2 * penalty).backward()
+        return penalty.detach()
 
-    def _show(self, faces: Tensor, iteration: int, kinds: tuple[int, ...]) -> Tensor:
-        """What the discriminator sees of real faces (kind 0), generated ones (1), and generated ones in the
-        generator's step (2): each is disturbed in a way of its own."""
-        drawn = generator(self.seed, "disturbance", iteration).random(
-            (3, self.settings.batch, NUMBERS), np.float32
-        )
-        mine = drawn[list(kinds), self.processes.shard(self.settings.batch)].reshape(-1, NUMBERS)
-        shown = augment(faces, self.recipe.r3gan.augment, torch.from_numpy(mine).to(faces.device))
-        return shown.contiguous(memory_format=torch.channels_last)
+    def ramp(self, iteration: int) -> float:
+        """Share of the identity loss that counts; all of it from the beginning where the generator came from
+        a checkpoint, because it makes faces already."""
+        if self.space is None:
+            return 0.0
+        warm_up = self.recipe.face_embedding.identity_loss_from * self.iterations
+        return 1.0 if self.fine_tunes else loss_ramp(iteration, warm_up)
 
-    def _paint(self, net: torch.nn.Module, e: Tensor) -> Tensor:
-        if not self.config.z_dim:
-            return net(e)
-        return net(e, gaussian((len(e), self.config.z_dim), self.seed, "grid", 0).to(self.device))
+    def _identity_losses(self, iteration: int, fake: Tensor, e: Tensor, ramp: float) -> dict[str, Tensor]:
+        """The weighted losses of the generated faces' embedding, and of their sex and age, as the space reads
+        them at small random zooms."""
+        with self.autocast():
+            read = self.space.read(fake.float(), self.streams.zooms(iteration))
+        embedding, sex_age = identity_loss(read, e, self.space)
+        weight = ramp * self.recipe.face_embedding.identity_loss
+        return {"G_face_embedding": weight * embedding, "G_sex_age": weight * SEX_AGE * sex_age}
 
-    def _noise(self, iteration: int) -> Tensor | None:
-        """z (B, z_dim), standard normal; None for a generator without noise."""
-        if not self.config.z_dim:
-            return None
-        z = gaussian((self.settings.batch, self.config.z_dim), self.seed, "z", iteration)
-        return z[self.processes.shard(len(z))].to(self.device)
-
-
-def _apart(read: Tensor, e: Tensor) -> Tensor:
-    """1 - cosine, mean over the batch."""
-    return 1 - F.cosine_similarity(read.float(), e, dim=1).mean()
+    def sample(self, generator: nn.Module, e: Tensor) -> Tensor:
+        return generator(e, self.streams.grid_z(len(e), self.z_dim))

@@ -1,0 +1,48 @@
+"""The strength that validation people choose, and what half precision changes."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from voice2face_gan.errors import CheckpointError
+from voice2face_gan.evaluation import strength
+from voice2face_gan.models.checkpoint import load_checkpoint
+
+
+def scored(monkeypatch, scores: dict[float, tuple[float, float]]):
+    """U and G by strength, in place of a model and dlib."""
+    monkeypatch.setattr(strength, "open_reader", lambda name: name)
+    monkeypatch.setattr(strength.VoiceToFace, "from_pretrained", lambda folder, strength: strength)
+    monkeypatch.setattr(strength, "generate_eval_set", lambda model, *more: (model, *more))
+
+    def compute(metric, case):
+        assert metric == "matching" and case[1:] == ("people", "val", "all", "dlib")
+        return {name: SimpleNamespace(value=v) for name, v in zip("UG", scores[case[0]], strict=True)}
+
+    monkeypatch.setattr(strength, "compute", compute)
+    return strength.choose_strength("folder", "people", strengths=tuple(scores))
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ({1.0: (60, 50), 2.0: (65, 55), 3.0: (66, 53)}, 2.0),
+        ({1.0: (60, 50), 2.0: (60.5, 50.4), 3.0: (59, 50)}, 1.0),  # within a point: the lower
+        ({1.0: (60, 50), 2.0: (60.5, 50.6), 3.0: (59, 50)}, 2.0),
+    ],
+)
+def test_the_lowest_within_a_point_of_the_best(monkeypatch, scores, chosen):
+    found, tried = scored(monkeypatch, scores)
+    assert found == chosen and tried == {str(s): sum(pair) for s, pair in scores.items()}
+
+
+def test_a_checkpoint_of_unit_embeddings_has_none(store, trained):
+    with pytest.raises(CheckpointError, match="no strength to set"):
+        strength.choose_strength(trained, store, judge="trunk")
+
+
+def test_half_precision_changes_little(store, trained, tmp_path):
+    whole = load_checkpoint(trained)
+    folder = whole.save(tmp_path / "half", half=True)
+    assert strength.half_precision_difference(whole, whole.save(tmp_path / "whole"), store) == 0
+    assert 0 < strength.half_precision_difference(whole, folder, store) < 2

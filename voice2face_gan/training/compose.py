@@ -1,0 +1,94 @@
+"""One checkpoint of a voice encoder and a generator that were trained apart, on one face space."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from voice2face_gan.data.face_embedding import read_face_embedding
+from voice2face_gan.data.store import Store
+from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.registry import build_generator
+from voice2face_gan.training.probes.gender import gender_probe
+from voice2face_gan.training.stages.face_embedding import KEPT
+
+BORDER = 1  # pixels at each edge that repeat the next ones: the generator's outermost are the worst
+LIMIT_QUANTILE = 0.95  # of the training faces, whose elements of e are the soft clip's limits
+
+
+def compose(
+    encoder: Checkpoint, generator: Checkpoint, paired: Store, faces: Store, info: dict | None = None
+) -> Checkpoint:
+    """A checkpoint of both networks, with what it needs besides: gender probe, limits of e, the encoder's
+    warnings and face space. Its strength is 1 (`evaluation.strength.choose_strength` finds a better one).
+
+    Args:
+        encoder: of a voice encoder that predicts e of a face space (recipe `default-encoder`).
+        generator: trained on that space (recipe `default`).
+        paired: voices and faces; the gender probe is fitted on its training people.
+        faces: what the generator was trained on, read into the space; the limits are taken from the training
+            people's faces.
+        info: further entries of the checkpoint's config, such as its licence.
+    Raises:
+        CheckpointError: the encoder keeps no face space, or the generator takes no e of one.
+        DataError: the faces were not read into a space.
+    """
+    for name, part in (("encoder", encoder), ("generator", generator)):
+        if "recipe" not in part.info:
+            raise CheckpointError(f"{part.folder}: the {name}'s checkpoint does not say its recipe.")
+    if not encoder.face_space:
+        raise CheckpointError(
+            f"{encoder.folder}: its voice encoder keeps no face space; train one with "
+            "v2f-gan train --recipe default-encoder."
+        )
+    config, controls = generator.generator_config, encoder.controls
+    size = encoder.encoder_config.embedding
+    if config is None or config.embedding != size:
+        raise CheckpointError(
+            f"{generator.folder} has no generator that takes the {size} numbers of the voice encoder's e."
+        )
+    if generator.controls.normalise_embedding != controls.normalise_embedding:
+        raise CheckpointError(
+            f"{generator.folder}: its generator was trained on e of length 1, not on a face space; train one "
+            "with v2f-gan train --recipe default."
+        )
+    if "replicate_border" in config.outside_weights:
+        config = replace(config, replicate_border=BORDER)
+    net = build_generator(config).eval().requires_grad_(False)
+    net.load_state_dict(generator.generator.state_dict())
+    soft_clip = tuple(round(float(x), 3) for x in e_limits(faces))
+    controls = replace(controls, strength=1.0, soft_clip=soft_clip)
+    probe = gender_probe(paired.of_split("train"), encoder.encoder, controls, torch.device("cpu"))
+    about = {
+        "recipe": _with_space(generator.info["recipe"], "face_embedding", KEPT),
+        "encoder_recipe": _with_space(encoder.info["recipe"], "encoder", encoder.info["face_space"]["name"]),
+        "distillation": encoder.info["distillation"],
+        "face_space": encoder.info["face_space"],
+        "iterations": {"encoder": encoder.info["iteration"], "gan": generator.info["iteration"]},
+        "gender": generator.info["gender"],
+        "data": {"generator": generator.info["data"], "encoder": encoder.info["data"]},
+        **(info or {}),
+    }
+    return replace(
+        encoder, generator_config=config, generator=net, controls=controls, gender_probe=probe, info=about
+    )
+
+
+def e_limits(faces: Store) -> np.ndarray:
+    """(64,) how large each element of e is for all but one in twenty of the training faces.
+
+    Raises:
+        DataError: the faces were not read into a face space.
+    """
+    train = faces.of_split("train")
+    train = train.select(train.has_face)
+    e = read_face_embedding(train)[0][train.face_index]
+    return np.quantile(np.abs(e), LIMIT_QUANTILE, axis=0)
+
+
+def _with_space(recipe: dict, section: str, space: str) -> dict:
+    """A recipe with another name of its face space than the path on the machine that trained."""
+    return {**recipe, section: {**recipe[section], "space": space}}

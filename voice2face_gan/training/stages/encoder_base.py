@@ -1,0 +1,77 @@
+"""What the voice encoder's stages share: records, settings, random numbers, checkpoint."""
+
+import numpy as np
+import torch
+
+from voice2face_gan.data.batches.sampling import EpochSampler, classes, generator
+from voice2face_gan.data.store import Store
+from voice2face_gan.device import check_recurrent
+from voice2face_gan.errors import RecipeError
+from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.registry import ENCODERS
+from voice2face_gan.training.engine.distributed import SingleProcess
+from voice2face_gan.training.recipe.schema import Recipe
+
+
+class EncoderStage:
+    """A stage that trains `encoder`, which each kind of stage builds.
+
+    Args:
+        store: training records; those with a voice are used.
+        recipe: see EncoderRecipe.
+        seed: of weights and batches.
+        device: where it computes.
+        processes: those that train together; default: this one alone.
+    Raises:
+        RecipeError: the recipe is for another stage.
+        DeviceError: a recurrent encoder cannot be trained in the recipe's precision there.
+    """
+
+    name = "encoder"
+    distils = False  # a teacher, into an encoder of a face space
+
+    def __init__(
+        self,
+        store: Store,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        processes: SingleProcess | None = None,
+    ):
+        if bool(recipe.encoder.space) != self.distils or recipe.face_embedding.space:
+            raise RecipeError(f"Recipe {recipe.name} trains no voice encoder that tells speakers apart.")
+        self.processes = processes or SingleProcess(device)
+        self.recipe, self.settings, self.seed, self.device = recipe, recipe.encoder, seed, device
+        self.iterations = self.settings.iterations
+        self.voices = store.select(store.has_voice)
+        self.speakers, self.labels = classes(self.voices)
+        self.config = recipe.model.encoder
+        if ENCODERS[self.config.type][1].recurrent:
+            check_recurrent(recipe.run.precision, device)
+        self.sampler = EpochSampler(len(self.voices), seed, "clips")
+        self.features, self.vad, self.data = store.about["features"], store.vad, self.voices.summary()
+
+    def rank_generator(self, stream: str, step: int) -> np.random.Generator:
+        """The random numbers of a stream for this process's clips alone."""
+        rng = generator(self.seed, stream, step)
+        return rng.spawn(self.processes.size)[self.processes.rank] if self.processes.size > 1 else rng
+
+    def checkpoint(self, iteration: int) -> Checkpoint:
+        info = {
+            "recipe": self.recipe.to_dict(),
+            "stage": self.name,
+            "iteration": iteration,
+            "data": self.data,
+        }
+        return Checkpoint(
+            encoder_config=self.config,
+            encoder=self.encoder,
+            controls=self.recipe.model.controls,
+            features=self.features,
+            vad=self.vad,
+            info=info,
+        )
+
+    def image(self):
+        """None: these stages make no images."""
+        return None

@@ -1,0 +1,308 @@
+"""What the GAN stages share: data, frozen voice encoder, optimisers, EMA, learning rate, state, image grid.
+
+A stage (wen2019.py, r3gan.py) builds its networks and has a `step`; batches come from batches.py, losses from
+losses.py.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from voice2face_gan.data.batches.sampling import FaceBank, VoiceBank, classes
+from voice2face_gan.data.store import Store
+from voice2face_gan.device import autocast, keep_freed_memory, uses_bf16
+from voice2face_gan.errors import DataError
+from voice2face_gan.faces.pixels import to_grid, to_uint8
+from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.conditioning import Controls, condition
+from voice2face_gan.models.registry import build_generator
+from voice2face_gan.training.engine.distributed import SingleProcess
+from voice2face_gan.training.probes.gender import gender_probe
+from voice2face_gan.training.recipe.schema import GanRecipe, Recipe
+from voice2face_gan.training.stages.batches import (
+    FaceEmbeddingBatches,
+    RandomStreams,
+    VoiceFaceBatches,
+    labels_of_known,
+)
+from voice2face_gan.training.stages.face_embedding import (
+    embeddings_of_faces,
+    open_space,
+    predicted_variance,
+)
+
+# Iterations in which a new discriminator beside a trained generator is trained alone: before it separates
+# real faces from generated ones, its gradient is random and damages the generator.
+DISCRIMINATOR_FIRST = 100
+# Learning rate of a generator from a checkpoint, as a share of the recipe's. At the whole rate 48 iterations
+# on 13 faces undid the default: a detector found 51 faces in 64 images, for 64 before.
+FINE_TUNE_RATE = 0.1
+GRID_CLIPS = 8
+
+
+class GanStage:
+    """A generator against a discriminator, on a frozen voice encoder.
+
+    Args:
+        store: training records. Identities with both voices and faces are the classes of the identity
+            classifier; without a face space the others are left out.
+        held_out: records whose clips are shown in the image grids.
+        encoder: a pretrained one, as a checkpoint.
+        recipe: see GanRecipe. With face_embedding.space the stage trains on e read from faces, else on e of
+            voices.
+        seed: of weights and batches.
+        device: where it computes.
+        processes: those that train together; default: this one alone.
+        same_identity: without a face space, the real faces of a batch are of its voices' identities.
+    Attributes:
+        discriminator_first: iterations without a step of the generator.
+        fine_tunes: whether the generator came from a checkpoint.
+        space: the face space, or None.
+        probe: of gender, on the encoder's e of the training voices; None where genders are unknown.
+    Raises:
+        DataError: fewer than two identities have both voices and faces; the faces were not read into the
+            space, or the encoder is of no space or of another.
+        CheckpointError: the space is missing or damaged.
+    """
+
+    name = "gan"
+    saved: tuple[str, ...]  # networks and optimisers that a resumed run needs
+    compiled: tuple[str, ...]  # networks, with run.compile
+    masks_real = False  # real faces lack the pixels beyond the edges of their images
+
+    def __init__(
+        self,
+        store: Store,
+        held_out: Store,
+        encoder: Checkpoint,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        processes: SingleProcess | None = None,
+        same_identity: bool = False,
+    ):
+        self.processes = processes or SingleProcess(device)
+        self.recipe, self.settings, self.seed, self.device = recipe, recipe.gan, seed, device
+        self.iterations = self.settings.iterations
+        self.discriminator_first, self.fine_tunes = 0, False
+        # The generator is the recipe's, the encoder its own checkpoint's, which may be of another recipe.
+        self.config = replace(
+            recipe.model.generator, embedding=encoder.encoder_config.embedding, face_scale=store.zoom
+        )
+        self.controls = controls_of(recipe.model.controls, encoder.controls)
+        self.given = encoder  # its probes and its face space go into every checkpoint
+        if device.type == "cpu":
+            keep_freed_memory()
+        self.encoder = encoder.encoder.to(device).eval().requires_grad_(False)
+        self.records = with_both(store)
+        self.known = classes(self.records)[0]  # the classifier's classes
+        self.data = self.records.summary()
+        self.streams = RandomStreams(seed, self.settings.batch, self.processes, device)
+        self.space = None
+        if recipe.face_embedding.space:
+            self.batches = self._face_embedding_batches(store)
+        else:
+            self.batches = self._voice_face_batches(same_identity)
+        self._grid_voices, self._grid_faces = fixed_clips(held_out, self.encoder.raw_log_mel)
+
+    def _voice_face_batches(self, same_identity: bool) -> VoiceFaceBatches:
+        records, device = self.records, self.device
+        labels, raw_log_mel = classes(records)[1], self.encoder.raw_log_mel
+        voice, face = records.has_voice, records.has_face
+        shortest = records.about["features"]["min_frames"]
+        voices = VoiceBank(records.select(voice), labels[voice], shortest, device, raw_log_mel)
+        faces = FaceBank(records.select(face), labels[face], device, self.masks_real)
+        encoder = self.encoder
+        if uses_bf16(self.recipe.run.precision, device):
+            encoder = encoder.frozen(torch.bfloat16)
+        size, controls = self.config.embedding, self.controls
+        return VoiceFaceBatches(
+            voices, faces, encoder, size, controls, self.recipe, self.streams, same_identity
+        )
+
+    def _face_embedding_batches(self, store: Store) -> FaceEmbeddingBatches:
+        name = self.recipe.face_embedding.space
+        self.space = open_space(name, self.given).to(device=self.device, memory_format=torch.channels_last)
+        records = store.select(store.has_face)
+        e = torch.from_numpy(embeddings_of_faces(records, self.space, name))
+        r2 = predicted_variance(self.given, self.space, name)
+        self.data = {**self.data, "faces": len(records)}
+        faces = FaceBank(records, labels_of_known(records, self.known), self.device, self.masks_real)
+        visible = np.flatnonzero(records.fully_visible)
+        return FaceEmbeddingBatches(faces, visible, e, r2, self.recipe, self.streams)
+
+    def _set_networks(self, generator: nn.Module, discriminator: Sequence[nn.Module]) -> None:
+        """Takes the networks, which are on the device; makes their optimisers and the generator's EMA."""
+        self.generator = generator
+        self.discriminator_parameters = [p for net in discriminator for p in net.parameters()]
+        self.generator_optimiser = adam(generator.parameters(), self.settings)
+        self.discriminator_optimiser = adam(self.discriminator_parameters, self.settings)
+        self.generator_ema = None
+        if self.settings.ema_decay:
+            ema = build_generator(self.config).to(self.device, memory_format=torch.channels_last)
+            ema.load_state_dict(generator.state_dict())
+            self.generator_ema = ema.eval().requires_grad_(False)
+        if self.recipe.run.compile:
+            for name in self.compiled:
+                getattr(self, name).compile()  # in place: their states keep their names
+
+    @cached_property
+    def probe(self) -> Tensor | None:
+        # Fitted when the first checkpoint is saved: a checkpoint that training starts from brings its own.
+        return gender_probe(self.records, self.encoder, self.controls, self.device)
+
+    def autocast(self):
+        return autocast(self.recipe.run.precision, self.device)
+
+    def step(self, iteration: int) -> dict[str, Tensor]:
+        """One update of the discriminator and one of the generator; losses as tensors, so that the device is
+        not waited for."""
+        raise NotImplementedError
+
+    def sample(self, generator: nn.Module, e: Tensor) -> Tensor:
+        """Faces of e (N, embedding) for the image grid, always the same for the same weights."""
+        return generator(e)
+
+    def _set_lr(self, iteration: int) -> None:
+        decaying = self.settings.lr_decay * self.iterations
+        left = min(1.0, (self.iterations - iteration) / decaying) if decaying else 1.0
+        share = FINE_TUNE_RATE if self.fine_tunes else 1.0
+        for optimiser, factor in ((self.discriminator_optimiser, 1.0), (self.generator_optimiser, share)):
+            for group in optimiser.param_groups:
+                group["lr"] = factor * self.settings.lr * max(left, 0.0)
+
+    def _step_discriminator(self) -> None:
+        """One step down the gradients that the losses have left."""
+        self.processes.average(self.discriminator_parameters)
+        self.discriminator_optimiser.step()
+
+    def _step_generator(self, loss: Tensor) -> None:
+        """One step of the generator down a loss."""
+        self.generator_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.processes.average(self.generator.parameters())
+        self.generator_optimiser.step()
+
+    def _freeze_discriminator(self, frozen: bool) -> None:
+        for parameter in self.discriminator_parameters:
+            parameter.requires_grad_(not frozen)
+
+    @torch.no_grad()
+    def _update_ema(self, iteration: float = math.inf) -> None:
+        """Moves the EMA towards the generator; with an iteration given, faster early in training."""
+        if self.generator_ema is None:
+            return
+        decay = self.settings.ema_decay
+        if not self.fine_tunes:
+            decay = min(decay, 1 - 9 / (10 + iteration))
+        ema, generator = self.generator_ema, self.generator
+        torch._foreach_lerp_(list(ema.parameters()), list(generator.parameters()), 1 - decay)
+        for averaged, current in zip(ema.buffers(), generator.buffers(), strict=True):
+            averaged.copy_(current)
+
+    def _saved(self) -> tuple[str, ...]:
+        return self.saved if self.generator_ema is None else (*self.saved, "generator_ema")
+
+    def state(self) -> dict:
+        return {
+            **{name: getattr(self, name).state_dict() for name in self._saved()},
+            "discriminator_first": self.discriminator_first,
+            "fine_tunes": self.fine_tunes,
+        }
+
+    def load(self, state: dict) -> None:
+        self.discriminator_first = state.get("discriminator_first", 0)
+        self.fine_tunes = state.get("fine_tunes", False)
+        for name in self._saved():
+            getattr(self, name).load_state_dict(state[name])
+
+    def checkpoint(self, iteration: int) -> Checkpoint:
+        info = {
+            "recipe": self.recipe.to_dict(),
+            "stage": self.name,
+            "iteration": iteration,
+            "gender": self.recipe.data.gender,
+            "data": self.data,
+        }
+        if "face_space" in self.given.info:
+            info["face_space"] = self.given.info["face_space"]
+        return Checkpoint(
+            encoder_config=self.given.encoder_config,
+            encoder=self.encoder,
+            generator_config=self.config,
+            generator=self.generator if self.generator_ema is None else self.generator_ema,
+            controls=self.controls,
+            gender_probe=self.probe,
+            features=self.given.features,
+            vad=self.given.vad,
+            info=info,
+            probes=self.given.probes,
+            face_space=self.given.face_space,
+        )
+
+    def image(self):
+        """PIL image: the fixed clips' own faces above, what is generated from their voices below."""
+        generator = self.generator if self.generator_ema is None else self.generator_ema
+        was_training = generator.training
+        generator.eval()
+        with torch.no_grad():
+            e = torch.cat([self.encoder(v[None].to(self.device)) for v in self._grid_voices])
+            faces = to_uint8(self.sample(generator, condition(e, self.controls))).cpu()
+        generator.train(was_training)
+        return to_grid(torch.cat([self._grid_faces, faces]), columns=len(faces))
+
+
+def adam(parameters, settings: GanRecipe) -> torch.optim.Adam:
+    """Adam with one fused kernel for all parameters where the device has it."""
+    parameters = list(parameters)
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    return torch.optim.Adam(parameters, lr=settings.lr, betas=settings.betas, fused=fused)
+
+
+def controls_of(own: Controls, encoder: Controls) -> Controls:
+    """A recipe's controls with what was found with the voice encoder; all of that is of an e that is not
+    normalised."""
+    if own.normalise_embedding:
+        return own
+    found = {"strength": encoder.strength, "soft_clip": encoder.soft_clip}
+    return replace(own, **found, residual_std=encoder.residual_std)
+
+
+def identities_with_both(store: Store) -> set[str]:
+    """The identities that have a voice and a face among the records."""
+    return set(store.identity[store.has_voice].tolist()) & set(store.identity[store.has_face].tolist())
+
+
+def with_both(store: Store) -> Store:
+    """The records of these identities.
+
+    Raises:
+        DataError: fewer than two identities have both.
+    """
+    both = identities_with_both(store)
+    if len(both) < 2:
+        raise DataError(
+            f"{store.folder}: {len(both)} identities have both voices and faces; a GAN needs two or more."
+        )
+    return store.select(np.isin(store.identity, sorted(both)))
+
+
+def fixed_people(store: Store) -> list[str]:
+    """The first few identities with a voice and a face: those of the image grids."""
+    return sorted(identities_with_both(store))[:GRID_CLIPS]
+
+
+def fixed_clips(store: Store, raw_log_mel: bool) -> tuple[list[Tensor], Tensor]:
+    """The first voice and the first face of these identities; the faces as uint8 (N, side, side, 3)."""
+    voices, faces = [], []
+    bank = VoiceBank.unlabelled(store, raw_log_mel)
+    for name in fixed_people(store):
+        records = store.identity == name
+        voices.append(bank.whole(int(np.flatnonzero(records & store.has_voice)[0])))
+        faces.append(store.faces[store.face_index[np.flatnonzero(records & store.has_face)[0]]])
+    return voices, torch.stack([torch.from_numpy(face) for face in faces])
