@@ -16,7 +16,13 @@ PAIRED = ("voxceleb", "avspeech")
 
 
 def judged(
-    folder: Path, store, split: str, judge: str, metrics, strength: float | None = None, spread: float = 0.0
+    folder: Path,
+    store,
+    split: str,
+    judge: str,
+    metrics,
+    strength: float | None = None,
+    noise_scale: float = 0.0,
 ):
     """The case of a checkpoint's plain answers to the voices of a store, and its figures."""
     from voice2face_gan.evaluation import compute
@@ -25,10 +31,9 @@ def judged(
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.pipeline import VoiceToFace
 
-    model = VoiceToFace.from_pretrained(folder, strength=strength)
-    model.spread = spread
-    case = generate_eval_set(model, store, split, "all", open_reader(judge))
-    options = Options(spread=spread)
+    model = VoiceToFace.from_pretrained(folder)
+    case = generate_eval_set(model, store, split, "all", open_reader(judge), strength, noise_scale)
+    options = Options(noise_scale=noise_scale)
     return case, {name: compute(name, case, options) for name in metrics}
 
 
@@ -61,7 +66,7 @@ def measure(folder: Path, stores, work: Path, real: Path | None = None) -> dict:
             if name == "both" and judge == "dlib":
                 sheet(case, people=32).save(work / "sheet.png")
     report["distance"] = distances(folder, stores)
-    report["as_painted"] = as_painted(folder, open_source(both))
+    report["as_painted"] = at_native_frame(folder, open_source(both))
     test = {name: open_source(source).of_split("test") for name, source in sources.items()}
     heard = {name: part.select(part.has_voice & part.has_face) for name, part in test.items()}
     report["counts"] = {
@@ -98,12 +103,12 @@ def known_ages(store, judges: list[str]) -> dict[str, dict]:
     """How well judges read the ages of test people's real faces, where these are known: Pearson's r with its
     interval, and of how many faces."""
     from voice2face_gan.evaluation.correlation import interval, resampled_r
-    from voice2face_gan.evaluation.eval_set import kept_faces
+    from voice2face_gan.evaluation.eval_set import framed_faces
     from voice2face_gan.evaluation.readers import open_reader
 
     held = store.of_split("test")
     held = held.select(held.has_face & np.isfinite(held.age))
-    faces, read = kept_faces(held, held.face_index), {}
+    faces, read = framed_faces(held, held.face_index), {}
     for name in judges:
         r, drawn = resampled_r(open_reader(name).read(faces).age, held.age, seed=0)
         low, high = interval(drawn)
@@ -111,7 +116,7 @@ def known_ages(store, judges: list[str]) -> dict[str, dict]:
     return read
 
 
-def as_painted(folder: Path, store) -> dict:
+def at_native_frame(folder: Path, store) -> dict:
     """What dlib's judge says of test people's images as they are painted, not laid on the template: beside
     real faces taken as near, for it finds and aligns faces by itself."""
     from voice2face_gan.evaluation import compute
@@ -125,10 +130,9 @@ def as_painted(folder: Path, store) -> dict:
     if config.face_scale != store.zoom:
         return {}
     model = VoiceToFace(replace(checkpoint, generator_config=replace(config, face_scale=1.0)), folder.name)
-    model.spread = 0.0
     far = store.select(np.ones(len(store), dtype=bool))
     far.about = {**store.about, "zoom": 1.0}  # so that nothing is laid on anything
-    case = generate_eval_set(model, far, "test", "all", open_reader("dlib"))
+    case = generate_eval_set(model, far, "test", "all", open_reader("dlib"), noise_scale=0.0)
     return {
         f"{metric} {name}": {"value": f.value, "low": f.low, "high": f.high}
         for metric in ("matching", "detection")
@@ -140,7 +144,7 @@ def distances(folder: Path, stores, count: int = 1500) -> dict:
     """Stand-ins of FID: `count` faces of held-out voices, variants too, against as many held-out faces of
     UTKFace; the floor are these against the others of them, in equal numbers."""
     from voice2face_gan.data.open import open_source
-    from voice2face_gan.evaluation.eval_set import kept_faces, painted
+    from voice2face_gan.evaluation.eval_set import framed_faces, generate_framed
     from voice2face_gan.evaluation.features import open_feature
     from voice2face_gan.evaluation.metrics.fid import frechet_distance
     from voice2face_gan.evaluation.protocol import embed_voices
@@ -152,11 +156,11 @@ def distances(folder: Path, stores, count: int = 1500) -> dict:
     heard = heard.select(heard.has_voice)
     e = embed_voices(model, heard)
     each = -(-count // len(e))
-    e = torch.cat([model._variants(voice, each, seed=0) for voice in e])[:count]
-    made = painted(model, e, model.noise(count, seed=1))
+    e = torch.cat([model.variant_embeddings(voice, each, seed=0) for voice in e])[:count]
+    made = generate_framed(model, e, model.noise(count, seed=1))
     held = open_source(str(stores["utkface"])).of_split("test")
     order = np.random.default_rng(0).permutation(held.face_index)
-    real, others = (kept_faces(held, np.sort(part)) for part in (order[:count], order[count:]))
+    real, others = (framed_faces(held, np.sort(part)) for part in (order[:count], order[count:]))
     floor = min(count, len(others))
     result = {"images": count, "floor_images": floor}
     for name in ("trunk", "dlib"):
