@@ -232,7 +232,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path, store, new_run, mon
     def spoilt(self, iteration):
         losses = step(self, iteration)
         if iteration == 11:  # the last
-            self.average.model[0].weight.data[0] = math.nan
+            self.generator_ema.model[0].weight.data[0] = math.nan
         return losses
 
     monkeypatch.setattr(wen2019.Wen2019Stage, "step", spoilt)

@@ -71,7 +71,7 @@ def with_warnings(checkpoint: Checkpoint, store: Store, seed: int) -> tuple[Chec
     if features.sample_rate != SAMPLE_RATE:
         return checkpoint, f"the speech is at {features.sample_rate} Hz, not at {SAMPLE_RATE}"
     encoder = copy.deepcopy(checkpoint.encoder).cpu().eval()
-    # A few recordings say no more in many pieces.
+    # A few recordings give no more information in many pieces.
     clips = min(input_quality.CLIPS, max(96, 12 * int(store.has_speech.sum())))
     sounds = input_quality.SOUND_CLIPS * clips // input_quality.CLIPS
     vad = VadSettings(**checkpoint.vad)

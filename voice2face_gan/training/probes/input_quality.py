@@ -69,7 +69,7 @@ def fit_quality_probes(
         seed: decides pieces, distortions and sounds.
     Returns:
         "speech"; where the store has children and adults, "child"; where the encoder measures how far pieces
-        agree, "several". Each as models/probes.py says; the sigmoid is the probability when both classes are
+        agree, "several". Each as in models/probes.py; the sigmoid is the probability when both classes are
         equally frequent.
     Raises:
         DataError: the store keeps no speech.
