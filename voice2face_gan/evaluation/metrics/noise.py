@@ -147,7 +147,7 @@ def noise_embeddings(model: VoiceToFace, features: dict, seed: int) -> Tensor:
 
 @dataclass
 class FaceDiscriminator:
-    """A discriminator of a face alone (models/discriminators/wen2019.py): its logits by a trunk and a head."""
+    """A discriminator of a face alone (models/discriminators/wen2019.py): logits by a trunk and a head."""
 
     trunk: nn.Module
     head: nn.Module

@@ -9,7 +9,7 @@ from voice2face_gan.resources import resource
 
 __all__ = ["FaceReader", "Reading", "describe", "open_reader"]
 
-SHIPPED = "judge"
+SHIPPED = "face_classifier"
 
 
 def open_reader(name: str = "trunk") -> FaceReader:
