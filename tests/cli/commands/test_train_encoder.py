@@ -43,7 +43,7 @@ def test_from_a_world_to_a_measured_encoder_that_a_gan_takes(cli, arguments, tin
     assert result.code == 0, result.stderr
     told = json.loads(result.stdout)
     run = cli.here / told["run"]
-    assert told["run"] == "runs/00000-encoder-all-b16" and told["finished"] and told["iteration"] == 6
+    assert told["run"] == "runs/00000-speaker-encoder-all-b16" and told["finished"] and told["iteration"] == 6
     assert "14 speakers (8 female, 6 male), 56 voices" in result.stderr
     assert "75 % of the clips are distorted, as speech" in result.stderr
     assert "Held out: 2 speakers, 8 clips" in result.stderr
@@ -99,7 +99,7 @@ def test_what_it_refuses(cli, arguments, trained):
 def test_it_goes_on_from_a_trained_one(cli, arguments):
     """The net is the same, other ones are refused before anything is written; --resume keeps the start."""
     assert cli("train-encoder", *arguments(), "--iterations", 2).code == 0
-    init = ("--init", "runs/00000-encoder-all-b16")
+    init = ("--init", "runs/00000-speaker-encoder-all-b16")
     assert "cannot be changed with --resume" in error(cli("train-encoder", "--resume", *init))
     wide = "model.encoder.channels=[8,8,8,8,8]"
     refused = error(cli("train-encoder", *arguments(), *init, "--set", wide))
