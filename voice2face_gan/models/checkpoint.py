@@ -120,7 +120,8 @@ class Checkpoint:
 
     def tables(self) -> dict[str, dict]:
         """The tables encoder, generator (where there is one) and controls of config.json."""
-        parts = (self.encoder_config, self.generator_config, self.controls)
+        generator = None if self.generator is None else self.generator_config
+        parts = (self.encoder_config, generator, self.controls)
         return {part.table: part.to_dict() for part in parts if part is not None}
 
     def config(self) -> dict:

@@ -90,6 +90,8 @@ REFUSED = ("model.encoder.mel_bins", "model.generator.side", "face_embedding.spa
 REFUSED += (
     "default-encoder data.gender",
     "default-encoder run.precision",
+    "model.encoder.type",  # the small nets' other settings are of the first type
+    "model.generator.type",
 )  # some processors have no bfloat16 LSTM layers
 QUICK = {  # the others, whose effect is the same code's, are slow
     "wen2019": ("",),
