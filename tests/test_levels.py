@@ -60,7 +60,7 @@ def spoken(store):
 def heard_by(model: VoiceToFace, clip) -> torch.Tensor:
     """What the pipeline hands on to the generator's side."""
     got = []
-    hear, model.hear = model.hear, lambda mel: got.append(hear(mel)) or got[-1]
+    encode, model.encode = model.encode, lambda mel: got.append(encode(mel)) or got[-1]
     model.generate_detailed(clip)
     return got[0][0]
 
