@@ -92,7 +92,7 @@ def test_an_inner_metric_that_cannot_be_computed_is_said(late):
     assert set(compute("duration", late(300), options)) == {"gender generated @1s", "gender generated @all"}
     (note,) = options.notes
     assert note.startswith("duration of matching is left out: ") and "two identities" in note
-    with pytest.raises(MetricError, match="two people"):
+    with pytest.raises(MetricError, match="two identities"):
         compute("duration", late(300), Options(seconds=(1.0,), inner=("matching",)))
 
 
