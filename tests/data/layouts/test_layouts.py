@@ -298,7 +298,7 @@ def test_missing_files_give_one_sentence(name, sources, words, tmp_path):
 def test_faces_without_an_identity_are_refused(tmp_path):
     tree = trees.voxceleb1(tmp_path, faces=False)
     trees.write_image(tmp_path / "other" / "Somebody_Else" / "1.jpg", trees.people().images[0][0])
-    with pytest.raises(DataError, match="no folder is called as a person of the metadata is"):
+    with pytest.raises(DataError, match="no folder is named after an identity of the metadata"):
         find_layout("voxceleb1").records([*tree.sources, tmp_path / "other"])
 
 

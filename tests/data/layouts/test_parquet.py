@@ -153,7 +153,7 @@ def test_rows_without_ids_are_identities_of_their_own_with_a_note(hub):
     assert media_name(records[0].voice) == "test-rows-0.parquet, row 0, audio"
     assert media_name(records[0].face) == "test-rows-0.parquet, row 0, video"
     (note,) = layout.notes([hub])
-    assert "3 of 3 parquet files have no column of ids" in note and "a person of its own" in note
+    assert "3 of 3 parquet files have no column of ids" in note and "an identity of its own" in note
 
 
 @pytest.mark.parametrize("title", ["youtube_id", "video_id", "id", "key", "__key__"])
@@ -361,6 +361,6 @@ def test_training_opens_the_folder_itself(hub, monkeypatch, tmp_path):
     monkeypatch.setattr("voice2face_gan.data.prepare.prepare.MAX_WORKERS", 1)
     told = []
     store = open_source(hub, say=told.append)
-    assert "looks like the layout avspeech-parquet" in told[0] and "a person of its own" in told[1]
+    assert "looks like the layout avspeech-parquet" in told[0] and "an identity of its own" in told[1]
     assert store.about["source"]["layout"] == "avspeech-parquet" and store.has_voice.sum() == 12
     assert set(store.split) == {"train", "val", "test"}

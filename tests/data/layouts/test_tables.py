@@ -45,7 +45,7 @@ def test_vox2_metadata_with_its_stray_spaces(tmp_path):
     ("content", "words"),
     [
         (b"", "is empty; a header with VoxCeleb1 ID"),
-        (TABS.split("\n")[0].encode(), "names nobody"),
+        (TABS.split("\n")[0].encode(), "names no identity"),
         (
             TABS.replace("Gender", "Sex?").encode(),
             "has no column 'Gender'; a header with VoxCeleb1 ID, Gender",
