@@ -9,8 +9,9 @@
                           probe.*, what else is told of a voice (models/probes.py); older checkpoints have
                           none or fewer;
                           face_space.*, the face space that the networks were trained on, without the face
-                          reader's weights (models/face_embedding_space.py), where there was one; always
-                          float32
+                          reader's weights (models/face_space_base.py), where there was one; always float32;
+                          voice_simulation.*, voices simulated for its faces (models/voice_simulation.py),
+                          where the encoder's fit brought them
 
 Half-precision weights are cast to float32 when loaded. No pickle is read.
 """
@@ -28,15 +29,15 @@ from voice2face_gan.errors import CheckpointError, DataError, first_line
 from voice2face_gan.files import new_folder
 from voice2face_gan.models import hub, registry
 from voice2face_gan.models.conditioning import Controls
-from voice2face_gan.models.face_embedding_space import MAP_SHAPES
 from voice2face_gan.models.probes import check_probe
 from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig
+from voice2face_gan.models.voice_simulation import VoiceSimulation
 from voice2face_gan.resources import resource
 from voice2face_gan.version import __version__
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 2
 SHIPPED = ("default", "synthetic")  # real people's; the synthetic world's
-_PROBE, _SPACE = "probe.", "face_space."
+_PROBE, _SPACE, _SIMULATION = "probe.", "face_space.", "voice_simulation."
 BEST = "best.json"  # in a run folder: names its best checkpoint
 HASH_DIGITS = 16  # of SHA-256, in hexadecimal, by which weights are known
 
@@ -57,8 +58,9 @@ class Checkpoint:
         info: everything else: recipe, data summary, gender, stage, iteration, package version.
         folder: where it was loaded from.
         probes: name in PROBES of models/probes.py -> float32, weights, then bias.
-        face_space: name in MAP_SHAPES of models/face_embedding_space.py -> float32; empty where the networks
-            were trained on none. `info["face_space"]` says how it was made.
+        face_space: `map_tensors` of a face space (models/face_space_base.py), float32; empty where the
+            networks were trained on none. `info["face_space"]` says how it was made.
+        voice_simulation: how voices are simulated for faces of that space; None where that is not known.
     """
 
     encoder_config: EncoderConfig
@@ -73,6 +75,7 @@ class Checkpoint:
     folder: Path | None = None
     probes: dict[str, Tensor] = field(default_factory=dict)
     face_space: dict[str, Tensor] = field(default_factory=dict)
+    voice_simulation: VoiceSimulation | None = None
 
     def __post_init__(self) -> None:
         """
@@ -116,6 +119,8 @@ class Checkpoint:
         if self.gender_probe is not None:
             tensors["gender_probe"] = self.gender_probe
         tensors |= {f"{_PROBE}{name}": probe for name, probe in self.probes.items()}
+        simulation = {} if self.voice_simulation is None else self.voice_simulation.tensors()
+        tensors |= {f"{_SIMULATION}{name}": part for name, part in simulation.items()}
         return tensors | {f"{_SPACE}{name}": part for name, part in self.face_space.items()}
 
     def tables(self) -> dict[str, dict]:
@@ -273,8 +278,12 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         for what, value in probes.items():
             check_probe(what, value, encoder_config.feature_size)
         face_space = {k.removeprefix(_SPACE): v for k, v in tensors.items() if k.startswith(_SPACE)}
-        if face_space and {k: tuple(v.shape) for k, v in face_space.items()} != MAP_SHAPES:
+        if face_space and registry.face_space_class(face_space) is None:
             raise ValueError("its face space is not whole")
+        parts = {k.removeprefix(_SIMULATION): v for k, v in tensors.items() if k.startswith(_SIMULATION)}
+        shapes = VoiceSimulation.shapes(encoder_config.embedding)
+        if parts and {k: tuple(v.shape) for k, v in parts.items()} != shapes:
+            raise ValueError("its simulation of voices is not whole")
         features = FeatureSettings.from_dict(config["features"]).to_dict()
         vad = dict(config["vad"])
     except CheckpointError as error:
@@ -298,6 +307,7 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         gender_probe=probe,
         probes=probes,
         face_space=face_space,
+        voice_simulation=VoiceSimulation(**parts) if parts else None,
         features=features,
         vad=vad,
         info={k: v for k, v in config.items() if k not in known},

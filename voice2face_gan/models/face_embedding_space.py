@@ -12,16 +12,14 @@ trained on without that network, whose weights are not ours to ship; `of_map` ta
 `faces`.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from voice2face_gan.errors import CheckpointError, first_line
-from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.files import write_bytes
 from voice2face_gan.models.face_readers.dlib_resnet import (
     DIMENSIONS,
@@ -30,10 +28,10 @@ from voice2face_gan.models.face_readers.dlib_resnet import (
     DlibResnet,
     weights_file,
 )
+from voice2face_gan.models.face_space_base import AGE, COMPONENTS, SEX, SIZE, BaseFaceSpace
 
-SIZE = 64
-COMPONENTS = SIZE - 2
-SEX, AGE = COMPONENTS, COMPONENTS + 1  # places in e
+__all__ = ["AGE", "COMPONENTS", "SEX", "SIZE", "FaceSpace", "chip_place"]
+
 ABOUT, WEIGHTS = "space.json", "space.safetensors"
 
 # Everything of a space but the network: name -> shape. What a checkpoint keeps of it.
@@ -60,12 +58,11 @@ CHIP_POINTS = (
     (0.4901123135679, 0.6277975316475),
 )
 _MARGIN = 0.25
-_PIECE = 128  # faces read together
 _EPSILON = 1e-4  # keeps the root's slope finite
 
 
-class FaceSpace(nn.Module):
-    """Reads e from aligned faces.
+class FaceSpace(BaseFaceSpace):
+    """Reads e from aligned faces by dlib's network.
 
     Attributes:
         chip: (3,), where a chip's pixels lie in the aligned face, see `chip_place`.
@@ -75,42 +72,17 @@ class FaceSpace(nn.Module):
         name: of the space, with a hash of its numbers.
     """
 
+    map_shapes = MAP_SHAPES
+    prefix, naming = "face-space", ("basis", "head")
+    chip_side = SIDE
+
     def __init__(self):
-        super().__init__()
-        self.net = DlibResnet()
-        for name, shape in MAP_SHAPES.items():
-            self.register_buffer(name, torch.zeros(shape))
-        self.about: dict = {}
-
-    @property
-    def name(self) -> str:
-        digest = hashlib.sha256(self.basis.cpu().numpy().tobytes() + self.head.cpu().numpy().tobytes())
-        return f"face-space-{digest.hexdigest()[:8]}"
-
-    @property
-    def network(self) -> str:
-        """A hash of the network's weights."""
-        parts = (part.cpu().numpy().tobytes() for part in self.net.state_dict().values())
-        return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
+        super().__init__(DlibResnet())
 
     def chips(self, faces: Tensor, disturbed: Tensor | None = None) -> Tensor:
-        """float (B, 3, side, side) in [-1, 1] -> (B, 3, 150, 150) in 0-255, as dlib wants them.
-
-        Aligned faces are upright, and so is a chip: rows and columns are resampled (bicubic) one after the
-        other, by matrix products, which are much faster backwards than a grid.
-
-        Args:
-            disturbed: (B, 3) further zoom of the places that a chip shows, and their shift right and down, in
-                half sides of the face; None for none.
-        """
-        zoom, right, down = self.chip
-        place = torch.arange(SIDE, device=faces.device, dtype=torch.float32)
-        across, along = (zoom * place + right)[None], (zoom * place + down)[None]  # (1, 150) in [-1, 1]
-        if disturbed is not None:
-            more, to_right, to_below = disturbed.split(1, dim=1)
-            across, along = more * across + to_right, more * along + to_below
-        side = faces.shape[-1]
-        chips = _cubic(along, side)[:, None] @ faces @ _cubic(across, side)[:, None].transpose(2, 3)
+        """float (B, 3, side, side) in [-1, 1] -> (B, 3, 150, 150) in 0-255, as dlib wants them; arguments as
+        in `BaseFaceSpace.chips`."""
+        chips = super().chips(faces, disturbed)
         return (chips * 127.5 + 127.5).contiguous(memory_format=torch.channels_last)
 
     def read(self, faces: Tensor, disturbed: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -118,18 +90,6 @@ class FaceSpace(nn.Module):
         arguments as in `chips`."""
         embedding, features = self.net(self.chips(faces.float(), disturbed))
         return embedding, self.attributes(features)
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """float (B, 3, side, side) in [-1, 1] -> e (B, 64)."""
-        return self.encode(*self.read(faces))
-
-    def encode(self, embedding: Tensor, attributes: Tensor) -> Tensor:
-        components = (embedding - self.centre) @ self.basis / self.scale
-        return torch.cat([components, attributes], dim=1)
-
-    def target(self, e: Tensor) -> tuple[Tensor, Tensor]:
-        """The embedding (B, 128) and the sex and age (B, 2) that e (B, 64) calls for."""
-        return self.centre + (e[:, :COMPONENTS] * self.scale) @ self.basis.t(), e[:, COMPONENTS:]
 
     def years(self, e: Tensor) -> Tensor:
         """Age in years of e (B, 64)."""
@@ -151,15 +111,6 @@ class FaceSpace(nn.Module):
         write_bytes(folder / WEIGHTS, save({k: v.contiguous() for k, v in self.state_dict().items()}))
         write_bytes(folder / ABOUT, (json.dumps({"name": self.name, **self.about}, indent=2) + "\n").encode())
 
-    def summary(self) -> dict:
-        """Name, and how it was fitted, without the paths of the machine that fitted it."""
-        about = {k: v for k, v in self.about.items() if k != "trained_on"}
-        return {**about, "name": self.name}
-
-    def map_tensors(self) -> dict[str, Tensor]:
-        """Everything but the network, by name: what a checkpoint keeps."""
-        return {name: getattr(self, name).detach().cpu().clone() for name in MAP_SHAPES}
-
     @classmethod
     def of_map(cls, tensors: dict[str, Tensor], about: dict | None = None) -> "FaceSpace":
         """A space of what `map_tensors` gave and of dlib's network as the extra `faces` has it, without
@@ -169,26 +120,8 @@ class FaceSpace(nn.Module):
             CheckpointError: the extra `faces` is not installed.
         """
         space = cls()
-        space.load_state_dict(tensors, strict=False)
         space.net.load_dat(weights_file())
-        space.about = about or {}
-        return space.eval().requires_grad_(False)
-
-    @torch.no_grad()
-    def encode_faces(self, faces: Tensor, progress=None) -> Tensor:
-        """e (N, 64) of faces as stores hold them, on the space's device, a piece at a time.
-
-        Args:
-            faces: uint8 (N, side, side, 3), framed as those that the space was fitted on.
-            progress: called with (done, total) after each piece.
-        """
-        parts = []
-        for start in range(0, len(faces), _PIECE):
-            piece = to_unit(faces[start : start + _PIECE].to(self.chip.device))
-            parts.append(self(piece).cpu())
-            if progress:
-                progress(min(start + _PIECE, len(faces)), len(faces))
-        return torch.cat(parts) if parts else torch.zeros(0, SIZE)
+        return space.with_map(tensors, about)
 
     @classmethod
     def load(cls, folder: str | Path) -> "FaceSpace":
@@ -210,17 +143,6 @@ class FaceSpace(nn.Module):
                 f"{folder} is no usable face space ({first_line(error)}); make one with v2f-gan face-space."
             ) from error
         return space.eval().requires_grad_(False)
-
-
-def _cubic(place: Tensor, side: int) -> Tensor:
-    """(B, N) places in [-1, 1] -> (B, N, side) weights of the pixels there by cubic convolution (Keys 1981,
-    a = -1/2); beyond the border the nearest pixels count."""
-    at = ((place + 1) * side - 1) / 2
-    away = (at.clamp(0, side - 1)[..., None] - torch.arange(side, device=place.device)).abs()
-    near = (1.5 * away - 2.5) * away * away + 1
-    far = ((-0.5 * away + 2.5) * away - 4) * away + 2
-    weights = torch.where(away <= 1, near, torch.where(away < 2, far, torch.zeros_like(far)))
-    return weights / weights.sum(dim=-1, keepdim=True)
 
 
 def chip_place(points: np.ndarray, side: float) -> Tensor:

@@ -8,20 +8,29 @@ A new network is one entry here: its type -> (class of its settings, class of th
     every generator          forward(e), and forward(e, z) where z_dim is not 0
 """
 
-from torch import nn
+from torch import Tensor, nn
 
 from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models.classifier_space import ClassifierSpace
 from voice2face_gan.models.encoders.conv import ConvEncoder, ConvEncoderConfig
 from voice2face_gan.models.encoders.lstm import LstmEncoder, LstmEncoderConfig
+from voice2face_gan.models.encoders.statistics import StatisticsEncoder, StatisticsEncoderConfig
+from voice2face_gan.models.face_embedding_space import FaceSpace
+from voice2face_gan.models.face_space_base import BaseFaceSpace
 from voice2face_gan.models.generators.r3gan import R3GANGenerator, R3GANGeneratorConfig
 from voice2face_gan.models.generators.wen2019 import Wen2019Generator, Wen2019GeneratorConfig
 
-ENCODERS = {"conv": (ConvEncoderConfig, ConvEncoder), "lstm": (LstmEncoderConfig, LstmEncoder)}
+ENCODERS = {
+    "conv": (ConvEncoderConfig, ConvEncoder),
+    "lstm": (LstmEncoderConfig, LstmEncoder),
+    "statistics": (StatisticsEncoderConfig, StatisticsEncoder),
+}
 GENERATORS = {
     "wen2019": (Wen2019GeneratorConfig, Wen2019Generator),
     "r3gan": (R3GANGeneratorConfig, R3GANGenerator),
 }
-EncoderConfig = ConvEncoderConfig | LstmEncoderConfig
+FACE_SPACES = (FaceSpace, ClassifierSpace)
+EncoderConfig = ConvEncoderConfig | LstmEncoderConfig | StatisticsEncoderConfig
 GeneratorConfig = Wen2019GeneratorConfig | R3GANGeneratorConfig
 
 
@@ -45,6 +54,12 @@ def build_encoder(config: EncoderConfig) -> nn.Module:
 
 def build_generator(config: GeneratorConfig) -> nn.Module:
     return GENERATORS[config.type][1](config)
+
+
+def face_space_class(tensors: dict[str, Tensor]) -> type[BaseFaceSpace] | None:
+    """The kind of face space that gave `map_tensors`; None where they are of none."""
+    shapes = {name: tuple(part.shape) for name, part in tensors.items()}
+    return next((kind for kind in FACE_SPACES if kind.map_shapes == shapes), None)
 
 
 def parameters(net: nn.Module) -> int:
