@@ -131,6 +131,10 @@ class Show:
         self.total = iterations
         self.task = self.bar.add_task(name, total=iterations, completed=iteration, losses="")
 
+    def fitted(self, name: str, iterations: int) -> None:
+        self.total = iterations
+        self.bar.update(self.task, total=iterations)
+
     def note(self, text: str) -> None:
         say(text)
 

@@ -21,7 +21,9 @@ from voice2face_gan.resources import resource
 
 CLASSIFIER = "classifier"  # face_embedding.space: this space
 CERTAIN = 6.0  # logits of "female" beyond it say no more
-_LEAST = 1e-3  # variance of a component, as a part of their mean: few people have no more than so many directions
+_LEAST = (
+    1e-3  # variance of a component, as a part of their mean: few people have no more than so many directions
+)
 _MAPS = (3, 4)  # layers of the classifier whose outputs `maps` gives: 32 x 32 and 16 x 16
 _PIECE = 256  # faces read together
 
@@ -58,6 +60,16 @@ class ClassifierSpace(BaseFaceSpace):
     def read(self, faces: Tensor, disturbed: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.split(self._outputs(self.chips(faces.float(), disturbed)))
 
+    def read_with_maps(
+        self, faces: Tensor, disturbed: Tensor | None = None
+    ) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+        """What `read` and `maps` give, in the time of one of them."""
+        maps, last = self._maps(self.chips(faces.float(), disturbed))
+        for layer in self.net.features[_MAPS[-1] + 1 :]:
+            last = layer(last)
+        logit, age = self.net.attributes(last).unbind(dim=1)
+        return self.split(_joined(self.net.embedding(last), logit, age)), maps
+
     def forward(self, faces: Tensor) -> Tensor:
         """float (B, 3, side, side) in [-1, 1] -> e (B, 64), of the mean reading of a face and its mirror
         image, as FaceClassifier reads."""
@@ -66,12 +78,7 @@ class ClassifierSpace(BaseFaceSpace):
     def maps(self, faces: Tensor, disturbed: Tensor | None = None) -> list[Tensor]:
         """Outputs of two early layers, (B, channels, side, side) each, for a perceptual loss; arguments as in
         `read`."""
-        x, found = self.chips(faces.float(), disturbed), []
-        for i, layer in enumerate(self.net.features[: _MAPS[-1] + 1]):
-            x = layer(x)
-            if i in _MAPS:
-                found.append(x)
-        return found
+        return self._maps(self.chips(faces.float(), disturbed))[0]
 
     def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """The classifier's outputs (B, 66) as `read` gives them."""
@@ -117,5 +124,18 @@ class ClassifierSpace(BaseFaceSpace):
         return (self._outputs(chips) + self._outputs(chips.flip(-1))) / 2
 
     def _outputs(self, chips: Tensor) -> Tensor:
-        embedding, logit, age = self.net(chips.contiguous(memory_format=torch.channels_last))
-        return torch.cat([embedding, logit.clamp(-CERTAIN, CERTAIN)[:, None], age[:, None]], dim=1)
+        return _joined(*self.net(chips.contiguous(memory_format=torch.channels_last)))
+
+    def _maps(self, chips: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The maps, and the last of them as the next layer takes it."""
+        x, found = chips.contiguous(memory_format=torch.channels_last), []
+        for i, layer in enumerate(self.net.features[: _MAPS[-1] + 1]):
+            x = layer(x)
+            if i in _MAPS:
+                found.append(x)
+        return found, x
+
+
+def _joined(embedding: Tensor, logit: Tensor, age: Tensor) -> Tensor:
+    """The classifier's outputs as one tensor (B, 66)."""
+    return torch.cat([embedding, logit.clamp(-CERTAIN, CERTAIN)[:, None], age[:, None]], dim=1)

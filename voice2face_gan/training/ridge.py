@@ -1,4 +1,5 @@
-"""Ridge regression from a teacher's embedding of a voice to the e of a face space, on people with both.
+"""Ridge regression from features of a voice to the e of a face space, on people with both: of a teacher's
+embedding (`RidgeMap`), or of an encoder's statistics (training/stages/ridge_encoder.py).
 
 Clips are weighted by one over the root of their person's number; the ridge and how much of each element is
 predicted are found by cross-validation over identities.
@@ -54,10 +55,9 @@ class RidgeMap:
             )
         x, y = t[both].double(), torch.from_numpy(embedding[voices.face_index[both]]).double()
         weight = torch.from_numpy(1 / np.sqrt(clips[who]))
-        folds = np.random.default_rng(0).permutation(len(people))[who] % FOLDS
-        importance = torch.cat([space.scale.square(), space.scale.square().mean().expand(2)]).double().cpu()
-        ridge, predicted = _best_ridge(x, y, weight, folds, importance)
-        r2 = _correlation(predicted, y, weight).clamp(min=0).square()
+        importance = space.importance().double().cpu()
+        ridge, predicted = best_ridge(x, y, weight, folds_of(people, who), importance)
+        r2 = predicted_share(predicted, y, weight)
         about = {
             "space": space.name,
             "pairs": len(both),
@@ -85,18 +85,43 @@ def fold_into_last_layer(encoder: nn.Module, ridge: RidgeMap) -> dict[str, Tenso
     }
 
 
+class RidgeSystem:
+    """Weighted ridge regression of y (N, E) on x (N, D), of any ridge; in the dual form where N < D.
+
+    Attributes:
+        x_mean (D,), y_mean (E,): weighted means.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, weight: Tensor):
+        share = weight / weight.sum()
+        self.x_mean, self.y_mean = share @ x, share @ y
+        root = share.sqrt()[:, None]
+        self._x, y = (x - self.x_mean) * root, (y - self.y_mean) * root
+        self._dual = len(x) < x.shape[1]
+        self._gram = self._x @ self._x.t() if self._dual else self._x.t() @ self._x
+        self._right = y if self._dual else self._x.t() @ y
+        self._unit = self._gram.diagonal().sum() / x.shape[1]
+
+    def weights(self, ridge: float) -> Tensor:
+        """(D, E); `ridge` is relative to the mean variance of x's elements."""
+        penalty = ridge * self._unit * torch.eye(len(self._gram), dtype=self._gram.dtype)
+        solved = torch.linalg.solve(self._gram + penalty, self._right)
+        return self._x.t() @ solved if self._dual else solved
+
+
 def ridge_regression(x: Tensor, y: Tensor, weight: Tensor, ridge: float) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted ridge regression of y (N, E) on x (N, T): mean of x (T,), weights (T, E), offset (E,)."""
-    share = weight / weight.sum()
-    x_mean, y_mean = share @ x, share @ y
-    a = (x - x_mean) * share[:, None]
-    gram = a.t() @ (x - x_mean)
-    gram = gram + ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    return x_mean, torch.linalg.solve(gram, a.t() @ (y - y_mean)), y_mean
+    system = RidgeSystem(x, y, weight)
+    return system.x_mean, system.weights(ridge), system.y_mean
 
 
-def _best_ridge(
-    x: Tensor, y: Tensor, weight: Tensor, folds: np.ndarray, importance: Tensor
+def best_ridge(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    folds: np.ndarray,
+    importance: Tensor,
+    ridges: tuple[float, ...] = RIDGES,
 ) -> tuple[float, Tensor]:
     """The ridge of least squared error in cross-validation, and its predictions of the parts left out.
 
@@ -104,17 +129,33 @@ def _best_ridge(
         folds: int (N,), the part that each row is left out with.
         importance: (E,), weight of each element's error.
     """
-    best = None
-    for ridge in RIDGES:
-        predicted = torch.empty_like(y)
-        for fold in range(FOLDS):
-            out = torch.from_numpy(folds == fold)
-            mean, weights, offset = ridge_regression(x[~out], y[~out], weight[~out], ridge)
-            predicted[out] = (x[out] - mean) @ weights + offset
-        error = float((weight[:, None] * (predicted - y).square() * importance).sum() / weight.sum())
-        if best is None or error < best[0]:
-            best = error, ridge, predicted
-    return best[1:]
+    predicted = {ridge: torch.empty_like(y) for ridge in ridges}
+    for fold in np.unique(folds):
+        out = torch.from_numpy(folds == fold)
+        system = RidgeSystem(x[~out], y[~out], weight[~out])
+        left = x[out] - system.x_mean
+        for ridge in ridges:
+            predicted[ridge][out] = left @ system.weights(ridge) + system.y_mean
+    error = {
+        ridge: float((weight[:, None] * (found - y).square() * importance).sum() / weight.sum())
+        for ridge, found in predicted.items()
+    }
+    best = min(ridges, key=error.get)
+    return best, predicted[best]
+
+
+def folds_of(people: np.ndarray, who: np.ndarray) -> np.ndarray:
+    """int (N,): the part of a cross-validation over identities that each row is left out with.
+
+    Args:
+        people: the identities. who: (N,) each row's place among them.
+    """
+    return np.random.default_rng(0).permutation(len(people))[who] % FOLDS
+
+
+def predicted_share(predicted: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """R2 (E,) of each element: the squared correlation of predictions (N, E) with y, 0 where negative."""
+    return _correlation(predicted, y, weight).clamp(min=0).square()
 
 
 def _correlation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ import click
 
 from voice2face_gan.cli._console import SEED, json_option, open_data, say
 from voice2face_gan.cli._train_progress import Show, describe, finish
-from voice2face_gan.errors import TrainingError
+from voice2face_gan.errors import CheckpointError, TrainingError
 
 DEFAULT = "default"  # of recipes, and of checkpoints
+FIRST = "voice-to-face"  # the recipe that needs no extra, and no voice encoder
 
 
 @click.command()
@@ -24,11 +25,16 @@ DEFAULT = "default"  # of recipes, and of checkpoints
 @click.option(
     "--recipe",
     help="Recipe name or TOML file. [default: 'default', with the default model's voice encoder; on the "
-    "synthetic world r3gan, without a GPU r3gan-small]",
+    "synthetic world, and without the extra 'faces', voice-to-face]",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: gan.batch=64.")
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations of each stage.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop and save after so long.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Time limit: the schedule is fitted to it; "
+    "of recipes without gan.lr_decay, stop and save after so long.",
+)
 @click.option("-o", "--out", "root", default="runs", show_default=True, help="Folder of run folders.")
 @click.option("--encoder", metavar="CKPT", help="A trained voice encoder, instead of training one.")
 @click.option(
@@ -53,7 +59,7 @@ def train(
 
     \b
       v2f-gan train                                     the synthetic world, offline
-      v2f-gan train --gender female --iterations 200
+      v2f-gan train --gender female --minutes 8
       v2f-gan train --data STORE                        your own data, on the default model's voice encoder
       v2f-gan train --data STORE --init default         your own data, from the default model
       v2f-gan train --data STORE --recipe wen2019
@@ -136,7 +142,7 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
         resolved = _recipe_of(init, override)
     else:
         if recipe is None:
-            recipe, encoder = _default_recipe(data, encoder, here.device)
+            recipe, encoder = _default_recipe(data, encoder)
         resolved = load_recipe(recipe, override)
     check_encoder(resolved, given=bool(encoder or init and not resolved.encoder_alone))
     given = {"encoder": encoder, "init": init}
@@ -156,21 +162,30 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
     return Run(folder, resolved, settings), store
 
 
-def _default_recipe(data: str, encoder: str | None, device) -> tuple[str, str | None]:
+def _default_recipe(data: str, encoder: str | None) -> tuple[str, str | None]:
     """The recipe that is taken where none is named, and the voice encoder given to it."""
     from voice2face_gan.data.synthetic import is_synthetic
     from voice2face_gan.models.checkpoint import load_checkpoint
+    from voice2face_gan.models.classifier_space import ClassifierSpace
+    from voice2face_gan.models.face_readers.dlib_resnet import weights_file
+    from voice2face_gan.models.registry import face_space_class
 
-    if is_synthetic(data):
-        return "r3gan-small" if device.type == "cpu" else "r3gan", encoder
-    if encoder is not None and not load_checkpoint(encoder, need_generator=False).face_space:
-        return "r3gan", encoder  # the recipe default goes with a voice encoder of a face space
-    return DEFAULT, encoder or DEFAULT
+    if encoder is not None:
+        space = load_checkpoint(encoder, need_generator=False).face_space
+        if not space:
+            return "r3gan", encoder  # the other two go with a voice encoder of a face space
+        return (FIRST if face_space_class(space) is ClassifierSpace else DEFAULT), encoder
+    try:
+        weights_file()
+    except CheckpointError:
+        return FIRST, None
+    return (FIRST, None) if is_synthetic(data) else (DEFAULT, DEFAULT)
 
 
 def _recipe_of(name: str, overrides):
     """The recipe that a checkpoint was trained with."""
     from voice2face_gan.models.checkpoint import load_checkpoint
+    from voice2face_gan.models.classifier_space import CLASSIFIER
     from voice2face_gan.training.recipe.recipe import kept_recipe
     from voice2face_gan.training.stages.face_embedding import KEPT
 
@@ -182,7 +197,8 @@ def _recipe_of(name: str, overrides):
     now, model = checkpoint.tables(), about.get("model", {})
     model = {name: {k: now[name].get(k, v) for k, v in table.items()} for name, table in model.items()}
     about = {**about, "model": model}
-    if checkpoint.face_space and about.get("face_embedding", {}).get("space"):
+    space = about.get("face_embedding", {}).get("space")
+    if checkpoint.face_space and space not in (None, "", CLASSIFIER):
         about["face_embedding"] = {**about["face_embedding"], "space": KEPT}
     return kept_recipe(about, overrides)
 

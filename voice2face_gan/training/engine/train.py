@@ -23,8 +23,10 @@ from voice2face_gan.training.engine.warm_start import (
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.distillation import DistillationStage
+from voice2face_gan.training.stages.encoder_base import EncoderStage
 from voice2face_gan.training.stages.gan_base import DISCRIMINATOR_FIRST
 from voice2face_gan.training.stages.r3gan import R3GANStage
+from voice2face_gan.training.stages.ridge_encoder import RidgeEncoderStage
 from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
 from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
@@ -55,7 +57,8 @@ def train(
         store: the data named in its settings.
         device: where it computes.
         reporter: told what happens; in the main process alone.
-        minutes: stop and save after so long; None for no limit.
+        minutes: time limit, None for none. The schedule of a stage whose learning rate decays is fitted to
+            it; others stop and are saved.
         iterations: do at most so many iterations of each stage, instead of the run's own number.
         evaluate: figures of a checkpoint, wanted every `run.evaluate_every` iterations of the last stage;
             they decide which checkpoint is the best. Called in the main process alone.
@@ -97,8 +100,7 @@ def train(
 def _train_encoder(trainer: Trainer, records: Store, state: dict | None, device) -> TrainResult:
     """The stage of the voice encoder, which is kept in the run folder once it has finished."""
     run, processes = trainer.run, trainer.processes
-    kind = DistillationStage if run.recipe.encoder.space else SpeakerClassificationStage
-    stage = kind(records, run.recipe, run.settings["seed"], device, processes)
+    stage = encoder_stage(run.recipe)(records, run.recipe, run.settings["seed"], device, processes)
     if state is None and run.recipe.encoder_alone:
         start = processes.on_all_ranks(lambda: given_start(run, records))
         if start is not None:
@@ -107,6 +109,13 @@ def _train_encoder(trainer: Trainer, records: Store, state: dict | None, device)
     if outcome.finished:
         trainer.save_encoder(stage.checkpoint(outcome.iteration), records)
     return outcome
+
+
+def encoder_stage(recipe: Recipe) -> type[EncoderStage]:
+    """The kind of stage that trains a recipe's voice encoder."""
+    if recipe.model.encoder.type == "statistics":
+        return RidgeEncoderStage
+    return DistillationStage if recipe.encoder.space else SpeakerClassificationStage
 
 
 def _train_gan(trainer: Trainer, store: Store, records: Store, state: dict | None, device) -> TrainResult:
@@ -120,7 +129,7 @@ def _train_gan(trainer: Trainer, store: Store, records: Store, state: dict | Non
         nets = processes.on_all_ranks(lambda: given_nets(run))
         if nets is not None:
             given = start_from(stage, *nets)
-            if not {"discriminator", "heads"} & set(given):
+            if stage.discriminator_parameters and not {"discriminator", "heads"} & set(given):
                 total = min(stage.iterations, trainer.limit or stage.iterations)
                 stage.discriminator_first = min(DISCRIMINATOR_FIRST, total // 5)
             trainer.save(stage, 0)  # what it started from, whatever becomes of that checkpoint

@@ -22,6 +22,8 @@ from voice2face_gan.training.run.tensorboard import Tracker, installed
 
 Evaluate = Callable[[Path], dict]  # a checkpoint folder -> a record for evaluation.jsonl
 
+_KEPT_TIME = 0.03  # share of the time left that is kept for the last checkpoint and its figures
+_TOLERATED = 0.02  # a schedule is moved where it would end by more than so much too early or too late
 _SAVED = 2  # of the reasons to stop, by the larger of which all processes do
 _REASONS = {1: "minutes", _SAVED: "interrupted"}
 
@@ -35,6 +37,9 @@ class Reporter:
     def tick(self, name: str, iteration: int, losses: dict[str, float], per_second: float) -> None:
         """Mean losses since the last tick, and iterations per second."""
 
+    def fitted(self, name: str, iterations: int) -> None:
+        """The schedule of a stage was fitted to the time: so many iterations in all."""
+
     def note(self, text: str) -> None:
         """A sentence about what is done, or not done."""
 
@@ -47,7 +52,7 @@ class Stage(Protocol):
     iterations: int
     settings: EncoderRecipe | GanRecipe
 
-    def step(self, iteration: int) -> dict[str, torch.Tensor]: ...
+    def step(self, iteration: int) -> dict[str, torch.Tensor]: ...  # `schedule_fits_time` where it has one
     def state(self) -> dict: ...
     def load(self, state: dict) -> None: ...
     def checkpoint(self, iteration: int) -> Checkpoint: ...
@@ -109,11 +114,11 @@ class Trainer:
     def go(self, stage: Stage, state: dict | None, held_out: Store | None) -> TrainResult:
         """A stage from where the state stands to its end, or to where it is stopped."""
         settings, processes = self.run.recipe.run, self.processes
-        total = min(stage.iterations, self.limit) if self.limit else stage.iterations
         start = 0
         if state is not None and state["stage"] == stage.name:
             stage.load(state)
             start = state["iteration"]
+        total = self._total(stage)
         # Also without a state: a run killed before its first checkpoint has logged iterations already.
         later = () if stage.name != "encoder" else ("gan",)
         processes.on_main(lambda: self.run.forget_after(stage.name, start, later))
@@ -133,6 +138,7 @@ class Trainer:
                 done += 1
                 if done % settings.log_every == 0 or done == total:
                     self._tick(stage, meter, done, total)
+                    total = self._fitted_total(stage, meter, done, total)
                 evaluating = self.is_due(stage, done, total)
                 if (done % settings.checkpoint_every == 0 or evaluating) and done < total:
                     self.save(stage, done, meter)
@@ -152,6 +158,25 @@ class Trainer:
         finished = done >= total
         reason = "finished" if finished else _REASONS[why]
         return TrainResult(self.run.folder, folder, stage.name, done, finished, reason, meter.losses)
+
+    def _total(self, stage: Stage) -> int:
+        return min(stage.iterations, self.limit) if self.limit else stage.iterations
+
+    def _fitted_total(self, stage: Stage, meter: "_Meter", done: int, total: int) -> int:
+        """How many iterations the stage will do, its schedule fitted to the time that is left.
+
+        It is fitted anew at every tick, to the latest speed: the iterations of a schedule's later parts may
+        take longer than those of the first, and a machine may be shared. That a stage gets fewer iterations
+        than it is given time for is better than that its learning rate never falls.
+        """
+        if math.isinf(self.deadline) or done == total or not getattr(stage, "schedule_fits_time", False):
+            return total
+        left = (1 - _KEPT_TIME) * (self.deadline - time.monotonic())
+        fitted = self.processes.max(done + max(1, int(left * meter.per_second)))
+        if abs(fitted - stage.iterations) > _TOLERATED * stage.iterations:
+            stage.fit_schedule(fitted, done)
+            self.reporter.fitted(stage.name, self._total(stage))
+        return max(done, self._total(stage))
 
     def _why_stop(self, done: int) -> int:
         """0 to go on, or the number of a reason; the same in every process."""
@@ -272,6 +297,7 @@ class _Meter:
         self.processes, self.losses = processes, {}
         self._sums: dict[str, torch.Tensor] = {}
         self._ticked, self._clock = start, time.monotonic()
+        self.per_second = 0.0  # at the last tick
 
     def add(self, losses: dict[str, torch.Tensor]) -> None:
         for name, value in losses.items():
@@ -290,6 +316,7 @@ class _Meter:
         now = time.monotonic()
         per_second = (done - self._ticked) / max(now - self._clock, 1e-9)
         self._sums, self._ticked, self._clock = {}, done, now
+        self.per_second = per_second
         return self.losses, per_second
 
 

@@ -10,6 +10,7 @@ from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
+from voice2face_gan.models.classifier_space import CLASSIFIER
 from voice2face_gan.models.encoders.ge2e import GE2EEncoder
 from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig
@@ -71,7 +72,7 @@ def framed_store(store: Store, run: Run) -> Store:
         return store
     if init is not None:
         zoom = load_checkpoint(init).generator_config.face_scale
-    elif encoder is not None and run.recipe.face_embedding.space == KEPT:
+    elif encoder is not None and run.recipe.face_embedding.space in (KEPT, CLASSIFIER):
         space = load_checkpoint(encoder, need_generator=False).info.get("face_space") or {}
         zoom = space.get("zoom", store.zoom)
     else:

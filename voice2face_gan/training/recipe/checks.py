@@ -117,6 +117,9 @@ def _face_embedding(recipe: Recipe) -> _Checks:
         "face_embedding.identity_loss_from must be from 0 to 0.5",
         0 <= face_embedding.identity_loss_from <= 0.5,
     )
+    yield "face_embedding.perceptual_loss must not be negative", face_embedding.perceptual_loss >= 0
+    for name in ("l1_left", "simulated_l1"):
+        yield f"face_embedding.{name} must be between 0 and 1", 0 <= getattr(face_embedding, name) <= 1
     yield "face_embedding.simulated_voices must be between 0 and 1", 0 <= face_embedding.simulated_voices <= 1
     yield "face_embedding.fully_visible must be 0 or more and below 1", 0 <= face_embedding.fully_visible < 1
     yield (

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from voice2face_gan.errors import RecipeError
+from voice2face_gan.models.classifier_space import CLASSIFIER
 from voice2face_gan.training.recipe.schema import ENCODER, Recipe
 
 Values = dict[str, object]  # "stages", "section.key" or "model.table.key" -> value
@@ -29,6 +30,7 @@ _OF_GENERATOR = (
     "model.*",
 )
 _OF_VOICES = ("model.encoder.*",)
+_READING = tuple(f"face_embedding.{name}" for name in ("perceptual_loss", "l1_left", "simulated_l1"))
 # e of a face space is as it is
 _SIMULATED = {"model.controls.normalise_embedding": False, "model.controls.embedding_noise_std": 0.0}
 
@@ -61,6 +63,10 @@ def _distils(values: Values) -> bool:
 
 def _on_space(values: Values) -> bool:
     return bool(values["face_embedding.space"])
+
+
+def _fits_space(values: Values) -> bool:
+    return values["face_embedding.space"] == CLASSIFIER
 
 
 def _is_r3gan(values: Values) -> bool:
@@ -104,10 +110,16 @@ _RULES = (
         but=("model.encoder.type", "model.encoder.mel_bins"),
         take=_SIMULATED,
     ),
+    Idle(
+        ("encoder.*", "model.controls.*"),
+        lambda v: v["model.encoder.type"] == "statistics" and (_alone(v) or _fits_space(v)),
+        "an encoder of statistics is fitted in closed form, to e as it is",
+        take=_SIMULATED,
+    ),
     Idle(("encoder.teacher", "encoder.speeds"), lambda v: not _distils(v), "it needs encoder.space"),
     Idle(
         ("encoder.*", *_OF_VOICES),
-        _on_space,
+        lambda v: _on_space(v) and not _fits_space(v),
         "with face_embedding.space the voice encoder comes trained (--encoder)",
     ),
     Idle(
@@ -129,14 +141,35 @@ _RULES = (
             "face_embedding.simulated_voices",
             "face_embedding.strength_range",
             "face_embedding.fully_visible",
+            *_READING,
         ),
         lambda v: not _on_space(v),
         "it needs face_embedding.space",
     ),
     Idle(
-        ("face_embedding.identity_loss", "face_embedding.identity_loss_from"),
+        ("face_embedding.identity_loss", "face_embedding.identity_loss_from", *_READING),
         lambda v: not _is_r3gan(v),
         "it needs model.generator.type = 'r3gan'",
+    ),
+    Idle(
+        ("face_embedding.perceptual_loss",),
+        lambda v: not _fits_space(v),
+        "it needs face_embedding.space = 'classifier'",
+    ),
+    Idle(
+        ("gan.d_identity", "gan.g_identity", "r3gan.*"),
+        lambda v: _is_r3gan(v) and not v["gan.g_adversarial"],
+        "it needs gan.g_adversarial above 0",
+        take={"gan.d_identity": 0.0, "gan.g_identity": 0.0, "r3gan.embedding_loss": 0.0},
+    ),
+    Idle(("face_embedding.l1_left",), lambda v: not v["gan.l1"], "it needs gan.l1 above 0"),
+    Idle(
+        ("face_embedding.simulated_l1",),
+        lambda v: (
+            not v["face_embedding.simulated_voices"]
+            or not (v["gan.l1"] or v["face_embedding.perceptual_loss"])
+        ),
+        "it needs simulated voices, and gan.l1 or face_embedding.perceptual_loss above 0",
     ),
     Idle(
         ("encoder.augment_snr", "encoder.augment_speed"),
@@ -155,8 +188,12 @@ _RULES = (
     ),
     Idle(
         ("face_embedding.identity_loss_from",),
-        lambda v: not (v["face_embedding.identity_loss"] or v["gan.l1"]),
-        "it needs face_embedding.identity_loss or gan.l1 above 0",
+        lambda v: (
+            not any(
+                v[key] for key in ("face_embedding.identity_loss", "face_embedding.perceptual_loss", "gan.l1")
+            )
+        ),
+        "it needs face_embedding.identity_loss, face_embedding.perceptual_loss or gan.l1 above 0",
     ),
     Idle(
         ("face_embedding.strength_range",),
@@ -219,6 +256,13 @@ def check_encoder(recipe: Recipe, given: bool) -> None:
             f"Recipe {recipe.name} trains a voice encoder alone, so that --encoder has no effect; go on "
             "from a trained one with --init."
         )
+    if recipe.face_embedding.space == CLASSIFIER and not given:
+        if recipe.model.encoder.type != "statistics":
+            raise RecipeError(
+                f"Recipe {recipe.name}: face_embedding.space = 'classifier' needs model.encoder.type = "
+                "'statistics', whose stage fits that space, or a voice encoder of it (--encoder)."
+            )
+        return
     if recipe.face_embedding.space and not given:
         raise RecipeError(
             f"Recipe {recipe.name} needs a trained voice encoder (face_embedding.space): give one with "

@@ -46,7 +46,8 @@ class DataRecipe:
 class EncoderRecipe:
     """The voice encoder's pretraining: speaker classification with cross-entropy (Wen et al., issue 9 of
     their repository says so; the paper does not), or with a space distillation of a teacher
-    (training/stages/distillation.py).
+    (training/stages/distillation.py). An encoder of the type "statistics" is fitted in closed form and needs
+    none of it (training/stages/ridge_encoder.py).
 
     Args:
         iterations, batch: length of the stage.
@@ -137,11 +138,17 @@ class FaceEmbeddingRecipe:
     """Training on a face embedding space (training/stages/face_embedding.py), of either generator.
 
     Args:
-        space: folder of a face space (`v2f-gan face-space`), or "checkpoint" for the one that the voice
-            encoder's checkpoint keeps: every face is a training example with its own e, and the face reader
-            reads e back from generated faces. Empty for none.
+        space: folder of a face space (`v2f-gan face-space`); "checkpoint" for the one that the voice
+            encoder's checkpoint keeps; or "classifier" for that of the face classifier that ships, which the
+            stage of the encoder "statistics" fits: every face is a training example with its own e, and the
+            face reader reads e back from generated faces. Empty for none.
         identity_loss: weight of that reading (identity, or perceptual, loss).
         identity_loss_from: share of the iterations without that loss; it then rises over as many again.
+        perceptual_loss: weight of the difference of the classifier's early maps between a generated face and
+            the real one; it begins with the identity loss.
+        l1_left: share of gan.l1 that is left once these losses count in full.
+        simulated_l1: how much faces of simulated voices count in gan.l1 and perceptual_loss, 1 as much as
+            those of their own e.
         simulated_voices: share of a batch whose e is what a voice would have given.
         strength_range: lowest and highest factor of that e.
         fully_visible: least share of a batch that are faces wholly within their images. Of the others what
@@ -151,6 +158,9 @@ class FaceEmbeddingRecipe:
     space: str = ""
     identity_loss: float = 2.0
     identity_loss_from: float = 0.1
+    perceptual_loss: float = 0.0
+    l1_left: float = 0.25
+    simulated_l1: float = 0.0
     simulated_voices: float = 0.5
     strength_range: tuple[float, float] = (0.5, 3.0)
     fully_visible: float = 0.0

@@ -19,6 +19,7 @@ from voice2face_gan.data.batches.sampling import EpochSampler, FaceBank, VoiceBa
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import send
 from voice2face_gan.models.conditioning import Controls, condition
+from voice2face_gan.models.voice_simulation import VoiceSimulation
 from voice2face_gan.training.augmentation.diff_augment import NUMBERS
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import Recipe
@@ -157,6 +158,7 @@ class FaceEmbeddingBatches:
     A share of the e_i is replaced by what a voice encoder would have predicted,
 
         e'_i = s (R2 e_i + sqrt(R2 (1 - R2)) n)        per element; s the strength, n standard normal
+        e'_i = s simulation(e_i, n)                    where the encoder brings its errors' covariance
 
     Args:
         faces: with labels, UNKNOWN_IDENTITY for people without a voice.
@@ -165,6 +167,7 @@ class FaceEmbeddingBatches:
         r2: float32 (64,), see face_embedding.predicted_variance.
         recipe: see FaceEmbeddingRecipe.
         streams: of the stage.
+        simulation: of voices; None for each element of e by itself.
     """
 
     def __init__(
@@ -175,11 +178,13 @@ class FaceEmbeddingBatches:
         r2: Tensor,
         recipe: Recipe,
         streams: RandomStreams,
+        simulation: VoiceSimulation | None = None,
     ):
         self.faces, self.fully_visible, self.streams = faces, fully_visible, streams
         self.settings, self.flip = recipe.face_embedding, recipe.data.flip
         self.e, self.r2 = e.to(streams.device), r2.to(streams.device)
         self.noise_std = (self.r2 * (1 - self.r2)).clamp(min=0).sqrt()
+        self.simulation = None if simulation is None else simulation.to(streams.device)
         self.sampler = EpochSampler(len(faces), streams.seed, "faces")
         self.visible_sampler = EpochSampler(max(1, len(fully_visible)), streams.seed, "fully visible")
 
@@ -214,6 +219,8 @@ class FaceEmbeddingBatches:
         strength = generator(seed, "strength", iteration).uniform(*self.settings.strength_range, (batch, 1))
         strength = torch.from_numpy(strength.astype(np.float32)).to(e.device)[mine]
         noise = gaussian((batch, e.shape[1]), seed, "noise", iteration).to(e.device)[mine]
+        if self.simulation is not None:
+            return strength * self.simulation(e, noise)
         return strength * (self.r2 * e + self.noise_std * noise)
 
 

@@ -29,6 +29,7 @@ class EncoderStage:
 
     name = "encoder"
     distils = False  # a teacher, into an encoder of a face space
+    on_space = False  # of a face space that it fits, on which the generator is trained
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class EncoderStage:
         device: torch.device,
         processes: SingleProcess | None = None,
     ):
-        if bool(recipe.encoder.space) != self.distils or recipe.face_embedding.space:
+        if bool(recipe.encoder.space) != self.distils or bool(recipe.face_embedding.space) > self.on_space:
             raise RecipeError(f"Recipe {recipe.name} trains no voice encoder that tells speakers apart.")
         self.processes = processes or SingleProcess(device)
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.encoder, seed, device

@@ -1,4 +1,4 @@
-"""The face embedding space of a run (models/face_embedding_space.py), and the e of its faces.
+"""The face embedding space of a run (models/face_space_base.py), and the e of its faces.
 
 The GAN is trained on faces with e of their own; a voice encoder of the same space predicts e from speech.
 `open_space` finds the space, `embeddings_of_faces` the faces' e, `predicted_variance` how much of e the voice
@@ -14,28 +14,39 @@ from voice2face_gan.data.face_embedding import read_face_embedding
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint
-from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
+from voice2face_gan.models.classifier_space import CLASSIFIER, ClassifierSpace
+from voice2face_gan.models.face_embedding_space import FaceSpace
+from voice2face_gan.models.face_space_base import SIZE, BaseFaceSpace
+from voice2face_gan.models.registry import face_space_class
 
 KEPT = "checkpoint"  # face_embedding.space: the space that the voice encoder's checkpoint keeps
 
 
-def open_space(name: str, encoder: Checkpoint) -> FaceSpace:
-    """The face space that a recipe names: a folder, or the one kept beside the voice encoder.
+def open_space(name: str, encoder: Checkpoint) -> BaseFaceSpace:
+    """The face space that a recipe names: a folder, or the one kept beside the voice encoder. That of the
+    classifier, which the voice encoder's stage fitted, is kept there too.
 
     Raises:
-        CheckpointError: it is missing or damaged, the checkpoint keeps none, or the extra `faces` is missing.
+        CheckpointError: it is missing or damaged, the checkpoint keeps none or another kind, or the extra
+            `faces` is missing.
     """
-    if name != KEPT:
+    kind = face_space_class(encoder.face_space) if encoder.face_space else None
+    if name == CLASSIFIER and kind is not ClassifierSpace:
+        raise CheckpointError(
+            f"{encoder.folder}: its voice encoder predicts no e of the face classifier's space; take one that "
+            "the recipe voice-to-face trained."
+        )
+    if name not in (KEPT, CLASSIFIER):
         return FaceSpace.load(name)
     if not encoder.face_space:
         raise CheckpointError(
             f"{encoder.folder} keeps no face space; name the folder of one: "
             "--set face_embedding.space=FOLDER."
         )
-    return FaceSpace.of_map(encoder.face_space, encoder.info.get("face_space"))
+    return kind.of_map(encoder.face_space, encoder.info.get("face_space"))
 
 
-def embeddings_of_faces(faces: Store, space: FaceSpace, named: str) -> np.ndarray:
+def embeddings_of_faces(faces: Store, space: BaseFaceSpace, named: str) -> np.ndarray:
     """e of each record's face, float32 (records, 64): as the stores keep them, else read now where the space
     came with a checkpoint, and kept in the cache.
 
@@ -45,17 +56,9 @@ def embeddings_of_faces(faces: Store, space: FaceSpace, named: str) -> np.ndarra
     Raises:
         DataError: the stores' faces were read by something else, if at all.
     """
-    try:
-        embedding, name = read_face_embedding(faces)
-        if name != space.name:
-            raise DataError(
-                f"{faces.folder}: its faces were read by {name}, but {named} is {space.name}; "
-                "run v2f-gan face-space on them again."
-            )
-        return embedding[faces.face_index]
-    except DataError:
-        if named != KEPT:
-            raise
+    kept = None if isinstance(space, ClassifierSpace) else _kept_embeddings(faces, space, named)
+    if kept is not None:
+        return kept
     zoom = space.about.get("zoom", faces.zoom)
     if zoom != faces.zoom:
         raise DataError(
@@ -67,7 +70,23 @@ def embeddings_of_faces(faces: Store, space: FaceSpace, named: str) -> np.ndarra
     return read[faces.face_index]
 
 
-def predicted_variance(encoder: Checkpoint, space: FaceSpace, named: str) -> Tensor:
+def _kept_embeddings(faces: Store, space: BaseFaceSpace, named: str) -> np.ndarray | None:
+    """e as the stores keep them; None where they do not and the space came with a checkpoint."""
+    try:
+        embedding, name = read_face_embedding(faces)
+        if name != space.name:
+            raise DataError(
+                f"{faces.folder}: its faces were read by {name}, but {named} is {space.name}; "
+                "run v2f-gan face-space on them again."
+            )
+        return embedding[faces.face_index]
+    except DataError:
+        if named != KEPT:
+            raise
+    return None
+
+
+def predicted_variance(encoder: Checkpoint, space: BaseFaceSpace, named: str) -> Tensor:
     """R2, float32 (64,): the share of each element's variance that a voice encoder predicts of people it was
     not trained on. Its checkpoint keeps it as the control `residual_std` = sqrt(1 - R2).
 
@@ -81,7 +100,8 @@ def predicted_variance(encoder: Checkpoint, space: FaceSpace, named: str) -> Ten
             f"{len(residual_std)} numbers, not {SIZE}); train one with v2f-gan train "
             "--recipe default-encoder."
         )
-    trained_on = encoder.info.get("distillation", {}).get("space", space.name)
+    fits = (encoder.info.get(key, {}) for key in ("distillation", "voice_regression"))
+    trained_on = next((fit["space"] for fit in fits if "space" in fit), space.name)
     if trained_on != space.name:
         raise DataError(
             f"The voice encoder gives the e of {trained_on}, but {named} is {space.name}; "

@@ -134,14 +134,17 @@ class GanStage:
         self.data = {**self.data, "faces": len(records)}
         faces = FaceBank(records, labels_of_known(records, self.known), self.device, self.masks_real)
         visible = np.flatnonzero(records.fully_visible)
-        return FaceEmbeddingBatches(faces, visible, e, r2, self.recipe, self.streams)
+        simulation = self.given.voice_simulation
+        return FaceEmbeddingBatches(faces, visible, e, r2, self.recipe, self.streams, simulation)
 
     def _set_networks(self, generator: nn.Module, discriminator: Sequence[nn.Module]) -> None:
-        """Takes the networks, which are on the device; makes their optimisers and the generator's EMA."""
+        """Takes the networks, which are on the device, of the discriminator none or more; makes their optimisers and the generator's EMA."""
         self.generator = generator
         self.discriminator_parameters = [p for net in discriminator for p in net.parameters()]
         self.generator_optimiser = adam(generator.parameters(), self.settings)
-        self.discriminator_optimiser = adam(self.discriminator_parameters, self.settings)
+        self.discriminator_optimiser = None
+        if self.discriminator_parameters:
+            self.discriminator_optimiser = adam(self.discriminator_parameters, self.settings)
         self.generator_ema = None
         if self.settings.ema_decay:
             ema = build_generator(self.config).to(self.device, memory_format=torch.channels_last)
@@ -159,6 +162,21 @@ class GanStage:
     def autocast(self):
         return autocast(self.recipe.run.precision, self.device)
 
+    @property
+    def schedule_fits_time(self) -> bool:
+        """True where the schedule has an end that makes a difference: then --minutes moves it."""
+        return self.settings.lr_decay > 0
+
+    def fit_schedule(self, iterations: int, done: int) -> None:
+        """Moves the schedule's end. Once the learning rate falls it only comes nearer.
+
+        Args:
+            iterations: how many there is time for.
+            done: how many are.
+        """
+        decaying = done >= (1 - self.settings.lr_decay) * self.iterations
+        self.iterations = max(done, min(iterations, self.iterations) if decaying else iterations)
+
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update of the discriminator and one of the generator; losses as tensors, so that the device is
         not waited for."""
@@ -173,7 +191,7 @@ class GanStage:
         left = min(1.0, (self.iterations - iteration) / decaying) if decaying else 1.0
         share = FINE_TUNE_RATE if self.fine_tunes else 1.0
         for optimiser, factor in ((self.discriminator_optimiser, 1.0), (self.generator_optimiser, share)):
-            for group in optimiser.param_groups:
+            for group in optimiser.param_groups if optimiser else ():
                 group["lr"] = factor * self.settings.lr * max(left, 0.0)
 
     def _step_discriminator(self) -> None:
@@ -211,11 +229,13 @@ class GanStage:
     def state(self) -> dict:
         return {
             **{name: getattr(self, name).state_dict() for name in self._saved()},
+            "iterations": self.iterations,
             "discriminator_first": self.discriminator_first,
             "fine_tunes": self.fine_tunes,
         }
 
     def load(self, state: dict) -> None:
+        self.iterations = state.get("iterations", self.iterations)
         self.discriminator_first = state.get("discriminator_first", 0)
         self.fine_tunes = state.get("fine_tunes", False)
         for name in self._saved():
@@ -243,6 +263,7 @@ class GanStage:
             info=info,
             probes=self.given.probes,
             face_space=self.given.face_space,
+            voice_simulation=self.given.voice_simulation,
         )
 
     def image(self):

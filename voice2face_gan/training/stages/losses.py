@@ -6,13 +6,13 @@ has no class for them. A mean over a part of the batch is taken over the whole b
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from voice2face_gan.models.face_embedding_space import FaceSpace
+from voice2face_gan.models.face_space_base import BaseFaceSpace
 from voice2face_gan.training.engine.distributed import SingleProcess
 
 UNKNOWN_IDENTITY = -100  # of a face whose person has no voice: no class of the classifier
@@ -72,20 +72,34 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(a.float(), b, dim=1).mean()
 
 
-def l1(fake: Tensor, real: Tensor, chosen: Tensor | None, processes: SingleProcess) -> Tensor:
-    """Mean absolute difference of pixels.
+def l1(fake: Tensor, real: Tensor, weight: Tensor | None, processes: SingleProcess) -> Tensor:
+    """Mean absolute difference of pixels, or of the elements of a face network's maps.
 
     Args:
-        fake, real: (B, 3, side, side).
-        chosen: bool (B,), the faces that count; None for all. 0 where none does.
+        fake, real: (B, channels, side, side).
+        weight: (B,), how much each face counts, not negative; None for all alike. 0 where none does.
     """
-    if chosen is None:
+    if weight is None:
         return F.l1_loss(fake, real)
     distance = (fake - real).abs().mean(dim=(1, 2, 3))
-    return processes.masked_mean((distance * chosen).sum(), chosen.sum())
+    return processes.masked_mean((distance * weight).sum(), weight.sum())
 
 
-def identity_loss(read: tuple[Tensor, Tensor], e: Tensor, space: FaceSpace) -> tuple[Tensor, Tensor]:
+def perceptual_loss(
+    fake: Sequence[Tensor], real: Sequence[Tensor], weight: Tensor | None, processes: SingleProcess
+) -> Tensor:
+    """Mean absolute difference of a face network's maps, as a part of their mean absolute value, a mean over
+    the maps (Johnson et al., ECCV 2016, with absolute differences).
+
+    Args:
+        fake, real: maps (B, channels, side, side) of generated and of real faces.
+        weight: as in `l1`.
+    """
+    pairs = zip(fake, real, strict=True)
+    return sum(l1(a, b, weight, processes) / b.abs().mean() for a, b in pairs) / len(fake)
+
+
+def identity_loss(read: tuple[Tensor, Tensor], e: Tensor, space: BaseFaceSpace) -> tuple[Tensor, Tensor]:
     """Squared distances of a face reader's outputs for generated faces from those that e asks for.
 
     Args:

@@ -17,13 +17,18 @@ voice, and e_i read from them, a share of these as a voice would give them (batc
 terms change:
 
     L_G += ramp identity_loss (|space(g_i) - target(e_i)|^2 + 1/4 |sex, age of g_i - those of e_i|^2)
-    |g_i - r_i|   counts only where e_i is the face's own, with a weight that falls to 1/4 along the ramp
+    |g_i - r_i|   counts where e_i is the face's own, and by `simulated_l1` where it is as a voice would give
+                  it, with a weight that falls to `l1_left` along the ramp
+    L_G += ramp perceptual_loss |maps of g_i - maps of r_i|, weighted likewise; maps of the space's network
 
 The face network behind the space is easily fooled: with its loss from iteration 0 the generator converges to
 adversarial textures (after 200 iterations 88 % of the images' embeddings were nearer to their own person's
 than to another's, and not one was a face). So the loss begins after a warm-up and ramps up
 (`identity_loss_from`); the L1 loss makes faces in the meantime. What e leaves open is z's. A share of the
 batch has z = 0, the image shown for a voice by default; a generator that only saw noise makes it pale.
+
+With g_adversarial = 0 there is no discriminator: what is left is a decoder of e (Cole et al., CVPR 2017), the
+recipe `voice-to-face`.
 """
 
 import torch
@@ -36,6 +41,7 @@ from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.augmentation.diff_augment import augment
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import Recipe
+from voice2face_gan.training.stages.batches import Batch
 from voice2face_gan.training.stages.gan_base import GanStage
 from voice2face_gan.training.stages.losses import (
     classification,
@@ -47,19 +53,19 @@ from voice2face_gan.training.stages.losses import (
     identity_loss,
     l1,
     loss_ramp,
+    perceptual_loss,
     r1_r2_penalty,
     weighted_sum,
 )
 
 ZERO_Z = 0.25  # share of a batch with z = 0, on a face space
-L1_LEFT = 0.25  # of the L1 loss, once the identity loss counts in full
 SEX_AGE = 0.25  # weight of sex and age beside the whole embedding
 
 
 class R3GANStage(GanStage):
     """Generator against a conditional discriminator; arguments and errors as in GanStage."""
 
-    saved = ("generator", "trunk", "heads", "generator_optimiser", "discriminator_optimiser")
+    saved = ("generator", "generator_optimiser")
     compiled = ("generator",)  # the penalties need second derivatives, which compiled networks do not give
     masks_real = True
 
@@ -78,9 +84,12 @@ class R3GANStage(GanStage):
         torch.manual_seed(seed + 1)
         layout = {"device": device, "memory_format": torch.channels_last}
         generator = build_generator(self.config).to(**layout)
-        self.trunk = FaceTrunk(self.config).to(**layout)
-        self.heads = Heads(self.config, len(self.known)).to(device)
-        self._set_networks(generator, [self.trunk, self.heads])
+        self.adversarial = self.settings.g_adversarial > 0
+        if self.adversarial:
+            self.trunk = FaceTrunk(self.config).to(**layout)
+            self.heads = Heads(self.config, len(self.known)).to(device)
+            self.saved = ("generator", "trunk", "heads", "generator_optimiser", "discriminator_optimiser")
+        self._set_networks(generator, [self.trunk, self.heads] if self.adversarial else [])
         self.z_dim = self.config.z_dim
         self.zero_z = ZERO_Z if self.space is not None else 0.0
         self.g_weights = {
@@ -92,21 +101,41 @@ class R3GANStage(GanStage):
         self.regresses_e = bool(self.g_weights["G_read"])
 
     def step(self, iteration: int) -> dict[str, Tensor]:
-        weight, kind = self.settings, self.recipe.r3gan.loss
         self._set_lr(iteration)
         batch = self.batches.draw(iteration)
-        e, real, size = batch.e, batch.real, len(batch.e)
-        for_real, for_fake, for_generator = self.streams.augmentation(iteration)
         with self.autocast():
-            fake = self.generator(e, self.streams.z(iteration, self.z_dim, self.zero_z))
+            fake = self.generator(batch.e, self.streams.z(iteration, self.z_dim, self.zero_z))
         # Pixels that a real face lacks are masked in the generated one too: both are compared within the
         # image that the face was taken from, and pixels beyond its edges train nothing.
         masked_fake = fake.float() * batch.visible
+        losses, g_losses = {}, {}
+        if self.adversarial:
+            for_real, for_fake, for_generator = self.streams.augmentation(iteration)
+            images = self.augmented(
+                torch.cat([batch.real, masked_fake.detach()]), torch.cat([for_real, for_fake])
+            )
+            losses, real_score = self._discriminator_phase(iteration, batch, images)
+            if iteration < self.discriminator_first:
+                return detached(losses)
+            # The discriminator just updated; its weights get no gradient. The real faces' scores are those of
+            # before its step: they only set how steep the loss is.
+            self._freeze_discriminator(True)
+            g_losses = self._adversarial_losses(batch, self.augmented(masked_fake, for_generator), real_score)
+        g_losses |= self._face_losses(iteration, batch, fake, masked_fake)
+        self._step_generator(weighted_sum(g_losses, self.g_weights))
+        if self.adversarial:
+            self._freeze_discriminator(False)
+        self._update_ema(iteration)
+        return detached(losses | g_losses)
 
-        # Phase D: the discriminator with its heads.
-        images = self.augmented(torch.cat([real, masked_fake.detach()]), torch.cat([for_real, for_fake]))
+    def _discriminator_phase(
+        self, iteration: int, batch: Batch, images: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """One step of the discriminator with its heads on augmented images, real then generated ones; its
+        losses, and the real ones' scores."""
+        weight, e, size = self.settings, batch.e, len(batch.e)
         score, identity, read_e = self._discriminate(images, torch.cat([e, e]), size)
-        losses = {"D": discriminator_loss(score[:size], score[size:], kind)}
+        losses = {"D": discriminator_loss(score[:size], score[size:], self.recipe.r3gan.loss)}
         if weight.d_identity:
             losses["C_real"] = classification(identity, batch.face_identity, self.processes)
         if self.regresses_e:
@@ -116,30 +145,32 @@ class R3GANStage(GanStage):
         if gamma := self._gamma(iteration):
             losses["D_penalty"] = self._backward_penalty(images.detach(), e, gamma)
         self._step_discriminator()
-        if iteration < self.discriminator_first:
-            return detached(losses)
+        return losses, score[:size].detach()
 
-        # Phase G: the generator, through the discriminator just updated, whose weights get no gradient. The
-        # real faces' scores are those of before its step: they only set how steep the loss is.
-        self._freeze_discriminator(True)
-        real_score = score[:size].detach()
-        score, identity, read_e = self._discriminate(self.augmented(masked_fake, for_generator), e, size)
-        g_losses = {"G": generator_loss(score, real_score, kind)}
-        if weight.g_identity:
-            g_losses["G_identity"] = classification(identity, batch.identity, self.processes)
+    def _adversarial_losses(self, batch: Batch, images: Tensor, real_score: Tensor) -> dict[str, Tensor]:
+        """Losses of augmented generated images through the discriminator."""
+        score, identity, read_e = self._discriminate(images, batch.e, len(batch.e))
+        losses = {"G": generator_loss(score, real_score, self.recipe.r3gan.loss)}
+        if self.settings.g_identity:
+            losses["G_identity"] = classification(identity, batch.identity, self.processes)
         if self.regresses_e:
-            g_losses["G_read"] = cosine_distance(read_e, e)
-        ramp = self.ramp(iteration)
-        if ramp:
-            g_losses |= self._identity_losses(iteration, fake, e, ramp)
-        if weight.l1:
-            fade = 1 - (1 - L1_LEFT) * ramp
-            g_losses["G_l1"] = fade * l1(masked_fake, real, batch.own_e, self.processes)
-        self._step_generator(weighted_sum(g_losses, self.g_weights))
-        self._freeze_discriminator(False)
+            losses["G_read"] = cosine_distance(read_e, batch.e)
+        return losses
 
-        self._update_ema(iteration)
-        return detached(losses | g_losses)
+    def _face_losses(
+        self, iteration: int, batch: Batch, fake: Tensor, masked_fake: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses of generated faces beside the real ones, and of what the face space reads in them."""
+        losses, settings, ramp = {}, self.recipe.face_embedding, self.ramp(iteration)
+        weight = batch.own_e
+        if weight is not None and settings.simulated_l1:
+            weight = torch.where(weight, 1.0, settings.simulated_l1)
+        if ramp:
+            losses |= self._reading_losses(iteration, batch, fake, masked_fake, weight, ramp)
+        if self.settings.l1:
+            fade = 1 - (1 - settings.l1_left) * ramp
+            losses["G_l1"] = fade * l1(masked_fake, batch.real, weight, self.processes)
+        return losses
 
     def augmented(self, faces: Tensor, drawn: Tensor) -> Tensor:
         """Faces (B, 3, side, side) as the discriminator sees them; `drawn` (B, NUMBERS) decides how."""
@@ -194,14 +225,30 @@ class R3GANStage(GanStage):
         warm_up = self.recipe.face_embedding.identity_loss_from * self.iterations
         return 1.0 if self.fine_tunes else loss_ramp(iteration, warm_up)
 
-    def _identity_losses(self, iteration: int, fake: Tensor, e: Tensor, ramp: float) -> dict[str, Tensor]:
-        """The weighted losses of the generated faces' embedding, and of their sex and age, as the space reads
-        them at small random zooms."""
+    def _reading_losses(
+        self,
+        iteration: int,
+        batch: Batch,
+        fake: Tensor,
+        masked_fake: Tensor,
+        weight: Tensor | None,
+        ramp: float,
+    ) -> dict[str, Tensor]:
+        """The weighted losses of the generated faces' embedding, of their sex and age, and of the maps of the
+        space's network, as the space reads them at small random zooms."""
+        settings, zooms, losses = self.recipe.face_embedding, self.streams.zooms(iteration), {}
         with self.autocast():
-            read = self.space.read(fake.float(), self.streams.zooms(iteration))
-        embedding, sex_age = identity_loss(read, e, self.space)
-        weight = ramp * self.recipe.face_embedding.identity_loss
-        return {"G_face_embedding": weight * embedding, "G_sex_age": weight * SEX_AGE * sex_age}
+            if settings.perceptual_loss:
+                with torch.no_grad():
+                    real_maps = self.space.maps(batch.real, zooms)
+                read, maps = self.space.read_with_maps(masked_fake, zooms)
+                distance = perceptual_loss(maps, real_maps, weight, self.processes)
+                losses["G_perceptual"] = ramp * settings.perceptual_loss * distance
+            else:
+                read = self.space.read(fake.float(), zooms)
+        embedding, sex_age = identity_loss(read, batch.e, self.space)
+        share = ramp * settings.identity_loss
+        return losses | {"G_face_embedding": share * embedding, "G_sex_age": share * SEX_AGE * sex_age}
 
     def sample(self, generator: nn.Module, e: Tensor) -> Tensor:
         return generator(e, self.streams.grid_z(len(e), self.z_dim))
