@@ -21,9 +21,7 @@ from voice2face_gan.resources import resource
 
 CLASSIFIER = "classifier"  # face_embedding.space: this space
 CERTAIN = 6.0  # logits of "female" beyond it say no more
-_LEAST = (
-    1e-3  # variance of a component, as a part of their mean: few people have no more than so many directions
-)
+_LEAST = 1e-3  # variance of a component, as a part of their mean: few people vary in few directions
 _MAPS = (3, 4)  # layers of the classifier whose outputs `maps` gives: 32 x 32 and 16 x 16
 _PIECE = 256  # faces read together
 

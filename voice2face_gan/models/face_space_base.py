@@ -2,9 +2,9 @@
 
     face (aligned) -> chip -> network -> embedding (K), sex and age (2) -> e (64)
 
-e holds the leading principal components of the embedding, each of variance 1, and in its last two elements the
-standardised sex and age. Reading is differentiable: a generated face can be asked for the e it was made from,
-and `target` says which embedding an e calls for.
+e holds the leading principal components of the embedding, each of variance 1, and in its last two elements
+the standardised sex and age. Reading is differentiable: a generated face can be asked for the e it was made
+from, and `target` says which embedding an e calls for.
 
     FaceSpace          models/face_embedding_space.py, by dlib's network (extra `faces`)
     ClassifierSpace    models/classifier_space.py, by the face classifier that ships
@@ -80,8 +80,8 @@ class BaseFaceSpace(nn.Module):
         return _cubic(along, side)[:, None] @ faces @ _cubic(across, side)[:, None].transpose(2, 3)
 
     def read(self, faces: Tensor, disturbed: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The network's embedding (B, K) of aligned faces (B, 3, side, side) in [-1, 1], and their sex and age
-        (B, 2) as e spells them; arguments as in `chips`."""
+        """The network's embedding (B, K) of aligned faces (B, 3, side, side) in [-1, 1], and their sex and
+        age (B, 2) as e spells them; arguments as in `chips`."""
         raise NotImplementedError
 
     @classmethod

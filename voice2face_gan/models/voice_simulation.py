@@ -4,7 +4,7 @@
 
 It is the linear regression from people's own e to the e predicted from their voices by an encoder that was
 fitted without them, with the residual's whole covariance. Elements err together: a voice that sounds too old
-is wrong about age, wrinkles and hair at once, which noise of each element by itself does not show a generator.
+is wrong about age, wrinkles and hair at once, which noise of each element by itself does not show.
 """
 
 from dataclasses import dataclass, fields

@@ -1,9 +1,9 @@
 """A voice encoder of statistics: the power of local differences of the log-mel, then one linear layer.
 
-Jitter, tremor and breathiness, which tell age, are noise between harmonics and from frame to frame. A mean over
-time of a linear map of normalised log-mels loses them; the power of their differences keeps them. Differences of
-log-mels over frames are Furui's dynamic features (IEEE TASSP 34(1), 1986); here they are taken over bins too,
-and squared. The linear layer is fitted in closed form (training/stages/ridge_encoder.py).
+Jitter, tremor and breathiness, which show age, are noise between harmonics and from frame to frame. A mean
+over time of a linear map of normalised log-mels loses them; the power of their differences keeps them.
+Differences of log-mels over frames are Furui's dynamic features (IEEE TASSP 34(1), 1986); here they are taken
+over bins too, and squared. The linear layer is fitted in closed form (training/stages/ridge_encoder.py).
 
 Measured on 200 test people of the synthetic world: R2 of what the voice determines .61; five 1-d convolutions
 trained for three minutes to predict the same .45 (experiments/labbook/voice-encoder.md).

@@ -33,8 +33,8 @@ def open_space(name: str, encoder: Checkpoint) -> BaseFaceSpace:
     kind = face_space_class(encoder.face_space) if encoder.face_space else None
     if name == CLASSIFIER and kind is not ClassifierSpace:
         raise CheckpointError(
-            f"{encoder.folder}: its voice encoder predicts no e of the face classifier's space; take one that "
-            "the recipe voice-to-face trained."
+            f"{encoder.folder}: its voice encoder predicts no e of the face classifier's space; take one "
+            "that the recipe voice-to-face trained."
         )
     if name not in (KEPT, CLASSIFIER):
         return FaceSpace.load(name)

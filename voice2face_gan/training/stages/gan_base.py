@@ -138,7 +138,8 @@ class GanStage:
         return FaceEmbeddingBatches(faces, visible, e, r2, self.recipe, self.streams, simulation)
 
     def _set_networks(self, generator: nn.Module, discriminator: Sequence[nn.Module]) -> None:
-        """Takes the networks, which are on the device, of the discriminator none or more; makes their optimisers and the generator's EMA."""
+        """Takes the networks, which are on the device, of the discriminator none or more; makes their
+        optimisers and the generator's EMA."""
         self.generator = generator
         self.discriminator_parameters = [p for net in discriminator for p in net.parameters()]
         self.generator_optimiser = adam(generator.parameters(), self.settings)

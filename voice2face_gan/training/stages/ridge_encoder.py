@@ -4,8 +4,8 @@ statistics of whole clips to the e of the classifier's face space, in one iterat
 1. The face space is fitted on the training identities' faces (models/classifier_space.py).
 2. An identity's e is that of the mean reading of its faces. Clips are weighted by one over the root of their
    identity's number.
-3. The ridge is that of least error in cross-validation over identities. The predictions of identities left out
-   are what voices give of strangers: their correlation with e becomes the control `residual_std`, their
+3. The ridge is that of least error in cross-validation over identities. The predictions of identities left
+   out are what voices give of strangers: their correlation with e becomes the control `residual_std`, their
    regression on e the simulation of voices (models/voice_simulation.py) that the generator is trained on.
 """
 
