@@ -43,11 +43,15 @@ def validation(run, store, device, say: Callable[[str], None]) -> Callable[[Path
         from voice2face_gan.evaluation.features import open_feature
 
         open_feature(feature, options)  # fail now, not after hours
-    metrics = dict.fromkeys(("fid", "gender", wanted.metric))
+    which = ["fid", "gender", "matching", wanted.metric]
+    if store.about["source"].get("layout") == "synthetic":
+        which.append("recovery")
+    metrics = dict.fromkeys(which)
 
     def evaluate(folder: Path) -> dict:
         model = VoiceToFace.from_pretrained(folder, device)
         eval_set = protocol.generate_eval_set(model, part, "val", gender)
+        eval_set.training = store
         return build_record(eval_set, *compute_all(eval_set, metrics, options), options)
 
     return evaluate

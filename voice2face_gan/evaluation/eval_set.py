@@ -39,6 +39,9 @@ class EvalSet:
         store: the whole data set with its training split; None where there is none.
         strength: strength at which the model generated; None for its own.
         noise_scale: standard deviation of the noise z with which it generated.
+        e: float32 (clips, embedding), what the generator took; None where that is not known.
+        training: the data whose training identities figures "from e" are fitted on; None for `store`.
+        fitted_on: those identities, once from_embedding.py has read them.
     """
 
     generated: Tensor
@@ -54,6 +57,9 @@ class EvalSet:
     store: Store | None = None
     strength: float | None = None
     noise_scale: float = 1.0
+    e: Tensor | None = None
+    training: Store | None = None
+    fitted_on: dict = field(default_factory=dict, repr=False)
     _readings: dict[str, Reading] = field(default_factory=dict, repr=False)
     # Filled by feature_sets.py.
     _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
@@ -120,15 +126,19 @@ class EvalSet:
             store=self.store,
             strength=self.strength,
             noise_scale=self.noise_scale,
+            e=None if self.e is None else self.e[clips],
+            training=self.training,
+            fitted_on=self.fitted_on,
             _readings=readings,
             _features={k: x[clips if k[0] == "generated" else faces] for k, x in self._features.items()},
         )
 
     def with_generated(self, generated: Tensor) -> "EvalSet":
-        """The set with other generated faces of the same voices; readings of the real faces are kept."""
+        """The set with other generated faces of the same voices, of other e; readings of the real faces are
+        kept."""
         readings = {k: v for k, v in self._readings.items() if k == "real"}
         features = {k: v for k, v in self._features.items() if k[0] == "real"}
-        return replace(self, generated=generated, _readings=readings, _features=features)
+        return replace(self, generated=generated, e=None, _readings=readings, _features=features)
 
     def speakers(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For each speaker who has real faces: indices of the speaker's clips, and of those faces."""

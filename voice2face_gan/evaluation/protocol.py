@@ -62,7 +62,7 @@ def generate_eval_set(
     e = embed_voices(model, voices, strength=strength)
     generated = generate_framed(model, e, noise_scale=noise_scale)
     made = make_eval_set(generated, voices, faces, store, split, gender, reader, about, model)
-    made.strength, made.noise_scale = strength, noise_scale
+    made.strength, made.noise_scale, made.e = strength, noise_scale, e.cpu()
     return made
 
 

@@ -14,6 +14,9 @@ so that the right gender alone wins nothing. Source: Wen et al. 2019, Table 3; t
 before the cosine. This removes what all generated faces share, such as artefacts that the face reader
 responds to. Each mean is the mean of the identities' means, so that an identity with many images weighs no
 more than another. The means come from the test faces, without use of their identities' pairing.
+
+"from e": instead of the generated face's embedding, one that is predicted from the voice's e
+(evaluation/from_embedding.py). Where it wins and the image does not, the generator loses what e has.
 """
 
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ import numpy as np
 from voice2face_gan.data.records import GENDERS
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.eval_set import EvalSet
+from voice2face_gan.evaluation.from_embedding import training_part
 from voice2face_gan.evaluation.registry import Options, clip_figures, metric
 from voice2face_gan.results import Figure
 
@@ -50,7 +54,7 @@ class Trials:
 
 @metric("matching")
 def matching(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
-    """U and G, and both centred, each overall and for speakers of either gender.
+    """U and G, both centred, and both from e, each overall and for speakers of either gender.
 
     Raises:
         MetricError: real faces of one identity alone, or of none of the speakers.
@@ -73,8 +77,30 @@ def matching(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
                     eval_set, kind + how, result.won, _protocol(eval_set, kind, how), options,
                     unit="%", chance=50.0, counted="trials", counts=result.count,
                 )  # fmt: skip
+    figures |= _from_e(eval_set, options)
     if not figures:
         raise MetricError("matching needs real faces of the speakers, and these data have none.")
+    return figures
+
+
+def _from_e(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
+    """U and G of embeddings predicted from e; {} where there is nothing to fit on."""
+    part = training_part(eval_set)
+    if part is None:
+        return {}
+    targets = part.means(eval_set.reader.read(part.faces).unit())
+    predicted = part.map_to(targets, eval_set.e)
+    predicted /= np.linalg.norm(predicted, axis=1, keepdims=True) + 1e-12
+    figures = {}
+    for kind, result in hold_trials(eval_set, predicted, eval_set.reading("real").unit()).items():
+        if result.count.any():
+            protocol = _protocol(eval_set, kind, "").replace(
+                "generated face", f"embedding predicted by {part.protocol}", 1
+            )
+            figures |= clip_figures(
+                eval_set, f"{kind} from e", result.won, protocol, options,
+                unit="%", chance=50.0, counted="trials", counts=result.count,
+            )  # fmt: skip
     return figures
 
 

@@ -10,6 +10,7 @@ compared with the truth:
 
     ATTRIBUTE               estimated from the generated faces
     ATTRIBUTE ceiling       estimated from the same speakers' real faces, by the same reader
+    ATTRIBUTE from e        predicted from the voice's e, without any face (evaluation/from_embedding.py)
     ATTRIBUTE from voice    predicted from the voice's true parameters, without any face
 
 The means are over all attributes that share a cause with the voice ("determined", each R2 counted as 0 if it
@@ -32,6 +33,7 @@ from torch import Tensor
 from voice2face_gan.data.synthetic import JUDGE_SEED
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.eval_set import EvalSet
+from voice2face_gan.evaluation.from_embedding import training_part
 from voice2face_gan.evaluation.registry import Options, metric, resampled
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.results import Figure
@@ -88,7 +90,7 @@ class Reader:
 
 @metric("recovery")
 def recovery(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
-    """R2 of each attribute, its ceiling, and its R2 from the voice.
+    """R2 of each attribute, its ceiling, its R2 from e, and its R2 from the voice.
 
     Raises:
         MetricError: other data than the synthetic world, or too few speakers.
@@ -99,7 +101,7 @@ def recovery(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     names, clip_of = np.unique(eval_set.generated_identity, return_inverse=True)
     if len(names) < MIN_SPEAKERS:
         raise MetricError(f"recovery needs {MIN_SPEAKERS} speakers or more, and there are {len(names)}.")
-    numbers = np.array([int(name.removeprefix("spk")) for name in names])
+    numbers = _number(names)
     speakers = sample_speakers(int(numbers.max()) + 1, seed=source["seed"])[numbers]
     truth = attributes_of(speakers)
     seen = np.isin(eval_set.real_identity, names)
@@ -108,8 +110,13 @@ def recovery(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     read = {
         "": _per_speaker(reader.read(eval_set.generated), clip_of),
         " ceiling": _per_speaker(reader.read(eval_set.real[torch.from_numpy(seen)]), face_of),
-        " from voice": predicted_from_voice(speakers),
     }
+    part = training_part(eval_set)
+    if part is not None:
+        known_people = sample_speakers(_number(part.names).max() + 1, seed=source["seed"])
+        targets = attributes_of(known_people[_number(part.names)])
+        read[" from e"] = _per_speaker(part.map_to(targets, eval_set.e), clip_of)
+    read[" from voice"] = predicted_from_voice(speakers)
     drawn = resampled(len(names), options.seed)
     known = truth.std(axis=0) > 1e-9  # of women alone, "female" is no attribute
     scores = {how: _r2_with_resamplings(truth, value, drawn) for how, value in read.items()}
@@ -126,6 +133,11 @@ def recovery(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
                 name = ATTRIBUTES[k] + how
                 figures[name] = _figure(scores[how][:, k], len(names), _protocol(eval_set, group, how, name))
     return figures
+
+
+def _number(names: np.ndarray) -> np.ndarray:
+    """Places of speakers in the world."""
+    return np.array([int(name.removeprefix("spk")) for name in names])
 
 
 @functools.lru_cache(maxsize=2)
@@ -181,6 +193,9 @@ def _protocol(eval_set: EvalSet, group: str, how: str, attribute: str = "") -> s
     what = "R2 of an attribute" if attribute else f"mean R2 of the {group} attributes"
     if not attribute and group == "determined":
         what += ", each counted as 0 if negative"
+    if how == " from e":
+        part = training_part(eval_set)
+        return f"{what}, predicted by {part.protocol} (mean of a speaker's clips)"
     if how == " from voice":
         return f"{what}, predicted from the voice's true parameters by a cubic regression for each sex"
     faces = "these speakers' real faces" if how else "the generated faces"
