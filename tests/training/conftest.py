@@ -203,7 +203,7 @@ def two_iterations(store, taught_store, read_store, space_folder, space_encoder,
         ]
         for key, value in (("encoder.space", space_folder), ("face_embedding.space", space_folder)):
             section, _, last = key.partition(".")
-            if getattr(getattr(shipped, section), last):
+            if getattr(getattr(shipped, section), last) not in ("", "classifier"):
                 small.append(f"{key}={json.dumps(str(value))}")
         if shipped.encoder.space:
             small.append(f"encoder.teacher={json.dumps(str(teacher_file))}")
@@ -217,7 +217,7 @@ def two_iterations(store, taught_store, read_store, space_folder, space_encoder,
                 patch.setattr(layerwise_distillation, "ECHO_BATCHES", 1)
                 patch.setattr(layerwise_distillation, "PREPARATION_BATCHES", 1)
                 return run, train(run, taught_store, torch.device("cpu"), evaluate=evaluate)
-        given = space_encoder if load_recipe(name).face_embedding.space else None
+        given = space_encoder if load_recipe(name).face_embedding.space not in ("", "classifier") else None
         settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}
         run = Run.create(root, recipe, {**settings, "encoder": given and str(given)})
         data = read_store if given else store

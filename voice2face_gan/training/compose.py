@@ -44,6 +44,11 @@ def compose(
             f"{encoder.folder}: its voice encoder keeps no face space; train one with "
             "v2f-gan train --recipe default-encoder."
         )
+    if "distillation" not in encoder.info:
+        raise CheckpointError(
+            f"{encoder.folder}: its voice encoder is not of the recipe default-encoder; a run of another "
+            "recipe has voice encoder and generator in one checkpoint already."
+        )
     config, controls = generator.generator_config, encoder.controls
     size = encoder.encoder_config.embedding
     if config is None or config.embedding != size:

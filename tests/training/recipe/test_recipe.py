@@ -239,6 +239,12 @@ def test_a_recipe_survives_the_run_folder():
             "face_embedding.identity_loss=1",
             "it needs model.generator.type = 'r3gan'",
         ),
+        ("voice-to-face", "encoder.lr=0.1", "fitted in closed form"),
+        ("voice-to-face", "model.encoder.embedding=32", "64 numbers"),
+        ("voice-to-face", "r3gan.gamma=1", "it needs gan.g_adversarial above 0"),
+        ("voice-to-face", "gan.g_identity=1", "it needs gan.g_adversarial above 0"),
+        ("voice-to-face", "data.crop_frames=[8,8]", "voices are simulated"),
+        ("default", "face_embedding.perceptual_loss=1", "it needs face_embedding.space = 'classifier'"),
         ("default-encoder", "gan.lr=1", "a voice encoder is trained alone"),
         ("default-encoder", "r3gan.gamma=1", "a voice encoder is trained alone"),
         ("default-encoder", "encoder.crop_frames=[100,200]", "by a teacher whose layers and pieces it has"),
@@ -312,6 +318,9 @@ def test_an_encoder_alone_is_given_none_and_one_of_a_space_is_given():
     with pytest.raises(RecipeError, match="give one with --encoder, such as --encoder default"):
         check_encoder(load_recipe("default"), given=False)
     check_encoder(load_recipe("default"), given=True)
+    check_encoder(load_recipe("voice-to-face"), given=False)
+    with pytest.raises(RecipeError, match="needs model.encoder.type = 'statistics'"):
+        check_encoder(load_recipe("voice-to-face", ("model.encoder.type=conv",)), given=False)
     for given in (True, False):
         check_encoder(load_recipe("wen2019"), given)
 

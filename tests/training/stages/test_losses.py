@@ -14,7 +14,9 @@ from voice2face_gan.training.stages.losses import (
     cosine_schedule,
     discriminator_loss,
     generator_loss,
+    l1,
     loss_ramp,
+    perceptual_loss,
     r1_r2_penalty,
     weighted_sum,
 )
@@ -58,6 +60,35 @@ def test_cosine_distance_is_0_of_the_same_direction_and_2_of_the_opposite():
     a = torch.randn(3, 8)
     assert float(cosine_distance(a, 2 * a)) == pytest.approx(0, abs=1e-6)
     assert float(cosine_distance(a, -a)) == pytest.approx(2, rel=1e-6)
+
+
+def test_faces_count_in_l1_by_their_weights():
+    fake, real = (
+        torch.zeros(3, 1, 2, 2),
+        torch.tensor([1.0, 2.0, 4.0])[:, None, None, None].expand(3, 1, 2, 2),
+    )
+    assert float(l1(fake, real, None, ONE)) == pytest.approx(7 / 3)
+    assert float(l1(fake, real, torch.tensor([True, False, True]), ONE)) == 2.5
+    assert float(l1(fake, real, torch.tensor([1.0, 0.5, 0.5]), ONE)) == 2.0
+    assert float(l1(fake, real, torch.zeros(3, dtype=torch.bool), ONE)) == 0
+
+
+def test_the_perceptual_loss_is_relative_to_each_map():
+    """Maps of another scale count alike; equal ones not at all."""
+    real = [torch.rand(2, 3, 4, 4) + 1, torch.rand(2, 5, 2, 2) + 1]
+    fake = [1.1 * real[0], 0.7 * real[1]]
+    assert float(perceptual_loss(fake, real, None, ONE)) == pytest.approx((0.1 + 0.3) / 2, rel=1e-4)
+    scaled = float(perceptual_loss([100 * fake[0], fake[1]], [100 * real[0], real[1]], None, ONE))
+    assert scaled == pytest.approx(0.2, rel=1e-4)
+    first = torch.tensor([1.0, 0.0])
+    assert (
+        float(
+            perceptual_loss(
+                [torch.cat([a[:1], b[1:]]) for a, b in zip(real, fake, strict=True)], real, first, ONE
+            )
+        )
+        == 0
+    )
 
 
 def test_schedules():

@@ -69,6 +69,10 @@ def _fits_space(values: Values) -> bool:
     return values["face_embedding.space"] == CLASSIFIER
 
 
+def _is_fitted(values: Values) -> bool:
+    return values["model.encoder.type"] == "statistics"
+
+
 def _is_r3gan(values: Values) -> bool:
     return values["model.generator.type"] == "r3gan"
 
@@ -110,9 +114,10 @@ _RULES = (
         but=("model.encoder.type", "model.encoder.mel_bins"),
         take=_SIMULATED,
     ),
+    Idle(("model.encoder.embedding",), _is_fitted, "e of a face space has 64 numbers"),
     Idle(
         ("encoder.*", "model.controls.*"),
-        lambda v: v["model.encoder.type"] == "statistics" and (_alone(v) or _fits_space(v)),
+        _is_fitted,
         "an encoder of statistics is fitted in closed form, to e as it is",
         take=_SIMULATED,
     ),

@@ -1,0 +1,122 @@
+"""The recipe voice-to-face on a small world: its two stages, what a checkpoint keeps, how a run goes on."""
+
+import numpy as np
+import pytest
+import torch
+
+from voice2face_gan.errors import DataError
+from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.classifier_space import CLASSIFIER
+from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.engine.warm_start import training_records
+from voice2face_gan.training.recipe.recipe import load_recipe
+from voice2face_gan.training.run.folder import Run, read_state
+from voice2face_gan.training.stages.face_embedding import open_space
+from voice2face_gan.training.stages.ridge_encoder import RidgeEncoderStage
+
+CPU = torch.device("cpu")
+SMALL = (
+    "model.generator.width=4",
+    "model.generator.z_dim=2",
+    "gan.batch=6",
+    "gan.iterations=6",
+    "run.checkpoint_every=3",
+    "run.log_every=1",
+    "run.precision='fp32'",
+    "run.tensorboard=false",
+)
+
+
+def new_run(root, *more: str, encoder=None) -> Run:
+    recipe = load_recipe("voice-to-face", (*SMALL, *more))
+    given = None if encoder is None else str(encoder)
+    settings = {"data": "synthetic:20", "gender": recipe.data.gender, "seed": 0, "iterations": None}
+    return Run.create(root, recipe, {**settings, "init": None, "encoder": given})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, store) -> Run:
+    run = new_run(tmp_path_factory.mktemp("voice-to-face"))
+    assert train(run, store, CPU).finished
+    return run
+
+
+def test_a_checkpoint_has_a_space_a_simulation_and_what_voices_predict(finished):
+    made = load_checkpoint(finished.folder)
+    assert made.encoder_config.type == "statistics" and not made.controls.normalise_embedding
+    assert len(made.controls.residual_std) == 64 and min(made.controls.residual_std) < 0.5
+    space = open_space(CLASSIFIER, made)
+    assert space.name == made.info["face_space"]["name"]
+    encoder = load_checkpoint(finished.encoder_folder, need_generator=False)
+    about = encoder.info["voice_regression"]
+    assert about["space"] == space.name and about["people"] == 14 and about["r_sex"] > 0.7
+    assert torch.equal(made.voice_simulation.weights, encoder.voice_simulation.weights)
+
+
+def test_there_is_no_discriminator(finished):
+    state = read_state(finished.folder / "checkpoints" / "gan-0000006")
+    assert {"generator", "generator_optimiser"} <= state.keys()
+    assert not {"trunk", "heads", "discriminator_optimiser"} & state.keys()
+    lines = (finished.folder / "train.jsonl").read_text().splitlines()
+    assert "G_perceptual" in lines[-1] and "G_face_embedding" in lines[-1] and '"D"' not in lines[-1]
+    assert "G_perceptual" not in lines[1], "pixels first"
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(finished, tmp_path, store):
+    run = new_run(tmp_path)
+    assert not train(run, store, CPU, iterations=None, minutes=1e-9).finished
+    train(run, store, CPU, iterations=3)
+    assert train(Run.open(run.folder), store, CPU).finished
+    ours, theirs = (load_checkpoint(r.folder).tensors() for r in (run, finished))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+def test_a_trained_encoder_is_kept(finished, tmp_path, store):
+    run = new_run(tmp_path, encoder=finished.encoder_folder)
+    train(run, store, CPU, iterations=1)
+    ours, theirs = (load_checkpoint(r.folder) for r in (run, finished))
+    assert torch.equal(ours.encoder.last.weight, theirs.encoder.last.weight)
+    assert ours.face_space.keys() == theirs.face_space.keys()
+
+
+def test_the_encoder_alone_is_a_recipe_too(tmp_path, store):
+    recipe = load_recipe(
+        "voice-to-face", ('stages=["encoder"]', "run.evaluate_every=0", "run.tensorboard=false")
+    )
+    run = Run.create(tmp_path, recipe, {"data": "", "gender": "all", "seed": 0, "iterations": None})
+    assert train(run, store, CPU).finished
+    made = load_checkpoint(run.folder, need_generator=False)
+    assert made.generator is None and made.face_space and not made.controls.normalise_embedding
+
+
+def test_its_predictions_are_those_of_a_ridge_regression(finished, store):
+    """The last layer is the solution of the normal equations of all training clips."""
+    records = training_records(store, finished)
+    stage = RidgeEncoderStage(records, finished.recipe, 0, CPU)
+    losses = stage.step(0)
+    assert losses["r_sex"] > 0.7 and losses["r2"] < 1
+    people, own = stage._fit_space()
+    clips = stage._clips(people)
+    x = (stage._statistics(clips.items) - stage.encoder.mean) / stage.encoder.std
+    w = (clips.weight / clips.weight.sum()).double()[:, None]
+    x = x.double() - (w * x).sum(dim=0)
+    error = stage.encoder(stage_input(stage, clips)).double() - own[clips.who]
+    penalty = stage.about["ridge"] * (w * x.square()).sum() / x.shape[1]
+    gradient = x.t() @ (w * error) + penalty * stage.encoder.last.weight.double().t()
+    scale = (x.t() @ (w * own[clips.who])).abs().max()
+    assert gradient.abs().max() < 1e-3 * scale
+
+
+def stage_input(stage, clips) -> torch.Tensor:
+    from voice2face_gan.data.batches.sampling import VoiceBank
+
+    bank = VoiceBank(stage.voices, stage.labels, min_frames=1)
+    mels = [bank.whole(int(i)) for i in clips.items]
+    return torch.stack([mel[:, : min(m.shape[1] for m in mels)] for mel in mels])
+
+
+def test_too_few_people_are_refused(store):
+    recipe = load_recipe("voice-to-face", SMALL)
+    few = store.select(np.isin(store.identity, np.unique(store.identity)[:4]))
+    with pytest.raises(DataError, match="4 people with both voices and faces are too few"):
+        RidgeEncoderStage(few, recipe, 0, CPU)
