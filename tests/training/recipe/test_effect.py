@@ -32,6 +32,7 @@ OTHER = {
     "model.generator.width": 4,
     "model.generator.side": 128,
     "model.generator.replicate_border": 2,
+    "model.generator.linear_side": lambda now: 8 if now != 8 else 16,
     "data.gender": lambda now: "male" if now != "male" else "female",
     "data.split": lambda now: "all" if now == "train" else "train",
     "data.crop_frames": [50, 60],

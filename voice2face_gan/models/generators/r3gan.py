@@ -7,6 +7,10 @@ GAN!", NeurIPS 2024), and its gain may depend on (e, z), as in FiLM (Perez et al
 (Shi et al., CVPR 2016) at the end saves arithmetic but leaves a grid; `full_res_block` gives the generator a
 block at the face's own side instead.
 
+With `linear_side` the network adds to a linear image of e, as active appearance models make faces (Cootes et
+al., PAMI 2001): the image that linear regression predicts from e, which training fits in closed form
+(training/stages/linear_image.py).
+
 Shapes: B clips. Faces are float32 (B, 3, side, side), aimed at [-1, 1].
 """
 
@@ -36,6 +40,8 @@ class R3GANGeneratorConfig(Settings):
         replicate_border: pixels at each edge that repeat the next ones. Faces that lie wholly within their
             images are few, so that a generator hardly learns the outermost pixel, and what is laid on the
             template goes on from there.
+        linear_side: side of a linear image of e, enlarged to the face's, to which the network adds; 0 for
+            none.
         film: the gain of each residual branch depends on (e, z).
         projection: the discriminator's score depends on e.
         face_scale: how much larger its faces are than the template of faces/align.py lays them, as those were
@@ -53,6 +59,7 @@ class R3GANGeneratorConfig(Settings):
     side: int = 64
     full_res_block: bool = False
     replicate_border: int = 0
+    linear_side: int = 0
     film: bool = True
     projection: bool = True
     face_scale: float = 1.0
@@ -66,6 +73,7 @@ class R3GANGeneratorConfig(Settings):
                     not self.full_res_block or self.stages()[-1] >= 2
                 ),
                 "replicate_border must be 0 to 8": 0 <= self.replicate_border <= 8,
+                "linear_side must be 0 to side": 0 <= self.linear_side <= self.side,
                 "z_dim must not be negative": self.z_dim >= 0,
                 "face_scale must be above 0": self.face_scale > 0,
                 "embedding must be 1 or more": self.embedding >= 1,
@@ -109,8 +117,16 @@ class R3GANGenerator(nn.Module):
             many = self.fold**2
             self.to_rgb.weight.copy_(self.to_rgb.weight[::many].repeat_interleave(many, 0))
             self.to_rgb.bias.zero_()
+        self.linear, self.linear_side = None, config.linear_side
+        self.side = config.side
+        if self.linear_side:
+            self.linear = nn.Linear(config.embedding, 3 * self.linear_side**2)
+            nn.init.zeros_(self.linear.weight)
+            nn.init.zeros_(self.linear.bias)
+            nn.init.zeros_(self.to_rgb.weight)  # the face begins as the linear image
 
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
+        voice = e
         if self.z_dim:
             z = e.new_zeros(len(e), self.z_dim) if z is None else z
             # e as Wen's nets take it is of length 1; here each of its elements counts like one of z.
@@ -123,6 +139,9 @@ class R3GANGenerator(nn.Module):
         face = self.to_rgb(F.leaky_relu(x, SLOPE))
         if self.fold > 1:
             face = F.pixel_shuffle(face, self.fold)
+        if self.linear is not None:
+            image = self.linear(voice).unflatten(1, (3, self.linear_side, self.linear_side))
+            face = face + F.interpolate(image, (self.side, self.side), mode="bilinear", align_corners=False)
         if self.border:
             inner = face[..., self.border : -self.border, self.border : -self.border]
             face = F.pad(inner, (self.border,) * 4, mode="replicate")

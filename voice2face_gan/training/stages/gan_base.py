@@ -142,7 +142,8 @@ class GanStage:
         optimisers and the generator's EMA."""
         self.generator = generator
         self.discriminator_parameters = [p for net in discriminator for p in net.parameters()]
-        self.generator_optimiser = adam(generator.parameters(), self.settings)
+        self.generator_parameters = [p for p in generator.parameters() if p.requires_grad]
+        self.generator_optimiser = adam(self.generator_parameters, self.settings)
         self.discriminator_optimiser = None
         if self.discriminator_parameters:
             self.discriminator_optimiser = adam(self.discriminator_parameters, self.settings)
@@ -204,7 +205,7 @@ class GanStage:
         """One step of the generator down a loss."""
         self.generator_optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        self.processes.average(self.generator.parameters())
+        self.processes.average(self.generator_parameters)
         self.generator_optimiser.step()
 
     def _freeze_discriminator(self, frozen: bool) -> None:

@@ -43,6 +43,7 @@ from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.stages.batches import Batch
 from voice2face_gan.training.stages.gan_base import GanStage
+from voice2face_gan.training.stages.linear_image import fit_linear_image
 from voice2face_gan.training.stages.losses import (
     classification,
     cosine_distance,
@@ -84,6 +85,10 @@ class R3GANStage(GanStage):
         torch.manual_seed(seed + 1)
         layout = {"device": device, "memory_format": torch.channels_last}
         generator = build_generator(self.config).to(**layout)
+        if self.config.linear_side and self.space is not None:
+            records = store.select(store.has_face)
+            batches = self.batches
+            fit_linear_image(generator, batches.faces, batches.e, records.identity, recipe.data.flip)
         self.adversarial = self.settings.g_adversarial > 0
         if self.adversarial:
             self.trunk = FaceTrunk(self.config).to(**layout)
