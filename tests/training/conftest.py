@@ -196,11 +196,12 @@ def two_iterations(store, taught_store, read_store, space_folder, space_encoder,
             "encoder.batch=4",
             "encoder.iterations=2",
             "encoder.crop_frames=[20,40]",
-            "model.encoder.channels=[4,4,4,4]",
             "gan.batch=4",
             "gan.iterations=2",
             *_TINY[shipped.model.generator.type],
         ]
+        if shipped.model.encoder.type != "statistics":
+            small.append("model.encoder.channels=[4,4,4,4]")
         for key, value in (("encoder.space", space_folder), ("face_embedding.space", space_folder)):
             section, _, last = key.partition(".")
             if getattr(getattr(shipped, section), last) not in ("", "classifier"):

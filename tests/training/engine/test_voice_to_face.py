@@ -43,6 +43,7 @@ def finished(tmp_path_factory, store) -> Run:
 
 def test_a_checkpoint_has_a_space_a_simulation_and_what_voices_predict(finished):
     made = load_checkpoint(finished.folder)
+    assert made.generator.linear.weight.abs().sum() > 0
     assert made.encoder_config.type == "statistics" and not made.controls.normalise_embedding
     assert len(made.controls.residual_std) == 64 and min(made.controls.residual_std) < 0.5
     space = open_space(CLASSIFIER, made)
@@ -59,7 +60,6 @@ def test_there_is_no_discriminator(finished):
     assert not {"trunk", "heads", "discriminator_optimiser"} & state.keys()
     lines = (finished.folder / "train.jsonl").read_text().splitlines()
     assert "G_perceptual" in lines[-1] and "G_face_embedding" in lines[-1] and '"D"' not in lines[-1]
-    assert "G_perceptual" not in lines[1], "pixels first"
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(finished, tmp_path, store):
