@@ -39,7 +39,7 @@ SHORT = {
     "--init default": "--iterations 2 --set gan.batch=4",
     "--encoder": f"--iterations 1 --set model.generator.width=8 {TINY}",
     "train --data mine.store": "--iterations 1 --set gan.batch=4",
-    "v2f-gan train": f"--iterations 2 --set encoder.batch=8 {TINY}",
+    "v2f-gan train": "--iterations 2 --set gan.batch=4",
     "v2f-gan report": "--metric l1",
 }
 
