@@ -47,6 +47,18 @@ def test_once_it_falls_the_end_only_comes_nearer(trainer):
     assert some.iterations == 600, "never before what is done"
 
 
+def test_a_fitted_schedule_is_kept_and_the_recipes_is_not():
+    """A run that goes on takes the recipe's iterations, which may have been changed, unless it was fitted."""
+    some, again = stage(1000), stage(1200)
+    for one in (some, again):
+        one.saved, one.generator_ema, one.discriminator_first, one.fine_tunes = (), None, 0, False
+    again.load(some.state())
+    assert again.iterations == 1200
+    some.fit_schedule(700, done=10)
+    again.load(some.state())
+    assert again.iterations == 700 and again.schedule_was_fitted
+
+
 def test_what_is_not_fitted(trainer):
     """Without a time limit, without a learning rate that falls, and beyond --iterations."""
     some = stage(1000)

@@ -238,8 +238,8 @@ def test_the_identity_loss_ramps_up_after_a_warm_up(make_space_stage):
     assert stage.ramp(0) == 1
     stage.fine_tunes = False
     assert not {"G_face_embedding", "G_sex_age"} & set(stage.step(100)) and "G_sex_age" in stage.step(101)
-    fake, e = torch.zeros(4, 3, 64, 64), torch.zeros(4, SIZE)
-    half, full = (stage._identity_losses(i, fake, e, stage.ramp(i)) for i in (150, 1000))
+    fake, batch = torch.zeros(4, 3, 64, 64), stage.batches.draw(0)._replace(e=torch.zeros(4, SIZE))
+    half, full = (stage._reading_losses(i, batch, fake, fake, None, stage.ramp(i)) for i in (150, 1000))
     assert set(half) == set(full) == {"G_face_embedding", "G_sex_age"}
     assert float(half["G_face_embedding"]) == pytest.approx(
         0.5 * float(full["G_face_embedding"]), rel=0.2
@@ -267,8 +267,9 @@ def test_the_l1_loss_fades_along_the_ramp(make_space_stage):
 
 def test_the_identity_loss_written_out(make_space_stage):
     stage = make_space_stage("face_embedding.identity_loss=3")
-    e, _, real, *_ = stage.batches.draw(0)
-    losses = stage._identity_losses(7, real, e, stage.ramp(7))
+    batch = stage.batches.draw(0)
+    e, real = batch.e, batch.real
+    losses = stage._reading_losses(7, batch, real, real, None, stage.ramp(7))
     with torch.no_grad():
         embedding, attributes = stage.space.read(real, stage.streams.zooms(7))
     wanted = stage.space.centre + (e[:, :62] * stage.space.scale) @ stage.space.basis.t()
@@ -331,7 +332,6 @@ def test_it_learns_four_faces(make_space_stage, read_store, name, overrides, mon
     alone = (
         "face_embedding.simulated_voices=0",
         "gan.g_adversarial=0",
-        "r3gan.embedding_loss=0",
         "data.flip=false",
     )
     stage = make_space_stage(*alone, *overrides, "gan.lr=3e-3", data=read_store.select(chosen))

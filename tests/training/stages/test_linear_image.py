@@ -27,7 +27,8 @@ def test_the_generator_begins_as_the_linear_image_and_learns_to_add(generator):
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_faces_that_are_linear_in_e_are_given_back(generator, store, flip):
-    """Grey faces whose brightness is an element of their identity's mean e; mirrored, both halves are alike."""
+    """Grey faces whose brightness is an element of their identity's mean e. Mirrored, both halves are
+    alike."""
     records = store.select(store.has_face)
     names, who = np.unique(records.identity, return_inverse=True)
     own = torch.randn(len(names), 3)[torch.from_numpy(who)]

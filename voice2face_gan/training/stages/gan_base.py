@@ -73,6 +73,7 @@ class GanStage:
     name = "gan"
     saved: tuple[str, ...]  # networks and optimisers that a resumed run needs
     compiled: tuple[str, ...]  # networks, with run.compile
+    schedule_was_fitted = False  # to the time that there is, by `fit_schedule`
     masks_real = False  # real faces lack the pixels beyond the edges of their images
 
     def __init__(
@@ -176,6 +177,7 @@ class GanStage:
             iterations: how many there is time for.
             done: how many are.
         """
+        self.schedule_was_fitted = True
         decaying = done >= (1 - self.settings.lr_decay) * self.iterations
         self.iterations = max(done, min(iterations, self.iterations) if decaying else iterations)
 
@@ -231,12 +233,13 @@ class GanStage:
     def state(self) -> dict:
         return {
             **{name: getattr(self, name).state_dict() for name in self._saved()},
-            "iterations": self.iterations,
+            **({"iterations": self.iterations} if self.schedule_was_fitted else {}),
             "discriminator_first": self.discriminator_first,
             "fine_tunes": self.fine_tunes,
         }
 
     def load(self, state: dict) -> None:
+        self.schedule_was_fitted = "iterations" in state
         self.iterations = state.get("iterations", self.iterations)
         self.discriminator_first = state.get("discriminator_first", 0)
         self.fine_tunes = state.get("fine_tunes", False)
