@@ -29,7 +29,7 @@ def trainer(monkeypatch):
 
 
 def meter(per_second: float):
-    return SimpleNamespace(per_second=per_second)
+    return SimpleNamespace(recent_speed=lambda: per_second)
 
 
 def test_a_schedule_is_made_longer_or_shorter_before_the_learning_rate_falls(trainer):
@@ -39,12 +39,27 @@ def test_a_schedule_is_made_longer_or_shorter_before_the_learning_rate_falls(tra
         assert 50 + 900 < some.iterations < 50 + 1000, "a little time is kept for the last checkpoint"
 
 
-def test_once_it_falls_the_end_only_comes_nearer(trainer):
+def test_it_goes_on_being_fitted_while_the_learning_rate_falls(trainer):
     some = stage(1000)
-    assert trainer(100)._fitted_total(some, meter(50.0), 600, 1000) == 1000
     assert trainer(10)._fitted_total(some, meter(20.0), 600, 1000) == some.iterations < 800
-    some.fit_schedule(10, done=600)
-    assert some.iterations == 600, "never before what is done"
+    assert trainer(10)._fitted_total(some, meter(21.0), 700, some.iterations) > 890
+    some.fit_schedule(10, done=950)
+    assert some.iterations == 950, "never before what is done"
+
+
+def test_the_speed_is_that_of_the_last_ticks(monkeypatch):
+    """A pause counts as long as it is among them."""
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    speed = module._Meter(0, SingleProcess("cpu"))
+    for tick in range(1, 11):
+        clock[0] += 1.0 + 10.0 * (tick == 5)
+        speed.read(10 * tick)
+    assert speed.recent_speed() == 100 / 20
+    for tick in range(11, 40):
+        clock[0] += 2.0
+        speed.read(10 * tick)
+    assert speed.recent_speed() == 5.0
 
 
 def test_a_fitted_schedule_is_kept_and_the_recipes_is_not():

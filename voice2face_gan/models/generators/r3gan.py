@@ -117,8 +117,7 @@ class R3GANGenerator(nn.Module):
             many = self.fold**2
             self.to_rgb.weight.copy_(self.to_rgb.weight[::many].repeat_interleave(many, 0))
             self.to_rgb.bias.zero_()
-        self.linear, self.linear_side = None, config.linear_side
-        self.side = config.side
+        self.side, self.linear_side, self.linear = config.side, config.linear_side, None
         if self.linear_side:
             self.linear = nn.Linear(config.embedding, 3 * self.linear_side**2)
             nn.init.zeros_(self.linear.weight)

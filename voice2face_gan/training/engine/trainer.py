@@ -5,6 +5,7 @@ import math
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from voice2face_gan.training.run.tensorboard import Tracker, installed
 Evaluate = Callable[[Path], dict]  # a checkpoint folder -> a record for evaluation.jsonl
 
 _KEPT_TIME = 0.03  # share of the time left that is kept for the last checkpoint and its figures
+_TICKS = 20  # whose mean speed a schedule is fitted to
 _TOLERATED = 0.02  # a schedule is moved where it would end by more than so much too early or too late
 _SAVED = 2  # of the reasons to stop, by the larger of which all processes do
 _REASONS = {1: "minutes", _SAVED: "interrupted"}
@@ -165,14 +167,13 @@ class Trainer:
     def _fitted_total(self, stage: Stage, meter: "_Meter", done: int, total: int) -> int:
         """How many iterations the stage will do, its schedule fitted to the time that is left.
 
-        It is fitted anew at every tick, to the latest speed: the iterations of a schedule's later parts may
-        take longer than those of the first, and a machine may be shared. That a stage gets fewer iterations
-        than it is given time for is better than that its learning rate never falls.
+        It is fitted anew at every tick, to the speed of the last ones: the iterations of a schedule's later
+        parts may take longer than those of the first, and a machine may be shared.
         """
         if math.isinf(self.deadline) or done == total or not getattr(stage, "schedule_fits_time", False):
             return total
         left = (1 - _KEPT_TIME) * (self.deadline - time.monotonic())
-        fitted = self.processes.max(done + max(1, int(left * meter.per_second)))
+        fitted = self.processes.max(done + max(1, int(left * meter.recent_speed())))
         if abs(fitted - stage.iterations) > _TOLERATED * stage.iterations:
             stage.fit_schedule(fitted, done)
             self.reporter.fitted(stage.name, self._total(stage))
@@ -297,7 +298,7 @@ class _Meter:
         self.processes, self.losses = processes, {}
         self._sums: dict[str, torch.Tensor] = {}
         self._ticked, self._clock = start, time.monotonic()
-        self.per_second = 0.0  # at the last tick
+        self._ticks = deque([(start, self._clock)], maxlen=_TICKS + 1)
 
     def add(self, losses: dict[str, torch.Tensor]) -> None:
         for name, value in losses.items():
@@ -316,8 +317,13 @@ class _Meter:
         now = time.monotonic()
         per_second = (done - self._ticked) / max(now - self._clock, 1e-9)
         self._sums, self._ticked, self._clock = {}, done, now
-        self.per_second = per_second
+        self._ticks.append((done, now))
         return self.losses, per_second
+
+    def recent_speed(self) -> float:
+        """Iterations per second over the last ticks."""
+        (first, then), (last, now) = self._ticks[0], self._ticks[-1]
+        return (last - first) / max(now - then, 1e-9)
 
 
 def _check_finite(values: dict[str, float], stage: Stage, iteration: int, what: str = "loss") -> None:

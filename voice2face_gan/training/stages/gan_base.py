@@ -171,15 +171,14 @@ class GanStage:
         return self.settings.lr_decay > 0
 
     def fit_schedule(self, iterations: int, done: int) -> None:
-        """Moves the schedule's end. Once the learning rate falls it only comes nearer.
+        """Moves the schedule's end.
 
         Args:
             iterations: how many there is time for.
             done: how many are.
         """
         self.schedule_was_fitted = True
-        decaying = done >= (1 - self.settings.lr_decay) * self.iterations
-        self.iterations = max(done, min(iterations, self.iterations) if decaying else iterations)
+        self.iterations = max(done, iterations)
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update of the discriminator and one of the generator; losses as tensors, so that the device is
