@@ -47,6 +47,11 @@ def test_e_is_standardised_and_target_goes_back(space, faces):
     assert away < 0.05 and torch.allclose(attributes, e[:, SEX:])
 
 
+def test_no_face_is_further_than_five_standard_deviations(space):
+    far = space.encode(1e3 * torch.randn(4, EMBEDDING), torch.tensor([[40.0, -40.0]] * 4))
+    assert far.abs().max() == 5.0 and far[0, SEX] == 5.0 and far[0, AGE] == -5.0
+
+
 def test_few_people_give_a_finite_space(faces):
     few = ClassifierSpace().place(1.0)
     few.fit(few.readings(faces[:3]))

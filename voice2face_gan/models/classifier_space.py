@@ -21,6 +21,7 @@ from voice2face_gan.resources import resource
 
 CLASSIFIER = "classifier"  # face_embedding.space: this space
 CERTAIN = 6.0  # logits of "female" beyond it say no more
+FURTHEST = 5.0  # standard deviations that an element of e is from the average, at most
 _LEAST = 1e-3  # variance of a component, as a part of their mean: few people vary in few directions
 _MAPS = (3, 4)  # layers of the classifier whose outputs `maps` gives: 32 x 32 and 16 x 16
 _PIECE = 256  # faces read together
@@ -72,6 +73,11 @@ class ClassifierSpace(BaseFaceSpace):
         """float (B, 3, side, side) in [-1, 1] -> e (B, 64), of the mean reading of a face and its mirror
         image, as FaceClassifier reads."""
         return self.encode(*self.split(self._mirrored(faces)))
+
+    def encode(self, embedding: Tensor, attributes: Tensor) -> Tensor:
+        """e, no element further than FURTHEST from 0: among women alone a face that is misread as a man's is
+        forty standard deviations away, and one such face spoils a batch."""
+        return super().encode(embedding, attributes).clamp(-FURTHEST, FURTHEST)
 
     def maps(self, faces: Tensor, disturbed: Tensor | None = None) -> list[Tensor]:
         """Outputs of two early layers, (B, channels, side, side) each, for a perceptual loss; arguments as in
