@@ -23,7 +23,9 @@ from voice2face_gan.training.run.tensorboard import Tracker, installed
 
 Evaluate = Callable[[Path], dict]  # a checkpoint folder -> a record for evaluation.jsonl
 
-_KEPT_TIME = 0.03  # share of the time left that is kept for the last checkpoint and its figures
+_KEPT_TIME = (
+    0.03  # share of --minutes that is kept for the last checkpoint, its figures, and a slower machine
+)
 _TICKS = 20  # whose mean speed a schedule is fitted to
 _TOLERATED = 0.02  # a schedule is moved where it would end by more than so much too early or too late
 _SAVED = 2  # of the reasons to stop, by the larger of which all processes do
@@ -110,6 +112,7 @@ class Trainer:
 
     def __init__(self, run, reporter, limit, deadline, asked, evaluate, processes):
         self.run, self.reporter, self.limit, self.deadline = run, reporter, limit, deadline
+        self.kept_time = _KEPT_TIME * (deadline - time.monotonic())  # seconds
         self.asked, self.evaluate, self.processes = asked, evaluate, processes
         self.tracker: Tracker | None = None
 
@@ -172,7 +175,7 @@ class Trainer:
         """
         if math.isinf(self.deadline) or done == total or not getattr(stage, "schedule_fits_time", False):
             return total
-        left = (1 - _KEPT_TIME) * (self.deadline - time.monotonic())
+        left = max(0.0, self.deadline - self.kept_time - time.monotonic())
         fitted = self.processes.max(done + max(1, int(left * meter.recent_speed())))
         if abs(fitted - stage.iterations) > _TOLERATED * stage.iterations:
             stage.fit_schedule(fitted, done)

@@ -89,7 +89,8 @@ class GanRecipe:
         iterations, batch: length of the stage.
         lr, betas: of Adam, for generator, trunk, discriminator and classifier alike.
         d_identity: weight of the identity loss in the discriminator's step, beside the adversarial one.
-        g_adversarial, g_identity: weights of the two losses in the generator's step.
+        g_adversarial, g_identity: weights of the two losses in the generator's step. The R3GAN stage has no
+            discriminator where the first is 0.
         l1: weight of the mean absolute difference (of values in [-1, 1]) between the generated face and a
             real face of the voice's identity (SF2F, Bai et al. 2022, takes 10). Above 0 the real faces of a
             batch are of its voices' identities; Wen et al. draw them independently.
