@@ -1,0 +1,1 @@
+"""Face decoders: from the feature of a face to an image."""
