@@ -3,9 +3,9 @@
 python experiments/mean_shape.py ../shared/data/faces --count 1000
 
 One image of each of COUNT CelebA identities and COUNT images of UTKFace are taken (first in a shuffled order,
-seed 0). Each is searched by HOG; the largest face is aligned by its five points (zoom 1), and the 68 landmarks
-found in the image are moved by the same transform. Both sets count alike; the mean of the shape and of its
-mirror image is kept, so that the mean face is symmetric about x = 0.5.
+seed 0). Each is searched by HOG; the largest face is aligned by its five points (zoom 1), and the 68
+landmarks found in the image are moved by the same transform. Both sets count alike; the mean of the shape and
+of its mirror image is kept, so that the mean face is symmetric about x = 0.5.
 """
 
 import argparse
@@ -33,7 +33,8 @@ MIRROR = (
 
 
 def shapes(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks (N, 68, 2) and detector's boxes (N, 2, 2) of a data set, in fractions of the template's side."""
+    """Landmarks (N, 68, 2) and detector's boxes (N, 2, 2) of a data set, in fractions of the template's
+    side."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     random.Random(0).shuffle(rows)
@@ -67,7 +68,10 @@ def main():
         means.append(points.mean(axis=0))
         all_boxes.append(np.median(boxes, axis=0))
         spreads.append(points.std(axis=0))
-        print("# rms of the displacement from the mean:", np.sqrt((points - means[-1]).var(axis=0).mean()).round(4))
+        print(
+            "# rms of the displacement from the mean:",
+            np.sqrt((points - means[-1]).var(axis=0).mean()).round(4),
+        )
     print("# distance of the two means, rms:", np.sqrt(((means[0] - means[1]) ** 2).mean()).round(4))
     mean = np.mean(means, axis=0)
     mirrored = mean[list(MIRROR)] * [-1, 1] + [1, 0]

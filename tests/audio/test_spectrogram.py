@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from voice2face_gan.audio.spectrogram import SpectrogramSettings, compress, repeat_to, spectrogram, spectrograms
+from voice2face_gan.audio.spectrogram import (
+    SpectrogramSettings,
+    compress,
+    repeat_to,
+    spectrogram,
+    spectrograms,
+)
 from voice2face_gan.errors import DataError
 
 SETTINGS = SpectrogramSettings()
@@ -39,7 +45,8 @@ def test_a_sine_on_a_bin_has_the_closed_form():
 
 
 def test_nothing_is_centred_and_the_window_begins_with_the_frame():
-    """An impulse at sample n of the first frame gives w[n] exp(-2 pi i k n / 512), and frames after n are 0."""
+    """An impulse at sample n of the first frame gives w[n] exp(-2 pi i k n / 512), and frames after n are
+    0."""
     speech = torch.zeros(96_000)
     speech[100] = 1.0
     found = spectrogram(speech)
@@ -83,7 +90,13 @@ def test_a_batch_is_its_clips():
 
 def test_settings_are_checked_and_go_through_json():
     assert SpectrogramSettings.from_dict(SETTINGS.to_dict()) == SETTINGS
-    for wrong in ({"n_fft": 256}, {"power": 0}, {"seconds": math.nan}, {"hop_ms": 0}, {"sample_rate": 16_000.5}):
+    for wrong in (
+        {"n_fft": 256},
+        {"power": 0},
+        {"seconds": math.nan},
+        {"hop_ms": 0},
+        {"sample_rate": 16_000.5},
+    ):
         with pytest.raises(DataError, match="spectrogram setting"):
             SpectrogramSettings(**wrong)
     with pytest.raises(DataError, match="unknown spectrogram setting bands"):

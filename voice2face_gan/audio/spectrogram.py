@@ -4,9 +4,9 @@
     S   FFT_512 of (25 ms of x, periodic Hann window, zeros after it), every 10 ms, none centred or padded
     out sgn(Re S) |Re S|^0.3 and sgn(Im S) |Im S|^0.3, float32 (2, 257, frames); 598 frames for 6 s
 
-Oh et al., "Speech2Face: Learning the Face Behind a Voice", CVPR 2019, section 4: 6 s, 16 kHz, Hann 25 ms, hop
-10 ms, 512 frequency bands, and the power law of Ephrat et al., "Looking to Listen at the Cocktail Party", 2018,
-applied to real and imaginary parts independently. Neither part is an angle or a magnitude.
+Oh et al., "Speech2Face: Learning the Face Behind a Voice", CVPR 2019: 6 s, 16 kHz, Hann 25 ms, hop
+10 ms, 512 frequency bands, and the power law of Ephrat et al., "Looking to Listen at the Cocktail Party",
+2018, applied to real and imaginary parts independently. Neither part is an angle or a magnitude.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class SpectrogramSettings:
             if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
                 raise DataError(f"spectrogram setting {field.name} is {value!r}; {field.default} is usual.")
         if min(self.sample_rate, self.hop) < 1 or self.window < 2 or self.n_fft < self.window:
-            raise DataError("spectrogram settings: 2 <= window <= n_fft and a positive rate and hop are needed.")
+            raise DataError(
+                "spectrogram settings: 2 <= window <= n_fft and a positive rate and hop are needed."
+            )
         if not 0 < self.power <= 1 or self.least_samples < self.window:
             raise DataError("spectrogram settings: power is in (0, 1], and seconds hold one window at least.")
 
@@ -94,7 +96,9 @@ class SpectrogramSettings:
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise DataError(f"unknown spectrogram setting {', '.join(unknown)}; known are {', '.join(known)}.")
+            raise DataError(
+                f"unknown spectrogram setting {', '.join(unknown)}; known are {', '.join(known)}."
+            )
         return cls(**values)
 
 
@@ -125,8 +129,8 @@ def spectrograms(speech: Tensor, settings: SpectrogramSettings = SpectrogramSett
         DataError: no samples.
     """
     speech = repeat_to(speech.to(torch.float32), settings.least_samples)
-    # Frames are cut from the signal and zeros come after the window. torch.stft would lay the window in the middle
-    # of n_fft samples, which takes a frame of 6 s away and turns every phase.
+    # Frames are cut from the signal and zeros come after the window. torch.stft would lay the window in the
+    # middle of n_fft samples, which takes a frame of 6 s away and turns every phase.
     frames = speech.unfold(1, settings.window, settings.hop) * _window(settings, speech.device)
     spectrum = torch.view_as_real(torch.fft.rfft(frames, n=settings.n_fft))  # (B, frames, bins, 2)
     return compress(spectrum, settings.power).permute(0, 3, 2, 1).contiguous()
@@ -138,7 +142,7 @@ def compress(x: Tensor, power: float = 0.3) -> Tensor:
 
 
 def repeat_to(speech: Tensor, samples: int) -> Tensor:
-    """Repeat speech along its last dimension, from the start again, to `samples`; longer speech stays as it is.
+    """Repeat speech along its last dimension, from the start again, to `samples`; longer speech stays.
 
     Args:
         speech: (..., samples), at least one.

@@ -1,11 +1,12 @@
 """The 68 landmarks of a face: dlib's predictor, and the same points on the template of `align`.
 
-Sagonas et al., "300 Faces in-the-Wild Challenge", ICCV workshops 2013: 17 points of the jaw, 5 of each brow, 9 of
-the nose, 6 of each eye and 20 of the mouth. dlib's predictor (Kazemi and Sullivan, "One Millisecond Face Alignment
-with an Ensemble of Regression Trees", CVPR 2014) comes with the extra `faces`.
+Sagonas et al., "300 Faces in-the-Wild Challenge", ICCV workshops 2013: 17 points of the jaw, 5 of each brow,
+9 of the nose, 6 of each eye and 20 of the mouth. dlib's predictor (Kazemi and Sullivan, "One Millisecond Face
+Alignment with an Ensemble of Regression Trees", CVPR 2014) comes with the extra `faces`.
 
-Landmarks are found in the image itself and then taken to the template by the alignment's transform, so that they
-have the image's resolution. `on_template` finds them in faces that are aligned already, such as rendered ones.
+Landmarks are found in the image itself and then taken to the template by the alignment's transform, so that
+they have the image's resolution. `on_template` finds them in faces that are aligned already, such as rendered
+ones.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from voice2face_gan.errors import ImageError
 from voice2face_gan.faces.align import TEMPLATE, similarity, zoomed
 from voice2face_gan.faces.mean_shape import POINTS, TEMPLATE_BOX
 
-# face_recognition's landmark lists (api.py) joined in their order hold 72 points of these 68: the corners of the
-# lips are in both lips. Each number is the place of a point among the 68.
+# face_recognition's landmark lists (api.py) joined in their order hold 72 points of these 68: the corners of
+# the lips are in both lips. Each number is the place of a point among the 68.
 _LISTS = (
     tuple(range(17)),  # chin
     tuple(range(17, 22)),  # left eyebrow
@@ -33,7 +34,7 @@ _LISTS = (
     (*range(54, 60), 48, 60, 67, 66, 65, 64),  # bottom lip
 )
 LIST_ORDER = tuple(i for group in _LISTS for i in group)
-"""Places among the 68 of the 72 points that face_recognition's lists hold; 48, 54, 60 and 64 are there twice."""
+"""Places among the 68 of the 72 points in face_recognition's lists; 48, 54, 60 and 64 come twice."""
 
 _LEAST_SIDE = 16  # pixels of a face, below which no landmark means anything
 
@@ -63,7 +64,8 @@ class LandmarkPredictor:
             image: RGB, PIL or uint8 (height, width, 3).
             box: left, top, right and bottom in pixels, as `detect.Face.box`; may reach beyond the edges.
         Returns:
-            float64 (68, 2), x and y in pixels of the image; pixel (0, 0) covers 0 to 1. Left is the image's left.
+            float64 (68, 2), x and y in pixels of the image; pixel (0, 0) covers 0 to 1. Left is the image's
+            left.
         Raises:
             ImageError: the box is too small to hold a face.
         """
@@ -72,8 +74,8 @@ class LandmarkPredictor:
         if min(right - left, bottom - top) < _LEAST_SIDE or min(pixels.shape[:2]) < _LEAST_SIDE:
             height, width = pixels.shape[:2]
             raise ImageError(
-                f"An image of {width} x {height} pixels with a face of {right - left} x {bottom - top} is too small "
-                f"for landmarks; {_LEAST_SIDE} pixels each way are needed."
+                f"An image of {width} x {height} pixels with a face of {right - left} x {bottom - top} "
+                f"is too small for landmarks; {_LEAST_SIDE} pixels each way are needed."
             )
         found = self._predict(pixels, self._rectangle(left, top, right - 1, bottom - 1))
         # dlib counts from pixel centres.

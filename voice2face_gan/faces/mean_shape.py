@@ -1,10 +1,11 @@
 """The mean shape: where the 68 landmarks of a mean face lie on the template of `align`.
 
-Textures of the face decoder are in this shape (Cole et al., "Synthesizing Normalized Faces from Facial Identity
-Features", CVPR 2017, section 3.3). Computed by experiments/mean_shape.py from 777 faces of CelebA (one of each
-identity) and 784 of UTKFace: dlib's 68 points found in each image, moved by the similarity transform that lays its
-five points on the template, both sets counting alike, the shape averaged with its mirror image. The means of the two
-sets are 0.003 of the side apart (root mean square); single faces 0.030 and 0.023 from their set's mean.
+Textures of the face decoder are in this shape (Cole et al., "Synthesizing Normalized Faces from Facial
+Identity Features", CVPR 2017). Computed by experiments/mean_shape.py from 777 faces of CelebA
+(one of each identity) and 784 of UTKFace: dlib's 68 points found in each image, moved by the similarity
+transform that lays its five points on the template, both sets counting alike, the shape averaged with its
+mirror image. The means of the two sets are 0.003 of the side apart (root mean square); single faces 0.030 and
+0.023 from their set's mean.
 """
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 POINTS = 68
 
 SHAPE_STD = 0.027
-"""Root mean square of a landmark's displacement from the mean shape along x or y, in fractions of the side."""
+"""Root mean square of a landmark's displacement from the mean shape along x or y, in fractions of the
+side."""
 
 MEAN_SHAPE = np.array(
     [
@@ -95,4 +97,5 @@ MEAN_SHAPE = np.array(
 """float64 (68, 2): x and y in fractions of the side, at zoom 1; symmetric about x = 0.5."""
 
 TEMPLATE_BOX = np.array([(0.203, 0.275), (0.793, 0.864)])
-"""float64 (2, 2): left top and right bottom of HOG's box around the same faces (medians), in fractions of the side."""
+"""float64 (2, 2): left top and right bottom of HOG's box around the same faces (medians), in fractions of the
+side."""

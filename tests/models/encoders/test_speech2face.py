@@ -18,24 +18,30 @@ def full():
         return Speech2FaceEncoder().eval()
 
 
-def sizes(net, frames: int, device: str) -> list[tuple[int, ...]]:
+def sizes(net, frames: int) -> list[tuple[int, ...]]:
     found = []
-    hooks = [c.register_forward_hook(lambda m, i, out: found.append(tuple(out.shape[1:]))) for c in net.convolutions]
-    net(torch.zeros(1, 2, 257, frames, device=device))
+    hooks = [
+        c.register_forward_hook(lambda m, i, out: found.append(tuple(out.shape[1:])))
+        for c in net.convolutions
+    ]
+    net(torch.zeros(1, 2, 257, frames))
     for hook in hooks:
         hook.remove()
     return found
 
 
-def test_every_layer_has_the_papers_size(full):
-    channels = (64, 64, 128, 128, 128, 256, 512, 512, 512)
-    assert sizes(full, 598, "meta") == [(c, *size) for c, size in zip(channels, SIZES, strict=True)]
+def test_every_layer_has_the_papers_channels(full):
+    assert [c.out_channels for c in full.convolutions] == [64, 64, 128, 128, 128, 256, 512, 512, 512]
+    assert [c.stride for c in full.convolutions] == [(1, 1)] * 7 + [(2, 2)] * 2
+    assert all(c.kernel_size == (4, 4) and c.padding == (0, 0) for c in full.convolutions)
     assert full.first.in_features == 512 * 57 == 29_184
-    assert sizes(full, 601, "meta")[-1] == (512, 57, 6), "librosa's centred frames end in the same size"
+    assert full.first.out_features == full.last.out_features == 4096
 
 
 def test_the_full_width_has_148_07_million_numbers(full):
-    weights = sum(p.numel() for m in full.modules() if not isinstance(m, nn.BatchNorm2d) for p in m.parameters(False))
+    weights = sum(
+        p.numel() for m in full.modules() if not isinstance(m, nn.BatchNorm2d) for p in m.parameters(False)
+    )
     norms = sum(v.numel() for m in full.norms for v in m.state_dict().values() if v.dim())
     print(f"VE_conv: {weights:,} + {norms:,} = {(weights + norms) / 1e6:.2f} M; published {PUBLISHED} M")
     assert (weights, norms) == (148_058_368, 9_216)
@@ -51,8 +57,8 @@ def small():
 
 def test_pools_shorten_time_alone(small):
     """Frequencies would be 248 -> 124 after a pool along them; time is 589 -> 294."""
-    found = sizes(small.eval(), 598, "cpu")
-    assert [s[1:] for s in found] == SIZES
+    assert [s[1:] for s in sizes(small.eval(), 598)] == SIZES
+    assert sizes(small, 601)[-1][1:] == (57, 6), "librosa's centred frames end in the same size"
 
 
 def test_any_length_of_time_is_averaged(small):
@@ -96,4 +102,6 @@ def test_the_last_relu_is_an_option_and_parts_agree(small):
 def test_every_layer_learns(small):
     small.train()
     small(torch.randn(2, 2, 257, 300)).square().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().max() > 0 for n, p in small.named_parameters() if "weight" in n)
+    assert all(
+        p.grad is not None and p.grad.abs().max() > 0 for n, p in small.named_parameters() if "weight" in n
+    )

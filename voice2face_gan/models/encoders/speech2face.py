@@ -15,9 +15,10 @@ Oh et al., "Speech2Face: Learning the Face Behind a Voice", CVPR 2019, Table 1 (
     average over time                    57 x 1, then ReLU and BatchNorm
     fc1, fc2        4096
 
-All convolutions are 4 x 4 without padding; each is followed by ReLU, then BatchNorm. Pools halve time alone: pitch
-and formants lie along frequency. The average makes the length free. The paper does not state a ReLU after fc2; its
-targets, VGG-Face's fc7, come after one, so one is the default here and `last_relu` takes it away.
+All convolutions are 4 x 4 without padding; each is followed by ReLU, then BatchNorm. Pools halve time alone:
+pitch and formants lie along frequency. The average makes the length free. The paper does not state a ReLU
+after fc2; its targets, VGG-Face's fc7, come after one, so one is the default here and `last_relu` takes it
+away.
 """
 
 import torch
@@ -92,8 +93,8 @@ class Speech2FaceEncoder(nn.Module):
         x = spectrogram
         if not torch.compiler.is_exporting() and x.shape[3] < self.least_frames:
             raise DataError(
-                f"A spectrogram of {x.shape[3]} frames is too short for VE_conv, which needs {self.least_frames}; "
-                "repeat the speech."
+                f"A spectrogram of {x.shape[3]} frames is too short for VE_conv, which needs "
+                f"{self.least_frames}; repeat the speech."
             )
         for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = convolution(x)

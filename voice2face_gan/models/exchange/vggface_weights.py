@@ -2,12 +2,14 @@
 
     keras-vggface   rcmalli_vggface_tf_vgg16.h5   layers by name (conv1_1 ... fc8), fc6 dense on a map that is
                                                   flattened by rows, columns, channels
-    deepface        vgg_face_weights.h5           layers by order, all convolutions: fc6 is 7 x 7, fc7 and fc8 1 x 1
+    deepface        vgg_face_weights.h5           layers by order, all convolutions: fc6 is 7 x 7, the
+                                                  others 1 x 1
     matconvnet      vgg_face_dag.pth              a PyTorch state dict, conv1_1.weight ... fc8.bias
 
-Kernels in the h5 files are (rows, columns, inputs, outputs), dense weights (inputs, outputs). PyTorch wants outputs
-first, and flattens by channels, rows, columns: a dense fc6 is not only transposed but its inputs put in that order.
-The files are told apart by what they hold; no pickled code is run, and sizes are those of the file.
+Kernels in the h5 files are (rows, columns, inputs, outputs), dense weights (inputs, outputs). PyTorch wants
+outputs first, and flattens by channels, rows, columns: a dense fc6 is not only transposed but its inputs put
+in that order. The files are told apart by what they hold; no pickled code is run, and sizes are those of the
+file.
 """
 
 import hashlib
@@ -20,7 +22,14 @@ import torch
 from torch import Tensor
 
 from voice2face_gan.errors import CheckpointError, first_line
-from voice2face_gan.models.face_readers.vggface import BLOCKS, CONVOLUTIONS, GRID, LAYERS, VggFace, VggFaceReader
+from voice2face_gan.models.face_readers.vggface import (
+    BLOCKS,
+    CONVOLUTIONS,
+    GRID,
+    LAYERS,
+    VggFace,
+    VggFaceReader,
+)
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ROOT = "model_weights"  # where files of whole Keras models have what files of weights have at the top
@@ -33,8 +42,8 @@ def import_vggface(path: str | Path, preset: str | None = None) -> VggFaceReader
         path: the file.
         preset: of preprocessing, where it is not to be the file's own.
     Raises:
-        CheckpointError: it cannot be read, is another network's or another layout's; the message names the file and
-            the first layer that does not fit. Or h5py is missing for an h5 file.
+        CheckpointError: it cannot be read, is another network's or another layout's; the message names the
+            file and the first layer that does not fit. Or h5py is missing for an h5 file.
     """
     path = Path(path)
     try:
@@ -66,7 +75,7 @@ def _read_h5(path: Path) -> dict[str, list[np.ndarray]]:
         ) from error
     try:
         with h5py.File(path, "r") as file:
-            root = file[_ROOT] if _ROOT in file else file
+            root = file.get(_ROOT, file)
             if "layer_names" not in root.attrs:
                 raise CheckpointError(f"{path}: an h5 file, but none of Keras weights (it names no layers).")
             layers = {}
@@ -76,7 +85,9 @@ def _read_h5(path: Path) -> dict[str, list[np.ndarray]]:
                     layers[layer] = [np.asarray(root[layer][name], dtype=np.float32) for name in names]
             return layers
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: the h5 file is damaged or something else ({first_line(error)}).") from error
+        raise CheckpointError(
+            f"{path}: the h5 file is damaged or something else ({first_line(error)})."
+        ) from error
 
 
 def _text(name: str | bytes) -> str:
@@ -96,8 +107,8 @@ def _of_keras(path: Path, found: dict[str, list[np.ndarray]]) -> tuple[str, dict
         kind = "deepface"
         if len(found) != len(LAYERS):
             raise CheckpointError(
-                f"{path}: {len(found)} layers with weights, none named as VGG-Face's; deepface's file has {len(LAYERS)}, "
-                "so this is another network."
+                f"{path}: {len(found)} layers with weights, none named as VGG-Face's; deepface's file has "
+                f"{len(LAYERS)}, so this is another network."
             )
         names = dict(zip(LAYERS, found, strict=True))
     layers = {}
@@ -105,7 +116,9 @@ def _of_keras(path: Path, found: dict[str, list[np.ndarray]]) -> tuple[str, dict
         arrays = found[theirs]
         if len(arrays) != 2 or arrays[0].ndim not in (2, 4) or arrays[1].shape != arrays[0].shape[-1:]:
             shapes = ", ".join(str(a.shape) for a in arrays)
-            raise CheckpointError(f"{path}: the layer '{theirs}' {shapes} is no {ours} of VGG-Face with a bias.")
+            raise CheckpointError(
+                f"{path}: the layer '{theirs}' {shapes} is no {ours} of VGG-Face with a bias."
+            )
         layers[ours] = _turned(ours, arrays[0]), torch.from_numpy(arrays[1])
     return kind, layers
 
@@ -139,7 +152,9 @@ def _of_torch(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
         raise CheckpointError(f"{path} {why}.") from error
     layers = {}
     for name in LAYERS:
-        pair = tuple(state.get(f"{name}.{part}") if isinstance(state, dict) else None for part in ("weight", "bias"))
+        pair = tuple(
+            state.get(f"{name}.{part}") if isinstance(state, dict) else None for part in ("weight", "bias")
+        )
         if not all(isinstance(tensor, Tensor) for tensor in pair):
             raise CheckpointError(f"{path}: '{name}.weight' or '{name}.bias' of VGG-Face is missing.")
         weight, bias = (tensor.detach().float() for tensor in pair)
@@ -159,7 +174,11 @@ def _network(path: Path, layers: dict[str, tuple[Tensor, Tensor]]) -> VggFace:
     with torch.device("meta"):
         net = VggFace(tuple(ends), len(layers["fc7"][1]), len(layers["fc8"][1]))
     wanted = net.state_dict()
-    state = {f"{name}.{part}": tensor for name in LAYERS for part, tensor in zip(("weight", "bias"), layers[name], strict=True)}
+    state = {
+        f"{name}.{part}": tensor
+        for name in LAYERS
+        for part, tensor in zip(("weight", "bias"), layers[name], strict=True)
+    }
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
             raise CheckpointError(

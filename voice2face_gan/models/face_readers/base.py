@@ -1,7 +1,7 @@
 """The one interface of face readers that train: an image to features, with gradients for the image.
 
-`evaluation/readers` has the readers that measure. A reader here is a frozen network: losses of face decoders and
-voice encoders ask it for the feature of real and of generated images. Sizes follow the reader.
+`evaluation/readers` has the readers that measure. A reader here is a frozen network: losses of face decoders
+and voice encoders ask it for the feature of real and of generated images. Sizes follow the reader.
 """
 
 from typing import NamedTuple

@@ -1,15 +1,17 @@
 """VGG-Face: a face to fc7's 4096 numbers and fc8's 2622 identities, the feature of Speech2Face.
 
-Parkhi, Vedaldi and Zisserman, "Deep Face Recognition", BMVC 2015, Table 3 (configuration A): VGG-16's thirteen
-3 x 3 convolutions in five blocks, each with ReLU and each block with a 2 x 2 pool; then fc6, fc7 (ReLU) and fc8.
-Its weights are in public files of three layouts (models/exchange/vggface_weights.py); none ships with this package.
+Parkhi, Vedaldi and Zisserman, "Deep Face Recognition", BMVC 2015, Table 3 (configuration A): VGG-16's
+thirteen 3 x 3 convolutions in five blocks, each with ReLU and each block with a 2 x 2 pool; then fc6, fc7
+(ReLU) and fc8. Its weights are in public files of three layouts (models/exchange/vggface_weights.py); none
+ships with this package.
 
-Each public file wants its own preprocessing, and they differ in order of channels, range and means. They are presets:
+Each public file wants its own preprocessing, and they differ in order of channels, range and means. They are
+presets:
 
     keras-vggface   BGR, 0-255, less (93.5940, 104.7624, 129.1863): blue, green, red
     deepface        BGR, [0, 1], no mean (its default, `base`)
     matconvnet      RGB, 0-255, less (129.1863, 104.7624, 93.5940): red, green, blue
-    rgb-unit        RGB, [0, 1], no mean: no source's, but what Kacper Topolski's checkpoints of voice encoders
+    rgb-unit        RGB, [0, 1], no mean: no source's, but what Kacper-Pietkun/Speech-to-face's voice encoders
                     were trained with
 
 VGGFace2's means (91.4953, 103.8827, 131.0912) belong to other networks.
@@ -76,7 +78,8 @@ class VggFace(nn.Module):
         hidden: numbers of fc6 and fc7.
         classes: identities of fc8.
 
-    forward: (B, 3, 224, 224), preprocessed -> fc7 after its ReLU (B, hidden) and fc8 before softmax (B, classes).
+    forward: (B, 3, 224, 224), preprocessed -> fc7 after its ReLU (B, hidden) and fc8 before softmax
+        (B, classes).
     """
 
     def __init__(self, channels: tuple[int, ...] = CHANNELS, hidden: int = HIDDEN, classes: int = CLASSES):
@@ -116,7 +119,9 @@ class VggFaceReader(FaceReaderNet):
     def __init__(self, net: VggFace, preset: str, about: dict | None = None):
         super().__init__()
         if preset not in PRESETS:
-            raise CheckpointError(f"There is no preprocessing '{preset}' of VGG-Face; take {', '.join(PRESETS)}.")
+            raise CheckpointError(
+                f"There is no preprocessing '{preset}' of VGG-Face; take {', '.join(PRESETS)}."
+            )
         self.net = net.eval().requires_grad_(False)
         self.preset, self.about = preset, about or {}
         self.name = f"vggface-{preset}"
@@ -129,12 +134,20 @@ class VggFaceReader(FaceReaderNet):
         return self.net.fc8(feature)
 
     def save(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors, whole or not at all; a folder that is there is replaced."""
+        """Write config.json and model.safetensors, whole or not at all; a folder that is there is
+        replaced."""
         from safetensors.torch import save_file
 
         with new_folder(Path(folder)) as temporary:
-            save_file({k: v.contiguous() for k, v in self.net.state_dict().items()}, temporary / "model.safetensors")
-            config = {"reader": "vggface", "preset": self.preset, "network": self.net.config, "about": self.about}
+            save_file(
+                {k: v.contiguous() for k, v in self.net.state_dict().items()}, temporary / "model.safetensors"
+            )
+            config = {
+                "reader": "vggface",
+                "preset": self.preset,
+                "network": self.net.config,
+                "about": self.about,
+            }
             (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -157,6 +170,7 @@ class VggFaceReader(FaceReaderNet):
             preset, about = config["preset"], config.get("about")
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(
-                f"{folder}: not a VGG-Face reader ({first_line(error)}); import a weight file with convert vggface."
+                f"{folder}: not a VGG-Face reader ({first_line(error)}); "
+                "import a weight file with convert vggface."
             ) from error
         return cls(net, preset, about)

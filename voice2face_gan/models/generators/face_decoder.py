@@ -3,13 +3,14 @@
     feature (B, F)
       stem        linear to 1000 numbers; equation 3 of Speech2Face compares them
       landmarks   ReLU, a shallow MLP with ReLU -> displacements of 68 points from the mean shape
-      texture     ReLU, linear to (side / 16)^2 x 256, then four transposed convolutions of kernel 5 and stride 2
+      texture     ReLU, linear to (side / 16)^2 x 256, then four transposed convolutions of kernel 5, stride 2
                   with 128, 64, 32, 32 channels and ReLU between, then 1 x 1 to RGB: a face in the mean shape
       warp        the texture drawn in the shape of the landmarks, with gradients for both
 
-Cole, Belanger, Krishnan, Sarna, Mosseri and Freeman, "Synthesizing Normalized Faces from Facial Identity Features",
-CVPR 2017, section 3; sizes as there: 14 x 14 x 256 for 224 pixels. The stem of 1000 numbers is that of Oh et al.,
-CVPR 2019. Cole et al. also have a texture that is linear in the feature, for few faces: `texture = "linear"`.
+Cole, Belanger, Krishnan, Sarna, Mosseri and Freeman, "Synthesizing Normalized Faces from Facial Identity
+Features", CVPR 2017; sizes as there: 14 x 14 x 256 for 224 pixels. The stem of 1000 numbers is
+that of Oh et al., CVPR 2019. Cole et al. also have a texture that is linear in the feature, for few faces:
+`texture = "linear"`.
 """
 
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from voice2face_gan.errors import ImageError
 from voice2face_gan.faces.mean_shape import POINTS, SHAPE_STD
-from voice2face_gan.models.generators.warp import BOUNDARY, ORDER, SMOOTHING, Warp
+from voice2face_gan.models.generators.warp import BOUNDARY, ORDER, RENDERINGS, SMOOTHING, Warp
 
 STEM = 1000
 CHANNELS = (256, 128, 64, 32, 32)
@@ -51,9 +52,9 @@ class FaceDecoder(nn.Module):
         features: numbers of the feature, those of the face reader.
         side: of the image in pixels, a multiple of 16.
         texture: "convolutional" or "linear".
-        narrow: numbers between stem and first map (or, of a linear texture, pixels): 0 for none, as in the paper.
-            At 128 pixels that layer has 16.4 M weights without, and 2.2 M with 128.
-        order, smoothing, boundary: of the warp.
+        narrow: numbers between stem and first map (or, of a linear texture, pixels): 0 for none, as in the
+            paper. At 128 pixels that layer has 16.4 M weights without, and 2.2 M with 128.
+        order, smoothing, boundary, rendering: of the warp.
 
     forward: (B, features) -> Decoded.
     """
@@ -67,10 +68,13 @@ class FaceDecoder(nn.Module):
         order: int = ORDER,
         smoothing: float = SMOOTHING,
         boundary: int = BOUNDARY,
+        rendering: str = RENDERINGS[0],
     ):
         super().__init__()
         if side < _UP or side % _UP:
-            raise ImageError(f"A face decoder's side is a multiple of {_UP} pixels, not {side}; take 64, 128 or 224.")
+            raise ImageError(
+                f"A face decoder's side is a multiple of {_UP} pixels, not {side}; take 64, 128 or 224."
+            )
         if texture not in TEXTURES or narrow < 0:
             raise ImageError(f"A texture is {' or '.join(TEXTURES)} and its narrow layer 0 or more numbers.")
         self.config = {
@@ -81,6 +85,7 @@ class FaceDecoder(nn.Module):
             "order": order,
             "smoothing": smoothing,
             "boundary": boundary,
+            "rendering": rendering,
         }
         self.side = side
         self.stem = nn.Linear(features, STEM)
@@ -91,7 +96,7 @@ class FaceDecoder(nn.Module):
         nn.init.zeros_(self.landmark_head[-1].bias)
         head = ConvolutionalTexture if texture == "convolutional" else LinearTexture
         self.texture_head = head(side, narrow)
-        self.warp = Warp(side, order, smoothing, boundary)
+        self.warp = Warp(side, order, smoothing, boundary, rendering)
 
     def forward(self, feature: Tensor) -> Decoded:
         return self.decode(self.stem(feature))

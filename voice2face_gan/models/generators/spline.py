@@ -1,17 +1,20 @@
-"""Polyharmonic splines in the plane that are pinned at fixed points: solved and evaluated by plain operations.
+"""Polyharmonic splines in the plane, pinned at three fixed points: solved and evaluated by plain operations.
 
 A polyharmonic spline through values v_i at nodes x_i is s(x) = sum_i w_i phi(|x - x_i|) + a + b x + c y with
-sum_i w_i = sum_i w_i x_i = 0 (Duchon 1977); phi(r) is r for order 1 and r^2 log r for order 2, the thin plate. Its
-matrix has zeros on its diagonal, so that a solver must exchange rows, which no exporter of ONNX can write.
+sum_i w_i = sum_i w_i x_i = 0 (Duchon 1977); phi(r) is r for order 1 and r^2 log r for order 2, the thin
+plate. Its matrix has zeros on its diagonal, so that a solver must exchange rows, which no exporter of ONNX
+can write.
 
-Here three nodes, the anchors, are the same in every spline and have value 0. With their barycentric coordinates
-l_j(x) the same spline is s(x) = sum_i u_i k(x, x_i) over the other nodes (Wendland, "Scattered Data Approximation",
-2005, section 12.3: the kernel of the native space), with
+Here three nodes, the anchors, are the same in every spline and have value 0. With their barycentric
+coordinates l_j(x) the same spline is s(x) = sum_i u_i k(x, x_i) over the other nodes (the kernel
+of the native space: Wendland, "Scattered Data Approximation", 2005), with
 
-    k(x, y) = phi(x, y) - sum_j l_j(x) phi(c_j, y) - sum_j l_j(y) phi(x, c_j) + sum_jk l_j(x) l_k(y) phi(c_j, c_k)
+    k(x, y) = phi(x, y) - sum_j l_j(x) phi(c_j, y) - sum_j l_j(y) phi(x, c_j)
+              + sum_jk l_j(x) l_k(y) phi(c_j, c_k)
 
-and the sign of phi such that k is positive definite: + for r^2 log r, - for r. So the matrix needs no exchange of
-rows, and no polynomial beside it. A smoothing parameter is added to the diagonal; it is 0 at pinned nodes.
+and the sign of phi such that k is positive definite: + for r^2 log r, - for r. So the matrix needs no
+exchange of rows, and no polynomial beside it. A smoothing parameter is added to the diagonal; it is 0 at
+pinned nodes.
 """
 
 import torch
@@ -61,8 +64,8 @@ def squared_distance(x: Tensor, y: Tensor) -> Tensor:
 def solve(matrix: Tensor, right: Tensor) -> Tensor:
     """The solution of positive definite systems: (..., N, N), (..., N, K) -> (..., N, K).
 
-    Where a network is exported, by Gauss elimination without exchange of rows, in multiplications, divisions and
-    sums alone; else by LAPACK's Cholesky decomposition.
+    Where a network is exported, by Gauss elimination without exchange of rows, in multiplications, divisions
+    and sums alone; else by LAPACK's Cholesky decomposition.
     """
     if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
         return eliminate(matrix, right)
@@ -79,7 +82,7 @@ def eliminate(matrix: Tensor, right: Tensor) -> Tensor:
     rows = torch.cat([matrix, right], dim=-1)
     unit = torch.eye(count, dtype=matrix.dtype, device=matrix.device)
     for i in range(count):
-        # Columns before i are unit vectors already: what is left begins with column i. Row i becomes the pivot.
+        # Columns before i are unit vectors already and are left out: column i is the first.
         pivot = rows[..., i : i + 1, 1:] / rows[..., i : i + 1, :1]
         rows = rows[..., 1:] - (rows[..., :1] - unit[:, i : i + 1]) * pivot
     return rows
