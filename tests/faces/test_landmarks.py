@@ -74,7 +74,7 @@ def test_a_face_of_some_pixels_is_refused_in_a_sentence():
     pytest.importorskip("dlib")
     for side in (1, 8):
         with pytest.raises(ImageError, match=f"image of {side} x {side} pixels .* too small for landmarks"):
-            LandmarkPredictor().on_template(np.zeros((side, side, 3), np.uint8))
+            predictor().on_template(np.zeros((side, side, 3), np.uint8))
 
 
 def test_without_dlib_the_extra_is_named(monkeypatch):

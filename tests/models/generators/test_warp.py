@@ -132,8 +132,7 @@ def test_float32_is_near_float64():
     assert (Warp(SIDE).image_flow(landmarks.float()) - exact).abs().max() * SIDE < 0.01
 
 
-@pytest.mark.parametrize("rendering", RENDERINGS)
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize(("order", "rendering"), [(1, "spline"), (2, "spline"), (2, "inverse")])
 def test_gradients_of_texture_and_landmarks_are_exact(order, rendering):
     """gradcheck in float64, at a smooth texture (bilinear sampling has kinks between pixels)."""
     torch.set_default_dtype(torch.float64)
