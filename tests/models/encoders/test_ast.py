@@ -47,6 +47,8 @@ def test_without_the_extra_it_is_named(monkeypatch):
 
 def test_the_published_sizes(transformers):
     """12 x 101 patches and two tokens; 86 M numbers, on the meta device."""
+    # Imported before: modules loaded inside, such as torchaudio's Kaldi, would keep constants on that device.
+    assert transformers.ASTModel and transformers.ASTFeatureExtractor
     with torch.device("meta"):
         encoder = AstEncoder(4096)
     assert (encoder.n_mels, encoder.frames) == (128, 1024)
