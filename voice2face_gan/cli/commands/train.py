@@ -23,10 +23,17 @@ DEFAULT = "default"  # of recipes, and of checkpoints
 )
 @click.option(
     "--recipe",
-    help="Recipe name or TOML file. [default: 'default', with the default model's voice encoder; on the "
-    "synthetic world r3gan, without a GPU r3gan-small]",
+    help="Recipe name or TOML file. [default: 'default', with the default model's voice encoder unless "
+    "--encoder is given; r3gan with an --encoder that keeps no face embedding space; on the synthetic world "
+    "r3gan, without a GPU r3gan-small]",
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: gan.batch=64.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key: gan.batch=64, gan.lr=1e-4.",
+)
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations of each stage.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop and save after so long.")
 @click.option("-o", "--out", "root", default="runs", show_default=True, help="Folder of run folders.")
@@ -34,7 +41,8 @@ DEFAULT = "default"  # of recipes, and of checkpoints
 @click.option(
     "--init",
     metavar="CKPT",
-    help="Fine-tune the nets of a checkpoint, a run or 'default', with its recipe unless --recipe is given.",
+    help="Fine-tune the nets of a checkpoint, a run or 'default', with its recipe unless --recipe is given; "
+    "the generator learns at 0.1 times gan.lr.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--seed", type=SEED, default=0, show_default=True)
@@ -136,7 +144,7 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
         resolved = _recipe_of(init, override)
     else:
         if recipe is None:
-            recipe, encoder = _default_recipe(data, encoder, here.device)
+            recipe, encoder = _default_recipe(data, encoder, here)
         resolved = load_recipe(recipe, override)
     check_encoder(resolved, given=bool(encoder or init and not resolved.encoder_alone))
     given = {"encoder": encoder, "init": init}
@@ -156,15 +164,21 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
     return Run(folder, resolved, settings), store
 
 
-def _default_recipe(data: str, encoder: str | None, device) -> tuple[str, str | None]:
-    """The recipe that is taken where none is named, and the voice encoder given to it."""
+def _default_recipe(data: str, encoder: str | None, here) -> tuple[str, str | None]:
+    """The recipe that is taken where none is named, and the voice encoder given to it. A recipe other than
+    `default` on a user's own data is said."""
     from voice2face_gan.data.synthetic import is_synthetic
     from voice2face_gan.models.checkpoint import load_checkpoint
 
     if is_synthetic(data):
-        return "r3gan-small" if device.type == "cpu" else "r3gan", encoder
+        return "r3gan-small" if here.device.type == "cpu" else "r3gan", encoder
     if encoder is not None and not load_checkpoint(encoder, need_generator=False).face_space:
-        return "r3gan", encoder  # the recipe default goes with a voice encoder of a face space
+        if here.is_main:
+            say(
+                f"The voice encoder {encoder} keeps no face embedding space, which the recipe default needs: "
+                "the recipe is r3gan. --recipe takes another."
+            )
+        return "r3gan", encoder
     return DEFAULT, encoder or DEFAULT
 
 

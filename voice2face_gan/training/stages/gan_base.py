@@ -39,8 +39,9 @@ from voice2face_gan.training.stages.face_embedding import (
 # Iterations in which a new discriminator beside a trained generator is trained alone: before it separates
 # real faces from generated ones, its gradient is random and damages the generator.
 DISCRIMINATOR_FIRST = 100
-# Learning rate of a generator from a checkpoint, as a share of the recipe's. At the whole rate 48 iterations
-# on 13 faces undid the default: a detector found 51 faces in 64 images, for 64 before.
+# Learning rate of a generator from a checkpoint (--init), as a share of gan.lr; the discriminator's rate is
+# gan.lr. At the whole rate 48 iterations on 13 faces undid the default: a detector found 51 faces in 64
+# images, for 64 before.
 FINE_TUNE_RATE = 0.1
 GRID_CLIPS = 8
 
