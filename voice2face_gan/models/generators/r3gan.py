@@ -63,7 +63,7 @@ class R3GANGeneratorConfig(Settings):
                 "side must be 64 or 128": self.side in (64, 128),
                 "width must be 2 or more, and even": self.width >= 2 and self.width % 2 == 0,
                 "full_res_block needs a width of which each resolution has a channel": (
-                    not self.full_res_block or self.stages()[-1] >= 2
+                    not self.full_res_block or self.channels()[-1] >= 2
                 ),
                 "replicate_border must be 0 to 8": 0 <= self.replicate_border <= 8,
                 "z_dim must not be negative": self.z_dim >= 0,
@@ -72,7 +72,7 @@ class R3GANGeneratorConfig(Settings):
             }
         )
 
-    def stages(self) -> list[int]:
+    def channels(self) -> list[int]:
         """Channels of each resolution, from 4 x 4 to half the face's side."""
         channels = [4 * self.width, 4 * self.width, 2 * self.width, self.width]
         return channels if self.side == 64 else [*channels, self.width // 2]
@@ -89,7 +89,7 @@ class R3GANGenerator(nn.Module):
         super().__init__()
         self.z_dim, self.border = config.z_dim, config.replicate_border
         latent = config.embedding + config.z_dim
-        channels = config.stages()
+        channels = config.channels()
         if config.full_res_block:
             channels = [*channels, channels[-1] // 2]
         self.basis = nn.Linear(latent, channels[0] * 16)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan.data.batches.sampling import EpochSampler, FaceBank, VoiceBank, gaussian, generator
+from voice2face_gan.data.batches.sampling import EpochSampler, FaceBank, VoiceBank, gaussian, random_source
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import send
 from voice2face_gan.models.conditioning import Controls, condition
@@ -63,7 +63,7 @@ class RandomStreams:
 
     def flips(self, iteration: int) -> np.ndarray:
         """bool (B,): which real faces are mirrored."""
-        return (generator(self.seed, "flips", iteration).random(self.batch) < 0.5)[self.shard]
+        return (random_source(self.seed, "flips", iteration).random(self.batch) < 0.5)[self.shard]
 
     def z(self, iteration: int, size: int, zero_share: float = 0.0) -> Tensor | None:
         """z (B, size), standard normal, but 0 in a share of the batch; None where size is 0."""
@@ -71,7 +71,8 @@ class RandomStreams:
             return None
         z = gaussian((self.batch, size), self.seed, "z", iteration)
         if zero_share:
-            z[torch.from_numpy(generator(self.seed, "zero z", iteration).random(self.batch) < zero_share)] = 0
+            drawn = random_source(self.seed, "zero z", iteration).random(self.batch)
+            z[torch.from_numpy(drawn < zero_share)] = 0
         return z[self.shard].to(self.device)
 
     def grid_z(self, count: int, size: int) -> Tensor | None:
@@ -82,13 +83,13 @@ class RandomStreams:
         """float32 (3, B, NUMBERS) in [0, 1) for `diff_augment.augment`: of real faces, of generated ones in
         the discriminator's phase, and of generated ones in the generator's phase."""
         shape = (3, self.batch, NUMBERS)
-        drawn = generator(self.seed, "augmentation", iteration).random(shape, np.float32)
+        drawn = random_source(self.seed, "augmentation", iteration).random(shape, np.float32)
         return torch.from_numpy(drawn[:, self.shard]).to(self.device)
 
     def zooms(self, iteration: int) -> Tensor:
         """(B, 3) small zooms and shifts for the face space: a network that reads each image in one place
         alone is fooled by patterns that only work there."""
-        drawn = generator(self.seed, "zooms", iteration).uniform(-1, 1, (self.batch, 3))[self.shard]
+        drawn = random_source(self.seed, "zooms", iteration).uniform(-1, 1, (self.batch, 3))[self.shard]
         drawn = drawn * np.array([MAX_ZOOM, MAX_SHIFT, MAX_SHIFT]) + np.array([1, 0, 0])
         return torch.from_numpy(drawn.astype(np.float32)).to(self.device)
 
@@ -134,14 +135,14 @@ class VoiceFaceBatches:
         """Log-mels (B, mel bins, T), their identities, real faces (B, 3, side, side), their identities, and
         standard normal noise (B, embedding), on the device."""
         seed, batch, mine = self.streams.seed, self.streams.batch, self.streams.shard
-        crops = generator(seed, "crops", iteration)
+        crops = random_source(seed, "crops", iteration)
         shortest, longest = self.data.crop_frames
         frames = int(crops.integers(shortest, longest + 1))
         chosen = self.voice_sampler.draw(iteration, batch)
         mel, identity = self.voices.crops(chosen, frames, crops, mine)
         if self.same_identity:
             labels = self.voices.labels[torch.from_numpy(chosen)]
-            faces = self.faces.of_identities(labels, generator(seed, "pairs", iteration))
+            faces = self.faces.of_identities(labels, random_source(seed, "pairs", iteration))
         else:
             faces = self.face_sampler.draw(iteration, batch)
         flips = self.streams.flips(iteration) if self.data.flip else None
@@ -204,14 +205,15 @@ class FaceEmbeddingBatches:
 
     def _simulated(self, iteration: int) -> Tensor:
         """bool (B,): for which faces a voice is simulated."""
-        chance = generator(self.streams.seed, "simulated voices", iteration).random(self.streams.batch)
+        chance = random_source(self.streams.seed, "simulated voices", iteration).random(self.streams.batch)
         chosen = torch.from_numpy(chance < self.settings.simulated_voices)
         return chosen.to(self.streams.device)[self.streams.shard]
 
     def _predicted(self, iteration: int, e: Tensor) -> Tensor:
         """e' (B, 64): what a voice encoder would predict of e."""
         seed, batch, mine = self.streams.seed, self.streams.batch, self.streams.shard
-        strength = generator(seed, "strength", iteration).uniform(*self.settings.strength_range, (batch, 1))
+        source = random_source(seed, "strength", iteration)
+        strength = source.uniform(*self.settings.strength_range, (batch, 1))
         strength = torch.from_numpy(strength.astype(np.float32)).to(e.device)[mine]
         noise = gaussian((batch, e.shape[1]), seed, "noise", iteration).to(e.device)[mine]
         return strength * (self.r2 * e + self.noise_std * noise)

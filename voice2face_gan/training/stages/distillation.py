@@ -118,11 +118,11 @@ class DistillationStage(EncoderStage):
         """This process's part of a batch, PIECE frames (B, samples): speech, some of it augmented, and the
         same speech clean, as loud."""
         clips = self.sampler.draw(number, self.settings.batch)[self.processes.shard(self.settings.batch)]
-        chosen = self.rank_generator("perturbation", number).integers(
+        chosen = self.rank_random_source("perturbation", number).integers(
             self.perturbation.count, size=len(clips)
         )
-        clean = self._crops(clips, chosen, self.rank_generator("cuts", number))
-        rng = self.rank_generator("clip augmentation", number)
+        clean = self._crops(clips, chosen, self.rank_random_source("cuts", number))
+        rng = self.rank_random_source("clip augmentation", number)
         augmented = self.augmenter.speech_of(clean, PIECE, self.labels[clips], rng)
         # The teacher's answer changes with the level, which an augmented crop does not show.
         clean = as_loud(clean[:, : augmented.shape[1]], augmented)

@@ -7,10 +7,12 @@ identity, and noise z_i:
     L_D = softplus(s(g_i) - s(r_i)) + gamma / 2 (R1 + R2) + CE(C(r_i), y_i) + (1 - cos(read(r_i), e_i))
     L_G = softplus(s(r_i) - s(g_i)) + CE(C(g_i), y_i)     + (1 - cos(read(g_i), e_i)) + |g_i - r_i|
 
-with the recipe's weights before the last terms. The relativistic loss and the two zero-centred gradient
-penalties R1 (real faces) and R2 (generated ones) are those of Huang et al. (NeurIPS 2024); the penalties are
-computed on a share of each batch. `read` is a head of the discriminator that regresses e from a face; it is
-trained on real faces alone. The discriminator sees augmented faces (DiffAugment).
+with the recipe's weights before the last terms (gan.d_identity, gan.g_identity, r3gan.embedding_loss,
+gan.l1). A term of weight 0 is not computed: in the recipes r3gan and default neither CE term is, in r3gan
+the L1 term is not. The losses are functions in losses.py. The relativistic loss and the two zero-centred
+gradient penalties R1 (real faces) and R2 (generated ones) are those of Huang et al. (NeurIPS 2024); the
+penalties are computed on a share of each batch. `read` is a head of the discriminator that regresses e
+from a face; it is trained on real faces alone. The discriminator sees augmented faces (DiffAugment).
 
 With a face space (face_embedding.space, as in the recipe `default`) it draws real faces r_i with or without a
 voice, and e_i read from them, a share of these as a voice would give them (batches.FaceEmbeddingBatches). Two

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voice2face_gan.data.batches.sampling import VoiceBank, generator
+from voice2face_gan.data.batches.sampling import VoiceBank, random_source
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast
 from voice2face_gan.models.registry import build_encoder
@@ -72,14 +72,14 @@ class SpeakerClassificationStage(EncoderStage):
 
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Log-mels (B, mel bins, frames) of random crops, and their speakers (B,)."""
-        crops = generator(self.seed, "cuts", iteration)
+        crops = random_source(self.seed, "cuts", iteration)
         frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
         items = self.sampler.draw(iteration, self.settings.batch)
         mine = self.processes.shard(self.settings.batch)
         mel, labels = self.bank.crops(items, frames, crops, mine)
         mel = mel.to(self.device)
         if self.augmenter is not None:
-            rng = self.rank_generator("clip augmentation", iteration)
+            rng = self.rank_random_source("clip augmentation", iteration)
             mel = self.augmenter(mel, items[mine], labels.numpy(), rng)
         return mel, labels.to(self.device)
 
