@@ -84,16 +84,10 @@ def test_what_it_refuses(cli, arguments, trained):
     )
     lstm = ("--set", "model.encoder.type=lstm")
     assert "needs stages = ['encoder']" in error(
-<<<<<<< HEAD
-        cli("train", "--recipe", "r3gan", "--set", "model.encoder.type=lstm", "--set", "encoder.space=x")
-||||||| e3b2b58
-        cli("train", "--recipe", "r3gan", "--set", "encoder.space=x")
-=======
         cli("train", "--recipe", "r3gan", *lstm, "--set", "encoder.space=x")
     )
     assert "needs model.encoder.type = 'lstm'" in error(
         cli("train", "--recipe", "r3gan", "--set", "encoder.space=x")
->>>>>>> fix
     )
     assert "no run to resume" in error(cli("train", "--resume"))
     assert "--seed cannot be changed" in error(cli("train", "--resume", trained, "--seed", 1))
