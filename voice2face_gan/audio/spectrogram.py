@@ -11,20 +11,19 @@ Oh et al., "Speech2Face: Learning the Face Behind a Voice", CVPR 2019: 6 s, 16 k
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import math
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from voice2face_gan.audio.settings import FrameSettings
 from voice2face_gan.errors import DataError
 
 
 @dataclass(frozen=True)
-class SpectrogramSettings:
+class SpectrogramSettings(FrameSettings):
     """A spectrogram's constants.
 
     Attributes:
@@ -38,6 +37,8 @@ class SpectrogramSettings:
         DataError: a value that makes no spectrogram.
     """
 
+    kind: ClassVar[str] = "spectrogram"
+
     sample_rate: int = 16_000
     window_ms: float = 25
     hop_ms: float = 10
@@ -46,27 +47,13 @@ class SpectrogramSettings:
     seconds: float = 6.0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            kinds = int if field.name in ("sample_rate", "n_fft") else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
-                raise DataError(f"spectrogram setting {field.name} is {value!r}; {field.default} is usual.")
+        self.check_numbers()
         if min(self.sample_rate, self.hop) < 1 or self.window < 2 or self.n_fft < self.window:
             raise DataError(
                 "spectrogram settings: 2 <= window <= n_fft and a positive rate and hop are needed."
             )
         if not 0 < self.power <= 1 or self.least_samples < self.window:
             raise DataError("spectrogram settings: power is in (0, 1], and seconds hold one window at least.")
-
-    @property
-    def window(self) -> int:
-        """Samples of a frame."""
-        return round(self.sample_rate * self.window_ms / 1000)
-
-    @property
-    def hop(self) -> int:
-        """Samples from one frame to the next."""
-        return round(self.sample_rate * self.hop_ms / 1000)
 
     @property
     def bins(self) -> int:
@@ -81,25 +68,6 @@ class SpectrogramSettings:
     def frames(self, samples: int) -> int:
         """Frames of so many samples, after they were repeated."""
         return 1 + (max(samples, self.least_samples) - self.window) // self.hop
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> SpectrogramSettings:
-        """The settings that `to_dict` gave; keys left out have their defaults.
-
-        Raises:
-            DataError: an unknown key or an impossible value.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise DataError(
-                f"unknown spectrogram setting {', '.join(unknown)}; known are {', '.join(known)}."
-            )
-        return cls(**values)
 
 
 def spectrogram(speech: Tensor, settings: SpectrogramSettings = SpectrogramSettings()) -> Tensor:
