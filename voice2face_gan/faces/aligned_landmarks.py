@@ -9,15 +9,14 @@ dlib and its models are the extra `faces`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from voice2face_gan.errors import ImageError
 from voice2face_gan.faces.align import EYE_DISTANCE, EYES_Y
+from voice2face_gan.faces.landmarks import dlib_modules, shape_predictor
 
 SEARCH_SIDE = 256  # pixels a side
 
@@ -58,24 +57,7 @@ def shapes(faces: Tensor, boxes: np.ndarray, points: int) -> Iterator[tuple[np.n
     Raises:
         ImageError: the extra `faces` is not installed.
     """
-    predict = _predictor(points)
-    import dlib
-
+    dlib, _ = dlib_modules()
+    predict = shape_predictor(points)
     for image, (left, top, right, bottom) in zip(enlarged(faces), boxes.tolist(), strict=True):
         yield image, predict(image, dlib.rectangle(left, top, right - 1, bottom - 1))
-
-
-@functools.cache
-def _predictor(points: int):
-    try:
-        import dlib
-        import face_recognition_models as models
-    except ImportError as error:
-        raise ImageError(
-            "dlib's landmarks are not installed: pip install 'voice2face-gan[faces]'."
-        ) from error
-    path = {
-        5: models.pose_predictor_five_point_model_location,
-        68: models.pose_predictor_model_location,
-    }[points]()
-    return dlib.shape_predictor(path)

@@ -39,6 +39,37 @@ LIST_ORDER = tuple(i for group in _LISTS for i in group)
 _LEAST_SIDE = 16  # pixels of a face, below which no landmark means anything
 
 
+def dlib_modules():
+    """The modules dlib and face_recognition_models.
+
+    Raises:
+        ImageError: the extra `faces` is not installed.
+    """
+    try:
+        import dlib
+        import face_recognition_models
+    except ImportError as error:
+        raise ImageError(
+            "Landmarks of faces need dlib and its models: pip install 'voice2face-gan[faces]'."
+        ) from error
+    return dlib, face_recognition_models
+
+
+@functools.cache
+def shape_predictor(points: int):
+    """dlib's predictor of 5 or 68 landmarks, loaded once a process.
+
+    Raises:
+        ImageError: the extra `faces` is not installed.
+    """
+    dlib, models = dlib_modules()
+    path = {
+        5: models.pose_predictor_five_point_model_location,
+        POINTS: models.pose_predictor_model_location,
+    }[points]()
+    return dlib.shape_predictor(path)
+
+
 class LandmarkPredictor:
     """Finds the 68 landmarks of a face whose box is known.
 
@@ -47,15 +78,8 @@ class LandmarkPredictor:
     """
 
     def __init__(self):
-        try:
-            import dlib
-            import face_recognition_models as models
-        except ImportError as error:
-            raise ImageError(
-                "Landmarks of faces need dlib and its models: pip install 'voice2face-gan[faces]'."
-            ) from error
-        self._rectangle = dlib.rectangle
-        self._predict = dlib.shape_predictor(models.pose_predictor_model_location())
+        dlib, _ = dlib_modules()
+        self._rectangle, self._predict = dlib.rectangle, shape_predictor(POINTS)
 
     def find(self, image: Image.Image | np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
         """The landmarks of one face.

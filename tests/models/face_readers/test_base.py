@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from voice2face_gan.models.face_embedding_space import FaceSpace
-from voice2face_gan.models.face_readers.base import ClassifierReader, DlibReader, FaceReaderNet, resized
+from voice2face_gan.models.face_readers.base import ClassifierReaderNet, DlibReaderNet, FaceReaderNet, resized
 from voice2face_gan.models.face_readers.classifier import ClassifierTrunk
 
 
@@ -13,7 +13,7 @@ def readers():
     torch.manual_seed(0)
     space = FaceSpace()
     space.chip.copy_(torch.tensor([2 / 149 * 0.8, -0.8, -0.8]))
-    return [DlibReader(space), ClassifierReader(ClassifierTrunk((4, 4, 8, 8)))]
+    return [DlibReaderNet(space), ClassifierReaderNet(ClassifierTrunk((4, 4, 8, 8)))]
 
 
 @pytest.mark.parametrize("number", [0, 1])

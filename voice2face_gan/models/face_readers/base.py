@@ -57,7 +57,7 @@ class FaceReaderNet(nn.Module):
         return super().train(False)
 
 
-class DlibReader(FaceReaderNet):
+class DlibReaderNet(FaceReaderNet):
     """dlib's embedding, read through the chip of a face space.
 
     Args:
@@ -75,7 +75,7 @@ class DlibReader(FaceReaderNet):
         return FaceFeatures(self.space.net(self.space.chips(faces.float()))[0], None)
 
 
-class ClassifierReader(FaceReaderNet):
+class ClassifierReaderNet(FaceReaderNet):
     """The embedding of a classifier that `train-face-classifier` made.
 
     Args:

@@ -36,8 +36,6 @@ from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.registry import EncoderConfig, build_encoder
 from voice2face_gan.training.augmentation.clip_augmenter import ClipAugmenter
 from voice2face_gan.training.augmentation.speaker_perturbation import SpeakerPerturbation
-from voice2face_gan.training.engine.distributed import SingleProcess
-from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.ridge import RidgeMap, fold_into_last_layer
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 from voice2face_gan.training.stages.layerwise_distillation import LayerwiseDistillation
@@ -57,24 +55,16 @@ class DistillationStage(EncoderStage):
 
     distils = True
 
-    def __init__(
-        self,
-        store: Store,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        processes: SingleProcess | None = None,
-    ):
-        super().__init__(store, recipe, seed, device, processes)
+    def _build(self) -> None:
         check_all_speech(self.voices)
-        torch.manual_seed(seed)
+        recipe, device = self.recipe, self.device
         self.encoder = self.processes.sync_batchnorm(encoder_of_t(self.config).to(device))
         check_raw_log_mel(self.voices, self.encoder.raw_log_mel)
         self.augmenter = ClipAugmenter(self.voices, self.settings, self.encoder.raw_log_mel)
         features = self.augmenter.features
         if features.sample_rate != SAMPLE_RATE:
             raise DataError(
-                f"{store.folder}: its speech is at {features.sample_rate} Hz, the teacher's is at "
+                f"{self.voices.folder}: its speech is at {features.sample_rate} Hz, the teacher's is at "
                 f"{SAMPLE_RATE} Hz; prepare it again with that rate."
             )
         check_frames(features)
@@ -89,7 +79,7 @@ class DistillationStage(EncoderStage):
             self._speech,
             features,
             self.settings,
-            seed,
+            self.seed,
             recipe.run.precision,
             self.processes,
         )

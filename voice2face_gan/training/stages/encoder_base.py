@@ -55,6 +55,12 @@ class EncoderStage:
             check_recurrent(recipe.run.precision, device)
         self.sampler = EpochSampler(len(self.voices), seed, "clips")
         self.features, self.vad, self.data = store.about["features"], store.vad, self.voices.summary()
+        torch.manual_seed(seed)
+        self._build()
+
+    def _build(self) -> None:
+        """Makes the encoder and what trains it, on the device and from the current random state."""
+        raise NotImplementedError
 
     def rank_random_source(self, stream: str, step: int) -> np.random.Generator:
         """The random numbers of a stream for this process's clips alone."""

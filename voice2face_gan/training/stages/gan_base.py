@@ -59,8 +59,8 @@ class GanStage:
         seed: of weights and batches.
         device: where it computes.
         processes: those that train together; default: this one alone.
-        same_identity: without a face space, the real faces of a batch are of its voices' identities.
     Attributes:
+        same_identity: without a face space, the real faces of a batch are of its voices' identities.
         discriminator_first: iterations without a step of the generator.
         fine_tunes: whether the generator came from a checkpoint.
         space: the face space, or None.
@@ -85,7 +85,6 @@ class GanStage:
         seed: int,
         device: torch.device,
         processes: SingleProcess | None = None,
-        same_identity: bool = False,
     ):
         self.processes = processes or SingleProcess(device)
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.gan, seed, device
@@ -108,10 +107,21 @@ class GanStage:
         if recipe.face_embedding.space:
             self.batches = self._face_embedding_batches(store)
         else:
-            self.batches = self._voice_face_batches(same_identity)
+            self.batches = self._voice_face_batches()
         self._grid_voices, self._grid_faces = fixed_clips(held_out, self.encoder.raw_log_mel)
+        torch.manual_seed(seed + 1)
+        self._build()
 
-    def _voice_face_batches(self, same_identity: bool) -> VoiceFaceBatches:
+    @property
+    def same_identity(self) -> bool:
+        raise NotImplementedError
+
+    def _build(self) -> None:
+        """Makes the networks, on the device and from the current random state, and gives them to
+        `_set_networks`."""
+        raise NotImplementedError
+
+    def _voice_face_batches(self) -> VoiceFaceBatches:
         records, device = self.records, self.device
         labels, raw_log_mel = classes(records)[1], self.encoder.raw_log_mel
         voice, face = records.has_voice, records.has_face
@@ -123,7 +133,7 @@ class GanStage:
             encoder = encoder.frozen(torch.bfloat16)
         size, controls = self.config.embedding, self.controls
         return VoiceFaceBatches(
-            voices, faces, encoder, size, controls, self.recipe, self.streams, same_identity
+            voices, faces, encoder, size, controls, self.recipe, self.streams, self.same_identity
         )
 
     def _face_embedding_batches(self, store: Store) -> FaceEmbeddingBatches:

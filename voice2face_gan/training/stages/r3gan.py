@@ -31,13 +31,9 @@ batch has z = 0, the image shown for a voice by default; a generator that only s
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan.data.store import Store
-from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.discriminators.r3gan import FaceTrunk, Heads
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.augmentation.diff_augment import augment
-from voice2face_gan.training.engine.distributed import SingleProcess
-from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.stages.gan_base import GanStage
 from voice2face_gan.training.stages.losses import (
     classification,
@@ -65,30 +61,22 @@ class R3GANStage(GanStage):
     compiled = ("generator",)  # the penalties need second derivatives, which compiled networks do not give
     masks_real = True
 
-    def __init__(
-        self,
-        store: Store,
-        held_out: Store,
-        encoder: Checkpoint,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        processes: SingleProcess | None = None,
-    ):
-        pairs = recipe.r3gan.same_identity
-        super().__init__(store, held_out, encoder, recipe, seed, device, processes, pairs)
-        torch.manual_seed(seed + 1)
-        layout = {"device": device, "memory_format": torch.channels_last}
+    @property
+    def same_identity(self) -> bool:
+        return self.recipe.r3gan.same_identity
+
+    def _build(self) -> None:
+        layout = {"device": self.device, "memory_format": torch.channels_last}
         generator = build_generator(self.config).to(**layout)
         self.trunk = FaceTrunk(self.config).to(**layout)
-        self.heads = Heads(self.config, len(self.known)).to(device)
+        self.heads = Heads(self.config, len(self.known)).to(self.device)
         self._set_networks(generator, [self.trunk, self.heads])
         self.z_dim = self.config.z_dim
         self.zero_z = ZERO_Z if self.space is not None else 0.0
         self.g_weights = {
             "G": self.settings.g_adversarial,
             "G_identity": self.settings.g_identity,
-            "G_read": recipe.r3gan.embedding_loss if pairs else 0.0,
+            "G_read": self.recipe.r3gan.embedding_loss if self.same_identity else 0.0,
             "G_l1": self.settings.l1,
         }
         self.regresses_e = bool(self.g_weights["G_read"])

@@ -19,13 +19,9 @@ read from the real faces, and classifier losses count only people who have a voi
 import torch
 from torch import Tensor
 
-from voice2face_gan.data.store import Store
 from voice2face_gan.models.bf16_convolutions import fast_in_bf16
-from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.discriminators.wen2019 import Discriminator, FaceTrunk, IdentityClassifier
 from voice2face_gan.models.registry import build_generator
-from voice2face_gan.training.engine.distributed import SingleProcess
-from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.stages.gan_base import GanStage
 from voice2face_gan.training.stages.losses import (
     classification,
@@ -50,26 +46,18 @@ class Wen2019Stage(GanStage):
     )
     compiled = ("generator", "trunk")
 
-    def __init__(
-        self,
-        store: Store,
-        held_out: Store,
-        encoder: Checkpoint,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        processes: SingleProcess | None = None,
-    ):
-        pairs = recipe.gan.l1 > 0  # an L1 loss needs a face of the same person
-        super().__init__(store, held_out, encoder, recipe, seed, device, processes, pairs)
-        torch.manual_seed(seed + 1)
+    @property
+    def same_identity(self) -> bool:
+        return self.settings.l1 > 0  # an L1 loss needs a face of the same person
+
+    def _build(self) -> None:
         # Channels last is the layout in which the CPU's and the GPU's bfloat16 convolutions are fastest.
-        layout = {"device": device, "memory_format": torch.channels_last}
+        layout = {"device": self.device, "memory_format": torch.channels_last}
         generator = self.processes.sync_batchnorm(build_generator(self.config))
         generator = fast_in_bf16(generator).to(**layout)
         self.trunk = fast_in_bf16(FaceTrunk(self.config)).to(**layout)
-        self.discriminator = Discriminator(self.config).to(device)
-        self.classifier = IdentityClassifier(self.config, len(self.known)).to(device)
+        self.discriminator = Discriminator(self.config).to(self.device)
+        self.classifier = IdentityClassifier(self.config, len(self.known)).to(self.device)
         self._set_networks(generator, [self.trunk, self.discriminator, self.classifier])
 
     def step(self, iteration: int) -> dict[str, Tensor]:
