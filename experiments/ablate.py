@@ -5,7 +5,7 @@
 First every recipe's iterations are timed on one thread, in turn, so that a busy machine slows all of them
 alike; each then gets as many iterations as fit into the time, and its learning rate falls to the end of just
 these. Two runs side by side on two cores cost each other little. What is done already (results.jsonl) is not
-done again; --judge-only judges the runs anew.
+done again; --judge-only measures the runs anew.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def iterations_in(
 
     from voice2face_gan.data.open import open_source
     from voice2face_gan.models.checkpoint import load_checkpoint
-    from voice2face_gan.training.engine.train import STAGES
+    from voice2face_gan.training.engine.train import GAN_STAGES
     from voice2face_gan.training.recipe.recipe import load_recipe
 
     torch.set_num_threads(1)
@@ -51,7 +51,7 @@ def iterations_in(
         loaded = load_recipe(recipe, tuple(overrides))
         nets = load_checkpoint(encoder, need_generator=False)
         parts = store.of_split("train"), store.of_split("val")
-        stages[recipe] = STAGES[loaded.model.generator.type](*parts, nets, loaded, 0, torch.device("cpu"))
+        stages[recipe] = GAN_STAGES[loaded.model.generator.type](*parts, nets, loaded, 0, torch.device("cpu"))
     for round_ in range(_ROUNDS):
         for recipe, stage in stages.items():
             started = time.process_time()

@@ -38,7 +38,7 @@ def judged(
 
 
 def measure(folder: Path, stores, work: Path, real: Path | None = None) -> dict:
-    """Everything on test people, told apart by data set; also by a judge that no training used."""
+    """All figures on test people, by data set; also by a face reader that no training used."""
     from voice2face_gan.data.open import open_source
     from voice2face_gan.evaluation.eval_set import sheet
 
@@ -100,8 +100,8 @@ class Recorded:
 
 
 def known_ages(store, judges: list[str]) -> dict[str, dict]:
-    """How well judges read the ages of test people's real faces, where these are known: Pearson's r with its
-    interval, and of how many faces."""
+    """Accuracy of face readers on the ages of test people's real faces, where these are known: Pearson's r
+    with its interval, and of how many faces."""
     from voice2face_gan.evaluation.correlation import interval, resampled_r
     from voice2face_gan.evaluation.eval_set import framed_faces
     from voice2face_gan.evaluation.readers import open_reader
@@ -117,7 +117,7 @@ def known_ages(store, judges: list[str]) -> dict[str, dict]:
 
 
 def at_native_frame(folder: Path, store) -> dict:
-    """What dlib's judge says of test people's images as they are painted, not laid on the template: beside
+    """Figures by dlib of test people's images as they are generated, not laid on the template: beside
     real faces taken as near, for it finds and aligns faces by itself."""
     from voice2face_gan.evaluation import compute
     from voice2face_gan.evaluation.protocol import generate_eval_set
@@ -147,14 +147,14 @@ def distances(folder: Path, stores, count: int = 1500) -> dict:
     from voice2face_gan.evaluation.eval_set import framed_faces, generate_framed
     from voice2face_gan.evaluation.features import open_feature
     from voice2face_gan.evaluation.metrics.fid import frechet_distance
-    from voice2face_gan.evaluation.protocol import embed_voices
+    from voice2face_gan.evaluation.protocol import generator_inputs
     from voice2face_gan.evaluation.registry import Options
     from voice2face_gan.pipeline import VoiceToFace
 
     model = VoiceToFace.from_pretrained(folder)
     heard = open_source(",".join(str(stores[name]) for name in PAIRED)).of_split("test")
     heard = heard.select(heard.has_voice)
-    e = embed_voices(model, heard)
+    e = generator_inputs(model, heard)
     each = -(-count // len(e))
     e = torch.cat([model.variant_embeddings(voice, each, seed=0) for voice in e])[:count]
     made = generate_framed(model, e, model.noise(count, seed=1))

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from voice2face_gan.data.open import open_source
-from voice2face_gan.evaluation.protocol import embed_voices
+from voice2face_gan.evaluation.protocol import generator_inputs
 from voice2face_gan.faces.pixels import to_image
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--variants", type=int, default=4)
     parser.add_argument("--size", type=int, default=96, help="pixels a face")
     options = parser.parse_args()
-    model, embeddings = generator_inputs(options)
+    model, embeddings = model_and_inputs(options)
     blocks = [block(model, embeddings, "", options)]
     for generator in options.generator:
         title, _, name = generator.rpartition(":")
@@ -44,7 +44,7 @@ def main() -> None:
     image.save(options.out)
 
 
-def generator_inputs(options) -> tuple[VoiceToFace, list[torch.Tensor]]:
+def model_and_inputs(options) -> tuple[VoiceToFace, list[torch.Tensor]]:
     """The model, and for each voice the inputs (variants, embedding) of its generator."""
     store = open_source(options.data).of_split("test")
     store = store.select(store.has_voice)
@@ -52,7 +52,9 @@ def generator_inputs(options) -> tuple[VoiceToFace, list[torch.Tensor]]:
     _, first = np.unique(store.identity, return_index=True)
     store = store.select(np.sort(first)[: options.voices])
     model = VoiceToFace.from_pretrained(options.checkpoint)
-    return model, [model.variant_embeddings(e, options.variants, seed=0) for e in embed_voices(model, store)]
+    return model, [
+        model.variant_embeddings(e, options.variants, seed=0) for e in generator_inputs(model, store)
+    ]
 
 
 def block(model: VoiceToFace, embeddings, title: str, options) -> Image.Image:

@@ -66,8 +66,8 @@ def brightness(tmp_path, monkeypatch):
     monkeypatch.setitem(METRICS, "brightness", None)  # taken out again afterwards
     monkeypatch.delitem(sys.modules, "brightness", raising=False)
     importlib.import_module("brightness")
-    names = (*evaluate_command.METRICS, "brightness")
-    monkeypatch.setattr(evaluate_command, "METRICS", names)
+    names = (*evaluate_command.METRIC_NAMES, "brightness")
+    monkeypatch.setattr(evaluate_command, "METRIC_NAMES", names)
     option = next(p for p in evaluate_command.evaluate.params if p.name == "metrics")
     monkeypatch.setattr(option, "type", click.Choice([*names, "all"]))
     monkeypatch.setitem(

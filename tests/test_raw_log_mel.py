@@ -9,7 +9,7 @@ from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel
 from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.errors import DataError
-from voice2face_gan.evaluation.protocol import embed_voices
+from voice2face_gan.evaluation.protocol import generator_inputs
 from voice2face_gan.evaluation.verification import verify
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.encoders.conv import ConvEncoderConfig
@@ -96,10 +96,10 @@ def test_a_softer_recording_gives_the_same_face_a_brighter_one_does_not(model, s
 def test_a_store_gives_what_the_recording_gives(model, store):
     some = store.select(store.has_voice & (np.arange(len(store)) < 4))
     listener, features = model(True), FeatureSettings.from_dict(store.about["features"])
-    e = embed_voices(listener, some)
+    e = generator_inputs(listener, some)
     for row, record in zip(e, range(len(some)), strict=True):
         mel = encoder_input(log_mel(clip_sound(some, record), features), features, raw_log_mel=True)
-        torch.testing.assert_close(row, listener.embed(mel), atol=2e-2, rtol=2e-2)
+        torch.testing.assert_close(row, listener.generator_input(mel), atol=2e-2, rtol=2e-2)
     assert (e[0] - e[1]).norm() > 0.1 * e[0].norm()
 
 

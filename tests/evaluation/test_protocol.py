@@ -43,7 +43,7 @@ def test_each_clips_face_is_what_generate_gives(model, store):
     for i in (0, 7, 15):
         mel = np.asarray(test.voices[test.voice_offset[i] :][: test.voice_frames[i]], dtype=np.float32).T
         whole = np.tile(mel, (1, -(-1000 // mel.shape[1])))[:, :1000]
-        face = model.decode(model.embed(torch.from_numpy(whole))[None])[0]
+        face = model.decode(model.generator_input(torch.from_numpy(whole))[None])[0]
         assert (face.int() - eval_set.generated[i].int()).abs().max() <= 1
 
 

@@ -12,11 +12,11 @@ from voice2face_gan.models.checkpoint import load_checkpoint
 def scored(monkeypatch, scores: dict[float, tuple[float, float]]):
     """U and G by strength, in place of a model and dlib."""
     monkeypatch.setattr(strength, "open_reader", lambda name: name)
-    monkeypatch.setattr(strength.VoiceToFace, "from_pretrained", lambda folder, strength: strength)
-    monkeypatch.setattr(strength, "generate_eval_set", lambda model, *more: (model, *more))
+    monkeypatch.setattr(strength.VoiceToFace, "from_pretrained", lambda folder: "model")
+    monkeypatch.setattr(strength, "generate_eval_set", lambda *given, strength: (strength, *given))
 
     def compute(metric, case):
-        assert metric == "matching" and case[1:] == ("people", "val", "all", "dlib")
+        assert metric == "matching" and case[1:] == ("model", "people", "val", "all", "dlib")
         return {name: SimpleNamespace(value=v) for name, v in zip("UG", scores[case[0]], strict=True)}
 
     monkeypatch.setattr(strength, "compute", compute)

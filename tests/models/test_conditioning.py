@@ -174,7 +174,7 @@ def test_nought_is_the_average_face_whoever_speaks(model, clips):
 
 def test_more_of_it_leads_further_away(model, clips):
     mel = torch.randn(64, 300, generator=torch.Generator().manual_seed(1))
-    e = [model.embed(mel, strength) for strength in (1, 2, 4)]
+    e = [model.generator_input(mel, strength) for strength in (1, 2, 4)]
     torch.testing.assert_close(e[1], 2 * e[0])
     torch.testing.assert_close(e[2], 4 * e[0])
     faces = [np.asarray(model.generate(clips[0], strength=x)[0], dtype=int) for x in (0, 1, 4)]

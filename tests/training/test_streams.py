@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from voice2face_gan.data.batches import sampling
-from voice2face_gan.data.batches.sampling import STREAMS, EpochSampler, generator
+from voice2face_gan.data.batches.sampling import STREAMS, EpochSampler, random_source
 from voice2face_gan.training import face_classifier
 
 RUNS = {
@@ -20,7 +20,7 @@ RUNS = {
     "wen2019-face-embedding": ("face_embedding.fully_visible=0.5",),
     "default-encoder": (),
 }
-_PASSED_ON = ("gaussian", "rank_generator")  # functions that draw for whoever calls them
+_PASSED_ON = ("gaussian", "rank_random_source")  # functions that draw for whoever calls them
 
 
 @pytest.fixture
@@ -40,13 +40,13 @@ def asked(monkeypatch):
         else:
             place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
         found[stream, step].add(place)
-        return generator(seed, stream, step)
+        return random_source(seed, stream, step)
 
     samplers = []
     for name, module in list(sys.modules.items()):
-        if name.startswith("voice2face_gan") and getattr(module, "generator", None) is generator:
-            monkeypatch.setattr(module, "generator", recording)
-    assert sampling.generator is recording
+        if name.startswith("voice2face_gan") and getattr(module, "random_source", None) is random_source:
+            monkeypatch.setattr(module, "random_source", recording)
+    assert sampling.random_source is recording
     return found
 
 
@@ -66,7 +66,11 @@ def test_no_two_purposes_share_a_stream(two_iterations, asked, name, tmp_path):
 
 def test_nor_do_they_in_a_judge(store, asked):
     face_classifier.train_face_classifier([store], 2, 0, torch.device("cpu"))
-    assert {stream for stream, _ in asked} == {"judge faces", "judge flips", "judge disturbance"}
+    assert {stream for stream, _ in asked} == {
+        "classifier faces",
+        "classifier flips",
+        "classifier augmentation",
+    }
     assert not clashes(asked)
 
 
@@ -85,10 +89,10 @@ def test_a_clash_is_found(asked):
 def test_the_register_holds_the_streams_that_are_used():
     assert len(set(STREAMS.values())) == len(STREAMS)
     package, used = Path(sampling.__file__).parents[2], []
-    call = r"\b(?:generator|gaussian|EpochSampler|rank_generator)\([^\"=]*?\"([a-z ]+)\""
+    call = r"\b(?:random_source|gaussian|EpochSampler|rank_random_source)\([^\"=]*?\"([a-z ]+)\""
     for part in ("data", "training"):
         for path in (package / part).rglob("*.py"):
             used += re.findall(call, path.read_text())
     assert set(used) == set(STREAMS)
     with pytest.raises(KeyError):
-        generator(0, "weather", 0)
+        random_source(0, "weather", 0)

@@ -13,16 +13,16 @@ corners are not rounded to FFT bins and that samples run to 1: the normalisation
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
 
+from voice2face_gan.audio.settings import FrameSettings
 from voice2face_gan.errors import DataError
 
 FLOOR = 1e-10
@@ -39,7 +39,7 @@ NUMBERS_AT_ONCE = 2**20  # that are worked on in float64, for hours of it are la
 
 
 @dataclass(frozen=True)
-class FeatureSettings:
+class FeatureSettings(FrameSettings):
     """Settings of a log-mel, stored with every prepared store and checkpoint.
 
     Attributes:
@@ -55,6 +55,8 @@ class FeatureSettings:
         DataError: a value that makes no log-mel.
     """
 
+    kind: ClassVar[str] = "feature"
+
     sample_rate: int = 16_000
     window_ms: float = 25
     hop_ms: float = 10
@@ -66,11 +68,7 @@ class FeatureSettings:
     min_frames: int = 1000
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            kinds = int if isinstance(field.default, int) and not field.name.endswith("_ms") else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
-                raise DataError(f"feature setting {field.name} is {value!r}; {field.default} is usual.")
+        self.check_numbers()
         if min(self.sample_rate, self.n_mels, self.min_frames, self.hop) < 1 or self.window < 2:
             raise DataError("feature settings: rate, window, hop, bins and frames must be positive.")
         if self.n_fft < self.window:
@@ -80,36 +78,9 @@ class FeatureSettings:
         if not 0 <= self.pre_emphasis < 1:
             raise DataError(f"feature settings: pre_emphasis is {self.pre_emphasis}; give 0 to 1.")
 
-    @property
-    def window(self) -> int:
-        """Samples of a frame."""
-        return round(self.sample_rate * self.window_ms / 1000)
-
-    @property
-    def hop(self) -> int:
-        """Samples from one frame to the next."""
-        return round(self.sample_rate * self.hop_ms / 1000)
-
     def frames(self, samples: int) -> int:
         """Frames that `log_mel` makes of so many samples: at least one."""
         return 1 + max(0, samples - self.window) // self.hop
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> FeatureSettings:
-        """The settings that `to_dict` gave; keys left out have their defaults.
-
-        Raises:
-            DataError: an unknown key or an impossible value.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise DataError(f"unknown feature setting {', '.join(unknown)}; known are {', '.join(known)}.")
-        return cls(**values)
 
 
 @functools.lru_cache(maxsize=16)

@@ -81,7 +81,7 @@ def measure(model: VoiceToFace, seconds: float = 10.0, runs: int = 30) -> dict:
             files[name].write_bytes(encode(waveform, name))
         speech = keep_speech(load_audio(files["wav"]), model.vad)
         mel = encoder_input(log_mel(speech, model.features), model.features, model.encoder.raw_log_mel)
-        e = model.embed(mel)
+        e = model.generator_input(mel)
         steps: dict[str, Callable[[], object]] = {
             f"decode {name}": lambda path=path: load_audio(path) for name, path in files.items()
         }
@@ -89,7 +89,7 @@ def measure(model: VoiceToFace, seconds: float = 10.0, runs: int = 30) -> dict:
             "vad": lambda: keep_speech(waveform, model.vad),
             "log-mel": lambda: log_mel(waveform, model.features),
             "log-mel, NumPy frame loop": lambda: frame_loop_log_mel(waveform, model.features),
-            "embed": lambda: model.embed(mel),
+            "embed": lambda: model.generator_input(mel),
             "generate": lambda: model.decode(e[None]),
             "whole, wav to image": lambda: model.generate(files["wav"]),
         }

@@ -24,6 +24,7 @@ PURPOSES = {
     "hub": "checkpoints from and to the Hugging Face hub",
     "track": "TensorBoard",
     "export": "checkpoints as ONNX",
+    "speech2face": "AST voice encoders, VGG-Face's weights from h5 files",
 }
 _REQUIREMENT = re.compile(
     r"(?P<name>[\w.-]+)\s*(?:\[[^]]*\])?\s*\(?(?P<versions>[^;)]*)\)?\s*(?:;.*extra\s*==\s*['\"](?P<extra>[\w.-]+))?"

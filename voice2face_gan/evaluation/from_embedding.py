@@ -74,7 +74,7 @@ def training_part(eval_set: EvalSet) -> TrainingPart | None:
 
 
 def _training_part(eval_set: EvalSet) -> TrainingPart | None:
-    from voice2face_gan.evaluation.protocol import embed_voices, identities_with_voice_and_face
+    from voice2face_gan.evaluation.protocol import generator_inputs, identities_with_voice_and_face
 
     store = eval_set.store if eval_set.training is None else eval_set.training
     try:
@@ -86,7 +86,7 @@ def _training_part(eval_set: EvalSet) -> TrainingPart | None:
         return None
     chosen = names[np.unique(np.linspace(0, len(names) - 1, min(PEOPLE, len(names))).round().astype(int))]
     voices, faces = _some_of(voices, chosen), _some_of(faces, chosen)
-    e = embed_voices(eval_set.model, voices, strength=eval_set.strength).double().numpy()
+    e = generator_inputs(eval_set.model, voices, strength=eval_set.strength).double().numpy()
     return TrainingPart(
         chosen,
         e,

@@ -59,7 +59,7 @@ def generate_eval_set(
         )
     voices, faces = identities_with_voice_and_face(store, split, gender)
     about = {"checkpoint": model.name, "trained_on": _trained_on(model, split)}
-    e = embed_voices(model, voices, strength=strength)
+    e = generator_inputs(model, voices, strength=strength)
     generated = generate_framed(model, e, noise_scale=noise_scale)
     made = make_eval_set(generated, voices, faces, store, split, gender, reader, about, model)
     made.strength, made.noise_scale, made.e = strength, noise_scale, e.cpu()
@@ -95,7 +95,9 @@ def make_eval_set(
     )
 
 
-def embed_voices(model: VoiceToFace, voices: Store, frames: int = 0, strength: float | None = None) -> Tensor:
+def generator_inputs(
+    model: VoiceToFace, voices: Store, frames: int = 0, strength: float | None = None
+) -> Tensor:
     """Inputs of the generator, float32 (clips, embedding), for every voice of a store.
 
     Args:
@@ -107,7 +109,7 @@ def embed_voices(model: VoiceToFace, voices: Store, frames: int = 0, strength: f
         voices = voices.select(np.ones(len(voices), dtype=bool))
         voices.voice_frames = np.minimum(voices.voice_frames, frames)
     bank = VoiceBank.unlabelled(voices, model.encoder.raw_log_mel)
-    return torch.stack([model.embed(bank.whole(i), strength) for i in range(len(bank))])
+    return torch.stack([model.generator_input(bank.whole(i), strength) for i in range(len(bank))])
 
 
 def _trained_on(model: VoiceToFace, split: str) -> bool:

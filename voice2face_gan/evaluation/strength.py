@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from voice2face_gan.data.store import Store
-from voice2face_gan.evaluation.protocol import embed_voices, generate_eval_set
+from voice2face_gan.evaluation.protocol import generate_eval_set, generator_inputs
 from voice2face_gan.evaluation.readers import open_reader
 from voice2face_gan.evaluation.registry import compute
 from voice2face_gan.models.checkpoint import Checkpoint
@@ -59,7 +59,7 @@ def half_precision_difference(whole: Checkpoint, folder: str | Path, people: Sto
     """
     voices = people.select(people.has_voice)
     faces = [
-        model.decode(embed_voices(model, voices), model.noise(len(voices))).float()
+        model.decode(generator_inputs(model, voices), model.noise(len(voices))).float()
         for model in (VoiceToFace(whole, "whole"), VoiceToFace.from_pretrained(folder))
     ]
     return round(float((faces[0] - faces[1]).abs().mean()), 4)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from voice2face_gan.errors import ImageError
 from voice2face_gan.faces.align import eye_distance
+from voice2face_gan.faces.landmarks import shape_predictor
 
 DETECTORS = ("hog", "cnn")
 
@@ -84,7 +85,7 @@ class FaceDetector:
         else:
             cnn = dlib.cnn_face_detection_model_v1(models.cnn_face_detector_model_location())
             self._search = lambda pixels: [(found.rect, found.confidence) for found in cnn(pixels, 0)]
-        self._predict = dlib.shape_predictor(models.pose_predictor_five_point_model_location())
+        self._predict = shape_predictor(5)
 
     @property
     def least_side(self) -> int:

@@ -42,7 +42,7 @@ class VoiceFaceModel:
         return None if self.controls.normalise_embedding else self.controls.strength
 
     @torch.inference_mode()
-    def embed(self, log_mel: Tensor, strength: float | None = None) -> Tensor:
+    def generator_input(self, log_mel: Tensor, strength: float | None = None) -> Tensor:
         """Input of the generator, (embedding,): `condition(predict(log_mel), strength)`.
 
         Args:
@@ -53,7 +53,7 @@ class VoiceFaceModel:
 
     @torch.inference_mode()
     def predict(self, log_mel: Tensor) -> Tensor:
-        """The embedding (embedding,) that the voice encoder predicts from a log-mel as `embed` takes it."""
+        """Predicted embedding (embedding,) of a log-mel as `generator_input` takes it."""
         return normalise_embedding(self.encoder(log_mel[None].to(self.device)), self.controls)[0].cpu()
 
     @torch.inference_mode()

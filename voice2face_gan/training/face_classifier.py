@@ -1,4 +1,4 @@
-"""Trains a judge trunk: identity, gender and age of faces, drawn and real, that no generator has seen."""
+"""Training of the face classifier: identity, gender and age of rendered and real faces."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voice2face_gan.data.batches.sampling import EpochSampler, FaceBank, classes, generator
+from voice2face_gan.data.batches.sampling import EpochSampler, FaceBank, classes, random_source
 from voice2face_gan.data.join import join_stores
 from voice2face_gan.data.records import FEMALE, GENDERS
 from voice2face_gan.data.store import Store
@@ -45,7 +45,7 @@ def train_face_classifier(
 
     Loss: cross-entropy over identities of a cosine classifier on the embedding, plus binary cross-entropy of
     gender, plus smooth L1 of standardised age, each over the faces whose label is known. A person with one
-    face is a class too: the disturbed forms of that face (instance discrimination; Dosovitskiy et al. 2014).
+    face is a class too: the augmented forms of that face (instance discrimination; Dosovitskiy et al. 2014).
 
     Args:
         stores: faces with identities; genders and ages where known. Joined to train on.
@@ -68,26 +68,28 @@ def train_face_classifier(
     for part in (train, *tests.values()):
         if part.zoom != 1:
             raise DataError(
-                f"{part.folder}: its faces were taken at zoom {part.zoom:g}; a judge sees them at 1: prepare "
-                "them again with --set faces.zoom=1."
+                f"{part.folder}: its faces were taken at zoom {part.zoom:g}; the face classifier reads them "
+                "at 1: prepare them again with --set faces.zoom=1."
             )
         if len(set(part.gender.tolist()) & set(GENDERS)) < 2:
-            raise DataError(f"{part.folder}: a judge needs both genders among its training and test faces.")
+            raise DataError(
+                f"{part.folder}: the face classifier needs both genders among its training and test faces."
+            )
     names, labels = classes(train)
-    bank, sampler = FaceBank(train, labels), EpochSampler(len(train), seed, "judge faces")
+    bank, sampler = FaceBank(train, labels), EpochSampler(len(train), seed, "classifier faces")
     gender, age = _targets(train)
     torch.manual_seed(seed)
     net = ClassifierTrunk().to(device, memory_format=torch.channels_last)
     people = nn.Parameter(F.normalize(torch.randn(len(names), EMBEDDING), dim=1).to(device))
     optimiser = torch.optim.AdamW(_groups(net, people), lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=iterations)
-    reporter.stage("judge", 0, iterations)
+    reporter.stage("face classifier", 0, iterations)
     started = time.monotonic()
     net.train()
     for step in range(iterations):
         items = sampler.draw(step, _BATCH)
-        x, identity = bank.batch(items, generator(seed, "judge flips", step).random(_BATCH) < 0.5)
-        x = augment_faces(at_side(x).to(device), generator(seed, "judge disturbance", step))
+        x, identity = bank.batch(items, random_source(seed, "classifier flips", step).random(_BATCH) < 0.5)
+        x = augment_faces(at_side(x).to(device), random_source(seed, "classifier augmentation", step))
         chosen = torch.from_numpy(items)
         with autocast("auto", device):
             h, sex, years = net(x.contiguous(memory_format=torch.channels_last))
@@ -103,14 +105,14 @@ def train_face_classifier(
         schedule.step()
         if (step + 1) % 20 == 0 or step + 1 == iterations:
             reporter.tick(
-                "judge",
+                "face classifier",
                 step + 1,
                 {k: float(v.detach()) for k, v in losses.items()},
                 (step + 1) / (time.monotonic() - started),
             )
     net.eval().requires_grad_(False)
-    judge = FaceClassifier("", net.cpu(), {})
-    return net, {name: measure(judge, part) for name, part in tests.items()}
+    classifier = FaceClassifier("", net.cpu(), {})
+    return net, {name: measure(classifier, part) for name, part in tests.items()}
 
 
 def trained_on(store: Store) -> str:
@@ -167,8 +169,8 @@ def _masked(loss, prediction: Tensor, target: Tensor) -> Tensor:
     return loss(prediction.float()[known], target[known]) if known.any() else prediction.sum() * 0
 
 
-def measure(judge: FaceClassifier, store: Store) -> dict:
-    """A judge's figures on the faces of a store, whose people it must not have been trained on.
+def measure(classifier: FaceClassifier, store: Store) -> dict:
+    """A face classifier's figures on the faces of a store, whose people it must not have been trained on.
 
     Returns:
         faces, identities; gender_accuracy (share); age_r (Pearson) and age_mean_absolute_error (years), where
@@ -178,7 +180,7 @@ def measure(judge: FaceClassifier, store: Store) -> dict:
     _, labels = classes(store)
     bank = FaceBank(store, labels)
     parts = np.array_split(np.arange(len(store)), -(-len(store) // 1024))
-    read = [judge.read(at_side(bank.batch(part)[0])) for part in parts]
+    read = [classifier.read(at_side(bank.batch(part)[0])) for part in parts]
     h, female, years = (torch.cat(values) for values in zip(*read, strict=True))
     gender, age = _targets(store)
     known, dated = gender.isfinite(), age.isfinite()

@@ -15,7 +15,7 @@ from voice2face_gan.data.face_embedding import write_face_embedding
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.faces.align import zoomed
-from voice2face_gan.faces.landmarks import SEARCH_SIDE, TEMPLATE_BOX, shapes
+from voice2face_gan.faces.aligned_landmarks import SEARCH_SIDE, TEMPLATE_BOX, shapes
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.face_embedding_space import FaceSpace, chip_place

@@ -86,7 +86,8 @@ def fold_into_last_layer(encoder: nn.Module, ridge: RidgeMap) -> dict[str, Tenso
 
 
 class RidgeSystem:
-    """Weighted ridge regression of y (N, E) on x (N, D), of any ridge; in the dual form where N < D.
+    """Weighted ridge regression of y (N, E) on x (N, D), of any ridge, by one eigendecomposition; in the dual
+    form where N < D.
 
     Attributes:
         x_mean (D,), y_mean (E,): weighted means.
@@ -98,14 +99,14 @@ class RidgeSystem:
         root = share.sqrt()[:, None]
         self._x, y = (x - self.x_mean) * root, (y - self.y_mean) * root
         self._dual = len(x) < x.shape[1]
-        self._gram = self._x @ self._x.t() if self._dual else self._x.t() @ self._x
-        self._right = y if self._dual else self._x.t() @ y
-        self._unit = self._gram.diagonal().sum() / x.shape[1]
+        gram = self._x @ self._x.t() if self._dual else self._x.t() @ self._x
+        self._unit = gram.diagonal().sum() / x.shape[1]
+        self._values, self._vectors = torch.linalg.eigh(gram)
+        self._right = self._vectors.t() @ (y if self._dual else self._x.t() @ y)
 
-    def weights(self, ridge: float) -> Tensor:
-        """(D, E); `ridge` is relative to the mean variance of x's elements."""
-        penalty = ridge * self._unit * torch.eye(len(self._gram), dtype=self._gram.dtype)
-        solved = torch.linalg.solve(self._gram + penalty, self._right)
+    def weights(self, ridge: float | Tensor) -> Tensor:
+        """(D, E); `ridge`, one or (E,), is relative to the mean variance of x's elements."""
+        solved = self._vectors @ (self._right / (self._values.clamp(min=0)[:, None] + ridge * self._unit))
         return self._x.t() @ solved if self._dual else solved
 
 
@@ -121,7 +122,6 @@ def best_ridge(
     weight: Tensor,
     folds: np.ndarray,
     importance: Tensor,
-    ridges: tuple[float, ...] = RIDGES,
 ) -> tuple[float, Tensor]:
     """The ridge of least squared error in cross-validation, and its predictions of the parts left out.
 
@@ -129,19 +129,39 @@ def best_ridge(
         folds: int (N,), the part that each row is left out with.
         importance: (E,), weight of each element's error.
     """
-    predicted = {ridge: torch.empty_like(y) for ridge in ridges}
+    predicted = predictions_left_out(x, y, weight, folds, RIDGES)
+    error = _errors(predicted, y, weight) @ importance
+    best = int(error.argmin())
+    return RIDGES[best], predicted[best]
+
+
+def best_ridges(
+    x: Tensor, y: Tensor, weight: Tensor, folds: np.ndarray, ridges: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
+    """As `best_ridge`, but each element of y has a ridge of its own: ridges (E,), predictions (N, E)."""
+    predicted = predictions_left_out(x, y, weight, folds, ridges)
+    best = _errors(predicted, y, weight).argmin(dim=0)
+    chosen = predicted.gather(0, best.expand(1, *y.shape))[0]
+    return torch.tensor(ridges, dtype=y.dtype)[best], chosen
+
+
+def predictions_left_out(
+    x: Tensor, y: Tensor, weight: Tensor, folds: np.ndarray, ridges: tuple[float, ...]
+) -> Tensor:
+    """(ridges, N, E): y of each row predicted by a regression without the rows of its fold."""
+    predicted = y.new_empty(len(ridges), *y.shape)
     for fold in np.unique(folds):
         out = torch.from_numpy(folds == fold)
         system = RidgeSystem(x[~out], y[~out], weight[~out])
         left = x[out] - system.x_mean
-        for ridge in ridges:
-            predicted[ridge][out] = left @ system.weights(ridge) + system.y_mean
-    error = {
-        ridge: float((weight[:, None] * (found - y).square() * importance).sum() / weight.sum())
-        for ridge, found in predicted.items()
-    }
-    best = min(ridges, key=error.get)
-    return best, predicted[best]
+        for i, ridge in enumerate(ridges):
+            predicted[i, out] = left @ system.weights(ridge) + system.y_mean
+    return predicted
+
+
+def _errors(predicted: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """(ridges, E): weighted mean squared error of predictions (ridges, N, E)."""
+    return torch.einsum("rne,n->re", (predicted - y).square(), weight / weight.sum())
 
 
 def folds_of(people: np.ndarray, who: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ def test_all_never_downloads(evaluate, server, cache, monkeypatch):
     """Nor does --metric all beside a name."""
     from voice2face_gan.cli.commands import evaluate as module
 
-    monkeypatch.setattr(module, "METRICS", ("fid", "kid", "l1"))
+    monkeypatch.setattr(module, "METRIC_NAMES", ("fid", "kid", "l1"))
     for arguments in ([], ["--metric", "all"], ["--metric", "fid", "--metric", "all"]):
         result = evaluate(*arguments)
         assert result.code == 0 and "fid_trunk" in json.loads(result.stdout)["fid"]

@@ -58,7 +58,7 @@ def test_bad_files_are_a_warning(call, world, tmp_path):
         (("prepare", "folders", "nowhere", "-o", "x"), "no such file or folder"),
         (
             ("prepare", "folders", "WORLD", "-o", "x", "--set", "features.hop=1"),
-            "did you mean features.hop_ms",
+            "did you mean 'features.hop_ms'",
         ),
         (("prepare", "folders", "WORLD", "-o", "x", "--option", "colour=red"), "no option 'colour'"),
         (("prepare", "folders", "WORLD", "-o", "x", "--option", "colour"), "key=value"),

@@ -101,6 +101,18 @@ def test_the_recipe_that_is_taken_on_other_data(cli, store, monkeypatch):
     assert "pip install 'voice2face-gan[faces]'" in error(result) and not (cli.here / "third").exists()
 
 
+def test_the_recipe_that_is_taken_with_an_encoder_without_a_face_space(cli, store, trained):
+    """It is said, for it is not the one that is taken without --encoder."""
+    small = ("--set", "model.generator.width=8", "--set", "gan.batch=8", "--iterations", 1)
+    result = cli("train", "--data", store.folder, "--encoder", trained, *small, "--json")
+    assert result.code == 0, result.stderr
+    assert json.loads(result.stdout)["recipe"]["name"] == "r3gan"
+    said = f"The voice encoder {trained} keeps no face embedding space, which the recipe default needs"
+    assert result.stderr.count(said) == 1 and "the recipe is r3gan" in result.stderr
+    named = cli("train", "--data", store.folder, "--encoder", trained, *small, "--recipe", "r3gan")
+    assert named.code == 0 and "face embedding space" not in named.stderr
+
+
 def test_gender_says_how_many_remain(cli, tiny):
     result = cli("train", *tiny(), "--iterations", 2, "--gender", "female")
     assert result.code == 0 and "8 identities (8 female), 24 voices" in result.stderr

@@ -46,7 +46,7 @@ def test_from_a_world_to_a_measured_encoder_that_a_gan_takes(cli, arguments, tin
     assert told["equal_error_rate"] == lines[-1]["metrics"]["equal_error_rate"]
     for figure in told["equal_error_rate"].values():
         assert 0 <= figure["value"] <= 100 and figure["n"] == 28 and figure["chance"] == 50
-        assert "2 people, 12 pairs of one person" in figure["protocol"]
+        assert "2 speakers, 12 pairs of one speaker" in figure["protocol"]
     assert told["best"]["by"] == "eer_noisy"
     assert (
         load_checkpoint(told["checkpoint"], need_generator=False).info["recipe"]["encoder"]["augment"] == 0.75
@@ -82,7 +82,11 @@ def test_what_it_refuses(cli, arguments, trained):
     assert "stages must be ['encoder', 'gan'] or ['encoder'], not ['gan']" in error(
         cli("train", *arguments(), "--set", "stages=['gan']")
     )
+    lstm = ("--set", "model.encoder.type=lstm")
     assert "needs stages = ['encoder']" in error(
+        cli("train", "--recipe", "r3gan", *lstm, "--set", "encoder.space=x")
+    )
+    assert "needs model.encoder.type = 'lstm'" in error(
         cli("train", "--recipe", "r3gan", "--set", "encoder.space=x")
     )
     assert "no run to resume" in error(cli("train", "--resume"))

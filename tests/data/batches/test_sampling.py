@@ -12,7 +12,7 @@ from voice2face_gan.data.batches.sampling import (
     VoiceBank,
     classes,
     gaussian,
-    generator,
+    random_source,
 )
 from voice2face_gan.data.join import join_stores
 from voice2face_gan.data.records import Record
@@ -63,9 +63,9 @@ def test_epochs_are_shuffled_anew():
 
 
 def test_streams_are_independent_and_repeatable():
-    draws = {name: generator(3, name, 7).random(4).tolist() for name in STREAMS}
+    draws = {name: random_source(3, name, 7).random(4).tolist() for name in STREAMS}
     assert len({tuple(d) for d in draws.values()}) == len(STREAMS)
-    assert generator(3, "crops", 7).random(4).tolist() == draws["crops"]
+    assert random_source(3, "crops", 7).random(4).tolist() == draws["crops"]
     noise = gaussian((20_000,), 0, "noise", 0)
     assert noise.dtype == torch.float32
     assert abs(float(noise.mean())) < 0.03 and abs(float(noise.std()) - 1) < 0.03

@@ -79,10 +79,10 @@ def test_variants_are_the_models_own(model, store):
     values, who = variants_apart(part, seed=0)
     assert list(who) == list(np.unique(part.generated_identity)) and figures["variants of a clip"].n == 4
     assert figures["variants of a clip"].value == pytest.approx(values.mean()) and (values > 0).all()
-    from voice2face_gan.evaluation.protocol import embed_voices
+    from voice2face_gan.evaluation.protocol import generator_inputs
 
     first = np.flatnonzero(part.generated_identity == who[2])[:1]
-    e = embed_voices(model, part.voices.select(first))[0]
+    e = generator_inputs(model, part.voices.select(first))[0]
     faces = model.decode(model.variant_embeddings(e, VARIANTS, 0))
     assert torch.equal(faces[0], part.generated[first[0]])
     x = part.reader.read(faces).unit()

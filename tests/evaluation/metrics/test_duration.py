@@ -20,7 +20,7 @@ class Waits:
 
     encoder = SimpleNamespace(raw_log_mel=False)
 
-    def embed(self, log_mel, strength=None):
+    def generator_input(self, log_mel, strength=None):
         return log_mel.max()[None]
 
     zoom = 1.0
@@ -111,7 +111,7 @@ def test_of_our_model(model, store, judge_folder):
     voice = given.voices
     cut = [np.asarray(voice.voices[at : at + 98], dtype=np.float32).T for at in voice.voice_offset]
     mels = [torch.from_numpy(np.tile(mel, (1, 11))[:, :1000].copy()) for mel in cut]
-    faces = model.decode(torch.stack([model.embed(mel) for mel in mels]))
+    faces = model.decode(torch.stack([model.generator_input(mel) for mel in mels]))
     right = (given.reader.read(faces).female > 0.5) == (given.generated_gender == "female")
     assert figures["gender generated @1s"].value == pytest.approx(100 * right.mean())
     assert figures["gender generated @4s"].value == figures["gender generated @all"].value

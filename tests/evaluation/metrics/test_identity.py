@@ -55,7 +55,7 @@ def heard(build_eval_set, faces):
 
     def make(store, shift: int = 0, about=None, **info):
         model = SimpleNamespace(
-            embed=lambda mel, strength=None: mel.mean(dim=1),
+            generator_input=lambda mel, strength=None: mel.mean(dim=1),
             zoom=1.0,
             decode=lambda e, z=None, noise_scale=1.0: torch.from_numpy(faces)[(e[:, 0].long() + shift) % 6],
             checkpoint=SimpleNamespace(info={"data": {"identities": 7}, **info}),

@@ -55,7 +55,7 @@ class Paints:
         self.faces = torch.stack([noise, voice])
         self.checkpoint, self.encoder = SimpleNamespace(folder=None), SimpleNamespace(raw_log_mel=False)
 
-    def embed(self, log_mel, strength=None):
+    def generator_input(self, log_mel, strength=None):
         assert log_mel.shape == (64, 1000)
         return log_mel.mean()[None]
 
@@ -144,7 +144,7 @@ def r3gan_folder(tmp_path_factory, trained, store):
 
 
 def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(r3gan_folder, store, judge_folder):
-    from voice2face_gan.evaluation.protocol import embed_voices, generate_eval_set
+    from voice2face_gan.evaluation.protocol import generate_eval_set, generator_inputs
     from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.models.discriminators.r3gan import FaceTrunk, Heads
 
@@ -161,7 +161,7 @@ def test_a_discriminator_of_pairs_is_asked_at_each_voices_own_e(r3gan_folder, st
     others = to_unit(model.decode(noise_embeddings(given, 5)))
     placed = []
     with torch.no_grad():
-        e = embed_voices(model, given.voices)
+        e = generator_inputs(model, given.voices)
         for face, at in zip(given.generated, e, strict=True):
             own = heads.score(trunk(to_unit(face[None])), at[None])
             made = heads.score(trunk(others), at.expand(len(others), -1))

@@ -76,7 +76,7 @@ def test_pieces_agree_as_far_as_their_t_point_one_way():
     net, mel = small(), torch.randn(2, 64, 400) - 4
     with full_precision():
         e, features, agreement = net.with_agreement(mel)
-        pieces = without_noise(cut(net.heard(mel)).flatten(0, 1))
+        pieces = without_noise(cut(net.band_power(mel)).flatten(0, 1))
         t = net._of_pieces(pieces)[:, :6].unflatten(0, (2, 4))
         cosines = t @ t.transpose(1, 2)
         wanted = (cosines.sum(dim=(1, 2)) - 4) / 12
@@ -100,10 +100,10 @@ def test_soft_speech_is_raised_and_loud_speech_left():
     net = small()
     net.bands.weight.data.fill_(1 / 64)
     soft = torch.full((1, 64, 200), LEVEL).log() - 1
-    torch.testing.assert_close(net.heard(soft), net.heard(soft - 4.6), atol=1e-9, rtol=1e-4)
-    torch.testing.assert_close(net.heard(soft), torch.full((1, 200, 5), LEVEL), atol=0, rtol=1e-3)
+    torch.testing.assert_close(net.band_power(soft), net.band_power(soft - 4.6), atol=1e-9, rtol=1e-4)
+    torch.testing.assert_close(net.band_power(soft), torch.full((1, 200, 5), LEVEL), atol=0, rtol=1e-3)
     loud = torch.full((1, 64, 200), 4 * LEVEL).log()
-    torch.testing.assert_close(net.heard(loud), torch.full((1, 200, 5), 4 * LEVEL), atol=0, rtol=1e-3)
+    torch.testing.assert_close(net.band_power(loud), torch.full((1, 200, 5), 4 * LEVEL), atol=0, rtol=1e-3)
     assert torch.isfinite(net(log_mels(torch.zeros(1, 16_000), normalised=False))).all()
 
 

@@ -88,6 +88,12 @@ def test_overrides():
         ("model.generator.kernal=3", r"did you mean 'model.generator.kernel'"),
         ("gann.batch=3", r"did you mean 'gan'"),
         ("gan.zzz=1", r"known are iterations"),
+        ("lr=1e-4", r"unknown key 'lr'; did you mean 'gan.lr' or 'encoder.lr'\?"),
+        (
+            "simulated_voices=1",
+            r"unknown key 'simulated_voices'; did you mean 'face_embedding.simulated_voices'",
+        ),
+        ("kernel=3", r"unknown key 'kernel'; did you mean 'model.generator.kernel'"),
         ("gan.batch", r"--set gan.batch: write"),
         ("=3", r"write --set"),
         ("a.b.c=3", r"write --set"),
@@ -277,6 +283,21 @@ def test_it_is_refused_in_a_file_and_passed_over_in_its_base(tmp_path):
     alone = ("stages=['encoder']", "model.encoder.type='lstm'", "encoder.space='there'")
     alone = load_recipe(str(tmp_path / "base.toml"), alone)
     assert alone.encoder.lr == 0.5 and "gan" not in alone.to_dict()
+
+
+def test_a_distillation_does_not_become_another_training_unsaid(tmp_path):
+    """encoder.space comes from the recipe's file here, and another type of encoder would drop it."""
+    why = "Recipe default-encoder: encoder.space has no effect: it needs model.encoder.type = 'lstm'"
+    with pytest.raises(RecipeError, match=why):
+        load_recipe("default-encoder", ("model.encoder.type=conv",))
+    with pytest.raises(RecipeError, match=r"encoder.space has no effect: it needs stages = \['encoder'\]"):
+        load_recipe("default-encoder", ("stages=['encoder', 'gan']",))
+    (tmp_path / "mine.toml").write_text('base = "default-encoder"\n[model.encoder]\ntype = "conv"\n')
+    with pytest.raises(RecipeError, match="Recipe mine: encoder.space has no effect"):
+        load_recipe(str(tmp_path / "mine.toml"))
+    classified = load_recipe("default-encoder", ("model.encoder.type=conv", "encoder.space="))
+    assert classified.model.encoder.type == "conv" and not classified.encoder.space
+    assert "encoder.space" in classified.idle
 
 
 def test_an_override_may_take_the_effect_of_what_a_file_says():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from voice2face_gan.audio.log_mel import log_mels
-from voice2face_gan.data.batches.sampling import VoiceBank, generator
+from voice2face_gan.data.batches.sampling import VoiceBank, random_source
 from voice2face_gan.data.batches.speech import SpeechBank
 from voice2face_gan.data.face_embedding import write_face_embedding
 from voice2face_gan.data.records import Record
@@ -253,8 +253,8 @@ def test_clips_come_once_a_pass_and_in_all_perturbations(make_stage):
     assert torch.equal(augmented, clean), "nothing is augmented"
     clips = stage.sampler.draw(0, PEOPLE)
     assert sorted(clips) == list(range(PEOPLE))
-    which = generator(0, "perturbation", 0).integers(stage.perturbation.count, size=PEOPLE)
-    wanted = stage._crops(clips, which, generator(0, "cuts", 0))[:, : clean.shape[1]]
+    which = random_source(0, "perturbation", 0).integers(stage.perturbation.count, size=PEOPLE)
+    wanted = stage._crops(clips, which, random_source(0, "cuts", 0))[:, : clean.shape[1]]
     assert torch.equal(clean, wanted) and (stage.perturbation.formants[clips, which] != 1).any()
     assert stage.perturbation.count == 7 + 25
     more = make_stage("encoder.augment=1", f"encoder.batch={PEOPLE}")._speech(0)[1]
@@ -361,9 +361,9 @@ def test_data_that_do_not_fit_are_refused(make_stage, taught_store, store, space
 
 
 def test_a_stage_is_of_its_own_kind_of_recipe(taught_store, recipe, tiny_settings):
-    with pytest.raises(RecipeError, match="trains no voice encoder that tells speakers apart"):
+    with pytest.raises(RecipeError, match="not for the stage of the voice encoder that classifies speakers"):
         SpeakerClassificationStage(taught_store, recipe(), 0, CPU)
-    with pytest.raises(RecipeError, match="trains no voice encoder that tells speakers apart"):
+    with pytest.raises(RecipeError, match="not for the stage of the voice encoder that classifies speakers"):
         SpeakerClassificationStage(taught_store, load_recipe("default"), 0, CPU)
 
 

@@ -84,7 +84,7 @@ def test_bands_are_the_teachers(teacher):
     for loud in (1.0, 0.05):
         speech = loud * babble(9, 8)
         with torch.no_grad():
-            ours = encoder.heard(log_mels(speech, FeatureSettings(), normalised=False))
+            ours = encoder.band_power(log_mels(speech, FeatureSettings(), normalised=False))
         theirs = teacher.bands(speech)
         assert ours.shape == theirs.shape == (8, PIECE, 40)
         inner = slice(2, 38)  # the outermost reach beyond our bins
@@ -112,8 +112,8 @@ def test_a_piece_has_the_same_t_as_the_teachers(teacher, monkeypatch):
     encoder = LstmEncoder(LstmEncoderConfig(channels=SIZES))
     for mine, theirs in zip(encoder.layers, teacher.layers(), strict=True):
         mine.load_state_dict(theirs.state_dict())
-    encoder.told.load_state_dict(teacher.linear.state_dict())
-    encoder.heard = lambda mel: bands
+    encoder.projection.load_state_dict(teacher.linear.state_dict())
+    encoder.band_power = lambda mel: bands
     monkeypatch.setattr(lstm, "_NOISE", 0.0)
     t = encoder.features(torch.zeros(3, 64, PIECE))[:, :256]
     wanted = F.normalize(teacher.linear(teacher.lstm(bands)[0][:, -1]).relu(), dim=1)
@@ -161,7 +161,7 @@ def test_a_student_with_the_teachers_weights_has_no_loss(make_distillation, teac
         losses |= {f"stacked {k}": v for k, v in distillation._stacked_losses(bands, targets).items()}
     assert max(losses.values()) < 1e-3, losses
     distillation.student.copy_to(encoder)
-    torch.testing.assert_close(encoder.told.weight, teacher.linear.weight, atol=1e-3, rtol=1e-2)
+    torch.testing.assert_close(encoder.projection.weight, teacher.linear.weight, atol=1e-3, rtol=1e-2)
     wrong = distillation._separate_losses(bands.roll(1, dims=0), targets, frames)
     assert wrong["h1_missed"] > 0.01
 
@@ -227,7 +227,7 @@ def test_a_warm_start_begins_with_the_encoders_weights(make_distillation):
     mine, was = encoder.layers[1], before["layers.1.bias_ih_l0"] + before["layers.1.bias_hh_l0"]
     torch.testing.assert_close(mine.weight_hh_l0, before["layers.1.weight_hh_l0"], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(mine.bias_ih_l0 + mine.bias_hh_l0, was, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(encoder.told.weight, before["told.weight"], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encoder.projection.weight, before["projection.weight"], atol=1e-5, rtol=1e-4)
     assert "c1_missed" not in distillation.step(0)
     other = make_distillation()
     other.load(distillation.state())

@@ -33,9 +33,9 @@ def test_it_learns_who_speaks(make_stage):
 def test_the_loss_is_the_cross_entropy_of_the_batch(make_stage):
     stage, other = make_stage(), make_stage()
     loss = stage.step(0)["cross_entropy"]
-    from voice2face_gan.data.batches.sampling import generator
+    from voice2face_gan.data.batches.sampling import random_source
 
-    crops = generator(0, "cuts", 0)
+    crops = random_source(0, "cuts", 0)
     frames = int(crops.integers(100, 201))
     mel, labels = other.bank.crops(other.sampler.draw(0, 16), frames, crops)
     other.encoder.train()

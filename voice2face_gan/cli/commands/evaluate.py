@@ -8,7 +8,7 @@ from voice2face_gan.cli._console import json_option, open_data, print_json, prog
 from voice2face_gan.cli._reader_options import fetch_inception, reader_options
 from voice2face_gan.errors import MetricError, OutputError
 
-METRICS = (
+METRIC_NAMES = (
     "fid",
     "kid",
     "prdc",
@@ -34,7 +34,7 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
 @click.option(
     "--metric",
     "metrics",
-    type=click.Choice([*METRICS, "all"]),
+    type=click.Choice([*METRIC_NAMES, "all"]),
     multiple=True,
     default=("all",),
     show_default=True,
@@ -138,7 +138,7 @@ def evaluate(
     )
     reader = open_reader(reader_name)
     every = "all" in metrics
-    names = METRICS if every else tuple(dict.fromkeys(metrics))
+    names = METRIC_NAMES if every else tuple(dict.fromkeys(metrics))
     fetch_inception(names, every, options)
     if not every and set(names) & set(_THROUGH_FEATURES):
         open_feature(feature, options)

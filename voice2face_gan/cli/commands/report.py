@@ -8,7 +8,7 @@ import click
 
 from voice2face_gan.cli._console import json_option, open_data, print_json, say
 from voice2face_gan.cli._reader_options import fetch_inception, reader_options
-from voice2face_gan.cli.commands.evaluate import METRICS
+from voice2face_gan.cli.commands.evaluate import METRIC_NAMES
 
 
 @click.command()
@@ -65,8 +65,9 @@ def report(
 ):
     """Write a page about RUN...: images, figures with protocols, plots, data set card and model card.
 
-    RUN is 'default', a checkpoint or a run folder. Everything is in one HTML file; beside it the same is
-    written as Markdown, with its images in a folder. Figures in the run's evaluation.jsonl are used again.
+    RUN is 'default', 'synthetic', a checkpoint or a run folder. Everything is in one HTML file; beside it the
+    same is written as Markdown, with its images in a folder. Figures in the run's evaluation.jsonl are used
+    again.
 
     \b
       v2f-gan report default                              report.html, report.md, report_files/
@@ -94,7 +95,7 @@ def report(
         runs=runs,
         data=data,
         split=split,
-        metrics=METRICS if every else tuple(dict.fromkeys(names)),
+        metrics=METRIC_NAMES if every else tuple(dict.fromkeys(names)),
         options=options,
         fresh=fresh,
         people=people,

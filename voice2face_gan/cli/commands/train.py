@@ -24,10 +24,17 @@ FIRST = "voice-to-face"  # the recipe that needs no extra, and no voice encoder
 )
 @click.option(
     "--recipe",
-    help="Recipe name or TOML file. [default: 'default', with the default model's voice encoder; on the "
-    "synthetic world, and without the extra 'faces', voice-to-face]",
+    help="Recipe name or TOML file. [default: 'default', with the default model's voice encoder unless "
+    "--encoder is given; r3gan with an --encoder that keeps no face embedding space; on the synthetic world, "
+    "and without the extra 'faces', voice-to-face]",
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: gan.batch=64.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key: gan.batch=64, gan.lr=1e-4.",
+)
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations of each stage.")
 @click.option(
     "--minutes",
@@ -40,7 +47,8 @@ FIRST = "voice-to-face"  # the recipe that needs no extra, and no voice encoder
 @click.option(
     "--init",
     metavar="CKPT",
-    help="Fine-tune the nets of a checkpoint, a run or 'default', with its recipe unless --recipe is given.",
+    help="Fine-tune the nets of a checkpoint, a run or 'default', with its recipe unless --recipe is given; "
+    "the generator learns at 0.1 times gan.lr.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--seed", type=SEED, default=0, show_default=True)
@@ -142,7 +150,7 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
         resolved = _recipe_of(init, override)
     else:
         if recipe is None:
-            recipe, encoder = _default_recipe(data, encoder)
+            recipe, encoder = _default_recipe(data, encoder, here)
         resolved = load_recipe(recipe, override)
     check_encoder(resolved, given=bool(encoder or init and not resolved.encoder_alone))
     given = {"encoder": encoder, "init": init}
@@ -162,8 +170,9 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
     return Run(folder, resolved, settings), store
 
 
-def _default_recipe(data: str, encoder: str | None) -> tuple[str, str | None]:
-    """The recipe that is taken where none is named, and the voice encoder given to it."""
+def _default_recipe(data: str, encoder: str | None, here) -> tuple[str, str | None]:
+    """The recipe that is taken where none is named, and the voice encoder given to it. A recipe other than
+    `default` on a user's own data is said."""
     from voice2face_gan.data.synthetic import is_synthetic
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.models.classifier_space import ClassifierSpace
@@ -172,14 +181,21 @@ def _default_recipe(data: str, encoder: str | None) -> tuple[str, str | None]:
 
     if encoder is not None:
         space = load_checkpoint(encoder, need_generator=False).face_space
-        if not space:
-            return "r3gan", encoder  # the other two go with a voice encoder of a face space
-        return (FIRST if face_space_class(space) is ClassifierSpace else DEFAULT), encoder
+        if space:
+            return (FIRST if face_space_class(space) is ClassifierSpace else DEFAULT), encoder
+        if here.is_main:
+            say(
+                f"The voice encoder {encoder} keeps no face embedding space, which the recipe default needs: "
+                "the recipe is r3gan. --recipe takes another."
+            )
+        return "r3gan", encoder
+    if is_synthetic(data):
+        return FIRST, None
     try:
         weights_file()
     except CheckpointError:
         return FIRST, None
-    return (FIRST, None) if is_synthetic(data) else (DEFAULT, DEFAULT)
+    return DEFAULT, DEFAULT
 
 
 def _recipe_of(name: str, overrides):

@@ -1,4 +1,4 @@
-"""`v2f-gan train-face-classifier`: the fixed network that metrics look through."""
+"""`v2f-gan train-face-classifier`: the face reader of the metrics."""
 
 import click
 
@@ -6,7 +6,7 @@ from voice2face_gan.cli._console import SEED, json_option, print_json, say
 
 
 @click.command("train-face-classifier")
-@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where the judge goes.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Folder of the face classifier.")
 @click.option(
     "--data",
     multiple=True,
@@ -20,7 +20,7 @@ from voice2face_gan.cli._console import SEED, json_option, print_json, say
     "--unseen",
     multiple=True,
     metavar="SOURCE",
-    help="Further data that nobody is trained on and everybody is measured on; may be given several times.",
+    help="Further data to be measured on as a whole and not trained on; may be given several times.",
 )
 @click.option("--iterations", type=click.IntRange(10), default=2000, show_default=True)
 @click.option(
@@ -28,17 +28,17 @@ from voice2face_gan.cli._console import SEED, json_option, print_json, say
 )
 @click.option("--device", default="auto", show_default=True)
 @click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--force", is_flag=True, help="Replace a judge that exists.")
+@click.option("--force", is_flag=True, help="Replace a face classifier that exists.")
 @json_option
 def train_face_classifier(output, data, unseen, iterations, licence, device, seed, force, as_json):
-    """Train a judge on faces: sex, age and identity, of people whom no generator learns from.
+    """Train a face classifier (sex, age, identity) on people whom no generator learns from.
 
     The rendered people are not those of other commands' `--data synthetic`. Of every data set the training
-    people are trained on, and the test people are measured on.
+    people are trained on, and the test people are measured on. `evaluate --judge FOLDER` uses the result.
 
     \b
-      v2f-gan train-face-classifier -o judge
-      v2f-gan train-face-classifier --data synthetic --data UTKFACE.store --unseen VOXCELEB.store -o judge
+      v2f-gan train-face-classifier -o classifier
+      v2f-gan train-face-classifier --data synthetic --data UTKFACE.store --unseen VOX.store -o classifier
     """
     import shlex
     from pathlib import Path
@@ -76,4 +76,4 @@ def train_face_classifier(output, data, unseen, iterations, licence, device, see
     for name, values in figures.items():
         say(f"  {name}: " + ", ".join(f"{key.replace('_', ' ')} {v}" for key, v in values.items()))
     if as_json:
-        print_json({"judge": str(folder), **about})
+        print_json({"face_classifier": str(folder), **about})

@@ -40,15 +40,15 @@ STREAMS = {
     "perturbation": 17,  # as which other speaker each is used
     "echo": 18,  # which kept examples serve again, and where they are cut
     "student weights": 19,  # first weights of the layers in a layer-wise distillation
-    # Judges
-    "judge faces": 20,  # order of the faces
-    "judge flips": 21,  # which are mirrored
-    "judge disturbance": 22,  # what else is done to them
+    # The face classifier
+    "classifier faces": 20,  # order of the faces
+    "classifier flips": 21,  # which are mirrored
+    "classifier augmentation": 22,  # what else is done to them
 }
 
 
-def generator(seed: int, stream: str, step: int) -> np.random.Generator:
-    """The random numbers of one stream at one step.
+def random_source(seed: int, stream: str, step: int) -> np.random.Generator:
+    """Source of the random numbers of one stream at one step; it depends on seed, stream and step alone.
 
     Raises:
         KeyError: STREAMS has no such name.
@@ -58,7 +58,7 @@ def generator(seed: int, stream: str, step: int) -> np.random.Generator:
 
 def gaussian(shape: tuple[int, ...], seed: int, stream: str, step: int) -> Tensor:
     """Standard normal float32 numbers of one stream at one step."""
-    return torch.from_numpy(generator(seed, stream, step).standard_normal(shape, dtype=np.float32))
+    return torch.from_numpy(random_source(seed, stream, step).standard_normal(shape, dtype=np.float32))
 
 
 class EpochSampler:
@@ -86,7 +86,7 @@ class EpochSampler:
         return drawn
 
     def _order(self, epoch: int) -> np.ndarray:
-        return generator(self.seed, self.stream, epoch).permutation(self.count)
+        return random_source(self.seed, self.stream, epoch).permutation(self.count)
 
 
 def check_raw_log_mel(store: Store, raw_log_mel: bool) -> None:

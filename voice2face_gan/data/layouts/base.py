@@ -1,7 +1,7 @@
 """Interface of layouts: from a data set's folders and tables to a stream of records.
 
-A layout lists files and never opens a recording or an image. So it is fast and needs neither PyAV nor Pillow,
-and a record may name a damaged file, which preparation finds.
+A layout reads tables (labels.csv, metadata) and lists files. It never opens a recording or an image. So it is
+fast and needs neither PyAV nor Pillow, and a record may name a damaged file, which preparation finds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -133,7 +133,7 @@ class Layout:
     options: ClassVar[dict[str, Option]] = {}
 
     def recognises(self, folder: Path) -> bool:
-        """True if a folder looks like this data set, by the top of its tree."""
+        """True if a folder looks like this data set, by the top of its tree. Every layout needs one."""
         raise NotImplementedError
 
     def records(self, sources: Sequence[str | Path], **options) -> Iterator[RawRecord]:

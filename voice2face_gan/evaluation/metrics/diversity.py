@@ -14,7 +14,7 @@ import torch
 
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.eval_set import EvalSet, generate_framed
-from voice2face_gan.evaluation.protocol import embed_voices
+from voice2face_gan.evaluation.protocol import generator_inputs
 from voice2face_gan.evaluation.registry import Options, mean_over_identities, metric
 from voice2face_gan.results import Figure
 
@@ -81,7 +81,7 @@ def variants_apart(eval_set: EvalSet, seed: int) -> tuple[np.ndarray, np.ndarray
     first = np.sort(first)[:_MAX_SPEAKERS]
     keep = np.zeros(len(eval_set.generated_identity), dtype=bool)
     keep[first] = True
-    embedded = embed_voices(eval_set.model, eval_set.voices.select(keep), strength=eval_set.strength)
+    embedded = generator_inputs(eval_set.model, eval_set.voices.select(keep), strength=eval_set.strength)
     # The noise of e has its full scale, that of z the set's.
     faces = generate_framed(
         eval_set.model,

@@ -13,7 +13,7 @@ import numpy as np
 from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.errors import MetricError
 from voice2face_gan.evaluation.eval_set import EvalSet, generate_framed
-from voice2face_gan.evaluation.protocol import embed_voices
+from voice2face_gan.evaluation.protocol import generator_inputs
 from voice2face_gan.evaluation.registry import Options, compute, metric
 from voice2face_gan.results import Figure
 
@@ -73,5 +73,5 @@ def duration(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
 
 def _with_first_frames(eval_set: EvalSet, frames: int) -> EvalSet:
     """The set with faces generated from the first `frames` frames of each voice."""
-    e = embed_voices(eval_set.model, eval_set.voices, frames, eval_set.strength)
+    e = generator_inputs(eval_set.model, eval_set.voices, frames, eval_set.strength)
     return eval_set.with_generated(generate_framed(eval_set.model, e, noise_scale=eval_set.noise_scale))

@@ -15,7 +15,7 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, MetricError
 from voice2face_gan.evaluation.eval_set import EvalSet, generate_framed
 from voice2face_gan.evaluation.metrics.retrieval import others_nearer
-from voice2face_gan.evaluation.protocol import embed_voices, identities_with_voice_and_face, make_eval_set
+from voice2face_gan.evaluation.protocol import generator_inputs, identities_with_voice_and_face, make_eval_set
 from voice2face_gan.evaluation.registry import Options, clip_figures, metric
 from voice2face_gan.results import Figure
 
@@ -59,7 +59,7 @@ def identity(eval_set: EvalSet, options: Options) -> dict[str, Figure]:
     faces = some_faces(faces.select(np.isin(faces.identity, names)), random)
     generated = generate_framed(
         eval_set.model,
-        embed_voices(eval_set.model, held_out, strength=eval_set.strength),
+        generator_inputs(eval_set.model, held_out, strength=eval_set.strength),
         noise_scale=eval_set.noise_scale,
     )
     trained = make_eval_set(generated, held_out, faces, eval_set.store, "train", gender, eval_set.reader)

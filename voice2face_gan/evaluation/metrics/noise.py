@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel
 from voice2face_gan.errors import MetricError, first_line
 from voice2face_gan.evaluation.eval_set import EvalSet, generate_framed
-from voice2face_gan.evaluation.protocol import embed_voices
+from voice2face_gan.evaluation.protocol import generator_inputs
 from voice2face_gan.evaluation.registry import Options, mean_over_identities, metric
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.models.discriminators import r3gan, wen2019
@@ -154,7 +154,7 @@ def noise_embeddings(eval_set: EvalSet, seed: int) -> Tensor:
     embedded = []
     for clip in noise_clips(round(CLIP_SECONDS * settings.sample_rate), seed):
         mel = encoder_input(log_mel(clip, settings), settings, model.encoder.raw_log_mel)
-        embedded.append(model.embed(mel, eval_set.strength))
+        embedded.append(model.generator_input(mel, eval_set.strength))
     return torch.stack(embedded)
 
 
@@ -172,7 +172,7 @@ class FaceDiscriminator:
             noise: uint8 (noise clips, side, side, 3), as the model generates them.
         """
         sentence = "probability of being real, by the run's own discriminator"
-        e = embed_voices(eval_set.model, eval_set.voices, strength=eval_set.strength)
+        e = generator_inputs(eval_set.model, eval_set.voices, strength=eval_set.strength)
         own = eval_set.model.decode(e, noise_scale=eval_set.noise_scale)
         return Score("discriminator", sentence, self.probability(own), self.probability(noise))
 
@@ -192,7 +192,7 @@ class PairDiscriminator:
     def compare(self, eval_set: EvalSet, noise: Tensor) -> Score:
         """Scores as of `FaceDiscriminator.compare`, all at each voice's own e."""
         sentence = "score, by the run's own discriminator for this voice,"
-        e = embed_voices(eval_set.model, eval_set.voices, strength=eval_set.strength)
+        e = generator_inputs(eval_set.model, eval_set.voices, strength=eval_set.strength)
         own = eval_set.model.decode(e, noise_scale=eval_set.noise_scale)
         return Score("discriminator", sentence, *self.scores(own, noise, e))
 

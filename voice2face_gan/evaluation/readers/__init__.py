@@ -11,7 +11,7 @@ from voice2face_gan.resources import resource
 
 __all__ = ["FaceReader", "Reading", "describe", "open_reader"]
 
-SHIPPED = "face_classifier"
+SHIPPED_READER = "face_classifier"
 
 
 def open_reader(name: str = "trunk") -> FaceReader:
@@ -24,7 +24,7 @@ def open_reader(name: str = "trunk") -> FaceReader:
     from voice2face_gan.evaluation.readers.classifier import ClassifierReader
 
     if name == "trunk":
-        return ClassifierReader.load(resource("assets", SHIPPED))
+        return ClassifierReader.load(resource("assets", SHIPPED_READER))
     if name == "dlib":
         from voice2face_gan.evaluation.readers.dlib import DlibReader
 

@@ -1,5 +1,5 @@
 """Where dlib's HOG detector finds the face in an aligned image; where nothing is found, the box is the
-template's (faces/landmarks.py).
+template's (faces/aligned_landmarks.py).
 
 dlib and its models are the extra `faces`.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from voice2face_gan.errors import MetricError
-from voice2face_gan.faces.landmarks import SEARCH_SIDE, TEMPLATE_BOX, enlarged, shapes
+from voice2face_gan.faces.aligned_landmarks import SEARCH_SIDE, TEMPLATE_BOX, enlarged, shapes
 
 __all__ = ["SEARCH_SIDE", "TEMPLATE_BOX", "find", "libraries", "shapes"]
 

@@ -25,7 +25,7 @@ class FaceTrunk(nn.Module):
 
     def __init__(self, config: R3GANGeneratorConfig):
         super().__init__()
-        channels = config.stages()[::-1]
+        channels = config.channels()[::-1]
         self.from_rgb = nn.Conv2d(12, channels[0], 3, padding=1)
         self.blocks = nn.ModuleList()
         self.widen = nn.ModuleList()
@@ -55,7 +55,7 @@ class Heads(nn.Module):
 
     def __init__(self, config: R3GANGeneratorConfig, identities: int):
         super().__init__()
-        features = config.stages()[0]
+        features = config.channels()[0]
         self._real = nn.Linear(features, 1)
         self._condition = nn.Linear(config.embedding, features, bias=False) if config.projection else None
         self.identity = nn.Linear(features, identities)

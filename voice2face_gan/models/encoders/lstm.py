@@ -1,17 +1,17 @@
-"""A voice encoder that listens on and on: mel power through LSTM layers, whose last states say who speaks.
+"""A recurrent voice encoder: mel power through LSTM layers, whose last states identify the speaker.
 
     log-mel (B, bins, T) -> power, made as loud as speech is on average -> bands (B, T, K)
     pieces of 1.6 s, every 0.8 s, without the noise that is there all the time
     -> LSTM layers -> the last layer's last state h
-    t = rectified linear of h, of length 1; the mean over the pieces, again of length 1
+    t = rectified projection of h, of length 1; the mean over the pieces, again of length 1
     e = linear of t and of the mean states of every layer
 
 Wan, Wang, Papir and Lopez Moreno, "Generalized end-to-end loss for speaker verification", ICASSP 2018: three
-LSTM layers on 40 bands, pieces of 1.6 s, embeddings of length 1 (sections 2 and 3). The power itself is
-heard, not its logarithm, as in Resemblyzer's encoder, so that such an encoder can teach each layer what it
-does itself (training/stages/layerwise_distillation.py). In power noise is a sum, so that
-what a band never falls below can be subtracted (Boll,
-"Suppression of acoustic noise in speech using spectral subtraction", 1979).
+LSTM layers on 40 bands, pieces of 1.6 s, embeddings of length 1 (sections 2 and 3). The layers
+take the power itself, not its logarithm, as in Resemblyzer's encoder, so that such an encoder can teach each
+layer (training/stages/layerwise_distillation.py). In power noise is a sum, so that the level that a band
+never falls below can be subtracted (Boll, "Suppression of acoustic noise in speech using spectral
+subtraction", 1979).
 """
 
 import copy
@@ -68,7 +68,7 @@ class LstmEncoderConfig(Settings):
 
     @property
     def feature_size(self) -> int:
-        """How many numbers the encoder's `features` are."""
+        """Length of the encoder's `features`."""
         return sum(self.channels[1:])
 
 
@@ -87,25 +87,25 @@ class LstmEncoder(nn.Module):
 
     def __init__(self, config: LstmEncoderConfig):
         super().__init__()
-        bands, *sizes, told = config.channels
+        bands, *sizes, projected = config.channels
         # The last output is the mean square of the signal.
         self.bands = nn.Linear(config.mel_bins, bands + 1, bias=False)
         self.layers = nn.ModuleList(
             nn.LSTM(below, size, batch_first=True)
             for below, size in zip([bands, *sizes[:-1]], sizes, strict=True)
         )
-        self.told = nn.Linear(sizes[-1], told)
-        self.last = nn.Linear(told + sum(sizes), config.embedding)
+        self.projection = nn.Linear(sizes[-1], projected)
+        self.last = nn.Linear(projected + sum(sizes), config.embedding)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         return self.last(self.features(log_mel))
 
     def with_features(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` and `features` give, in the time of one of them."""
+        """Outputs of `forward` and of `features`, in the time of one of them."""
         return self.with_agreement(log_mel)[:2]
 
     def with_agreement(self, log_mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What `forward` and `features` give, and how far the clip's pieces agree: the mean cosine (B,)
+        """Outputs of `forward` and of `features`, and how far the clip's pieces agree: the mean cosine (B,)
         between the t of two different ones, from 0 to 1; 1 where there is one piece."""
         features, agreement = self._all(log_mel)
         return self.last(features), features, agreement
@@ -116,13 +116,13 @@ class LstmEncoder(nn.Module):
         return AutocastEncoder(self, dtype) if has_recurrent_bf16(next(self.parameters()).device) else self
 
     def features(self, log_mel: Tensor) -> Tensor:
-        """What the last linear layer reads: (B, mel_bins, T) -> t (B, told) beside the states of each layer,
-        averaged over all frames."""
+        """Input of the last linear layer: (B, mel_bins, T) -> t (B, channels[-1]) beside the states of each
+        layer, averaged over all frames."""
         return self._all(log_mel)[0]
 
     def _all(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
         """Features and agreement."""
-        pieces = cut(self.heard(log_mel))
+        pieces = cut(self.band_power(log_mel))
         batch, count = pieces.shape[:2]
         pieces = without_noise(pieces.flatten(0, 1))
         if self.training or torch.compiler.is_exporting() or len(pieces) <= _AT_ONCE:
@@ -130,7 +130,8 @@ class LstmEncoder(nn.Module):
         else:  # an hour of speech is 4,500 pieces, and gigabytes of states
             each = torch.cat([self._of_pieces(some) for some in pieces.split(_AT_ONCE)])
         each = each.unflatten(0, (batch, count)).mean(dim=1)
-        t, states = each.split([self.told.out_features, each.shape[1] - self.told.out_features], dim=1)
+        projected = self.projection.out_features
+        t, states = each.split([projected, each.shape[1] - projected], dim=1)
         # Of n vectors of length 1 the squared length of the mean is 1 / n + (1 - 1 / n) x that cosine.
         apart = (1 - t.square().sum(dim=1)) * count / max(count - 1, 1)
         return torch.cat([F.normalize(t, dim=1), states], dim=1), 1 - apart
@@ -142,7 +143,7 @@ class LstmEncoder(nn.Module):
             for layer in self.layers:
                 x = layer(x)[0]
                 means.append(x.float().mean(dim=1))
-            t = self.told(x[:, -1])
+            t = self.projection(x[:, -1])
         return torch.cat([F.normalize(t.float().relu(), dim=1), *means], dim=1)
 
     def _fast(self, device: torch.device):
@@ -151,9 +152,9 @@ class LstmEncoder(nn.Module):
         fast = device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_exporting()
         return autocast(self.precision if fast else "fp32", device)
 
-    def heard(self, log_mel: Tensor) -> Tensor:
-        """What the first layer takes: (B, mel_bins, T) -> the power of each band (B, T, bands), where the
-        speech is soft made louder."""
+    def band_power(self, log_mel: Tensor) -> Tensor:
+        """Input of the first layer: (B, mel_bins, T) -> the power of each band (B, T, bands). Soft speech is
+        raised to LEVEL."""
         with torch.autocast(log_mel.device.type, enabled=False):  # powers span ten decades
             power = self.bands(log_mel.float().exp().transpose(1, 2))
             square = power[..., -1].mean(dim=1).clamp(min=_SILENCE)
@@ -188,7 +189,7 @@ def without_noise(x: Tensor) -> Tensor:
 
 def cut(x: Tensor) -> Tensor:
     """Pieces of 1.6 s, every 0.8 s: (B, T, K) -> (B, pieces, PIECE, K). What is shorter is repeated; what is
-    left over at the end is not heard."""
+    left over at the end is not used."""
     frames = x.shape[1]
     starts = torch.arange(0, max(frames - PIECE, 0) + 1, STEP, device=x.device)
     x = x.repeat(1, (PIECE - 1) // frames + 1, 1)  # ONNX divides towards zero

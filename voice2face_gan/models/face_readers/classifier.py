@@ -1,7 +1,7 @@
-"""The judge trunk: a small fixed network that reads faces, trained apart from every generator.
+"""The face classifier: a small fixed network that reads faces, trained apart from every generator.
 
 It gives 64 numbers a face (for the cosine of two faces), and a probability of the label "female" and an
-age. Judges are trained by `v2f-gan train-face-classifier` and named and hashed in every result they judge.
+age. `v2f-gan train-face-classifier` trains one. Every result that it is used for has its name and hash.
 """
 
 import hashlib
@@ -95,7 +95,7 @@ class ClassifierTrunk(nn.Module):
 
 @dataclass
 class FaceClassifier:
-    """A judge trunk, ready for use.
+    """A face classifier, ready for use.
 
     Attributes:
         name: as results print it: its folder's name and the first eight digits of its weights' SHA-256.
@@ -123,7 +123,7 @@ class FaceClassifier:
 
 
 def save_classifier(folder: Path, net: ClassifierTrunk, about: dict) -> None:
-    """Write a judge's folder, half precision, whole or not at all; one that is there is replaced.
+    """Write a face classifier's folder, half precision, whole or not at all; one that is there is replaced.
 
     Args:
         about: what it was trained on, and its figures on people it never saw.
@@ -139,7 +139,7 @@ def save_classifier(folder: Path, net: ClassifierTrunk, about: dict) -> None:
 
 
 def load_classifier(folder: str | Path) -> FaceClassifier:
-    """Load a judge from its folder (config.json, model.safetensors).
+    """Load a face classifier from its folder (config.json, model.safetensors).
 
     Raises:
         CheckpointError: missing or damaged.
@@ -156,7 +156,8 @@ def load_classifier(folder: str | Path) -> FaceClassifier:
         net.load_state_dict(state)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{folder}: the judge cannot be read ({first_line(error)}); train one with train-face-classifier."
+            f"{folder}: the face classifier cannot be read ({first_line(error)}); train one with "
+            "v2f-gan train-face-classifier."
         ) from error
     net.eval().requires_grad_(False)
     net.to(memory_format=torch.channels_last)

@@ -7,9 +7,9 @@ GAN!", NeurIPS 2024), and its gain may depend on (e, z), as in FiLM (Perez et al
 (Shi et al., CVPR 2016) at the end saves arithmetic but leaves a grid; `full_res_block` gives the generator a
 block at the face's own side instead.
 
-With `linear_side` the network adds to a linear image of e, as active appearance models make faces (Cootes et
-al., PAMI 2001): the image that linear regression predicts from e, which training fits in closed form
-(training/stages/linear_image.py).
+With `linear_side` the network adds to a linear image of (e, z), as active appearance models make faces (Cootes
+et al., PAMI 2001): the image that linear regression predicts from e, and the principal components of what it
+leaves open, which training fits in closed form (training/stages/linear_image.py).
 
 Shapes: B clips. Faces are float32 (B, 3, side, side), aimed at [-1, 1].
 """
@@ -40,7 +40,7 @@ class R3GANGeneratorConfig(Settings):
         replicate_border: pixels at each edge that repeat the next ones. Faces that lie wholly within their
             images are few, so that a generator hardly learns the outermost pixel, and what is laid on the
             template goes on from there.
-        linear_side: side of a linear image of e, enlarged to the face's, to which the network adds; 0 for
+        linear_side: side of a linear image of (e, z), enlarged to the face's, to which the network adds; 0 for
             none.
         film: the gain of each residual branch depends on (e, z).
         projection: the discriminator's score depends on e.
@@ -70,7 +70,7 @@ class R3GANGeneratorConfig(Settings):
                 "side must be 64 or 128": self.side in (64, 128),
                 "width must be 2 or more, and even": self.width >= 2 and self.width % 2 == 0,
                 "full_res_block needs a width of which each resolution has a channel": (
-                    not self.full_res_block or self.stages()[-1] >= 2
+                    not self.full_res_block or self.channels()[-1] >= 2
                 ),
                 "replicate_border must be 0 to 8": 0 <= self.replicate_border <= 8,
                 "linear_side must be 0 to side": 0 <= self.linear_side <= self.side,
@@ -80,7 +80,7 @@ class R3GANGeneratorConfig(Settings):
             }
         )
 
-    def stages(self) -> list[int]:
+    def channels(self) -> list[int]:
         """Channels of each resolution, from 4 x 4 to half the face's side."""
         channels = [4 * self.width, 4 * self.width, 2 * self.width, self.width]
         return channels if self.side == 64 else [*channels, self.width // 2]
@@ -97,7 +97,7 @@ class R3GANGenerator(nn.Module):
         super().__init__()
         self.z_dim, self.border = config.z_dim, config.replicate_border
         latent = config.embedding + config.z_dim
-        channels = config.stages()
+        channels = config.channels()
         if config.full_res_block:
             channels = [*channels, channels[-1] // 2]
         self.basis = nn.Linear(latent, channels[0] * 16)
@@ -119,13 +119,12 @@ class R3GANGenerator(nn.Module):
             self.to_rgb.bias.zero_()
         self.side, self.linear_side, self.linear = config.side, config.linear_side, None
         if self.linear_side:
-            self.linear = nn.Linear(config.embedding, 3 * self.linear_side**2)
+            self.linear = nn.Linear(latent, 3 * self.linear_side**2)
             nn.init.zeros_(self.linear.weight)
             nn.init.zeros_(self.linear.bias)
             nn.init.zeros_(self.to_rgb.weight)  # the face begins as the linear image
 
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
-        voice = e
         if self.z_dim:
             z = e.new_zeros(len(e), self.z_dim) if z is None else z
             # e as Wen's nets take it is of length 1; here each of its elements counts like one of z.
@@ -139,9 +138,13 @@ class R3GANGenerator(nn.Module):
         if self.fold > 1:
             face = F.pixel_shuffle(face, self.fold)
         if self.linear is not None:
-            image = self.linear(voice).unflatten(1, (3, self.linear_side, self.linear_side))
-            face = face + F.interpolate(image, (self.side, self.side), mode="bilinear", align_corners=False)
+            face = face + self.linear_image(e)
         if self.border:
             inner = face[..., self.border : -self.border, self.border : -self.border]
             face = F.pad(inner, (self.border,) * 4, mode="replicate")
         return face
+
+    def linear_image(self, latent: Tensor) -> Tensor:
+        """The linear image of (e, z) joined, (B, embedding + z_dim), at the face's side."""
+        image = self.linear(latent).unflatten(1, (3, self.linear_side, self.linear_side))
+        return F.interpolate(image, (self.side, self.side), mode="bilinear", align_corners=False)

@@ -32,7 +32,7 @@ from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 __all__ = ["Evaluate", "TrainResult", "Reporter", "check_shares", "train"]
 
-STAGES = {"wen2019": Wen2019Stage, "r3gan": R3GANStage}  # of a type of generator, after the voice encoder
+GAN_STAGES = {"wen2019": Wen2019Stage, "r3gan": R3GANStage}  # of a type of generator, after the voice encoder
 
 
 def train(
@@ -123,7 +123,7 @@ def _train_gan(trainer: Trainer, store: Store, records: Store, state: dict | Non
     run, processes = trainer.run, trainer.processes
     encoder = load_checkpoint(run.encoder_folder, need_generator=False)
     held_out = held_out_people(store, records, run)
-    kind = STAGES[run.recipe.model.generator.type]
+    kind = GAN_STAGES[run.recipe.model.generator.type]
     stage = kind(records, held_out, encoder, run.recipe, run.settings["seed"], device, processes)
     if state is None or state["stage"] == "encoder":
         nets = processes.on_all_ranks(lambda: given_nets(run))

@@ -89,6 +89,7 @@ def _gan(recipe: Recipe) -> _Checks:
     yield "gan.iterations must be 1 or more", gan.iterations >= 1
     yield "gan.batch must be 2 or more", gan.batch >= 2
     yield "gan.lr must be above 0", gan.lr > 0
+    yield "gan.d_lr_factor must be above 0", gan.d_lr_factor > 0
     yield "gan.betas must be at least 0 and below 1", all(0 <= b < 1 for b in gan.betas)
     for name in ("d_identity", "g_adversarial", "g_identity", "l1"):
         yield f"gan.{name} must not be negative", getattr(gan, name) >= 0

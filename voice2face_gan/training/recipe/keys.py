@@ -1,13 +1,14 @@
 """Which keys of a recipe have an effect, given its other keys.
 
-A key without an effect is refused where it is set, and not kept with a run or a checkpoint. What a recipe
-inherits from its base may lose its effect: it is left out then. So is what the base of `--set`, the recipe
-itself, says.
+A key without an effect is refused where it is set, and not kept with a run or a checkpoint. A key that a
+recipe inherits from its base may lose its effect: it is left out then. So is a key of the recipe itself where
+`--set` takes its effect. The exception is encoder.space: without it a distillation would become another kind
+of training, so it is refused wherever it has no effect and is not empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -18,7 +19,8 @@ from voice2face_gan.training.recipe.schema import ENCODER, Recipe
 Values = dict[str, object]  # "stages", "section.key" or "model.table.key" -> value
 
 TYPES = ("model.encoder.type", "model.generator.type")
-# What serves the generator alone, but for _OF_VOICES.
+_SPACE = "encoder.space"
+# Keys of the generator alone, but for _OF_VOICES.
 _OF_GENERATOR = (
     "gan.*",
     "r3gan.*",
@@ -93,7 +95,8 @@ _RULES = (
     Idle(
         ("encoder.space",),
         lambda v: v["model.encoder.type"] != "lstm",
-        "it needs model.encoder.type = 'lstm'",
+        "it needs model.encoder.type = 'lstm' (the distillation is layer by layer); with encoder.space = '' "
+        "another encoder is trained by speaker classification",
     ),
     Idle(
         _OF_GENERATOR,
@@ -162,7 +165,7 @@ _RULES = (
         "it needs face_embedding.space = 'classifier'",
     ),
     Idle(
-        ("gan.d_identity", "gan.g_identity", "r3gan.*"),
+        ("gan.d_identity", "gan.g_identity", "gan.d_lr_factor", "r3gan.*"),
         lambda v: _is_r3gan(v) and not v["gan.g_adversarial"],
         "it needs gan.g_adversarial above 0",
         take={"gan.d_identity": 0.0, "gan.g_identity": 0.0, "r3gan.embedding_loss": 0.0},
@@ -238,6 +241,17 @@ def settle(values: Values, defaults: Values) -> dict[str, str]:
 
 def _matches(key: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns)
+
+
+def with_effect(values: Values, keys: Iterable[str]) -> list[str]:
+    """Keys that must have an effect: those set, and encoder.space where it is not empty.
+
+    Args:
+        values: all keys, before `settle`.
+        keys: those that a recipe's file or an override sets.
+    """
+    kept = [key for key in keys if key != _SPACE or values[_SPACE]]
+    return [*kept, _SPACE] if values[_SPACE] and _SPACE not in kept else kept
 
 
 def check_effect(name: str, idle: dict[str, str], keys) -> None:

@@ -5,7 +5,7 @@
     [model.encoder]           # type, and dimensions: see the types in models/registry.py
     [model.generator]         # likewise
     [model.controls]          # models/conditioning.py
-    [data]  [encoder]  [gan]  [run]
+    [data]  [encoder]  [gan]  [r3gan]  [face_embedding]  [run]    # their keys: schema.py
 
 `--set gan.batch=64` or `--set model.generator.width=64` overrides one key for one run. Unknown keys are
 refused with the nearest known one, keys that have no effect beside the others (keys.py) with the reason.
@@ -22,7 +22,7 @@ from voice2face_gan.models.registry import ENCODERS, GENERATORS
 from voice2face_gan.overrides import nearest, split_override
 from voice2face_gan.resources import resource, resources
 from voice2face_gan.training.recipe.checks import check_keys, check_values, checked
-from voice2face_gan.training.recipe.keys import check_effect, settle
+from voice2face_gan.training.recipe.keys import check_effect, settle, with_effect
 from voice2face_gan.training.recipe.schema import (
     ENCODER,
     ENCODER_ALONE,
@@ -78,6 +78,7 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
     Raises:
         RecipeError: as `load_recipe`.
     """
+    _check_sections(name, tree)
     check_keys(name, tree, _TOP, "")
     stages = tree.get("stages", STAGES[0])
     stages = tuple(stages) if isinstance(stages, (list, tuple)) else stages
@@ -100,6 +101,7 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
             key = f"{section}.{key}"
             if key not in types:
                 values[key] = checked(name, key, value, defaults[key])
+    keys = with_effect(values, keys)
     idle = settle(values, defaults)
     check_effect(name, idle, keys)
     parts = {s: {f.name: values[f"{s}.{f.name}"] for f in fields(kind)} for s, kind in kinds.items()}
@@ -142,17 +144,35 @@ def _default(section: str):
     return types[default][0]()
 
 
+def _check_sections(name: str, tree: dict) -> None:
+    """
+    Raises:
+        RecipeError: a key of a section stands without its section; all sections that have it are named.
+    """
+    sections = sorted(SECTIONS, key=lambda section: section != "gan")  # which is mostly meant
+    for key in tree:
+        homes = [f"'{s}.{key}'" for s in sections if key in [f.name for f in fields(SECTIONS[s])]]
+        homes = homes or [f"'{place}'" for place in _places_in_model(key)[:1]]
+        if key not in _TOP and homes:
+            raise RecipeError(f"Recipe {name}: unknown key '{key}'; did you mean {' or '.join(homes)}?")
+
+
 def _check_tables(name: str, model: dict) -> None:
     """
     Raises:
         RecipeError: a key of a table of [model] stands in [model] itself.
     """
-    every = [("controls", Controls)]
-    every += [(table, kind) for table, (types, _) in _TYPES.items() for kind, _ in types.values()]
     for key in model:
-        homes = [f"model.{table}.{key}" for table, kind in every if key in [f.name for f in fields(kind)]]
+        homes = _places_in_model(key)
         if key not in _TABLES and homes:
             raise RecipeError(f"Recipe {name}: unknown key 'model.{key}'; did you mean '{homes[0]}'?")
+
+
+def _places_in_model(key: str) -> list[str]:
+    """ "model.table.key" of each table, of any type, that has a key."""
+    every = [("controls", Controls)]
+    every += [(table, kind) for table, (types, _) in _TYPES.items() for kind, _ in types.values()]
+    return [f"model.{table}.{key}" for table, kind in every if key in [f.name for f in fields(kind)]]
 
 
 def _section(tree: dict, section: str):

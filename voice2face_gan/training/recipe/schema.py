@@ -1,4 +1,4 @@
-"""What a recipe consists of: a frozen dataclass a section, and `Recipe`, which holds them resolved."""
+"""Sections of a recipe: a frozen dataclass each, and `Recipe`, which holds them resolved."""
 
 from dataclasses import asdict, dataclass, field
 
@@ -22,7 +22,7 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """What a batch is made of.
+    """Records and crops of a batch.
 
     Args:
         gender: "female", "male" or "all": whose records are used; `train --gender` overrides it.
@@ -63,7 +63,7 @@ class EncoderRecipe:
             teacher and from the people who have both voices and faces. Empty for speaker classification.
         teacher: file of the teacher's weights; empty for those of the installed package resemblyzer; with a
             space.
-        speeds: at which every clip is heard, in order; between the outermost it is heard as further speakers
+        speeds: at which every clip is used, in order; between the outermost it is used as further speakers
             too (training/augmentation/speaker_perturbation.py); with a space.
     """
 
@@ -87,7 +87,10 @@ class GanRecipe:
 
     Args:
         iterations, batch: length of the stage.
-        lr, betas: of Adam, for generator, trunk, discriminator and classifier alike.
+        lr, betas: of Adam, for generator, trunk, discriminator and classifier. With `train --init` the
+            generator's rate is 0.1 times this (FINE_TUNE_RATE in training/stages/gan_base.py), the others'
+            this. The voice encoder's rate is encoder.lr.
+        d_lr_factor: learning rate of trunk, discriminator and classifier, as a part of the generator's.
         d_identity: weight of the identity loss in the discriminator's step, beside the adversarial one.
         g_adversarial, g_identity: weights of the two losses in the generator's step. The R3GAN stage has no
             discriminator where the first is 0.
@@ -102,6 +105,7 @@ class GanRecipe:
     batch: int = 128
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
+    d_lr_factor: float = 1.0
     d_identity: float = 1.0
     g_adversarial: float = 1.0
     g_identity: float = 1.0

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan.data.batches.sampling import EpochSampler, FaceBank, VoiceBank, gaussian, generator
+from voice2face_gan.data.batches.sampling import EpochSampler, FaceBank, VoiceBank, gaussian, random_source
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import send
 from voice2face_gan.models.conditioning import Controls, condition
@@ -39,6 +39,7 @@ class Batch(NamedTuple):
         visible: float32 (B, 1, side, side), 1 for pixels within the image that the face was taken from, 0 for
             those beyond its edges; None where the real faces are not masked.
         own_e: bool (B,), whether e is the one read from the real face; None where e comes from voices.
+        own_z: float32 (B, z_dim), the z of the real face; None where it has none.
     """
 
     e: Tensor
@@ -47,6 +48,7 @@ class Batch(NamedTuple):
     face_identity: Tensor
     visible: Tensor | None = None
     own_e: Tensor | None = None
+    own_z: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class RandomStreams:
 
     def flips(self, iteration: int) -> np.ndarray:
         """bool (B,): which real faces are mirrored."""
-        return (generator(self.seed, "flips", iteration).random(self.batch) < 0.5)[self.shard]
+        return (random_source(self.seed, "flips", iteration).random(self.batch) < 0.5)[self.shard]
 
     def z(self, iteration: int, size: int, zero_share: float = 0.0) -> Tensor | None:
         """z (B, size), standard normal, but 0 in a share of the batch; None where size is 0."""
@@ -72,7 +74,8 @@ class RandomStreams:
             return None
         z = gaussian((self.batch, size), self.seed, "z", iteration)
         if zero_share:
-            z[torch.from_numpy(generator(self.seed, "zero z", iteration).random(self.batch) < zero_share)] = 0
+            drawn = random_source(self.seed, "zero z", iteration).random(self.batch)
+            z[torch.from_numpy(drawn < zero_share)] = 0
         return z[self.shard].to(self.device)
 
     def grid_z(self, count: int, size: int) -> Tensor | None:
@@ -83,13 +86,13 @@ class RandomStreams:
         """float32 (3, B, NUMBERS) in [0, 1) for `diff_augment.augment`: of real faces, of generated ones in
         the discriminator's phase, and of generated ones in the generator's phase."""
         shape = (3, self.batch, NUMBERS)
-        drawn = generator(self.seed, "augmentation", iteration).random(shape, np.float32)
+        drawn = random_source(self.seed, "augmentation", iteration).random(shape, np.float32)
         return torch.from_numpy(drawn[:, self.shard]).to(self.device)
 
     def zooms(self, iteration: int) -> Tensor:
         """(B, 3) small zooms and shifts for the face space: a network that reads each image in one place
         alone is fooled by patterns that only work there."""
-        drawn = generator(self.seed, "zooms", iteration).uniform(-1, 1, (self.batch, 3))[self.shard]
+        drawn = random_source(self.seed, "zooms", iteration).uniform(-1, 1, (self.batch, 3))[self.shard]
         drawn = drawn * np.array([MAX_ZOOM, MAX_SHIFT, MAX_SHIFT]) + np.array([1, 0, 0])
         return torch.from_numpy(drawn.astype(np.float32)).to(self.device)
 
@@ -135,14 +138,14 @@ class VoiceFaceBatches:
         """Log-mels (B, mel bins, T), their identities, real faces (B, 3, side, side), their identities, and
         standard normal noise (B, embedding), on the device."""
         seed, batch, mine = self.streams.seed, self.streams.batch, self.streams.shard
-        crops = generator(seed, "crops", iteration)
+        crops = random_source(seed, "crops", iteration)
         shortest, longest = self.data.crop_frames
         frames = int(crops.integers(shortest, longest + 1))
         chosen = self.voice_sampler.draw(iteration, batch)
         mel, identity = self.voices.crops(chosen, frames, crops, mine)
         if self.same_identity:
             labels = self.voices.labels[torch.from_numpy(chosen)]
-            faces = self.faces.of_identities(labels, generator(seed, "pairs", iteration))
+            faces = self.faces.of_identities(labels, random_source(seed, "pairs", iteration))
         else:
             faces = self.face_sampler.draw(iteration, batch)
         flips = self.streams.flips(iteration) if self.data.flip else None
@@ -163,24 +166,30 @@ class FaceEmbeddingBatches:
     Args:
         faces: with labels, UNKNOWN_IDENTITY for people without a voice.
         fully_visible: int64, the places in `faces` of those that lie wholly within their images.
+        people: int (faces,), a number for each one's identity.
         e: float32 (faces, 64).
         r2: float32 (64,), see face_embedding.predicted_variance.
         recipe: see FaceEmbeddingRecipe.
         streams: of the stage.
         simulation: of voices; None for each element of e by itself.
+    Attributes:
+        own_z: float32 (faces, 2, z_dim), the z of each face and of its mirror image, where a linear image was
+            fitted (linear_image.py); else None.
     """
 
     def __init__(
         self,
         faces: FaceBank,
         fully_visible: np.ndarray,
+        people: np.ndarray,
         e: Tensor,
         r2: Tensor,
         recipe: Recipe,
         streams: RandomStreams,
         simulation: VoiceSimulation | None = None,
     ):
-        self.faces, self.fully_visible, self.streams = faces, fully_visible, streams
+        self.faces, self.fully_visible, self.people, self.streams = faces, fully_visible, people, streams
+        self.own_z: Tensor | None = None
         self.settings, self.flip = recipe.face_embedding, recipe.data.flip
         self.e, self.r2 = e.to(streams.device), r2.to(streams.device)
         self.noise_std = (self.r2 * (1 - self.r2)).clamp(min=0).sqrt()
@@ -196,7 +205,11 @@ class FaceEmbeddingBatches:
         own = self.e[torch.from_numpy(items)]
         simulated = self._simulated(iteration)
         e = torch.where(simulated[:, None], self._predicted(iteration, own), own)
-        return Batch(e, identity, real, identity, visible, ~simulated)
+        own_z = None
+        if self.own_z is not None:
+            mirrored = np.zeros(len(items), dtype=int) if flips is None else flips.astype(int)
+            own_z = self.own_z[torch.from_numpy(items), torch.from_numpy(mirrored)]
+        return Batch(e, identity, real, identity, visible, ~simulated, own_z)
 
     def _items(self, iteration: int) -> np.ndarray:
         """int64 (whole batch,): the faces drawn, the last ones fully visible."""
@@ -209,14 +222,15 @@ class FaceEmbeddingBatches:
 
     def _simulated(self, iteration: int) -> Tensor:
         """bool (B,): for which faces a voice is simulated."""
-        chance = generator(self.streams.seed, "simulated voices", iteration).random(self.streams.batch)
+        chance = random_source(self.streams.seed, "simulated voices", iteration).random(self.streams.batch)
         chosen = torch.from_numpy(chance < self.settings.simulated_voices)
         return chosen.to(self.streams.device)[self.streams.shard]
 
     def _predicted(self, iteration: int, e: Tensor) -> Tensor:
         """e' (B, 64): what a voice encoder would predict of e."""
         seed, batch, mine = self.streams.seed, self.streams.batch, self.streams.shard
-        strength = generator(seed, "strength", iteration).uniform(*self.settings.strength_range, (batch, 1))
+        source = random_source(seed, "strength", iteration)
+        strength = source.uniform(*self.settings.strength_range, (batch, 1))
         strength = torch.from_numpy(strength.astype(np.float32)).to(e.device)[mine]
         noise = gaussian((batch, e.shape[1]), seed, "noise", iteration).to(e.device)[mine]
         if self.simulation is not None:

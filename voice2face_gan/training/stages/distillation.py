@@ -36,8 +36,6 @@ from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.registry import EncoderConfig, build_encoder
 from voice2face_gan.training.augmentation.clip_augmenter import ClipAugmenter
 from voice2face_gan.training.augmentation.speaker_perturbation import SpeakerPerturbation
-from voice2face_gan.training.engine.distributed import SingleProcess
-from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.ridge import RidgeMap, fold_into_last_layer
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 from voice2face_gan.training.stages.layerwise_distillation import LayerwiseDistillation
@@ -57,24 +55,16 @@ class DistillationStage(EncoderStage):
 
     distils = True
 
-    def __init__(
-        self,
-        store: Store,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        processes: SingleProcess | None = None,
-    ):
-        super().__init__(store, recipe, seed, device, processes)
+    def _build(self) -> None:
         check_all_speech(self.voices)
-        torch.manual_seed(seed)
+        recipe, device = self.recipe, self.device
         self.encoder = self.processes.sync_batchnorm(encoder_of_t(self.config).to(device))
         check_raw_log_mel(self.voices, self.encoder.raw_log_mel)
         self.augmenter = ClipAugmenter(self.voices, self.settings, self.encoder.raw_log_mel)
         features = self.augmenter.features
         if features.sample_rate != SAMPLE_RATE:
             raise DataError(
-                f"{store.folder}: its speech is at {features.sample_rate} Hz, the teacher's is at "
+                f"{self.voices.folder}: its speech is at {features.sample_rate} Hz, the teacher's is at "
                 f"{SAMPLE_RATE} Hz; prepare it again with that rate."
             )
         check_frames(features)
@@ -89,7 +79,7 @@ class DistillationStage(EncoderStage):
             self._speech,
             features,
             self.settings,
-            seed,
+            self.seed,
             recipe.run.precision,
             self.processes,
         )
@@ -118,11 +108,11 @@ class DistillationStage(EncoderStage):
         """This process's part of a batch, PIECE frames (B, samples): speech, some of it augmented, and the
         same speech clean, as loud."""
         clips = self.sampler.draw(number, self.settings.batch)[self.processes.shard(self.settings.batch)]
-        chosen = self.rank_generator("perturbation", number).integers(
+        chosen = self.rank_random_source("perturbation", number).integers(
             self.perturbation.count, size=len(clips)
         )
-        clean = self._crops(clips, chosen, self.rank_generator("cuts", number))
-        rng = self.rank_generator("clip augmentation", number)
+        clean = self._crops(clips, chosen, self.rank_random_source("cuts", number))
+        rng = self.rank_random_source("clip augmentation", number)
         augmented = self.augmenter.speech_of(clean, PIECE, self.labels[clips], rng)
         # The teacher's answer changes with the level, which an augmented crop does not show.
         clean = as_loud(clean[:, : augmented.shape[1]], augmented)

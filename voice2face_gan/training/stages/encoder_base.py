@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from voice2face_gan.data.batches.sampling import EpochSampler, classes, generator
+from voice2face_gan.data.batches.sampling import EpochSampler, classes, random_source
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import check_recurrent
 from voice2face_gan.errors import RecipeError
@@ -40,21 +40,32 @@ class EncoderStage:
         processes: SingleProcess | None = None,
     ):
         if bool(recipe.encoder.space) != self.distils or bool(recipe.face_embedding.space) > self.on_space:
-            raise RecipeError(f"Recipe {recipe.name} trains no voice encoder that tells speakers apart.")
+            trained = "distils a teacher" if self.distils else "classifies speakers"
+            wanted = "needs encoder.space" if self.distils else "goes without encoder.space"
+            raise RecipeError(
+                f"Recipe {recipe.name} is not for the stage of the voice encoder that {trained}: that stage "
+                f"{wanted} and goes without face_embedding.space."
+            )
         self.processes = processes or SingleProcess(device)
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.encoder, seed, device
         self.iterations = self.settings.iterations
-        self.voices = store.select(store.has_voice)
+        self.store, self.voices = store, store.select(store.has_voice)
         self.speakers, self.labels = classes(self.voices)
         self.config = recipe.model.encoder
         if ENCODERS[self.config.type][1].recurrent:
             check_recurrent(recipe.run.precision, device)
         self.sampler = EpochSampler(len(self.voices), seed, "clips")
         self.features, self.vad, self.data = store.about["features"], store.vad, self.voices.summary()
+        torch.manual_seed(seed)
+        self._build()
 
-    def rank_generator(self, stream: str, step: int) -> np.random.Generator:
+    def _build(self) -> None:
+        """Makes the encoder and what trains it, on the device and from the current random state."""
+        raise NotImplementedError
+
+    def rank_random_source(self, stream: str, step: int) -> np.random.Generator:
         """The random numbers of a stream for this process's clips alone."""
-        rng = generator(self.seed, stream, step)
+        rng = random_source(self.seed, stream, step)
         return rng.spawn(self.processes.size)[self.processes.rank] if self.processes.size > 1 else rng
 
     def checkpoint(self, iteration: int) -> Checkpoint:

@@ -39,8 +39,9 @@ from voice2face_gan.training.stages.face_embedding import (
 # Iterations in which a new discriminator beside a trained generator is trained alone: before it separates
 # real faces from generated ones, its gradient is random and damages the generator.
 DISCRIMINATOR_FIRST = 100
-# Learning rate of a generator from a checkpoint, as a share of the recipe's. At the whole rate 48 iterations
-# on 13 faces undid the default: a detector found 51 faces in 64 images, for 64 before.
+# Learning rate of a generator from a checkpoint (--init), as a share of gan.lr; the discriminator's rate is
+# gan.lr. At the whole rate 48 iterations on 13 faces undid the default: a detector found 51 faces in 64
+# images, for 64 before.
 FINE_TUNE_RATE = 0.1
 GRID_CLIPS = 8
 
@@ -58,8 +59,8 @@ class GanStage:
         seed: of weights and batches.
         device: where it computes.
         processes: those that train together; default: this one alone.
-        same_identity: without a face space, the real faces of a batch are of its voices' identities.
     Attributes:
+        same_identity: without a face space, the real faces of a batch are of its voices' identities.
         discriminator_first: iterations without a step of the generator.
         fine_tunes: whether the generator came from a checkpoint.
         space: the face space, or None.
@@ -85,7 +86,6 @@ class GanStage:
         seed: int,
         device: torch.device,
         processes: SingleProcess | None = None,
-        same_identity: bool = False,
     ):
         self.processes = processes or SingleProcess(device)
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.gan, seed, device
@@ -108,10 +108,21 @@ class GanStage:
         if recipe.face_embedding.space:
             self.batches = self._face_embedding_batches(store)
         else:
-            self.batches = self._voice_face_batches(same_identity)
+            self.batches = self._voice_face_batches()
         self._grid_voices, self._grid_faces = fixed_clips(held_out, self.encoder.raw_log_mel)
+        torch.manual_seed(seed + 1)
+        self._build()
 
-    def _voice_face_batches(self, same_identity: bool) -> VoiceFaceBatches:
+    @property
+    def same_identity(self) -> bool:
+        raise NotImplementedError
+
+    def _build(self) -> None:
+        """Makes the networks, on the device and from the current random state, and gives them to
+        `_set_networks`."""
+        raise NotImplementedError
+
+    def _voice_face_batches(self) -> VoiceFaceBatches:
         records, device = self.records, self.device
         labels, raw_log_mel = classes(records)[1], self.encoder.raw_log_mel
         voice, face = records.has_voice, records.has_face
@@ -123,7 +134,7 @@ class GanStage:
             encoder = encoder.frozen(torch.bfloat16)
         size, controls = self.config.embedding, self.controls
         return VoiceFaceBatches(
-            voices, faces, encoder, size, controls, self.recipe, self.streams, same_identity
+            voices, faces, encoder, size, controls, self.recipe, self.streams, self.same_identity
         )
 
     def _face_embedding_batches(self, store: Store) -> FaceEmbeddingBatches:
@@ -135,8 +146,9 @@ class GanStage:
         self.data = {**self.data, "faces": len(records)}
         faces = FaceBank(records, labels_of_known(records, self.known), self.device, self.masks_real)
         visible = np.flatnonzero(records.fully_visible)
+        people = np.unique(records.identity, return_inverse=True)[1]
         simulation = self.given.voice_simulation
-        return FaceEmbeddingBatches(faces, visible, e, r2, self.recipe, self.streams, simulation)
+        return FaceEmbeddingBatches(faces, visible, people, e, r2, self.recipe, self.streams, simulation)
 
     def _set_networks(self, generator: nn.Module, discriminator: Sequence[nn.Module]) -> None:
         """Takes the networks, which are on the device, of the discriminator none or more; makes their
@@ -144,7 +156,7 @@ class GanStage:
         self.generator = generator
         self.discriminator_parameters = [p for net in discriminator for p in net.parameters()]
         self.generator_parameters = [p for p in generator.parameters() if p.requires_grad]
-        self.generator_optimiser = adam(self.generator_parameters, self.settings)
+        self.generator_optimiser = adam(self._generator_groups(), self.settings)
         self.discriminator_optimiser = None
         if self.discriminator_parameters:
             self.discriminator_optimiser = adam(self.discriminator_parameters, self.settings)
@@ -156,6 +168,10 @@ class GanStage:
         if self.recipe.run.compile:
             for name in self.compiled:
                 getattr(self, name).compile()  # in place: their states keep their names
+
+    def _generator_groups(self) -> list[dict]:
+        """The generator's parameters as its optimiser takes them; a group's rate is `rate` times gan.lr."""
+        return [{"params": self.generator_parameters, "rate": 1.0}]
 
     @cached_property
     def probe(self) -> Tensor | None:
@@ -193,9 +209,13 @@ class GanStage:
         decaying = self.settings.lr_decay * self.iterations
         left = min(1.0, (self.iterations - iteration) / decaying) if decaying else 1.0
         share = FINE_TUNE_RATE if self.fine_tunes else 1.0
-        for optimiser, factor in ((self.discriminator_optimiser, 1.0), (self.generator_optimiser, share)):
+        discriminator = self.settings.d_lr_factor
+        for optimiser, factor in (
+            (self.discriminator_optimiser, discriminator),
+            (self.generator_optimiser, share),
+        ):
             for group in optimiser.param_groups if optimiser else ():
-                group["lr"] = factor * self.settings.lr * max(left, 0.0)
+                group["lr"] = factor * group.get("rate", 1.0) * self.settings.lr * max(left, 0.0)
 
     def _step_discriminator(self) -> None:
         """One step down the gradients that the losses have left."""
@@ -283,9 +303,10 @@ class GanStage:
 
 
 def adam(parameters, settings: GanRecipe) -> torch.optim.Adam:
-    """Adam with one fused kernel for all parameters where the device has it."""
+    """Adam of parameters, or of groups of them, with one fused kernel where the device has it."""
     parameters = list(parameters)
-    fused = parameters[0].device.type in ("cpu", "cuda")
+    first = parameters[0]["params"][0] if isinstance(parameters[0], dict) else parameters[0]
+    fused = first.device.type in ("cpu", "cuda")
     return torch.optim.Adam(parameters, lr=settings.lr, betas=settings.betas, fused=fused)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from voice2face_gan.audio.log_mel import FeatureSettings, log_mels
-from voice2face_gan.data.batches.sampling import generator
+from voice2face_gan.data.batches.sampling import random_source
 from voice2face_gan.device import autocast
 from voice2face_gan.models.encoders.ge2e import GE2EEncoder
 from voice2face_gan.models.encoders.lstm import PIECE, LstmEncoder, without_noise
@@ -75,7 +75,7 @@ class LayerwiseDistillation:
         self.buffer = EchoBuffer(self._log_mels, ECHO_BATCHES, ECHO_FACTOR)
         self.separate_iterations = int(SEPARATE_SHARE * settings.iterations)
         self.warm_started = False
-        torch.manual_seed(int(generator(seed, "student weights", 0).integers(2**62)))
+        torch.manual_seed(int(random_source(seed, "student weights", 0).integers(2**62)))
         self.student = StudentLayers(encoder).to(next(encoder.parameters()).device)
         self.optimiser = torch.optim.Adam(self.student.parameters(), lr=settings.lr, betas=settings.betas)
 
@@ -172,9 +172,9 @@ class LayerwiseDistillation:
     @torch.no_grad()
     def _bands(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Inputs of student and teacher: bands (B, PIECE, K) each."""
-        mels = self.buffer.draw(iteration, PIECE, generator(self.seed, "echo", iteration))
+        mels = self.buffer.draw(iteration, PIECE, random_source(self.seed, "echo", iteration))
         device = self.student.ready.device
-        student, teacher = (self.encoder.heard(mel.to(device)) for mel in mels)
+        student, teacher = (self.encoder.band_power(mel.to(device)) for mel in mels)
         return without_noise(student), teacher
 
     def _log_mels(self, number: int) -> tuple[Tensor, Tensor]:
@@ -193,7 +193,7 @@ class LayerwiseDistillation:
             fit_bands(encoder, self.teacher, augmented, self.features)
             encoder.bands.weight.copy_(self.processes.mean(encoder.bands.weight))
         student, teacher = (
-            encoder.heard(log_mels(x, self.features, normalised=False)) for x in (augmented, clean)
+            encoder.band_power(log_mels(x, self.features, normalised=False)) for x in (augmented, clean)
         )
         targets = teacher_states(self.teacher_layers, teacher, PIECE, self.precision)
         self.student.prepare(without_noise(student), targets, self.teacher.linear, self.processes)

@@ -23,21 +23,32 @@ def bce(score: Tensor, real: bool) -> Tensor:
     return F.softplus(-score if real else score).mean()
 
 
+def discriminator_terms(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """Terms of the discriminator's loss against zero, "D_real" and "D_fake" (Goodfellow et al. 2014).
+
+    Args:
+        real, fake: scores of real and of generated faces.
+    """
+    return {"D_real": bce(real, True), "D_fake": bce(fake, False)}
+
+
 def discriminator_loss(real: Tensor, fake: Tensor, kind: str) -> Tensor:
     """Adversarial loss of the discriminator.
 
     Args:
         real, fake: scores of real and generated faces; the i-th of each belong together.
         kind: "relativistic" (each pair's difference; Jolicoeur-Martineau 2018) or "softplus" (each score
-            against zero; Goodfellow et al. 2014).
+            against zero: the sum of `discriminator_terms`).
     """
     if kind == "relativistic":
         return F.softplus(fake - real).mean()
-    return bce(real, True) + bce(fake, False)
+    terms = discriminator_terms(real, fake)
+    return terms["D_real"] + terms["D_fake"]
 
 
-def generator_loss(fake: Tensor, real: Tensor, kind: str) -> Tensor:
-    """Adversarial loss of the generator, non-saturating; arguments as in `discriminator_loss`."""
+def generator_loss(fake: Tensor, real: Tensor | None, kind: str) -> Tensor:
+    """Adversarial loss of the generator, non-saturating; arguments as in `discriminator_loss`, of which
+    "softplus" needs no scores of real faces."""
     if kind == "relativistic":
         return F.softplus(real - fake).mean()
     return bce(fake, True)

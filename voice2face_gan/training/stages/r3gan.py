@@ -7,10 +7,12 @@ identity, and noise z_i:
     L_D = softplus(s(g_i) - s(r_i)) + gamma / 2 (R1 + R2) + CE(C(r_i), y_i) + (1 - cos(read(r_i), e_i))
     L_G = softplus(s(r_i) - s(g_i)) + CE(C(g_i), y_i)     + (1 - cos(read(g_i), e_i)) + |g_i - r_i|
 
-with the recipe's weights before the last terms. The relativistic loss and the two zero-centred gradient
-penalties R1 (real faces) and R2 (generated ones) are those of Huang et al. (NeurIPS 2024); the penalties are
-computed on a share of each batch. `read` is a head of the discriminator that regresses e from a face; it is
-trained on real faces alone. The discriminator sees augmented faces (DiffAugment).
+with the recipe's weights before the last terms (gan.d_identity, gan.g_identity, r3gan.embedding_loss,
+gan.l1). A term of weight 0 is not computed: in the recipes r3gan and default neither CE term is, in r3gan
+the L1 term is not. The losses are functions in losses.py. The relativistic loss and the two zero-centred
+gradient penalties R1 (real faces) and R2 (generated ones) are those of Huang et al. (NeurIPS 2024); the
+penalties are computed on a share of each batch. `read` is a head of the discriminator that regresses e
+from a face; it is trained on real faces alone. The discriminator sees augmented faces (DiffAugment).
 
 With a face space (face_embedding.space, as in the recipe `default`) it draws real faces r_i with or without a
 voice, and e_i read from them, a share of these as a voice would give them (batches.FaceEmbeddingBatches). Two
@@ -27,20 +29,19 @@ than to another's, and not one was a face). So the loss begins after a warm-up a
 (`identity_loss_from`); the L1 loss makes faces in the meantime. What e leaves open is z's. A share of the
 batch has z = 0, the image shown for a voice by default; a generator that only saw noise makes it pale.
 
-With g_adversarial = 0 there is no discriminator: what is left is a decoder of e (Cole et al., CVPR 2017), the
-recipe `voice-to-face`.
+With a linear image (model.generator.linear_side) a face comes with its own z too, the principal components of
+what e leaves open in it: own (e, z) decodes the face, a simulated voice with z = 0 the mean of its faces, and
+with a random z a face for the other losses alone.
+
+With g_adversarial = 0 there is no discriminator: what is left is a decoder of e (Cole et al., CVPR 2017).
 """
 
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan.data.store import Store
-from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.discriminators.r3gan import FaceTrunk, Heads
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.augmentation.diff_augment import augment
-from voice2face_gan.training.engine.distributed import SingleProcess
-from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.stages.batches import Batch
 from voice2face_gan.training.stages.gan_base import GanStage
 from voice2face_gan.training.stages.linear_image import fit_linear_image
@@ -60,6 +61,8 @@ from voice2face_gan.training.stages.losses import (
 )
 
 ZERO_Z = 0.25  # share of a batch with z = 0, on a face space
+ZERO_Z_OF_VOICES = 0.5  # of simulated voices, where faces have a z of their own
+LINEAR_RATE = 0.1  # learning rate of the linear image, which is fitted already, as a part of gan.lr
 SEX_AGE = 0.25  # weight of sex and age beside the whole embedding
 
 
@@ -70,46 +73,49 @@ class R3GANStage(GanStage):
     compiled = ("generator",)  # the penalties need second derivatives, which compiled networks do not give
     masks_real = True
 
-    def __init__(
-        self,
-        store: Store,
-        held_out: Store,
-        encoder: Checkpoint,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        processes: SingleProcess | None = None,
-    ):
-        pairs = recipe.r3gan.same_identity
-        super().__init__(store, held_out, encoder, recipe, seed, device, processes, pairs)
-        torch.manual_seed(seed + 1)
-        layout = {"device": device, "memory_format": torch.channels_last}
+    @property
+    def same_identity(self) -> bool:
+        return self.recipe.r3gan.same_identity
+
+    def _build(self) -> None:
+        layout = {"device": self.device, "memory_format": torch.channels_last}
         generator = build_generator(self.config).to(**layout)
-        if self.config.linear_side and self.space is not None:
-            records = store.select(store.has_face)
-            batches = self.batches
-            fit_linear_image(generator, batches.faces, batches.e, records.identity, recipe.data.flip)
+        self.has_own_z = bool(self.config.linear_side and self.space is not None)
+        if self.has_own_z:
+            fit_linear_image(generator, self.batches, self.recipe.data.flip)
         self.adversarial = self.settings.g_adversarial > 0
         if self.adversarial:
             self.trunk = FaceTrunk(self.config).to(**layout)
-            self.heads = Heads(self.config, len(self.known)).to(device)
+            self.heads = Heads(self.config, len(self.known)).to(self.device)
             self.saved = ("generator", "trunk", "heads", "generator_optimiser", "discriminator_optimiser")
         self._set_networks(generator, [self.trunk, self.heads] if self.adversarial else [])
         self.z_dim = self.config.z_dim
         self.zero_z = ZERO_Z if self.space is not None else 0.0
+        if self.has_own_z:
+            self.zero_z = ZERO_Z_OF_VOICES
         self.g_weights = {
             "G": self.settings.g_adversarial,
             "G_identity": self.settings.g_identity,
-            "G_read": recipe.r3gan.embedding_loss if pairs else 0.0,
+            "G_read": self.recipe.r3gan.embedding_loss if self.same_identity else 0.0,
             "G_l1": self.settings.l1,
         }
         self.regresses_e = bool(self.g_weights["G_read"])
 
+    def _generator_groups(self) -> list[dict]:
+        if not self.has_own_z:
+            return super()._generator_groups()
+        linear = list(self.generator.linear.parameters())
+        rest = [p for name, p in self.generator.named_parameters() if not name.startswith("linear.")]
+        return [{"params": rest, "rate": 1.0}, {"params": linear, "rate": LINEAR_RATE}]
+
     def step(self, iteration: int) -> dict[str, Tensor]:
         self._set_lr(iteration)
         batch = self.batches.draw(iteration)
+        z = self.streams.z(iteration, self.z_dim, self.zero_z)
+        if batch.own_z is not None:
+            z = torch.where(batch.own_e[:, None], batch.own_z, z)
         with self.autocast():
-            fake = self.generator(batch.e, self.streams.z(iteration, self.z_dim, self.zero_z))
+            fake = self.generator(batch.e, z)
         # Pixels that a real face lacks are masked in the generated one too: both are compared within the
         # image that the face was taken from, and pixels beyond its edges train nothing.
         masked_fake = fake.float() * batch.visible
@@ -126,7 +132,8 @@ class R3GANStage(GanStage):
             # before its step: they only set how steep the loss is.
             self._freeze_discriminator(True)
             g_losses = self._adversarial_losses(batch, self.augmented(masked_fake, for_generator), real_score)
-        g_losses |= self._face_losses(iteration, batch, fake, masked_fake)
+        weight = self._face_weight(batch, z)
+        g_losses |= self._face_losses(iteration, batch, fake, masked_fake, weight)
         self._step_generator(weighted_sum(g_losses, self.g_weights))
         if self.adversarial:
             self._freeze_discriminator(False)
@@ -162,14 +169,22 @@ class R3GANStage(GanStage):
             losses["G_read"] = cosine_distance(read_e, batch.e)
         return losses
 
+    def _face_weight(self, batch: Batch, z: Tensor | None) -> Tensor | None:
+        """How much each face counts beside the real one: 1 of its own e, simulated_l1 of a simulated voice;
+        there 0 where z is another's while faces have a z of their own."""
+        simulated = self.recipe.face_embedding.simulated_l1
+        if batch.own_e is None or not simulated:
+            return batch.own_e
+        weight = torch.where(batch.own_e, 1.0, simulated)
+        if batch.own_z is not None and self.z_dim:
+            weight = weight * (batch.own_e | (z == 0).all(dim=1))
+        return weight
+
     def _face_losses(
-        self, iteration: int, batch: Batch, fake: Tensor, masked_fake: Tensor
+        self, iteration: int, batch: Batch, fake: Tensor, masked_fake: Tensor, weight: Tensor | None
     ) -> dict[str, Tensor]:
         """Losses of generated faces beside the real ones, and of what the face space reads in them."""
         losses, settings, ramp = {}, self.recipe.face_embedding, self.ramp(iteration)
-        weight = batch.own_e
-        if weight is not None and settings.simulated_l1:
-            weight = torch.where(weight, 1.0, settings.simulated_l1)
         if ramp:
             losses |= self._reading_losses(iteration, batch, fake, masked_fake, weight, ramp)
         if self.settings.l1:

@@ -4,7 +4,7 @@ statistics of whole clips to the e of the classifier's face space, in one iterat
 1. The face space is fitted on the training identities' faces (models/classifier_space.py).
 2. An identity's e is that of the mean reading of its faces. Clips are weighted by one over the root of their
    identity's number.
-3. The ridge is that of least error in cross-validation over identities. The predictions of identities left
+3. Each element's ridge is that of least error in cross-validation over identities. The predictions of identities left
    out are what voices give of strangers: their correlation with e becomes the control `residual_std`, their
    regression on e the simulation of voices (models/voice_simulation.py) that the generator is trained on.
 """
@@ -15,20 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan.data.batches.sampling import VoiceBank, generator
-from voice2face_gan.data.store import Store
+from voice2face_gan.data.batches.sampling import VoiceBank, random_source
 from voice2face_gan.errors import DataError, RecipeError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.classifier_space import ClassifierSpace
 from voice2face_gan.models.face_space_base import AGE, SEX
 from voice2face_gan.models.registry import build_encoder
 from voice2face_gan.models.voice_simulation import VoiceSimulation
-from voice2face_gan.training.engine.distributed import SingleProcess
-from voice2face_gan.training.recipe.schema import Recipe
-from voice2face_gan.training.ridge import FOLDS, RidgeSystem, best_ridge, folds_of, predicted_share
+from voice2face_gan.training.ridge import FOLDS, RidgeSystem, best_ridges, folds_of, predicted_share
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 
-RIDGES = (0.02, 0.05, 0.1, 0.2, 0.4, 1.0, 3.0)  # of the mean variance of the standardised statistics
+RIDGES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # of the mean variance of the standardised statistics
 MIN_PEOPLE = FOLDS  # with a voice and a face
 MAX_CLIPS = 20_000  # the statistics of more would take more than 200 MB
 _LEAST_STD = 1e-4  # of a statistic
@@ -43,17 +40,10 @@ class RidgeEncoderStage(EncoderStage):
 
     on_space = True
 
-    def __init__(
-        self,
-        store: Store,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        processes: SingleProcess | None = None,
-    ):
-        super().__init__(store, recipe, seed, device, processes)
+    def _build(self) -> None:
         self.iterations = 1
         self.encoder = build_encoder(self.config).eval().requires_grad_(False)
+        store = self.store
         self.space = ClassifierSpace().place(store.zoom)
         self.faces = store.select(store.has_face)
         self.simulation: VoiceSimulation | None = None
@@ -81,9 +71,9 @@ class RidgeEncoderStage(EncoderStage):
         x = self._standardised(self._statistics(clips.items))
         importance = self.space.importance()
         folds = folds_of(people, clips.who)
-        ridge, predicted = best_ridge(x, e, clips.weight, folds, importance, RIDGES)
+        ridges, predicted = best_ridges(x, e, clips.weight, folds, RIDGES)
         system = RidgeSystem(x, e, clips.weight)
-        weights = system.weights(ridge)
+        weights = system.weights(ridges)
         self.encoder.last.weight.copy_(weights.t())
         self.encoder.last.bias.copy_(system.y_mean - system.x_mean @ weights)
 
@@ -95,7 +85,7 @@ class RidgeEncoderStage(EncoderStage):
             "space": self.space.name,
             "clips": len(clips.items),
             "people": len(people),
-            "ridge": ridge,
+            "ridges": [round(float(ridge), 3) for ridge in ridges],
             "r2": round(float(explained), 3),
             "r_sex": round(float(r2[SEX].sqrt()), 3),
             "r_age": round(float(r2[AGE].sqrt()), 3),
@@ -122,7 +112,7 @@ class RidgeEncoderStage(EncoderStage):
         """The clips of these people, at most MAX_CLIPS."""
         items = np.flatnonzero(np.isin(self.voices.identity, people))
         if len(items) > MAX_CLIPS:
-            items = np.sort(generator(self.seed, "clips", 0).permutation(items)[:MAX_CLIPS])
+            items = np.sort(random_source(self.seed, "clips", 0).permutation(items)[:MAX_CLIPS])
         return _Clips(items, np.searchsorted(people, self.voices.identity[items]))
 
     @torch.no_grad()

@@ -6,13 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voice2face_gan.data.batches.sampling import VoiceBank, generator
-from voice2face_gan.data.store import Store
+from voice2face_gan.data.batches.sampling import VoiceBank, random_source
 from voice2face_gan.device import autocast
 from voice2face_gan.models.registry import build_encoder
 from voice2face_gan.training.augmentation.clip_augmenter import ClipAugmenter
-from voice2face_gan.training.engine.distributed import SingleProcess
-from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 
 
@@ -20,23 +17,14 @@ class SpeakerClassificationStage(EncoderStage):
     """Speaker classification with cross-entropy on random crops, some of them augmented; arguments and errors
     as in EncoderStage."""
 
-    def __init__(
-        self,
-        store: Store,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        processes: SingleProcess | None = None,
-    ):
-        super().__init__(store, recipe, seed, device, processes)
-        torch.manual_seed(seed)
-        self.encoder = self.processes.sync_batchnorm(build_encoder(self.config).to(device))
+    def _build(self) -> None:
+        self.encoder = self.processes.sync_batchnorm(build_encoder(self.config).to(self.device))
         # The head is thrown away afterwards. Raw embeddings start near zero, and a linear layer on them
         # learns next to nothing for hundreds of iterations. On embeddings normalised per batch it learns
         # (synthetic world, 500 iterations: equal error rate 0.19).
         width = self.config.embedding
         head = nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, len(self.speakers)))
-        self.head = self.processes.sync_batchnorm(head.to(device))
+        self.head = self.processes.sync_batchnorm(head.to(self.device))
         self.parameters = [*self.encoder.parameters(), *self.head.parameters()]
         self.optimiser = torch.optim.AdamW(
             self.parameters,
@@ -72,14 +60,14 @@ class SpeakerClassificationStage(EncoderStage):
 
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Log-mels (B, mel bins, frames) of random crops, and their speakers (B,)."""
-        crops = generator(self.seed, "cuts", iteration)
+        crops = random_source(self.seed, "cuts", iteration)
         frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
         items = self.sampler.draw(iteration, self.settings.batch)
         mine = self.processes.shard(self.settings.batch)
         mel, labels = self.bank.crops(items, frames, crops, mine)
         mel = mel.to(self.device)
         if self.augmenter is not None:
-            rng = self.rank_generator("clip augmentation", iteration)
+            rng = self.rank_random_source("clip augmentation", iteration)
             mel = self.augmenter(mel, items[mine], labels.numpy(), rng)
         return mel, labels.to(self.device)
 

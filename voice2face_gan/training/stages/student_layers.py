@@ -65,7 +65,7 @@ class StudentLayers(nn.Module):
         self.weights = nn.ModuleList(
             WhitenedLinear(below + size, 4 * size) for below, size in zip(inputs, sizes, strict=False)
         )
-        self.weights.append(WhitenedLinear(sizes[-1], encoder.told.out_features))
+        self.weights.append(WhitenedLinear(sizes[-1], encoder.projection.out_features))
         self.register_buffer("state_power", torch.ones(len(sizes)))
         for i, size in enumerate(sizes):
             self.register_buffer(f"cell_power{i}", torch.ones(size))
@@ -111,7 +111,7 @@ class StudentLayers(nn.Module):
         for layer, weight in zip(encoder.layers, self.weights[:-1], strict=True):
             joined = torch.cat([layer.weight_ih_l0, layer.weight_hh_l0], dim=1)
             weight.set_plain(joined, layer.bias_ih_l0 + layer.bias_hh_l0)
-        self.weights[-1].set_plain(encoder.told.weight, encoder.told.bias)
+        self.weights[-1].set_plain(encoder.projection.weight, encoder.projection.bias)
 
     @torch.no_grad()
     def copy_to(self, encoder: LstmEncoder) -> None:
@@ -119,4 +119,4 @@ class StudentLayers(nn.Module):
         for i, layer in enumerate(encoder.layers):
             layer.load_state_dict(self.lstm_weights(i))
         weight, bias = self.weights[-1].plain()
-        encoder.told.load_state_dict({"weight": weight, "bias": bias})
+        encoder.projection.load_state_dict({"weight": weight, "bias": bias})

@@ -9,7 +9,8 @@ Each iteration draws voices v_i with identities y_i and, independently, real fac
     L_G = BCE(D(h(g)), 1) + CE(C(h(g)), y_i)       step of the generator, through the networks just updated
 
 The same mathematics with less work than the released loop: real and generated faces go through the trunk in
-one pass, losses take logits, and no gradient is computed that no step uses.
+one pass, losses take logits, and no gradient is computed that no step uses. The losses are functions in
+losses.py; the recipe's weights (gan.d_identity, gan.g_adversarial, gan.g_identity, gan.l1) stand before them.
 
 With an L1 loss the real faces are of the voices' identities. With a face space (face_embedding.space) e_i are
 read from the real faces, and classifier losses count only people who have a voice.
@@ -18,15 +19,18 @@ read from the real faces, and classifier losses count only people who have a voi
 import torch
 from torch import Tensor
 
-from voice2face_gan.data.store import Store
 from voice2face_gan.models.bf16_convolutions import fast_in_bf16
-from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.discriminators.wen2019 import Discriminator, FaceTrunk, IdentityClassifier
 from voice2face_gan.models.registry import build_generator
-from voice2face_gan.training.engine.distributed import SingleProcess
-from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.stages.gan_base import GanStage
-from voice2face_gan.training.stages.losses import bce, classification, detached, l1, weighted_sum
+from voice2face_gan.training.stages.losses import (
+    classification,
+    detached,
+    discriminator_terms,
+    generator_loss,
+    l1,
+    weighted_sum,
+)
 
 
 class Wen2019Stage(GanStage):
@@ -42,26 +46,18 @@ class Wen2019Stage(GanStage):
     )
     compiled = ("generator", "trunk")
 
-    def __init__(
-        self,
-        store: Store,
-        held_out: Store,
-        encoder: Checkpoint,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        processes: SingleProcess | None = None,
-    ):
-        pairs = recipe.gan.l1 > 0  # an L1 loss needs a face of the same person
-        super().__init__(store, held_out, encoder, recipe, seed, device, processes, pairs)
-        torch.manual_seed(seed + 1)
+    @property
+    def same_identity(self) -> bool:
+        return self.settings.l1 > 0  # an L1 loss needs a face of the same person
+
+    def _build(self) -> None:
         # Channels last is the layout in which the CPU's and the GPU's bfloat16 convolutions are fastest.
-        layout = {"device": device, "memory_format": torch.channels_last}
+        layout = {"device": self.device, "memory_format": torch.channels_last}
         generator = self.processes.sync_batchnorm(build_generator(self.config))
         generator = fast_in_bf16(generator).to(**layout)
         self.trunk = fast_in_bf16(FaceTrunk(self.config)).to(**layout)
-        self.discriminator = Discriminator(self.config).to(device)
-        self.classifier = IdentityClassifier(self.config, len(self.known)).to(device)
+        self.discriminator = Discriminator(self.config).to(self.device)
+        self.classifier = IdentityClassifier(self.config, len(self.known)).to(self.device)
         self._set_networks(generator, [self.trunk, self.discriminator, self.classifier])
 
     def step(self, iteration: int) -> dict[str, Tensor]:
@@ -77,11 +73,8 @@ class Wen2019Stage(GanStage):
             h = self.trunk(torch.cat([real, fake.detach().to(real.dtype)]))
             score, identity = self.discriminator(h), self.classifier(h[:size])
         score = score.float()
-        losses = {
-            "D_real": bce(score[:size], True),
-            "D_fake": bce(score[size:], False),
-            "C_real": classification(identity, batch.face_identity, self.processes),
-        }
+        losses = discriminator_terms(score[:size], score[size:])
+        losses["C_real"] = classification(identity, batch.face_identity, self.processes)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         weighted_sum(losses, {"C_real": weight.d_identity}).backward()
         self._step_discriminator()
@@ -94,7 +87,7 @@ class Wen2019Stage(GanStage):
             h = self.trunk(fake)
             score, identity = self.discriminator(h), self.classifier(h)
         g_losses = {
-            "G_adversarial": bce(score.float(), True),
+            "G_adversarial": generator_loss(score.float(), None, "softplus"),
             "G_identity": classification(identity, batch.identity, self.processes),
         }
         if weight.l1:

@@ -1,0 +1,169 @@
+"""The face decoder of Speech2Face's family: the feature of a face to landmarks, a texture, and an image.
+
+    feature (B, F)
+      stem        linear to 1000 numbers; equation 3 of Speech2Face compares them
+      landmarks   ReLU, a shallow MLP with ReLU -> displacements of 68 points from the mean shape
+      texture     ReLU, linear to (side / 16)^2 x 256, then four transposed convolutions of kernel 5, stride 2
+                  with 128, 64, 32, 32 channels and ReLU between, then 1 x 1 to RGB: a face in the mean shape
+      warp        the texture drawn in the shape of the landmarks, with gradients for both
+
+Cole, Belanger, Krishnan, Sarna, Mosseri and Freeman, "Synthesizing Normalized Faces from Facial Identity
+Features", CVPR 2017; sizes as there: 14 x 14 x 256 for 224 pixels. The stem of 1000 numbers is
+that of Oh et al., CVPR 2019. Cole et al. also have a texture that is linear in the feature, for few faces:
+`texture = "linear"`.
+"""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voice2face_gan.errors import ImageError
+from voice2face_gan.faces.mean_shape import POINTS, SHAPE_STD
+from voice2face_gan.models.generators.warp import BOUNDARY, ORDER, RENDERINGS, SMOOTHING, Warp
+
+STEM = 1000
+CHANNELS = (256, 128, 64, 32, 32)
+"""Channels of the first map and of those that follow it: max(256 / 2^i, 32)."""
+
+LANDMARK_HIDDEN = 256
+TEXTURES = ("convolutional", "linear")
+_UP = 2 ** (len(CHANNELS) - 1)  # a side of the texture for each one of the first map
+
+
+class Decoded(NamedTuple):
+    """A decoder's answer.
+
+    Attributes:
+        landmarks: (B, 68, 2), x and y in pixels of the image.
+        texture: (B, 3, side, side), the face in the mean shape; about [-1, 1], not clamped.
+        image: (B, 3, side, side), the texture drawn in the shape of the landmarks.
+    """
+
+    landmarks: Tensor
+    texture: Tensor
+    image: Tensor
+
+
+class FaceDecoder(nn.Module):
+    """Feature to face.
+
+    Args:
+        features: numbers of the feature, those of the face reader.
+        side: of the image in pixels, a multiple of 16.
+        texture: "convolutional" or "linear".
+        narrow: numbers between stem and first map (or, of a linear texture, pixels): 0 for none, as in the
+            paper. At 128 pixels that layer has 16.4 M weights without, and 2.2 M with 128.
+        order, smoothing, boundary, rendering: of the warp.
+
+    forward: (B, features) -> Decoded.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        side: int = 128,
+        texture: str = "convolutional",
+        narrow: int = 0,
+        order: int = ORDER,
+        smoothing: float = SMOOTHING,
+        boundary: int = BOUNDARY,
+        rendering: str = RENDERINGS[0],
+    ):
+        super().__init__()
+        if side < _UP or side % _UP:
+            raise ImageError(
+                f"A face decoder's side is a multiple of {_UP} pixels, not {side}; take 64, 128 or 224."
+            )
+        if texture not in TEXTURES or narrow < 0:
+            raise ImageError(f"A texture is {' or '.join(TEXTURES)} and its narrow layer 0 or more numbers.")
+        self.config = {
+            "features": features,
+            "side": side,
+            "texture": texture,
+            "narrow": narrow,
+            "order": order,
+            "smoothing": smoothing,
+            "boundary": boundary,
+            "rendering": rendering,
+        }
+        self.side = side
+        self.stem = nn.Linear(features, STEM)
+        self.landmark_head = nn.Sequential(
+            nn.ReLU(), nn.Linear(STEM, LANDMARK_HIDDEN), nn.ReLU(), nn.Linear(LANDMARK_HIDDEN, 2 * POINTS)
+        )
+        nn.init.zeros_(self.landmark_head[-1].weight)  # each decoder begins with the mean shape
+        nn.init.zeros_(self.landmark_head[-1].bias)
+        head = ConvolutionalTexture if texture == "convolutional" else LinearTexture
+        self.texture_head = head(side, narrow)
+        self.warp = Warp(side, order, smoothing, boundary, rendering)
+
+    def forward(self, feature: Tensor) -> Decoded:
+        return self.decode(self.stem(feature))
+
+    def decode(self, stem: Tensor) -> Decoded:
+        """What `forward` gives, of the stem's numbers (B, 1000)."""
+        landmarks = self.landmarks(stem)
+        texture = self.texture_head(stem)
+        return Decoded(landmarks, texture, self.warp.to_image(texture, landmarks))
+
+    def landmarks(self, stem: Tensor) -> Tensor:
+        """The landmarks (B, 68, 2) of the stem's numbers, x and y in pixels of the image."""
+        displacement = self.landmark_head(stem).unflatten(1, (POINTS, 2))
+        return self.warp.mean + SHAPE_STD * self.side * displacement
+
+
+class ConvolutionalTexture(nn.Module):
+    """The texture by transposed convolutions; see `FaceDecoder`.
+
+    forward: (B, 1000) -> (B, 3, side, side).
+    """
+
+    def __init__(self, side: int, narrow: int = 0):
+        super().__init__()
+        self.first_side = side // _UP
+        self.first = _through(narrow, CHANNELS[0] * self.first_side**2)
+        # Padding 2 and one more row at the end: each side is exactly doubled.
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=1)
+            for before, after in zip(CHANNELS, CHANNELS[1:], strict=False)
+        )
+        self.to_rgb = nn.Conv2d(CHANNELS[-1], 3, 1)
+        for layer in self.up:
+            # A pixel gets a quarter of the 25 taps of each input channel (He et al. 2015).
+            nn.init.normal_(layer.weight, std=(2 / (layer.in_channels * 25 / 4)) ** 0.5)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, stem: Tensor) -> Tensor:
+        x = self.first(F.relu(stem)).unflatten(1, (CHANNELS[0], self.first_side, self.first_side))
+        for layer in self.up:
+            x = layer(F.relu(x))
+        return self.to_rgb(F.relu(x))
+
+
+class LinearTexture(nn.Module):
+    """The texture as a linear map of the stem's numbers, and so of the feature.
+
+    forward: (B, 1000) -> (B, 3, side, side).
+    """
+
+    def __init__(self, side: int, narrow: int = 0):
+        super().__init__()
+        self.side = side
+        self.last = _through(narrow, 3 * side**2)
+
+    def forward(self, stem: Tensor) -> Tensor:
+        return self.last(stem).unflatten(1, (3, self.side, self.side))
+
+
+def _through(narrow: int, outputs: int) -> nn.Module:
+    """A linear layer from the stem, in two factors where `narrow` is not 0."""
+    if not narrow:
+        return nn.Linear(STEM, outputs)
+    return nn.Sequential(nn.Linear(STEM, narrow, bias=False), nn.Linear(narrow, outputs))
+
+
+def count(decoder: FaceDecoder) -> dict[str, int]:
+    """Numbers that a decoder learns, by part: stem, landmark_head, texture_head."""
+    parts = {name: getattr(decoder, name) for name in ("stem", "landmark_head", "texture_head")}
+    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
