@@ -1,5 +1,7 @@
 """The recipe voice-to-face on a small world: its two stages, what a checkpoint keeps, how a run goes on."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -54,12 +56,17 @@ def test_a_checkpoint_has_a_space_a_simulation_and_what_voices_predict(finished)
     assert torch.equal(made.voice_simulation.weights, encoder.voice_simulation.weights)
 
 
-def test_there_is_no_discriminator(finished):
-    state = read_state(finished.folder / "checkpoints" / "gan-0000006")
-    assert {"generator", "generator_optimiser"} <= state.keys()
-    assert not {"trunk", "heads", "discriminator_optimiser"} & state.keys()
-    lines = (finished.folder / "train.jsonl").read_text().splitlines()
-    assert "G_perceptual" in lines[-1] and "G_face_embedding" in lines[-1] and '"D"' not in lines[-1]
+def test_without_an_adversarial_loss_there_is_no_discriminator(finished, tmp_path, store):
+    alone = new_run(tmp_path, "gan.g_adversarial=0", "gan.iterations=3")
+    assert train(alone, store, CPU).finished
+    for run, last, has_discriminator in ((finished, 6, True), (alone, 3, False)):
+        state = read_state(run.folder / "checkpoints" / f"gan-000000{last}")
+        assert {"generator", "generator_optimiser"} <= state.keys()
+        found = {"trunk", "heads", "discriminator_optimiser"} & state.keys()
+        assert len(found) == (3 if has_discriminator else 0)
+        losses = json.loads((run.folder / "train.jsonl").read_text().splitlines()[-1])
+        assert {"G_perceptual", "G_face_embedding", "G_l1"} <= losses.keys()
+        assert ({"D", "D_penalty", "G"} <= losses.keys()) == has_discriminator
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(finished, tmp_path, store):
@@ -101,7 +108,7 @@ def test_its_predictions_are_those_of_a_ridge_regression(finished, store):
     w = (clips.weight / clips.weight.sum()).double()[:, None]
     x = x.double() - (w * x).sum(dim=0)
     error = stage.encoder(stage_input(stage, clips)).double() - own[clips.who]
-    penalty = stage.about["ridge"] * (w * x.square()).sum() / x.shape[1]
+    penalty = torch.tensor(stage.about["ridges"]) * (w * x.square()).sum() / x.shape[1]
     gradient = x.t() @ (w * error) + penalty * stage.encoder.last.weight.double().t()
     scale = (x.t() @ (w * own[clips.who])).abs().max()
     assert gradient.abs().max() < 1e-3 * scale

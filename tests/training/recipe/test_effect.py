@@ -50,6 +50,7 @@ OTHER = {
     "gan.batch": 6,
     "gan.lr": lambda now: 3 * now,
     "gan.betas": [0.3, 0.4],
+    "gan.d_lr_factor": lambda now: 0.2 * now,
     "gan.d_identity": lambda now: now + 0.7,
     "gan.g_adversarial": lambda now: now + 0.7,
     "gan.g_identity": lambda now: now + 0.7,

@@ -247,8 +247,6 @@ def test_a_recipe_survives_the_run_folder():
         ),
         ("voice-to-face", "encoder.lr=0.1", "fitted in closed form"),
         ("voice-to-face", "model.encoder.embedding=32", "64 numbers"),
-        ("voice-to-face", "r3gan.gamma=1", "it needs gan.g_adversarial above 0"),
-        ("voice-to-face", "gan.g_identity=1", "it needs gan.g_adversarial above 0"),
         ("voice-to-face", "data.crop_frames=[8,8]", "voices are simulated"),
         ("default", "face_embedding.perceptual_loss=1", "it needs face_embedding.space = 'classifier'"),
         ("default-encoder", "gan.lr=1", "a voice encoder is trained alone"),
@@ -437,3 +435,9 @@ def test_the_wrong_keys_of_the_review():
         load_recipe("wen2019", ("encoder.space=x", "encoder.hints=5"))
     with pytest.raises(RecipeError, match="encoder.space has no effect"):
         load_recipe("wen2019", ("encoder.space=x", "encoder.speeds=[1.0]"))
+
+
+@pytest.mark.parametrize("key", ["r3gan.gamma=1", "gan.g_identity=1", "gan.d_lr_factor=0.1"])
+def test_without_an_adversarial_loss_keys_of_the_discriminator_have_no_effect(key):
+    with pytest.raises(RecipeError, match="it needs gan.g_adversarial above 0"):
+        load_recipe("voice-to-face", ("gan.g_adversarial=0", key))

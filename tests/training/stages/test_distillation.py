@@ -22,7 +22,7 @@ from voice2face_gan.models.face_embedding_space import AGE, COMPONENTS, SEX, SIZ
 from voice2face_gan.models.registry import build_encoder, encoder_config
 from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.recipe.recipe import load_recipe
-from voice2face_gan.training.ridge import RidgeMap, fold_into_last_layer, ridge_regression
+from voice2face_gan.training.ridge import RidgeMap, best_ridges, fold_into_last_layer, ridge_regression
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages import layerwise_distillation
 from voice2face_gan.training.stages.distillation import DistillationStage, cached_targets, compute_targets
@@ -376,3 +376,17 @@ def test_a_run_of_it_ends_in_an_encoder_of_e(make_stage, taught_store, tmp_path)
     kept = load_checkpoint(run.encoder_folder, need_generator=False)
     assert len(kept.controls.residual_std) == SIZE
     assert kept.encoder(torch.randn(1, 64, 200) - 4).shape == (1, SIZE)
+
+
+def test_each_element_gets_the_ridge_of_least_error():
+    """Of two elements, one that x says exactly and one that is noise: the first takes the least ridge, the
+    second the largest, and predictions are those of systems of one ridge."""
+    x = torch.randn(60, 5).double()
+    y = torch.stack([x @ torch.tensor([1.0, -2, 0, 0, 1]).double(), torch.randn(60).double()], dim=1)
+    folds, weight, ridges = np.arange(60) % 5, torch.rand(60).double() + 0.5, (0.01, 1.0, 100.0)
+    best, predicted = best_ridges(x, y, weight, folds, ridges)
+    assert best.tolist() == [0.01, 100.0]
+    out = torch.from_numpy(folds == 3)
+    for i, ridge in enumerate(best.tolist()):
+        mean, slope, offset = ridge_regression(x[~out], y[~out], weight[~out], ridge)
+        torch.testing.assert_close(predicted[out][:, i], ((x[out] - mean) @ slope + offset)[:, i])

@@ -82,7 +82,8 @@ def weights(stage) -> torch.Tensor:
 def test_every_face_comes_with_its_own_e(make_space_stage, read_store):
     stage = make_space_stage("face_embedding.simulated_voices=0", "data.flip=false")
     assert len(stage.batches.e) == read_store.of_split("train").has_face.sum() == stage.data["faces"]
-    e, identity, real, whose, _, own_e = stage.batches.draw(2)
+    e, identity, real, whose, _, own_e, own_z = stage.batches.draw(2)
+    assert own_z is None  # there is no linear image
     with torch.no_grad():
         torch.testing.assert_close(stage.space(real), e, atol=0.02, rtol=0.01)  # kept as float16
     assert (
@@ -128,7 +129,7 @@ def test_a_share_of_the_batch_lies_wholly_within_its_images(make_space_stage, re
     held = read_store.of_split("train")
     seen = []
     for iteration in range(6):
-        e, _, real, _, visible, own_e = stage.batches.draw(iteration)
+        e, _, real, _, visible, own_e, _ = stage.batches.draw(iteration)
         assert visible[-2:].all() and len(real) == len(e) == 8
         # Each face is its own e's, those put in too.
         items = torch.cat([(stage.batches.e == one).all(dim=1).nonzero()[:1, 0] for one in e[own_e]])
@@ -152,7 +153,8 @@ def test_a_simulated_e_is_what_a_voice_encoder_would_have_predicted(make_space_s
     stage = make_space_stage(
         "face_embedding.simulated_voices=1", "face_embedding.strength_range=[2,2]", "gan.batch=600"
     )
-    e, *_, own_e = stage.batches.draw(1)
+    batch = stage.batches.draw(1)
+    e, own_e = batch.e, batch.own_e
     assert not own_e.any()
     true, noise = own(stage, 1, 600), gaussian((600, SIZE), 0, "noise", 1)
     torch.testing.assert_close(e, 2 * (R2 * true + (R2 * (1 - R2)).sqrt() * noise), atol=1e-5, rtol=1e-4)
@@ -182,7 +184,8 @@ def test_each_simulated_e_has_a_strength_of_its_own(make_space_stage, encoder):
 def test_shares_of_the_batch_have_a_simulated_voice_and_z_0(make_space_stage, share, monkeypatch):
     monkeypatch.setattr(module, "ZERO_Z", share)
     stage = make_space_stage(f"face_embedding.simulated_voices={share}", "gan.batch=300")
-    e, *_, own_e = stage.batches.draw(0)
+    batch = stage.batches.draw(0)
+    e, own_e = batch.e, batch.own_e
     same = (e == own(stage, 0, 300)).all(dim=1)
     assert torch.equal(same, own_e)
     z = stage.streams.z(0, stage.z_dim, stage.zero_z)
@@ -203,7 +206,7 @@ def test_two_processes_share_what_one_draws(make_space_stage):
     batch, parts = whole.batches.draw(3), [half.batches.draw(3) for half in halves]
     for rank, (half, part) in enumerate(zip(halves, parts, strict=True)):
         for theirs, ours in zip(part, batch, strict=True):
-            assert torch.equal(theirs, ours[rank::2])
+                assert (theirs is None and ours is None) or torch.equal(theirs, ours[rank::2])
         assert torch.equal(half.streams.z(3, 6, 0.5), whole.streams.z(3, 6, 0.5)[rank::2])
         assert torch.equal(half.streams.zooms(3), whole.streams.zooms(3)[rank::2])
 
@@ -213,7 +216,7 @@ def test_the_pixel_loss_of_two_processes_is_that_of_one(make_space_stage):
 
     def loss(here: SingleProcess) -> tuple[float, int]:
         stage = make_space_stage("gan.batch=8", "face_embedding.simulated_voices=0.6", processes=here)
-        _, _, real, _, _, own_e = stage.batches.draw(0)
+        _, _, real, _, _, own_e, _ = stage.batches.draw(0)
         return float(l1(torch.zeros_like(real), real, own_e, here)), int(own_e.sum())
 
     whole, counted = loss(SingleProcess("cpu"))
@@ -258,7 +261,7 @@ def test_the_l1_loss_counts_faces_with_their_own_e_alone():
 def test_the_l1_loss_fades_along_the_ramp(make_space_stage):
     stage = make_space_stage("face_embedding.identity_loss_from=0.1", "gan.iterations=1000", "gan.lr=1e-9")
     for iteration, left in ((0, 1), (100, 1), (150, 0.625), (500, 0.25)):
-        e, _, real, _, visible, own_e = stage.batches.draw(iteration)
+        e, _, real, _, visible, own_e, _ = stage.batches.draw(iteration)
         with torch.no_grad():
             fake = stage.generator(e, stage.streams.z(iteration, 6, stage.zero_z)) * visible
         expected = left * float(l1(fake, real, own_e, stage.processes))

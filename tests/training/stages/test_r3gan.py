@@ -58,7 +58,7 @@ def test_pixels_that_a_real_face_lacks_train_nothing(make_stage):
     faces = stage.batches.faces
     faces.visible_box = faces.visible_box.clone()
     faces.visible_box[:, 1] = 20  # the upper 20 rows lie beyond every image
-    (_, _, real, _, visible, _), inner = stage.batches.draw(0), stage.generator
+    (_, _, real, _, visible, *_), inner = stage.batches.draw(0), stage.generator
     assert not visible[:, :, :20].any() and visible[:, :, 20:].all()
     assert not real[:, :, :20].any() and real.isfinite().all()
 
