@@ -206,7 +206,7 @@ def test_two_processes_share_what_one_draws(make_space_stage):
     batch, parts = whole.batches.draw(3), [half.batches.draw(3) for half in halves]
     for rank, (half, part) in enumerate(zip(halves, parts, strict=True)):
         for theirs, ours in zip(part, batch, strict=True):
-                assert (theirs is None and ours is None) or torch.equal(theirs, ours[rank::2])
+            assert (theirs is None and ours is None) or torch.equal(theirs, ours[rank::2])
         assert torch.equal(half.streams.z(3, 6, 0.5), whole.streams.z(3, 6, 0.5)[rank::2])
         assert torch.equal(half.streams.zooms(3), whole.streams.zooms(3)[rank::2])
 

@@ -123,6 +123,8 @@ class R3GANGenerator(nn.Module):
             nn.init.zeros_(self.linear.weight)
             nn.init.zeros_(self.linear.bias)
             nn.init.zeros_(self.to_rgb.weight)  # the face begins as the linear image
+            # Every resolution sees it: to correct an image is easier than to draw one onto it.
+            self.from_image = nn.ModuleList(nn.Conv2d(3, n, 3, padding=1) for n in channels)
 
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         if self.z_dim:
@@ -130,15 +132,18 @@ class R3GANGenerator(nn.Module):
             # e as Wen's nets take it is of length 1; here each of its elements counts like one of z.
             e = torch.cat([e, z], dim=1)
         x = self.basis(e).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        image = None if self.linear is None else self.linear_image(e)
         for i, (block,) in enumerate(self.blocks):
+            if image is not None:
+                x = x + self.from_image[i](F.adaptive_avg_pool2d(image, x.shape[-2:]))
             x = block(x, e)
             if i < len(self.widen):
                 x = F.interpolate(self.widen[i](x), scale_factor=2, mode="bilinear", align_corners=False)
         face = self.to_rgb(F.leaky_relu(x, SLOPE))
         if self.fold > 1:
             face = F.pixel_shuffle(face, self.fold)
-        if self.linear is not None:
-            face = face + self.linear_image(e)
+        if image is not None:
+            face = face + image
         if self.border:
             inner = face[..., self.border : -self.border, self.border : -self.border]
             face = F.pad(inner, (self.border,) * 4, mode="replicate")
