@@ -21,7 +21,7 @@ from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages import r3gan as module
 from voice2face_gan.training.stages.losses import UNKNOWN_IDENTITY, l1, loss_ramp
-from voice2face_gan.training.stages.r3gan import R3GANStage
+from voice2face_gan.training.stages.r3gan import Counts, R3GANStage
 from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 CPU = torch.device("cpu")
@@ -82,8 +82,8 @@ def weights(stage) -> torch.Tensor:
 def test_every_face_comes_with_its_own_e(make_space_stage, read_store):
     stage = make_space_stage("face_embedding.simulated_voices=0", "data.flip=false")
     assert len(stage.batches.e) == read_store.of_split("train").has_face.sum() == stage.data["faces"]
-    e, identity, real, whose, _, own_e, own_z = stage.batches.draw(2)
-    assert own_z is None  # there is no linear image
+    e, identity, real, whose, _, own_e, face_e = stage.batches.draw(2)
+    assert torch.equal(face_e, e)
     with torch.no_grad():
         torch.testing.assert_close(stage.space(real), e, atol=0.02, rtol=0.01)  # kept as float16
     assert (
@@ -242,7 +242,10 @@ def test_the_identity_loss_ramps_up_after_a_warm_up(make_space_stage):
     stage.fine_tunes = False
     assert not {"G_face_embedding", "G_sex_age"} & set(stage.step(100)) and "G_sex_age" in stage.step(101)
     fake, batch = torch.zeros(4, 3, 64, 64), stage.batches.draw(0)._replace(e=torch.zeros(4, SIZE))
-    half, full = (stage._reading_losses(i, batch, fake, fake, None, stage.ramp(i)) for i in (150, 1000))
+    half, full = (
+        stage._reading_losses(i, batch, fake, fake, Counts(None, None, batch.e), stage.ramp(i))
+        for i in (150, 1000)
+    )
     assert set(half) == set(full) == {"G_face_embedding", "G_sex_age"}
     assert float(half["G_face_embedding"]) == pytest.approx(
         0.5 * float(full["G_face_embedding"]), rel=0.2
@@ -272,7 +275,7 @@ def test_the_identity_loss_written_out(make_space_stage):
     stage = make_space_stage("face_embedding.identity_loss=3")
     batch = stage.batches.draw(0)
     e, real = batch.e, batch.real
-    losses = stage._reading_losses(7, batch, real, real, None, stage.ramp(7))
+    losses = stage._reading_losses(7, batch, real, real, Counts(None, None, e), stage.ramp(7))
     with torch.no_grad():
         embedding, attributes = stage.space.read(real, stage.streams.zooms(7))
     wanted = stage.space.centre + (e[:, :62] * stage.space.scale) @ stage.space.basis.t()

@@ -32,6 +32,8 @@ STREAMS = {
     "simulated voices": 9,  # which e are as a voice would have given them
     "strength": 12,  # of simulated voices
     "zero z": 5,  # which z are 0
+    "own z": 23,  # which faces come with their own z
+    "linear image": 24,  # simulated voices that it is fitted on
     "zooms": 13,  # zooms and shifts of the images that the space reads
     # The voice encoder's stages
     "clips": 14,  # order of the voices

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from voice2face_gan.models.settings import Settings
 
-# The first kernel leaves the dimension alone. Then, over frames: first differences of lag 1, 2, 4 and 3, second
-# ones of lag 1 and 2, a third one, the mean, a smoothed first difference.
+# The first kernel leaves the dimension alone. Then, over frames: first differences of lag 1, 2, 4 and 3,
+# second ones of lag 1 and 2, a third one, the mean, a smoothed first difference.
 OVER_TIME = (
     (0, 0, 1, 0, 0),
     (0, 1, -1, 0, 0),
@@ -36,7 +36,7 @@ OVER_TIME = (
     (0.2, 0.2, 0.2, 0.2, 0.2),
     (-1, 2, 0, -2, 1),
 )
-# Over bins: first differences of lag 1 and 2, second ones likewise, the mean, a third and a fourth difference.
+# Over bins: first differences of lag 1 and 2, second ones likewise, the mean, a third and a fourth one.
 OVER_BINS = (
     (0, 0, 1, 0, 0),
     (0, 1, -1, 0, 0),

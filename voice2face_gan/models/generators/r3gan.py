@@ -7,9 +7,9 @@ GAN!", NeurIPS 2024), and its gain may depend on (e, z), as in FiLM (Perez et al
 (Shi et al., CVPR 2016) at the end saves arithmetic but leaves a grid; `full_res_block` gives the generator a
 block at the face's own side instead.
 
-With `linear_side` the network adds to a linear image of (e, z), as active appearance models make faces (Cootes
-et al., PAMI 2001): the image that linear regression predicts from e, and the principal components of what it
-leaves open, which training fits in closed form (training/stages/linear_image.py).
+With `linear_side` the network adds to a linear image of (e, z), as active appearance models make faces
+(Cootes et al., PAMI 2001): the image that linear regression predicts from e, and the principal components of
+what it leaves open, which training fits in closed form (training/stages/linear_image.py).
 
 Shapes: B clips. Faces are float32 (B, 3, side, side), aimed at [-1, 1].
 """
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from voice2face_gan.models.residual import SLOPE, Residual, one_by_one
 from voice2face_gan.models.settings import Settings
+
+FURTHEST_Z = 3.0  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class R3GANGeneratorConfig(Settings):
         replicate_border: pixels at each edge that repeat the next ones. Faces that lie wholly within their
             images are few, so that a generator hardly learns the outermost pixel, and what is laid on the
             template goes on from there.
-        linear_side: side of a linear image of (e, z), enlarged to the face's, to which the network adds; 0 for
-            none.
+        linear_side: side of a linear image of (e, z), enlarged to the face's, to which the network adds; 0
+            for none.
         film: the gain of each residual branch depends on (e, z).
         projection: the discriminator's score depends on e.
         face_scale: how much larger its faces are than the template of faces/align.py lays them, as those were
@@ -148,6 +150,19 @@ class R3GANGenerator(nn.Module):
             inner = face[..., self.border : -self.border, self.border : -self.border]
             face = F.pad(inner, (self.border,) * 4, mode="replicate")
         return face
+
+    def own_z(self, faces: Tensor, e: Tensor, visible: Tensor) -> Tensor:
+        """The z (B, z_dim) whose linear image is nearest to faces (B, 3, side, side) of e (B, embedding);
+        `visible` (B, 1, side, side) is 1 for pixels that count. No element is further than FURTHEST_Z from 0.
+        """
+        size = (self.linear_side, self.linear_side)
+        weight = self.linear.weight[:, e.shape[1] :]  # orthogonal columns
+        rest = F.interpolate(faces, size, mode="area").flatten(1) - self.linear(
+            torch.cat([e, e.new_zeros(len(e), self.z_dim)], dim=1)
+        )
+        seen = F.interpolate(visible, size, mode="area").expand(-1, 3, -1, -1).flatten(1)
+        z = (rest * seen) @ weight / weight.square().sum(dim=0).clamp(min=1e-12)
+        return z.clamp(-FURTHEST_Z, FURTHEST_Z)
 
     def linear_image(self, latent: Tensor) -> Tensor:
         """The linear image of (e, z) joined, (B, embedding + z_dim), at the face's side."""

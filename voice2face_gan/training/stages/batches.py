@@ -39,7 +39,7 @@ class Batch(NamedTuple):
         visible: float32 (B, 1, side, side), 1 for pixels within the image that the face was taken from, 0 for
             those beyond its edges; None where the real faces are not masked.
         own_e: bool (B,), whether e is the one read from the real face; None where e comes from voices.
-        own_z: float32 (B, z_dim), the z of the real face; None where it has none.
+        face_e: float32 (B, embedding), read from the real face; None where e comes from voices.
     """
 
     e: Tensor
@@ -48,7 +48,7 @@ class Batch(NamedTuple):
     face_identity: Tensor
     visible: Tensor | None = None
     own_e: Tensor | None = None
-    own_z: Tensor | None = None
+    face_e: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class RandomStreams:
             drawn = random_source(self.seed, "zero z", iteration).random(self.batch)
             z[torch.from_numpy(drawn < zero_share)] = 0
         return z[self.shard].to(self.device)
+
+    def own_z(self, iteration: int, share: float) -> Tensor:
+        """bool (B,): which faces come with their own z, a share of the batch."""
+        drawn = random_source(self.seed, "own z", iteration).random(self.batch)[self.shard]
+        return torch.from_numpy(drawn < share).to(self.device)
 
     def grid_z(self, count: int, size: int) -> Tensor | None:
         """z (count, size) of the image grids, the same in all of them; None where size is 0."""
@@ -173,8 +178,8 @@ class FaceEmbeddingBatches:
         streams: of the stage.
         simulation: of voices; None for each element of e by itself.
     Attributes:
-        own_z: float32 (faces, 2, z_dim), the z of each face and of its mirror image, where a linear image was
-            fitted (linear_image.py); else None.
+        of_people: float32 (faces, 64), the e that voices are simulated for: with a simulation the mean of an
+            identity's faces, which no voice tells apart, else each face's.
     """
 
     def __init__(
@@ -189,11 +194,12 @@ class FaceEmbeddingBatches:
         simulation: VoiceSimulation | None = None,
     ):
         self.faces, self.fully_visible, self.people, self.streams = faces, fully_visible, people, streams
-        self.own_z: Tensor | None = None
         self.settings, self.flip = recipe.face_embedding, recipe.data.flip
         self.e, self.r2 = e.to(streams.device), r2.to(streams.device)
         self.noise_std = (self.r2 * (1 - self.r2)).clamp(min=0).sqrt()
-        self.simulation = None if simulation is None else simulation.to(streams.device)
+        self.simulation, self.of_people = None, self.e
+        if simulation is not None:
+            self.simulation, self.of_people = simulation.to(streams.device), self._means()
         self.sampler = EpochSampler(len(faces), streams.seed, "faces")
         self.visible_sampler = EpochSampler(max(1, len(fully_visible)), streams.seed, "fully visible")
 
@@ -202,14 +208,16 @@ class FaceEmbeddingBatches:
         flips = self.streams.flips(iteration) if self.flip else None
         real, identity = (send(x, self.streams.device) for x in self.faces.batch(items, flips))
         real, visible = _masked(real, self.faces)
-        own = self.e[torch.from_numpy(items)]
-        simulated = self._simulated(iteration)
-        e = torch.where(simulated[:, None], self._predicted(iteration, own), own)
-        own_z = None
-        if self.own_z is not None:
-            mirrored = np.zeros(len(items), dtype=int) if flips is None else flips.astype(int)
-            own_z = self.own_z[torch.from_numpy(items), torch.from_numpy(mirrored)]
-        return Batch(e, identity, real, identity, visible, ~simulated, own_z)
+        places = torch.from_numpy(items)
+        own, simulated = self.e[places], self._simulated(iteration)
+        e = torch.where(simulated[:, None], self._predicted(iteration, self.of_people[places]), own)
+        return Batch(e, identity, real, identity, visible, ~simulated, own)
+
+    def _means(self) -> Tensor:
+        """(faces, 64): the mean e of each face's identity."""
+        who = torch.from_numpy(self.people).to(self.e.device)
+        total = self.e.new_zeros(int(who.max()) + 1, self.e.shape[1]).index_add_(0, who, self.e)
+        return (total / torch.bincount(who)[:, None])[who]
 
     def _items(self, iteration: int) -> np.ndarray:
         """int64 (whole batch,): the faces drawn, the last ones fully visible."""
@@ -233,9 +241,14 @@ class FaceEmbeddingBatches:
         strength = source.uniform(*self.settings.strength_range, (batch, 1))
         strength = torch.from_numpy(strength.astype(np.float32)).to(e.device)[mine]
         noise = gaussian((batch, e.shape[1]), seed, "noise", iteration).to(e.device)[mine]
+        return strength * self.of_voices(e, noise)
+
+    def of_voices(self, e: Tensor, noise: Tensor) -> Tensor:
+        """What a voice encoder would predict of e (N, 64), at strength 1, with standard normal noise
+        (N, 64)."""
         if self.simulation is not None:
-            return strength * self.simulation(e, noise)
-        return strength * (self.r2 * e + self.noise_std * noise)
+            return self.simulation(e, noise)
+        return self.r2 * e + self.noise_std * noise
 
 
 def labels_of_known(faces: Store, known: list[str]) -> np.ndarray:

@@ -156,7 +156,7 @@ class GanStage:
         self.generator = generator
         self.discriminator_parameters = [p for net in discriminator for p in net.parameters()]
         self.generator_parameters = [p for p in generator.parameters() if p.requires_grad]
-        self.generator_optimiser = adam(self._generator_groups(), self.settings)
+        self.generator_optimiser = adam(self.generator_parameters, self.settings)
         self.discriminator_optimiser = None
         if self.discriminator_parameters:
             self.discriminator_optimiser = adam(self.discriminator_parameters, self.settings)
@@ -168,10 +168,6 @@ class GanStage:
         if self.recipe.run.compile:
             for name in self.compiled:
                 getattr(self, name).compile()  # in place: their states keep their names
-
-    def _generator_groups(self) -> list[dict]:
-        """The generator's parameters as its optimiser takes them; a group's rate is `rate` times gan.lr."""
-        return [{"params": self.generator_parameters, "rate": 1.0}]
 
     @cached_property
     def probe(self) -> Tensor | None:
@@ -215,7 +211,7 @@ class GanStage:
             (self.generator_optimiser, share),
         ):
             for group in optimiser.param_groups if optimiser else ():
-                group["lr"] = factor * group.get("rate", 1.0) * self.settings.lr * max(left, 0.0)
+                group["lr"] = factor * self.settings.lr * max(left, 0.0)
 
     def _step_discriminator(self) -> None:
         """One step down the gradients that the losses have left."""
@@ -303,10 +299,9 @@ class GanStage:
 
 
 def adam(parameters, settings: GanRecipe) -> torch.optim.Adam:
-    """Adam of parameters, or of groups of them, with one fused kernel where the device has it."""
+    """Adam with one fused kernel for all parameters where the device has it."""
     parameters = list(parameters)
-    first = parameters[0]["params"][0] if isinstance(parameters[0], dict) else parameters[0]
-    fused = first.device.type in ("cpu", "cuda")
+    fused = parameters[0].device.type in ("cpu", "cuda")
     return torch.optim.Adam(parameters, lr=settings.lr, betas=settings.betas, fused=fused)
 
 

@@ -110,12 +110,19 @@ def perceptual_loss(
     return sum(l1(a, b, weight, processes) / b.abs().mean() for a, b in pairs) / len(fake)
 
 
-def identity_loss(read: tuple[Tensor, Tensor], e: Tensor, space: BaseFaceSpace) -> tuple[Tensor, Tensor]:
+def identity_loss(
+    read: tuple[Tensor, Tensor],
+    e: Tensor,
+    space: BaseFaceSpace,
+    weight: Tensor | None,
+    processes: SingleProcess,
+) -> tuple[Tensor, Tensor]:
     """Squared distances of a face reader's outputs for generated faces from those that e asks for.
 
     Args:
         read: `space.read` of the faces: embedding (B, K), and sex and age (B, 2).
         e: (B, 64).
+        weight: as in `l1`.
     Returns:
         of the embedding, 1 where it is as far as people are from the average face; of sex and age, in squared
         standard deviations.
@@ -123,8 +130,13 @@ def identity_loss(read: tuple[Tensor, Tensor], e: Tensor, space: BaseFaceSpace) 
     embedding, attributes = read
     wanted, wanted_attributes = space.target(e)
     variance = space.scale.square().sum()
-    distance = (embedding - wanted).square().sum(dim=1).mean() / variance
-    return distance, (attributes - wanted_attributes).square().sum(dim=1).mean()
+    squared = (
+        (embedding - wanted).square().sum(dim=1) / variance,
+        (attributes - wanted_attributes).square().sum(dim=1),
+    )
+    if weight is None:
+        return tuple(part.mean() for part in squared)
+    return tuple(processes.masked_mean((part * weight).sum(), weight.sum()) for part in squared)
 
 
 def weighted_sum(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

@@ -29,12 +29,14 @@ than to another's, and not one was a face). So the loss begins after a warm-up a
 (`identity_loss_from`); the L1 loss makes faces in the meantime. What e leaves open is z's. A share of the
 batch has z = 0, the image shown for a voice by default; a generator that only saw noise makes it pale.
 
-With a linear image (model.generator.linear_side) a face comes with its own z too, the principal components of
-what e leaves open in it: own (e, z) decodes the face, a simulated voice with z = 0 the mean of its faces, and
-with a random z a face for the other losses alone.
+With a linear image (model.generator.linear_side) half of a batch comes with the face's own z: the scores of
+the principal components of what e leaves open in it. (e, own z) is decoded into the face itself; e with z = 0
+into the mean of the faces of such voices; e with a random z counts in the adversarial loss alone.
 
 With g_adversarial = 0 there is no discriminator: what is left is a decoder of e (Cole et al., CVPR 2017).
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -61,9 +63,23 @@ from voice2face_gan.training.stages.losses import (
 )
 
 ZERO_Z = 0.25  # share of a batch with z = 0, on a face space
-ZERO_Z_OF_VOICES = 0.5  # of simulated voices, where faces have a z of their own
-LINEAR_RATE = 0.1  # learning rate of the linear image, which is fitted already, as a part of gan.lr
+OWN_Z = 0.5  # share of a batch with the faces' own z, where there is a linear image
+ZERO_Z_BESIDE = 0.5  # share of the rest with z = 0
 SEX_AGE = 0.25  # weight of sex and age beside the whole embedding
+
+
+class Counts(NamedTuple):
+    """How much each face of a batch counts in losses.
+
+    Attributes:
+        beside_real: (B,), in the comparison with the real face; None for all alike.
+        read: (B,), in what the face space reads; None for all alike.
+        e: (B, embedding), that is to be read in it.
+    """
+
+    beside_real: Tensor | None
+    read: Tensor | None
+    e: Tensor
 
 
 class R3GANStage(GanStage):
@@ -82,7 +98,7 @@ class R3GANStage(GanStage):
         generator = build_generator(self.config).to(**layout)
         self.has_own_z = bool(self.config.linear_side and self.space is not None)
         if self.has_own_z:
-            fit_linear_image(generator, self.batches, self.recipe.data.flip)
+            fit_linear_image(generator, self.batches, self.seed, self.recipe.data.flip)
         self.adversarial = self.settings.g_adversarial > 0
         if self.adversarial:
             self.trunk = FaceTrunk(self.config).to(**layout)
@@ -92,7 +108,7 @@ class R3GANStage(GanStage):
         self.z_dim = self.config.z_dim
         self.zero_z = ZERO_Z if self.space is not None else 0.0
         if self.has_own_z:
-            self.zero_z = ZERO_Z_OF_VOICES
+            self.zero_z = ZERO_Z_BESIDE
         self.g_weights = {
             "G": self.settings.g_adversarial,
             "G_identity": self.settings.g_identity,
@@ -101,19 +117,10 @@ class R3GANStage(GanStage):
         }
         self.regresses_e = bool(self.g_weights["G_read"])
 
-    def _generator_groups(self) -> list[dict]:
-        if not self.has_own_z:
-            return super()._generator_groups()
-        linear = list(self.generator.linear.parameters())
-        rest = [p for name, p in self.generator.named_parameters() if not name.startswith("linear.")]
-        return [{"params": rest, "rate": 1.0}, {"params": linear, "rate": LINEAR_RATE}]
-
     def step(self, iteration: int) -> dict[str, Tensor]:
         self._set_lr(iteration)
         batch = self.batches.draw(iteration)
-        z = self.streams.z(iteration, self.z_dim, self.zero_z)
-        if batch.own_z is not None:
-            z = torch.where(batch.own_e[:, None], batch.own_z, z)
+        z, counts = self._z(iteration, batch)
         with self.autocast():
             fake = self.generator(batch.e, z)
         # Pixels that a real face lacks are masked in the generated one too: both are compared within the
@@ -132,8 +139,7 @@ class R3GANStage(GanStage):
             # before its step: they only set how steep the loss is.
             self._freeze_discriminator(True)
             g_losses = self._adversarial_losses(batch, self.augmented(masked_fake, for_generator), real_score)
-        weight = self._face_weight(batch, z)
-        g_losses |= self._face_losses(iteration, batch, fake, masked_fake, weight)
+        g_losses |= self._face_losses(iteration, batch, fake, masked_fake, counts)
         self._step_generator(weighted_sum(g_losses, self.g_weights))
         if self.adversarial:
             self._freeze_discriminator(False)
@@ -169,27 +175,38 @@ class R3GANStage(GanStage):
             losses["G_read"] = cosine_distance(read_e, batch.e)
         return losses
 
-    def _face_weight(self, batch: Batch, z: Tensor | None) -> Tensor | None:
-        """How much each face counts beside the real one: 1 of its own e, simulated_l1 of a simulated voice;
-        there 0 where z is another's while faces have a z of their own."""
-        simulated = self.recipe.face_embedding.simulated_l1
-        if batch.own_e is None or not simulated:
-            return batch.own_e
-        weight = torch.where(batch.own_e, 1.0, simulated)
-        if batch.own_z is not None and self.z_dim:
-            weight = weight * (batch.own_e | (z == 0).all(dim=1))
-        return weight
+    def _z(self, iteration: int, batch: Batch) -> tuple[Tensor | None, Counts]:
+        """z of the batch, and which faces count in which loss.
+
+        Without a linear image pixels count where e is the face's own, and by simulated_l1 elsewhere. With one
+        they count where z is the face's own, by simulated_l1 where z = 0, and not where z is another's.
+        """
+        z = self.streams.z(iteration, self.z_dim, self.zero_z)
+        simulated_l1 = self.recipe.face_embedding.simulated_l1
+        if not self.has_own_z or not self.z_dim:
+            beside = batch.own_e
+            if beside is not None and simulated_l1:
+                beside = torch.where(beside, 1.0, simulated_l1)
+            return z, Counts(beside, None, batch.e)
+        own = self.streams.own_z(iteration, OWN_Z)
+        zero = (z == 0).all(dim=1) & ~own
+        with torch.no_grad():
+            z = torch.where(own[:, None], self.generator.own_z(batch.real, batch.e, batch.visible), z)
+        beside = own + simulated_l1 * zero
+        # A face of its own z has its own e; one of z = 0 that of the voice; what one of another z has, e
+        # leaves open.
+        return z, Counts(beside, (own | zero).float(), torch.where(own[:, None], batch.face_e, batch.e))
 
     def _face_losses(
-        self, iteration: int, batch: Batch, fake: Tensor, masked_fake: Tensor, weight: Tensor | None
+        self, iteration: int, batch: Batch, fake: Tensor, masked_fake: Tensor, counts: Counts
     ) -> dict[str, Tensor]:
         """Losses of generated faces beside the real ones, and of what the face space reads in them."""
         losses, settings, ramp = {}, self.recipe.face_embedding, self.ramp(iteration)
         if ramp:
-            losses |= self._reading_losses(iteration, batch, fake, masked_fake, weight, ramp)
+            losses |= self._reading_losses(iteration, batch, fake, masked_fake, counts, ramp)
         if self.settings.l1:
             fade = 1 - (1 - settings.l1_left) * ramp
-            losses["G_l1"] = fade * l1(masked_fake, batch.real, weight, self.processes)
+            losses["G_l1"] = fade * l1(masked_fake, batch.real, counts.beside_real, self.processes)
         return losses
 
     def augmented(self, faces: Tensor, drawn: Tensor) -> Tensor:
@@ -251,7 +268,7 @@ class R3GANStage(GanStage):
         batch: Batch,
         fake: Tensor,
         masked_fake: Tensor,
-        weight: Tensor | None,
+        counts: Counts,
         ramp: float,
     ) -> dict[str, Tensor]:
         """The weighted losses of the generated faces' embedding, of their sex and age, and of the maps of the
@@ -262,11 +279,11 @@ class R3GANStage(GanStage):
                 with torch.no_grad():
                     real_maps = self.space.maps(batch.real, zooms)
                 read, maps = self.space.read_with_maps(masked_fake, zooms)
-                distance = perceptual_loss(maps, real_maps, weight, self.processes)
+                distance = perceptual_loss(maps, real_maps, counts.beside_real, self.processes)
                 losses["G_perceptual"] = ramp * settings.perceptual_loss * distance
             else:
                 read = self.space.read(fake.float(), zooms)
-        embedding, sex_age = identity_loss(read, batch.e, self.space)
+        embedding, sex_age = identity_loss(read, counts.e, self.space, counts.read, self.processes)
         share = ramp * settings.identity_loss
         return losses | {"G_face_embedding": share * embedding, "G_sex_age": share * SEX_AGE * sex_age}
 

@@ -4,9 +4,12 @@ statistics of whole clips to the e of the classifier's face space, in one iterat
 1. The face space is fitted on the training identities' faces (models/classifier_space.py).
 2. An identity's e is that of the mean reading of its faces. Clips are weighted by one over the root of their
    identity's number.
-3. Each element's ridge is that of least error in cross-validation over identities. The predictions of identities left
-   out are what voices give of strangers: their correlation with e becomes the control `residual_std`, their
-   regression on e the simulation of voices (models/voice_simulation.py) that the generator is trained on.
+3. Each element's ridge is that of least error in cross-validation over identities.
+4. Predictions of identities left out are regressed on e once more, all elements together, and that map is
+   folded into the last layer: of an element of which voices hold little, the first ridge leaves noise. The
+   predictions of identities left out are what voices give of strangers: their correlation with e becomes the
+   control `residual_std`, their regression on e the simulation of voices (models/voice_simulation.py) that
+   the generator is trained on.
 """
 
 from dataclasses import replace
@@ -22,13 +25,22 @@ from voice2face_gan.models.classifier_space import ClassifierSpace
 from voice2face_gan.models.face_space_base import AGE, SEX
 from voice2face_gan.models.registry import build_encoder
 from voice2face_gan.models.voice_simulation import VoiceSimulation
-from voice2face_gan.training.ridge import FOLDS, RidgeSystem, best_ridges, folds_of, predicted_share
+from voice2face_gan.training.ridge import (
+    FOLDS,
+    RidgeSystem,
+    best_ridges,
+    folds_of,
+    predicted_share,
+    predictions_left_out,
+    ridge_regression,
+)
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 
 RIDGES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # of the mean variance of the standardised statistics
 MIN_PEOPLE = FOLDS  # with a voice and a face
 MAX_CLIPS = 20_000  # the statistics of more would take more than 200 MB
 _LEAST_STD = 1e-4  # of a statistic
+_SECOND_RIDGE = 0.03  # of the mean variance of the elements' predictions
 
 
 class RidgeEncoderStage(EncoderStage):
@@ -74,9 +86,11 @@ class RidgeEncoderStage(EncoderStage):
         ridges, predicted = best_ridges(x, e, clips.weight, folds, RIDGES)
         system = RidgeSystem(x, e, clips.weight)
         weights = system.weights(ridges)
-        self.encoder.last.weight.copy_(weights.t())
-        self.encoder.last.bias.copy_(system.y_mean - system.x_mean @ weights)
+        mean, slope, offset = ridge_regression(predicted, e, clips.weight, _SECOND_RIDGE)
+        self.encoder.last.weight.copy_((weights @ slope).t())
+        self.encoder.last.bias.copy_((system.y_mean - system.x_mean @ weights - mean) @ slope + offset)
 
+        predicted = predictions_left_out(predicted, e, clips.weight, folds, (_SECOND_RIDGE,))[0]
         r2 = predicted_share(predicted, e, clips.weight)
         self.residual_std = (1 - r2).clamp(min=0).sqrt()
         self.simulation = VoiceSimulation.fit(e.double(), predicted.double())
