@@ -1,6 +1,6 @@
 """The linear image of (e, z) that a generator begins with: ridge regression from e as voices give it to
-faces, and the principal components of what such an e leaves open, times their standard deviations. z is a
-face's scores of these components (`R3GANGenerator.own_z`)."""
+faces, and the principal components of what such an e leaves open, times SPREAD of their standard deviations.
+z is a face's scores of these components (`R3GANGenerator.own_z`)."""
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from voice2face_gan.training.stages.batches import FaceEmbeddingBatches
 
 MAX_FACES = 6000  # that the regression is fitted on; more change nothing
 MAX_OPEN = 2000  # that the components are fitted on
+SPREAD = 0.8  # of drawn faces around the mean, as a part of real faces': few of them are black or glaring
 _RIDGE = 0.02  # of the mean variance of the elements of e
 _PIECE = 256  # faces made small together
 
@@ -46,7 +47,7 @@ def fit_linear_image(generator: R3GANGenerator, batches: FaceEmbeddingBatches, s
         predicted = e[items] @ weights + offset
         rest = torch.cat([rest, _mirrored(rest, side)]) - predicted.repeat(2, 1)
         _, deviation, components = torch.svd_lowrank(rest, generator.z_dim + 8, niter=3)
-        deviation = deviation[: generator.z_dim] / len(rest) ** 0.5
+        deviation = SPREAD * deviation[: generator.z_dim] / len(rest) ** 0.5
         columns.append(components[:, : generator.z_dim] * deviation)
     generator.linear.weight.copy_(torch.cat(columns, dim=1))
     generator.linear.bias.copy_(offset)
