@@ -101,6 +101,7 @@ def test_a_share_of_the_batch_has_its_own_z_and_losses_count_accordingly(tmp_pat
         (
             "model.generator.width=4",
             "gan.batch=24",
+            "face_embedding.simulated_l1=0.4",
             "gan.iterations=1",
             "run.log_every=1",
             "run.tensorboard=false",
@@ -122,7 +123,7 @@ def test_a_share_of_the_batch_has_its_own_z_and_losses_count_accordingly(tmp_pat
     assert all(kind.any() for kind in (own, zero, other))
     torch.testing.assert_close(z[own], stage.generator.own_z(batch.real, batch.e, batch.visible)[own])
     assert (counts.beside_real[own] == 1).all() and (counts.beside_real[other] == 0).all()
-    assert torch.allclose(counts.beside_real[zero], torch.tensor(0.3))
+    assert torch.allclose(counts.beside_real[zero], torch.tensor(0.4))
     assert counts.read.tolist() == (own | zero).float().tolist()
     assert torch.equal(counts.e[own], batch.face_e[own]) and torch.equal(counts.e[zero], batch.e[zero])
     rates = [o.param_groups[0]["lr"] for o in (stage.discriminator_optimiser, stage.generator_optimiser)]
