@@ -12,6 +12,7 @@ from torch import nn
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.face_readers.vggface import VggFace, VggFaceReader
 
 FILES = "voice_embedding.pth", "generator.pth"
 
@@ -111,3 +112,32 @@ def test_what_exists_is_kept(cli, nets):
         assert "holds no config.json" in one_sentence(cli, *FILES, "-o", name, "--force")
     assert (cli.here / "photos" / "a.png").exists() and (cli.here / "notes").read_text() == "x"
     assert left(cli.here) == sorted([*FILES, "notes", "photos", "wen"])
+
+
+def test_vggface_becomes_a_reader(cli):
+    net = VggFace((2, 2, 2, 2, 2), 8, 5)
+    torch.save(net.state_dict(), cli.here / "vgg_face_dag.pth")
+    done = cli("convert", "vggface", "vgg_face_dag.pth", "-o", "vggface", "--json")
+    assert done.code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["reader"], told["preset"], told["size"], told["classes"]) == ("vggface", "matconvnet", 8, 5)
+    assert told["converted_from"]["file"] == "vgg_face_dag.pth" and "licence" in done.stderr
+    faces = torch.rand(1, 3, 64, 64)
+    reader = VggFaceReader.load(cli.here / "vggface")
+    assert torch.equal(reader(faces).feature, VggFaceReader(net, "matconvnet")(faces).feature)
+
+    again = cli("convert", "vggface", "vgg_face_dag.pth", "-o", "vggface", "--preset", "rgb-unit")
+    assert again.code == 2 and "--force" in again.stderr
+    again = cli("convert", "vggface", "vgg_face_dag.pth", "-o", "vggface", "--preset", "rgb-unit", "--force")
+    assert again.code == 0 and VggFaceReader.load(cli.here / "vggface").preset == "rgb-unit"
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all", None])
+def test_what_is_no_vggface_is_one_sentence_and_leaves_nothing(cli, content):
+    if content is None:
+        torch.save({"conv1_1.weight": torch.zeros(2, 3, 3, 3)}, cli.here / "other.pth")
+    else:
+        (cli.here / "other.pth").write_bytes(content)
+    done = cli("convert", "vggface", "other.pth", "-o", "vggface")
+    assert done.code == 2 and done.stderr.count("\n") == 1 and "other.pth" in done.stderr
+    assert not (cli.here / "vggface").exists()
