@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from voice2face_gan.data.store import LABELS, Store
+from voice2face_gan.data.store import LABELS, Store, no_landmarks
 from voice2face_gan.errors import StoreError
 
 _COPY_ROWS = 100_000  # at once
@@ -46,6 +46,10 @@ def join_stores(stores: Sequence[Store]) -> Store:
     joined.voices = _end_to_end([store.voices for store in stores])
     joined.faces = _end_to_end([store.faces for store in stores])
     joined.visible_box = np.concatenate([store.visible_box for store in stores])
+    with_faces = [store for store in stores if len(store.faces)]
+    joined.landmarks = no_landmarks()
+    if with_faces and all(store.has_landmarks for store in with_faces):
+        joined.landmarks = np.concatenate([store.landmarks for store in with_faces])
     joined.speech = _end_to_end([store.speech for store in stores])
     for name in (*LABELS, "age", "voice_frames", "speech_samples"):
         setattr(joined, name, np.concatenate([getattr(store, name) for store in stores]))

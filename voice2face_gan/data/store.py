@@ -7,6 +7,8 @@
     faces.npy      uint8 (faces, side, side, 3)
     inside.npy     int16 (faces, 4): left, top, right and bottom of what each face shows of its image, in
                    pixels; the rest lies beyond the image's edges and was made up (stores of old lack it)
+    landmarks.npy  float32 (faces, 68, 2): x and y of each face's landmarks in fractions of the side, where
+                   they were kept (faces.landmarks of `prepare`)
     speech.npy     int16 (samples,): the speech that the log-mels show, end to end, where it was kept (115 MB
                    an hour at 16 kHz); noise and rooms can be added to it, which they cannot to log-mels
 
@@ -28,6 +30,7 @@ from voice2face_gan.data.records import GENDERS, SPLITS
 from voice2face_gan.errors import DataError, StoreError
 
 VERSION = 1
+LANDMARKS = 68  # of a face, where they are kept
 PLACES = ("voice_offset", "voice_frames", "face_index")  # in frames, frames, faces; blank where absent
 SPEECH_PLACES = (
     "speech_offset",
@@ -47,6 +50,7 @@ class Store:
         faces: uint8 (faces, side, side, 3), memory-mapped.
         visible_box: int16 (faces, 4), the pixels [left, right) x [top, bottom) that show the image; all
             of them in a store without inside.npy.
+        landmarks: float32 (faces, 68, 2), memory-mapped; (0, 68, 2) in a store without.
         identity, gender, split, source: arrays of str, one entry a record.
         age: float64, NaN where unknown.
         voice_offset, voice_frames, face_index: int64, one entry a record, -1 where it has none.
@@ -70,6 +74,10 @@ class Store:
             self.faces = _map(self.folder / "faces.npy")
             boxes = self.folder / "inside.npy"
             self.visible_box = _map(boxes) if boxes.is_file() else full_boxes(self.faces)
+            found = self.folder / "landmarks.npy"
+            self.landmarks = _map(found) if found.is_file() else no_landmarks()
+            if self.landmarks.shape[1:] != (LANDMARKS, 2) or len(self.landmarks) not in (0, len(self.faces)):
+                raise ValueError("landmarks.npy does not fit its faces")
             kept = "samples" in self.about
             self.speech = _map(self.folder / "speech.npy") if kept else np.zeros(0, dtype=np.int16)
             counts = [len(part) for part in (columns["age"], self.voices, self.faces, self.speech)]
@@ -163,6 +171,11 @@ class Store:
         return self.face_index >= 0
 
     @property
+    def has_landmarks(self) -> bool:
+        """True if each face comes with its landmarks."""
+        return len(self.landmarks) == len(self.faces) > 0
+
+    @property
     def fully_visible(self) -> np.ndarray:
         """bool (records,): the face lies wholly within its image, but for a pixel at each edge."""
         boxes = np.zeros((len(self), 4))
@@ -232,6 +245,11 @@ class Store:
             "hours": round(self._hours(self.has_voice), 3),
             "identities_by_gender": by_gender,
         }
+
+
+def no_landmarks() -> np.ndarray:
+    """`Store.landmarks` of a store without."""
+    return np.zeros((0, LANDMARKS, 2), dtype=np.float32)
 
 
 def _columns(path: Path) -> dict[str, list | array]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from voice2face_gan.data.records import RECORD_FIELDS, Record
-from voice2face_gan.data.store import PLACES, SPEECH_PLACES, VERSION
+from voice2face_gan.data.store import LANDMARKS, PLACES, SPEECH_PLACES, VERSION
 from voice2face_gan.errors import StoreError
 from voice2face_gan.files import replace_folder, temporary_beside
 
@@ -26,6 +26,7 @@ class StoreWriter:
         side: side of the faces in pixels.
         source: what the store was made from: layout, paths, settings.
         keep_speech: whether speech is kept beside the log-mels.
+        keep_landmarks: whether every face comes with its landmarks.
         zoom: how much larger the faces are than the template lays them.
         temporary: where it is written until it is whole, on the same disk; default: a name private to this
             process. What lies there is replaced.
@@ -40,6 +41,7 @@ class StoreWriter:
         temporary: str | Path | None = None,
         keep_speech: bool = False,
         zoom: float = 1.0,
+        keep_landmarks: bool = False,
     ):
         self.folder = Path(folder)
         self.features, self.side, self.source, self.zoom = features, side, source or {}, zoom
@@ -51,6 +53,7 @@ class StoreWriter:
         self._visible_box = (self._temporary / "inside.npy").open("wb")
         self._records = (self._temporary / "records.csv").open("w", newline="", encoding="utf-8")
         self._speech = (self._temporary / "speech.npy").open("wb") if keep_speech else None
+        self._landmarks = (self._temporary / "landmarks.npy").open("wb") if keep_landmarks else None
         self._columns = (*_HEADER, *(SPEECH_PLACES if keep_speech else ()))
         self._rows = csv.DictWriter(self._records, self._columns)
         self._rows.writeheader()
@@ -66,6 +69,7 @@ class StoreWriter:
             (self._faces, (self._face_count, self.side, self.side, 3), np.uint8),
             (self._visible_box, (self._face_count, 4), np.int16),
             (self._speech, (self._samples,), np.int16),
+            (self._landmarks, (self._face_count, LANDMARKS, 2), np.float32),
         ):
             if file is None:
                 continue
@@ -83,6 +87,7 @@ class StoreWriter:
         speech: np.ndarray | None = None,
         level: np.ndarray | None = None,
         visible_box: np.ndarray | None = None,
+        landmarks: np.ndarray | None = None,
     ) -> None:
         """Append one record.
 
@@ -96,6 +101,8 @@ class StoreWriter:
                 of raw log-mels refuses such a store.
             visible_box: int (4,), left, top, right and bottom, in pixels, of the part of `face` that shows
                 its image; None for all.
+            landmarks: float (68, 2), x and y of the face's landmarks in fractions of the side, where the
+                store keeps them.
         """
         row = {k: v for k, v in asdict(record).items() if k in _HEADER and v is not None}
         if log_mel is not None:
@@ -118,6 +125,8 @@ class StoreWriter:
             self._faces.write(np.ascontiguousarray(face).tobytes())
             box = (0, 0, self.side, self.side) if visible_box is None else visible_box
             self._visible_box.write(np.array(box, dtype=np.int16).tobytes())
+            if self._landmarks is not None:
+                self._landmarks.write(np.array(landmarks, dtype=np.float32).reshape(LANDMARKS, 2).tobytes())
             self._face_count += 1
         if speech is not None and self._speech is not None:
             if speech.ndim != 1 or speech.dtype != np.int16:
@@ -159,7 +168,8 @@ class StoreWriter:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _close(self) -> None:
-        for file in (self._voices, self._faces, self._visible_box, self._records, self._speech):
+        files = (self._voices, self._faces, self._visible_box, self._records, self._speech, self._landmarks)
+        for file in files:
             if file is not None:
                 file.close()
 

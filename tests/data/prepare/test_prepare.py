@@ -25,7 +25,9 @@ from voice2face_gan.data.open import open_source
 from voice2face_gan.data.prepare.prepare import SplitChoice, prepare
 from voice2face_gan.data.prepare.record import Clock, prepare_item
 from voice2face_gan.data.prepare.settings import PrepareSettings
-from voice2face_gan.errors import DataError, StoreError
+from voice2face_gan.data.store import Store
+from voice2face_gan.errors import DataError, ImageError, StoreError
+from voice2face_gan.faces import landmarks
 from voice2face_gan.synthetic import face, speakers, voice
 
 PLAIN = PrepareSettings.of(["faces.detector=none"])
@@ -200,7 +202,7 @@ def test_a_store_from_before_there_was_speech_is_known_again(made, world):
     plain = PrepareSettings.of(["faces.detector=none", "vad.target_level_db=none"])
     tree = plain.to_dict()
     assert tree["voice"].pop("keep_speech") is False and tree["faces"].pop("zoom") == 1
-    assert tree["vad"].pop("target_level_db") is None
+    assert tree["faces"].pop("landmarks") is False and tree["vad"].pop("target_level_db") is None
     assert plain.fingerprinted() == tree
     assert PrepareSettings.from_dict(tree) == plain
     assert PLAIN.fingerprinted()["vad"]["target_level_db"] == PLAIN.vad.target_level_db == -20
@@ -312,3 +314,36 @@ def test_training_reads_a_store_without_what_prepares_it():
         "import voice2face_gan.data.open, voice2face_gan.data.preview\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_landmarks_are_stored_when_asked_for(made, world, tmp_path):
+    """dlib's 68 points of every aligned face, in fractions of the side; another store, whose other bytes are
+    the same."""
+    predictor = pytest.importorskip("dlib") and landmarks.predictor()
+    asked = PrepareSettings.of(["faces.detector=none", "faces.landmarks=true"])
+    store = prepare("folders", [world], tmp_path / "store", asked, workers=1).store
+    assert store.has_landmarks and store.landmarks.shape == (4 * PEOPLE, 68, 2)
+    assert not made.store.has_landmarks and len(made.store.landmarks) == 0
+    assert content(store.folder)["faces.npy"] == content(made.store.folder)["faces.npy"]
+    for k in (0, 7):
+        found = predictor.on_template(np.asarray(store.faces[k])) / 64
+        np.testing.assert_allclose(store.landmarks[k], found, atol=1e-6)
+    brows, chin = store.landmarks[:, 17:27, 1].mean(), store.landmarks[:, 8, 1].mean()
+    assert 0.2 < brows < chin < 1.1
+
+    both = join_stores([store, store])
+    assert both.has_landmarks and np.array_equal(both.landmarks[4 * PEOPLE :], store.landmarks)
+    assert not join_stores([store, made.store]).has_landmarks
+    (store.folder / "landmarks.npy").write_bytes(content(store.folder)["inside.npy"])
+    with pytest.raises(StoreError, match="landmarks"):
+        Store(store.folder)
+
+
+def test_landmarks_without_the_extra_are_refused_before_anything_is_done(world, tmp_path, monkeypatch):
+    def missing():
+        raise ImageError("faces are found by dlib; pip install 'voice2face-gan[faces]'.")
+
+    monkeypatch.setattr("voice2face_gan.data.prepare.prepare.predictor", missing)
+    with pytest.raises(ImageError, match=r"\[faces\]"):
+        prepare("folders", [world], tmp_path / "store", PrepareSettings.of(["faces.landmarks=true"]))
+    assert not list(tmp_path.iterdir())

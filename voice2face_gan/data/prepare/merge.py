@@ -19,6 +19,7 @@ from voice2face_gan.data.prepare.shards import Plan, load_shard
 from voice2face_gan.data.splits import RULES, read_split_list, shared_videos, split_identities
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
+from voice2face_gan.faces.landmarks import predictor
 
 DROPPED = ("source", "identity", "part", "file", "reason", "what")
 """Columns of a store's dropped.csv."""
@@ -74,8 +75,9 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
     source = {**about, "settings": _without_features(plan), "records": plan.count}
     features, side = plan.settings.features.to_dict(), plan.settings.faces.side
     keep_speech = plan.settings.voice.keep_speech
-    zoom = plan.settings.faces.zoom
-    with StoreWriter(folder, features, side, source, plan.work / "store", keep_speech, zoom) as writer:
+    zoom, find = plan.settings.faces.zoom, predictor() if plan.settings.faces.landmarks else None
+    kept = {"keep_speech": keep_speech, "keep_landmarks": find is not None, "zoom": zoom}
+    with StoreWriter(folder, features, side, source, plan.work / "store", **kept) as writer:
         listed = io.StringIO()
         dropped = csv.writer(listed, lineterminator="\n")
         dropped.writerow(DROPPED)
@@ -93,6 +95,9 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
             noted += [(*names, *note) for note in row.get("noted", ())]
             for k in range(max(int(voice is not None), len(faces))):
                 has_voice = k == 0 and voice is not None
+                landmarks = None
+                if find is not None and k < len(faces):
+                    landmarks = find.on_template(faces[k], zoom) / side
                 writer.add(
                     replace(
                         record,
@@ -104,6 +109,7 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
                     speech if k == 0 else None,
                     voice[:2] if has_voice else None,
                     boxes[k] if k < len(faces) else None,
+                    landmarks,
                 )
         writer.attach("dropped.csv", listed.getvalue())
         if noted:

@@ -28,6 +28,7 @@ from voice2face_gan.data.prepare.shards import Plan, drop_work, locked, make_pla
 from voice2face_gan.data.splits import RULES
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError, StoreError
+from voice2face_gan.faces.landmarks import predictor
 
 MAX_WORKERS = 10
 """Processes unless more are asked for: so a preparation stays below 4 GiB of memory."""
@@ -113,6 +114,8 @@ def prepare(
     """
     began = time.perf_counter()
     settings = settings or PrepareSettings()
+    if settings.faces.landmarks:
+        predictor()  # a missing extra is said before anything is decoded
     known = find_layout(layout)
     folder = Path(folder).expanduser().absolute()
     _refuse_other_folder(folder)

@@ -49,6 +49,8 @@ class FaceSettings:
         zoom: how much larger the faces are than the template lays them (faces/align.py). At 1 the whole head
             is in the frame, if the images show it; tightly cut ones end before the frame does, as those of
             UTKFace and VGGFace, and what lies beyond their edges is made up: 1.4 leaves that out.
+        landmarks: store the 68 landmarks of every face, as the face decoder of Speech2Face learns them; needs
+            the extra `faces`.
     """
 
     detector: str = "auto"
@@ -58,6 +60,7 @@ class FaceSettings:
     crop: tuple[float, ...] = ()
     frames: int = 4
     zoom: float = 1.0
+    landmarks: bool = False
 
 
 _CHOICES = {
@@ -120,6 +123,8 @@ class PrepareSettings:
             del tree["voice"]["keep_speech"]
         if self.faces.zoom == 1:
             del tree["faces"]["zoom"]
+        if not self.faces.landmarks:
+            del tree["faces"]["landmarks"]
         if self.vad.target_level_db is None:
             del tree["vad"]["target_level_db"]
         return tree
