@@ -19,17 +19,7 @@ from PIL import Image
 from voice2face_gan.faces.align import TEMPLATE, similarity
 from voice2face_gan.faces.detect import detector
 from voice2face_gan.faces.landmarks import predictor, to_template
-
-# The place of each point's mirror image.
-MIRROR = (
-    *range(16, -1, -1),  # jaw
-    *range(26, 16, -1),  # brows
-    *range(27, 31),  # nose bridge
-    *range(35, 30, -1),  # nose base
-    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),  # eyes
-    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),  # outer lips
-    *(64, 63, 62, 61, 60, 67, 66, 65),  # inner lips
-)
+from voice2face_gan.faces.mean_shape import MIRROR
 
 
 def shapes(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,8 @@ def reframed_store(store: Store, zoom: float) -> Store:
     part = store.select(np.ones(len(store), dtype=bool))
     part.faces = reframed(torch.from_numpy(np.asarray(store.faces)), store.zoom, zoom).numpy()
     part.visible_box = _boxes(np.asarray(store.visible_box), store.about["side"], zoom / store.zoom)
+    if store.has_landmarks:
+        part.landmarks = zoomed(store.landmarks, zoom / store.zoom).astype(np.float32)
     part.about = {**store.about, "zoom": zoom}
     return part
 

@@ -12,6 +12,17 @@ import numpy as np
 
 POINTS = 68
 
+MIRROR = (
+    *range(16, -1, -1),  # jaw
+    *range(26, 16, -1),  # brows
+    *range(27, 31),  # nose bridge
+    *range(35, 30, -1),  # nose base
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),  # eyes
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),  # outer lips
+    *(64, 63, 62, 61, 60, 67, 66, 65),  # inner lips
+)
+"""The place of each point's mirror image."""
+
 SHAPE_STD = 0.027
 """Root mean square of a landmark's displacement from the mean shape along x or y, in fractions of the
 side."""
@@ -99,3 +110,8 @@ MEAN_SHAPE = np.array(
 TEMPLATE_BOX = np.array([(0.203, 0.275), (0.793, 0.864)])
 """float64 (2, 2): left top and right bottom of HOG's box around the same faces (medians), in fractions of the
 side."""
+
+
+def mirrored(points: np.ndarray) -> np.ndarray:
+    """Landmarks (..., 68, 2) of the mirror image, in fractions of the side."""
+    return points[..., list(MIRROR), :] * np.array([-1, 1]) + np.array([1, 0])

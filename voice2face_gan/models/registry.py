@@ -17,6 +17,7 @@ from voice2face_gan.models.encoders.lstm import LstmEncoder, LstmEncoderConfig
 from voice2face_gan.models.encoders.statistics import StatisticsEncoder, StatisticsEncoderConfig
 from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.face_space_base import BaseFaceSpace
+from voice2face_gan.models.generators.face_decoder import FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.r3gan import R3GANGenerator, R3GANGeneratorConfig
 from voice2face_gan.models.generators.wen2019 import Wen2019Generator, Wen2019GeneratorConfig
 
@@ -28,10 +29,11 @@ ENCODERS = {
 GENERATORS = {
     "wen2019": (Wen2019GeneratorConfig, Wen2019Generator),
     "r3gan": (R3GANGeneratorConfig, R3GANGenerator),
+    "face_decoder": (FaceDecoderConfig, FaceDecoder),
 }
 FACE_SPACES = (FaceSpace, ClassifierSpace)
 EncoderConfig = ConvEncoderConfig | LstmEncoderConfig | StatisticsEncoderConfig
-GeneratorConfig = Wen2019GeneratorConfig | R3GANGeneratorConfig
+GeneratorConfig = Wen2019GeneratorConfig | R3GANGeneratorConfig | FaceDecoderConfig
 
 
 def encoder_config(settings: dict) -> EncoderConfig:

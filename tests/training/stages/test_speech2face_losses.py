@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from voice2face_gan.models.face_readers.base import FaceFeatures, FaceReaderNet
-from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder
+from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder, FaceDecoderConfig
 from voice2face_gan.training.stages.speech2face_losses import (
     DecoderWeights,
     EncoderWeights,
@@ -51,7 +51,7 @@ class NoClasses(Reader):
 @pytest.fixture(scope="module")
 def nets():
     torch.manual_seed(0)
-    decoder = FaceDecoder(SIZE, SIDE, "linear", narrow=3, boundary=1)
+    decoder = FaceDecoder(FaceDecoderConfig(SIZE, SIDE, "linear", narrow=3, boundary=1))
     torch.nn.init.normal_(decoder.landmark_head[-1].weight, std=0.02)
     return decoder, Reader()
 
@@ -123,7 +123,10 @@ def test_every_term_of_equation_3_has_a_gradient_for_the_prediction(nets):
 
 
 def test_the_gradient_of_equation_3_is_exact(nets):
-    decoder, reader = (net.double() for net in (FaceDecoder(SIZE, SIDE, "linear", 3, boundary=1), Reader()))
+    decoder, reader = (
+        net.double()
+        for net in (FaceDecoder(FaceDecoderConfig(SIZE, SIDE, "linear", 3, boundary=1)), Reader())
+    )
     predicted = seeded(2, SIZE).double().requires_grad_()
     true = seeded(2, SIZE, seed=1).double()
     assert torch.autograd.gradcheck(lambda p: encoder_losses(p, true, decoder, reader)[0], predicted)
@@ -147,7 +150,7 @@ def test_no_term_depends_on_the_batchs_size(nets):
     ]
     assert torch.allclose(torch.stack(alone).mean(), whole)
 
-    decoded, aims = decoder(predicted), (seeded(4, 3, SIDE, SIDE), seeded(4, 68, 2), true)
+    decoded, aims = decoder.decoded(predicted), (seeded(4, 3, SIDE, SIDE), seeded(4, 68, 2), true)
     whole = decoder_losses(decoded, *aims, reader)[0]
     alone = [
         decoder_losses(
@@ -187,7 +190,7 @@ def test_the_embeddings_gradient_goes_through_the_rendered_image(nets):
     """To texture and landmarks both, and so to every weight of the decoder; none to the reader."""
     decoder, reader = nets
     decoder.zero_grad()
-    decoded = decoder(seeded(2, SIZE))
+    decoded = decoder.decoded(seeded(2, SIZE))
     for part in decoded:
         part.retain_grad()
     weights = DecoderWeights(landmarks=0, texture=0)
@@ -202,7 +205,7 @@ def test_the_embeddings_gradient_goes_through_the_rendered_image(nets):
 
 
 def test_without_a_reader_there_are_two_terms(nets):
-    decoded = nets[0](seeded(2, SIZE))
+    decoded = nets[0].decoded(seeded(2, SIZE))
     loss, terms = decoder_losses(decoded, decoded.texture + 0.5, decoded.landmarks + 1, seeded(2, SIZE), None)
     assert set(terms) == {"texture", "landmarks"}
     assert loss.item() == pytest.approx(50 * 0.5 + (224 / SIDE) ** 2, rel=1e-4)

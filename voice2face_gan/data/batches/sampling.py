@@ -11,6 +11,7 @@ from torch import Tensor
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import resident, send
 from voice2face_gan.errors import DataError
+from voice2face_gan.faces.mean_shape import mirrored
 from voice2face_gan.faces.pixels import to_unit
 
 # Independent streams of random numbers: a name has one purpose, so that one more draw for a purpose leaves
@@ -198,6 +199,7 @@ class FaceBank:
         self.index = torch.from_numpy(store.face_index)
         self.visible_box = torch.from_numpy(np.asarray(store.visible_box)) if missing else None
         self.labels = torch.from_numpy(labels)
+        self.landmarks = store.landmarks if store.has_landmarks else None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -214,6 +216,14 @@ class FaceBank:
             mirrored = send(torch.from_numpy(flips), faces.device)[:, None, None, None]
             faces = torch.where(mirrored, faces.flip(-1), faces)
         return faces, self.labels[chosen]
+
+    def landmarks_of(self, items: np.ndarray, flips: np.ndarray | None = None) -> Tensor:
+        """float32 (batch, 68, 2), x and y of the landmarks of these faces in fractions of the side,
+        mirrored as in `batch`; the store must have kept them."""
+        found = self.landmarks[self.index[torch.from_numpy(items)].numpy()]
+        if flips is not None:
+            found = np.where(flips[:, None, None], mirrored(found), found)
+        return torch.from_numpy(found.astype(np.float32))
 
     def of_identities(self, labels: Tensor, rng: np.random.Generator) -> np.ndarray:
         """int64 (batch,): for each label a random face of that identity; each must have one."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from voice2face_gan.data.layouts import RawRecord
 from voice2face_gan.data.layouts.base import OFFICIAL, SEEDED
@@ -19,6 +20,7 @@ from voice2face_gan.data.prepare.shards import Plan, load_shard
 from voice2face_gan.data.splits import RULES, read_split_list, shared_videos, split_identities
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
+from voice2face_gan.faces.aligned_landmarks import SEARCH_SIDE, enlarged
 from voice2face_gan.faces.landmarks import predictor
 
 DROPPED = ("source", "identity", "part", "file", "reason", "what")
@@ -97,7 +99,8 @@ def assemble(plan: Plan, folder: Path, about: dict) -> None:
                 has_voice = k == 0 and voice is not None
                 landmarks = None
                 if find is not None and k < len(faces):
-                    landmarks = find.on_template(faces[k], zoom) / side
+                    (large,) = enlarged(torch.from_numpy(faces[k])[None])
+                    landmarks = find.on_template(large, zoom) / SEARCH_SIDE
                 writer.add(
                     replace(
                         record,

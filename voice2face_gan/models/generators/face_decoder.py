@@ -13,14 +13,16 @@ that of Oh et al., CVPR 2019. Cole et al. also have a texture that is linear in 
 `texture = "linear"`.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voice2face_gan.errors import ImageError
-from voice2face_gan.faces.mean_shape import POINTS, SHAPE_STD
+from voice2face_gan.faces.align import zoomed
+from voice2face_gan.faces.mean_shape import MEAN_SHAPE, POINTS, SHAPE_STD
 from voice2face_gan.models.generators.warp import BOUNDARY, ORDER, RENDERINGS, SMOOTHING, Warp
+from voice2face_gan.models.settings import Settings
 
 STEM = 1000
 CHANNELS = (256, 128, 64, 32, 32)
@@ -45,64 +47,85 @@ class Decoded(NamedTuple):
     image: Tensor
 
 
-class FaceDecoder(nn.Module):
-    """Feature to face.
+@dataclass(frozen=True)
+class FaceDecoderConfig(Settings):
+    """Dimensions of the decoder; the table `generator` of a checkpoint's config.json.
 
     Args:
-        features: numbers of the feature, those of the face reader.
-        side: of the image in pixels, a multiple of 16.
+        embedding: numbers of the feature: of e, or of a face reader.
+        side: of the image in pixels, a multiple of 16: 64, 112, 128 or 224.
         texture: "convolutional" or "linear".
         narrow: numbers between stem and first map (or, of a linear texture, pixels): 0 for none, as in the
             paper. At 128 pixels that layer has 16.4 M weights without, and 2.2 M with 128.
         order, smoothing, boundary, rendering: of the warp.
-
-    forward: (B, features) -> Decoded.
+        face_scale: how much larger its faces are than the template of faces/align.py lays them, as those were
+            that it learned from.
     """
 
-    def __init__(
-        self,
-        features: int,
-        side: int = 128,
-        texture: str = "convolutional",
-        narrow: int = 0,
-        order: int = ORDER,
-        smoothing: float = SMOOTHING,
-        boundary: int = BOUNDARY,
-        rendering: str = RENDERINGS[0],
-    ):
+    table: ClassVar[str] = "generator"
+    type: ClassVar[str] = "face_decoder"
+    outside_weights: ClassVar[tuple[str, ...]] = ("rendering", "face_scale")
+    z_dim: ClassVar[int] = 0
+
+    embedding: int = 64
+    side: int = 128
+    texture: str = "convolutional"
+    narrow: int = 0
+    order: int = ORDER
+    smoothing: float = SMOOTHING
+    boundary: int = BOUNDARY
+    rendering: str = RENDERINGS[0]
+    face_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.check(
+            {
+                f"side must be a multiple of {_UP} pixels, such as 64, 128 or 224": (
+                    self.side >= _UP and self.side % _UP == 0
+                ),
+                f"texture must be {' or '.join(TEXTURES)}": self.texture in TEXTURES,
+                "narrow must not be negative": self.narrow >= 0,
+                "order must be 1 or 2": self.order in (1, 2),
+                "smoothing must not be negative": self.smoothing >= 0,
+                "boundary must be 1 or more": self.boundary >= 1,
+                f"rendering must be {' or '.join(RENDERINGS)}": self.rendering in RENDERINGS,
+                "face_scale must be above 0": self.face_scale > 0,
+                "embedding must be 1 or more": self.embedding >= 1,
+            }
+        )
+
+
+class FaceDecoder(nn.Module):
+    """Feature to face.
+
+    forward: (B, embedding) -> the image (B, 3, side, side), aimed at [-1, 1]. `decoded` gives its parts.
+    """
+
+    def __init__(self, config: FaceDecoderConfig):
         super().__init__()
-        if side < _UP or side % _UP:
-            raise ImageError(
-                f"A face decoder's side is a multiple of {_UP} pixels, not {side}; take 64, 128 or 224."
-            )
-        if texture not in TEXTURES or narrow < 0:
-            raise ImageError(f"A texture is {' or '.join(TEXTURES)} and its narrow layer 0 or more numbers.")
-        self.config = {
-            "features": features,
-            "side": side,
-            "texture": texture,
-            "narrow": narrow,
-            "order": order,
-            "smoothing": smoothing,
-            "boundary": boundary,
-            "rendering": rendering,
-        }
+        side, narrow = config.side, config.narrow
         self.side = side
-        self.stem = nn.Linear(features, STEM)
+        self.stem = nn.Linear(config.embedding, STEM)
         self.landmark_head = nn.Sequential(
             nn.ReLU(), nn.Linear(STEM, LANDMARK_HIDDEN), nn.ReLU(), nn.Linear(LANDMARK_HIDDEN, 2 * POINTS)
         )
         nn.init.zeros_(self.landmark_head[-1].weight)  # each decoder begins with the mean shape
         nn.init.zeros_(self.landmark_head[-1].bias)
-        head = ConvolutionalTexture if texture == "convolutional" else LinearTexture
+        head = ConvolutionalTexture if config.texture == "convolutional" else LinearTexture
         self.texture_head = head(side, narrow)
-        self.warp = Warp(side, order, smoothing, boundary, rendering)
+        mean = zoomed(MEAN_SHAPE, config.face_scale)
+        self.warp = Warp(side, config.order, config.smoothing, config.boundary, config.rendering, mean)
+        self.spread = SHAPE_STD * config.face_scale * side  # of a landmark, in pixels
 
-    def forward(self, feature: Tensor) -> Decoded:
+    def forward(self, feature: Tensor) -> Tensor:
+        return self.decoded(feature).image
+
+    def decoded(self, feature: Tensor) -> Decoded:
+        """Landmarks, texture and image of features (B, embedding)."""
         return self.decode(self.stem(feature))
 
     def decode(self, stem: Tensor) -> Decoded:
-        """What `forward` gives, of the stem's numbers (B, 1000)."""
+        """What `decoded` gives, of the stem's numbers (B, 1000)."""
         landmarks = self.landmarks(stem)
         texture = self.texture_head(stem)
         return Decoded(landmarks, texture, self.warp.to_image(texture, landmarks))
@@ -110,7 +133,7 @@ class FaceDecoder(nn.Module):
     def landmarks(self, stem: Tensor) -> Tensor:
         """The landmarks (B, 68, 2) of the stem's numbers, x and y in pixels of the image."""
         displacement = self.landmark_head(stem).unflatten(1, (POINTS, 2))
-        return self.warp.mean + SHAPE_STD * self.side * displacement
+        return self.warp.mean + self.spread * displacement
 
 
 class ConvolutionalTexture(nn.Module):

@@ -88,22 +88,27 @@ class Warp(nn.Module):
         if rendering not in RENDERINGS:
             raise ImageError(f"A warp renders by {' or '.join(RENDERINGS)}, not by '{rendering}'.")
         self.side, self.order, self.smoothing, self.rendering = side, order, smoothing, rendering
-        nodes = torch.as_tensor(np.asarray(mean), dtype=torch.float64)
-        pins = boundary_points(boundary)[len(ANCHORS) :]
-        centres = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-        y, x = torch.meshgrid(centres, centres, indexing="ij")  # rows are y
-        grid = torch.stack([x, y], dim=-1).flatten(0, 1)
-        diagonal = torch.cat([torch.full((len(nodes),), float(smoothing)), torch.zeros(len(pins))]).double()
-        whole = torch.cat([nodes, pins])
-        system = kernel(whole, whole, order) + diagonal.diag()
-        answers = torch.eye(len(whole), dtype=torch.float64)[:, : len(nodes)]  # pins have value 0
-        constant = {
-            "mean": nodes * side,
-            "pins": pins,
-            "grid": grid,
-            "diagonal": diagonal,
-            "mean_basis": kernel(grid, whole, order) @ torch.linalg.solve(system, answers),  # (side^2, N)
-        }
+        # Computed also where weights are not yet: checkpoints are opened on the device meta, and hold none of
+        # these.
+        with torch.device("cpu"):
+            nodes = torch.as_tensor(np.asarray(mean), dtype=torch.float64)
+            pins = boundary_points(boundary)[len(ANCHORS) :]
+            centres = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+            y, x = torch.meshgrid(centres, centres, indexing="ij")  # rows are y
+            grid = torch.stack([x, y], dim=-1).flatten(0, 1)
+            diagonal = torch.cat(
+                [torch.full((len(nodes),), float(smoothing)), torch.zeros(len(pins))]
+            ).double()
+            whole = torch.cat([nodes, pins])
+            system = kernel(whole, whole, order) + diagonal.diag()
+            answers = torch.eye(len(whole), dtype=torch.float64)[:, : len(nodes)]  # pins have value 0
+            constant = {
+                "mean": nodes * side,
+                "pins": pins,
+                "grid": grid,
+                "diagonal": diagonal,
+                "mean_basis": kernel(grid, whole, order) @ torch.linalg.solve(system, answers),  # (side^2, N)
+            }
         for name, value in constant.items():
             self.register_buffer(name, value.to(torch.get_default_dtype()), persistent=False)
 

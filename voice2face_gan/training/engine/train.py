@@ -24,6 +24,7 @@ from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.distillation import DistillationStage
 from voice2face_gan.training.stages.encoder_base import EncoderStage
+from voice2face_gan.training.stages.face_decoder import FaceDecoderStage
 from voice2face_gan.training.stages.gan_base import DISCRIMINATOR_FIRST
 from voice2face_gan.training.stages.r3gan import R3GANStage
 from voice2face_gan.training.stages.ridge_encoder import RidgeEncoderStage
@@ -32,7 +33,8 @@ from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 __all__ = ["Evaluate", "TrainResult", "Reporter", "check_shares", "train"]
 
-GAN_STAGES = {"wen2019": Wen2019Stage, "r3gan": R3GANStage}  # of a type of generator, after the voice encoder
+# Of a type of generator, after the voice encoder.
+GAN_STAGES = {"wen2019": Wen2019Stage, "r3gan": R3GANStage, "face_decoder": FaceDecoderStage}
 
 
 def train(

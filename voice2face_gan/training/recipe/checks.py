@@ -49,7 +49,7 @@ def check_values(recipe: Recipe) -> None:
     if best not in MEASURES:
         hint = nearest(best, MEASURES)
         raise RecipeError(f"Recipe {recipe.name}: run.best names no figure, '{best}'; {hint}")
-    for part in (_data, _encoder, _gan, _r3gan, _face_embedding, _run):
+    for part in (_data, _encoder, _gan, _r3gan, _face_embedding, _face_decoder, _run):
         for sentence, holds in part(recipe):
             if not holds:
                 raise RecipeError(f"Recipe {recipe.name}: {sentence}.")
@@ -127,6 +127,11 @@ def _face_embedding(recipe: Recipe) -> _Checks:
         "face_embedding.strength_range must be two numbers, not negative, in order",
         _rising(face_embedding.strength_range, 0),
     )
+
+
+def _face_decoder(recipe: Recipe) -> _Checks:
+    for name in ("texture_loss", "landmark_loss", "embedding_loss"):
+        yield f"face_decoder.{name} must not be negative", getattr(recipe.face_decoder, name) >= 0
 
 
 def _run(recipe: Recipe) -> _Checks:

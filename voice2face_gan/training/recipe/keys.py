@@ -25,6 +25,7 @@ _OF_GENERATOR = (
     "gan.*",
     "r3gan.*",
     "face_embedding.*",
+    "face_decoder.*",
     "data.crop_frames",
     "data.flip",
     "data.hold_out_clip",
@@ -77,6 +78,10 @@ def _is_fitted(values: Values) -> bool:
 
 def _is_r3gan(values: Values) -> bool:
     return values["model.generator.type"] == "r3gan"
+
+
+def _decodes(values: Values) -> bool:
+    return values["model.generator.type"] == "face_decoder"
 
 
 # In order: what an earlier line has set to its default, a later one sees so.
@@ -143,6 +148,17 @@ _RULES = (
         "it needs model.generator.type = 'r3gan'",
     ),
     Idle(
+        ("face_decoder.*",),
+        lambda v: not _decodes(v),
+        "it needs model.generator.type = 'face_decoder'",
+    ),
+    Idle(
+        ("gan.d_*", "gan.g_*", "gan.l1", "run.compile"),
+        _decodes,
+        "a face decoder has no discriminator, and its losses are those of [face_decoder]",
+        take={"gan.d_identity": 0.0, "gan.g_identity": 0.0, "gan.g_adversarial": 0.0, "gan.l1": 0.0},
+    ),
+    Idle(
         (
             "face_embedding.identity_loss",
             "face_embedding.identity_loss_from",
@@ -158,6 +174,12 @@ _RULES = (
         ("face_embedding.identity_loss", "face_embedding.identity_loss_from", *_READING),
         lambda v: not _is_r3gan(v),
         "it needs model.generator.type = 'r3gan'",
+        but=("face_embedding.simulated_l1",),
+    ),
+    Idle(
+        ("face_embedding.simulated_l1",),
+        lambda v: not _is_r3gan(v) and not _decodes(v),
+        "it needs model.generator.type = 'r3gan' or 'face_decoder'",
     ),
     Idle(
         ("face_embedding.perceptual_loss",),
@@ -175,7 +197,7 @@ _RULES = (
         ("face_embedding.simulated_l1",),
         lambda v: (
             not v["face_embedding.simulated_voices"]
-            or not (v["gan.l1"] or v["face_embedding.perceptual_loss"])
+            or not (v["gan.l1"] or v["face_embedding.perceptual_loss"] or _decodes(v))
         ),
         "it needs simulated voices, and gan.l1 or face_embedding.perceptual_loss above 0",
     ),

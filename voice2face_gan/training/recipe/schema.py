@@ -172,6 +172,23 @@ class FaceEmbeddingRecipe:
 
 
 @dataclass(frozen=True)
+class FaceDecoderRecipe:
+    """Weights of the face decoder's losses (training/stages/face_decoder.py; Cole et al. 2017, whose own
+    numbers are not known).
+
+    Args:
+        texture_loss: of the mean absolute error of the texture in the mean shape, values in [-1, 1].
+        landmark_loss: of the mean squared error of the landmarks, in pixels of an image of 224.
+        embedding_loss: of 1 - cosine between the space's reading of the rendered image and the one that e
+            calls for, each less the average face's.
+    """
+
+    texture_loss: float = 50.0
+    landmark_loss: float = 1.0
+    embedding_loss: float = 10.0
+
+
+@dataclass(frozen=True)
 class RunRecipe:
     """How a run is done; changes no mathematics.
 
@@ -224,6 +241,7 @@ class Recipe:
     gan: GanRecipe = field(default_factory=GanRecipe)
     r3gan: R3GANRecipe = field(default_factory=R3GANRecipe)
     face_embedding: FaceEmbeddingRecipe = field(default_factory=FaceEmbeddingRecipe)
+    face_decoder: FaceDecoderRecipe = field(default_factory=FaceDecoderRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     idle: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -251,6 +269,7 @@ SECTIONS = {
     "gan": GanRecipe,
     "r3gan": R3GANRecipe,
     "face_embedding": FaceEmbeddingRecipe,
+    "face_decoder": FaceDecoderRecipe,
     "run": RunRecipe,
 }
 """The sections with keys of their own, besides `model`."""

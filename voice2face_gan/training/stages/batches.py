@@ -40,6 +40,8 @@ class Batch(NamedTuple):
             those beyond its edges; None where the real faces are not masked.
         own_e: bool (B,), whether e is the one read from the real face; None where e comes from voices.
         face_e: float32 (B, embedding), read from the real face; None where e comes from voices.
+        landmarks: float32 (B, 68, 2), of the real face, in fractions of the side; None where the store has
+            none.
     """
 
     e: Tensor
@@ -49,6 +51,7 @@ class Batch(NamedTuple):
     visible: Tensor | None = None
     own_e: Tensor | None = None
     face_e: Tensor | None = None
+    landmarks: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,10 @@ class FaceEmbeddingBatches:
         places = torch.from_numpy(items)
         own, simulated = self.e[places], self._simulated(iteration)
         e = torch.where(simulated[:, None], self._predicted(iteration, self.of_people[places]), own)
-        return Batch(e, identity, real, identity, visible, ~simulated, own)
+        landmarks = None
+        if self.faces.landmarks is not None:
+            landmarks = send(self.faces.landmarks_of(items, flips), self.streams.device)
+        return Batch(e, identity, real, identity, visible, ~simulated, own, landmarks)
 
     def _means(self) -> Tensor:
         """(faces, 64): the mean e of each face's identity."""

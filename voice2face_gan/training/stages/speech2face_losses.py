@@ -13,6 +13,7 @@ Cole et al., CVPR 2017, of the decoder: mean absolute error of the texture, mean
 the landmarks, and the cosine between the reader's features of the real face and of the rendered one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -138,6 +139,7 @@ def decoder_losses(
     reader: FaceReaderNet | None,
     weights: DecoderWeights = DecoderWeights(),
     shown: Tensor | None = None,
+    mean: Callable[[Tensor], Tensor] = torch.mean,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The decoder's losses of a batch.
 
@@ -150,6 +152,7 @@ def decoder_losses(
             term.
         weights: of the terms.
         shown: as of `texture_loss`.
+        mean: of a term's values (B,) over the batch.
     Returns:
         The loss, a scalar with gradients, and each term's mean without its weight, detached: "texture",
         "landmarks" and, with a reader, "embedding".
@@ -160,11 +163,13 @@ def decoder_losses(
     }
     if reader is not None and weights.embedding:
         terms["embedding"] = embedding_loss(reader(decoded.image).feature, feature)
-    return _weighted(terms, weights)
+    return _weighted(terms, weights, mean)
 
 
-def _weighted(terms: dict[str, Tensor], weights) -> tuple[Tensor, dict[str, Tensor]]:
+def _weighted(
+    terms: dict[str, Tensor], weights, mean: Callable[[Tensor], Tensor] = torch.mean
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of the terms' means over the batch, and the means."""
-    means = {name: values.mean() for name, values in terms.items()}
-    loss = sum(getattr(weights, name) * mean for name, mean in means.items())
-    return loss, {name: mean.detach() for name, mean in means.items()}
+    means = {name: mean(values) for name, values in terms.items()}
+    loss = sum(getattr(weights, name) * value for name, value in means.items())
+    return loss, {name: value.detach() for name, value in means.items()}

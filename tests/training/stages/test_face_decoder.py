@@ -1,0 +1,118 @@
+"""The stage of the face decoder on the small world: its targets, its losses, what counts, what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from voice2face_gan.errors import DataError
+from voice2face_gan.faces.mean_shape import MEAN_SHAPE, MIRROR, mirrored
+from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.generators.face_decoder import FaceDecoder
+from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.recipe.recipe import load_recipe
+from voice2face_gan.training.run.folder import Run
+from voice2face_gan.training.stages.face_decoder import FaceDecoderStage, SpaceReader
+from voice2face_gan.training.stages.speech2face_losses import embedding_loss, landmark_loss, texture_loss
+
+CPU = torch.device("cpu")
+SMALL = (
+    "model.generator.side=64",
+    "model.generator.narrow=4",
+    "gan.batch=6",
+    "gan.iterations=4",
+    "run.log_every=1",
+    "run.precision='fp32'",
+    "run.tensorboard=false",
+)
+
+
+@pytest.fixture
+def marked(read_store):
+    """The small world with landmarks: the mean shape, each face's moved a little."""
+    store = read_store.select(np.ones(len(read_store), dtype=bool))
+    moved = np.random.default_rng(0).normal(0, 0.01, (len(store.faces), 68, 2))
+    store.landmarks = (MEAN_SHAPE + moved).astype(np.float32)
+    return store
+
+
+@pytest.fixture
+def make_stage(marked, space_folder, space_encoder):
+    """Function (*overrides, data) -> a new stage."""
+
+    def make(*overrides: str, data=marked) -> FaceDecoderStage:
+        folder = f"face_embedding.space={json.dumps(str(space_folder))}"
+        recipe = load_recipe("face-decoder", (*SMALL, folder, *overrides))
+        encoder = load_checkpoint(space_encoder, need_generator=False)
+        return FaceDecoderStage(data.of_split("train"), data.of_split("val"), encoder, recipe, 0, CPU)
+
+    return make
+
+
+def test_landmarks_are_mirrored_with_their_faces(make_stage, marked):
+    bank = make_stage().batches.faces
+    items = np.array([3, 3])
+    plain, other = bank.landmarks_of(items, np.array([False, True]))
+    wanted = marked.of_split("train")
+    wanted = wanted.landmarks[wanted.select(wanted.has_face).face_index[3]]
+    torch.testing.assert_close(plain.numpy(), wanted)
+    torch.testing.assert_close(other[16], torch.tensor([1.0, 0.0]) + torch.tensor([-1.0, 1.0]) * plain[0])
+    assert sorted(MIRROR) == list(range(68)) and np.allclose(mirrored(mirrored(MEAN_SHAPE)), MEAN_SHAPE)
+    assert np.abs(mirrored(MEAN_SHAPE) - MEAN_SHAPE).max() < 1e-3, "the mean shape is symmetric"
+
+
+def test_the_losses_are_those_of_the_text(make_stage):
+    """Of the first iteration, written out one face at a time."""
+    stage = make_stage("face_embedding.simulated_l1=0.25")
+    batch = stage.batches.draw(0)
+    assert batch.own_e.any() and not batch.own_e.all()
+    decoder, total, terms = stage.generator, 0.0, dict.fromkeys(("texture", "landmarks", "embedding"), 0.0)
+    reader = SpaceReader(stage.space, stage.streams.zooms(0))
+    with torch.no_grad():
+        decoded = decoder.decoded(batch.e)
+        read = reader(decoded.image).feature
+        for i in range(6):
+            counts = 1.0 if batch.own_e[i] else 0.25
+            marks = 64 * batch.landmarks[i : i + 1]
+            wanted = decoder.warp.to_mean(batch.real[i : i + 1], marks)
+            shown = (decoder.warp.to_mean(batch.visible[i : i + 1], marks) > 0.99).float()
+            target = stage.space.target(batch.e[i : i + 1])[0] - stage.space.centre
+            one = {
+                "texture": texture_loss(decoded.texture[i : i + 1], wanted, shown),
+                "landmarks": landmark_loss(decoded.landmarks[i : i + 1], marks, 64),
+                "embedding": embedding_loss(read[i : i + 1], target),
+            }
+            total += counts
+            for name, value in one.items():
+                terms[name] += counts * float(value)
+    losses = stage.step(0)
+    assert losses.keys() == {"G_texture", "G_landmarks", "G_embedding"}
+    for name, value in terms.items():
+        assert float(losses[f"G_{name}"]) == pytest.approx(value / total, rel=1e-4), name
+
+
+def test_every_part_of_the_decoder_learns(make_stage):
+    stage = make_stage("gan.ema_decay=0")
+    before = {n: p.clone() for n, p in stage.generator.named_parameters()}
+    for iteration in range(3):  # the landmarks' last layer begins at 0 and holds back the others
+        stage.step(iteration)
+    assert not [n for n, p in stage.generator.named_parameters() if torch.equal(p, before[n])]
+
+
+def test_a_run_makes_a_checkpoint_that_answers_voices(tmp_path, marked, space_folder, space_encoder):
+    folder = f"face_embedding.space={json.dumps(str(space_folder))}"
+    recipe = load_recipe("face-decoder", (*SMALL, folder))
+    settings = {"data": "", "gender": "all", "seed": 0, "iterations": None, "encoder": str(space_encoder)}
+    run = Run.create(tmp_path, recipe, settings)
+    assert train(run, marked, CPU).finished
+    made = load_checkpoint(run.folder)
+    assert isinstance(made.generator, FaceDecoder) and made.generator_config.face_scale == marked.zoom
+    with torch.no_grad():
+        assert made.generator(torch.randn(2, 64)).shape == (2, 3, 64, 64)
+    assert (run.folder / "grids" / "0000004.png").is_file()
+
+
+def test_a_store_without_landmarks_is_refused_with_what_to_do(make_stage, read_store):
+    with pytest.raises(DataError, match="--set faces.landmarks=true"):
+        make_stage(data=read_store)

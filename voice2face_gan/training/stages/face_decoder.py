@@ -1,0 +1,90 @@
+"""The stage of the face decoder (Cole et al., CVPR 2017): e of a face space to landmarks, texture and image.
+
+Each iteration draws real faces r_i with their landmarks l_i and e_i read from them, a share of these as a
+voice would give them (batches.FaceEmbeddingBatches):
+
+    t_i = r_i drawn in the mean shape by l_i
+    L = texture_loss |texture(e_i) - t_i| + landmark_loss |landmarks(e_i) - l_i|^2
+        + embedding_loss (1 - cos(read(image(e_i)) - c, target(e_i) - c))        c the average face's
+
+with the recipe's weights [face_decoder]; the losses are functions in speech2face_losses.py. Faces of
+simulated voices count by face_embedding.simulated_l1. Pixels beyond an image's edges count in no texture.
+There is no discriminator.
+"""
+
+import torch
+from torch import Tensor
+
+from voice2face_gan.errors import DataError
+from voice2face_gan.models.face_readers.base import FaceFeatures, FaceReaderNet
+from voice2face_gan.models.face_space_base import BaseFaceSpace
+from voice2face_gan.models.registry import build_generator
+from voice2face_gan.training.stages.gan_base import GanStage
+from voice2face_gan.training.stages.losses import detached
+from voice2face_gan.training.stages.speech2face_losses import DecoderWeights, decoder_losses
+
+
+class FaceDecoderStage(GanStage):
+    """The decoder by itself; arguments and errors as in GanStage.
+
+    Raises:
+        DataError: the store kept no landmarks, or the recipe names no face space.
+    """
+
+    saved = ("generator", "generator_optimiser")
+    compiled = ()
+    masks_real = True
+    same_identity = False
+
+    def _build(self) -> None:
+        if self.space is None:
+            raise DataError("A face decoder is trained on a face space; set face_embedding.space.")
+        if self.batches.faces.landmarks is None:
+            raise DataError(
+                "A face decoder learns landmarks, which the store did not keep; prepare it again with "
+                "--set faces.landmarks=true."
+            )
+        self._set_networks(build_generator(self.config).to(self.device), [])
+        weight = self.recipe.face_decoder
+        self.weights = DecoderWeights(weight.landmark_loss, weight.texture_loss, weight.embedding_loss)
+
+    def step(self, iteration: int) -> dict[str, Tensor]:
+        self._set_lr(iteration)
+        batch = self.batches.draw(iteration)
+        decoder, side = self.generator, self.config.side
+        landmarks = side * batch.landmarks
+        counts = torch.where(batch.own_e, 1.0, self.recipe.face_embedding.simulated_l1)
+        with torch.no_grad():
+            texture = decoder.warp.to_mean(batch.real, landmarks)
+            shown = (decoder.warp.to_mean(batch.visible, landmarks) > 0.99).float()
+            wanted = self.space.target(batch.e)[0] - self.space.centre
+        with self.autocast():
+            stem = decoder.stem(batch.e)
+            decoded = decoder.decode(stem)
+        decoded = type(decoded)(*(part.float() for part in decoded))
+        reader = SpaceReader(self.space, self.streams.zooms(iteration))
+
+        def mean(values: Tensor) -> Tensor:
+            return self.processes.masked_mean((values * counts).sum(), counts.sum())
+
+        loss, terms = decoder_losses(decoded, texture, landmarks, wanted, reader, self.weights, shown, mean)
+        self._step_generator(loss)
+        self._update_ema(iteration)
+        return detached({f"G_{name}": value for name, value in terms.items()})
+
+
+class SpaceReader(FaceReaderNet):
+    """The embedding of a face space's network, less the average face's.
+
+    Args:
+        zooms: (B, 3), small zooms and shifts: a network that reads each image in one place alone is fooled by
+            patterns that only work there.
+    """
+
+    def __init__(self, space: BaseFaceSpace, zooms: Tensor):
+        super().__init__()
+        self.space, self.zooms = space, zooms
+        self.name, self.size = space.name, len(space.centre)
+
+    def forward(self, faces: Tensor) -> FaceFeatures:
+        return FaceFeatures(self.space.read(faces, self.zooms)[0] - self.space.centre, None)
