@@ -99,3 +99,11 @@ def test_a_checkpoint_keeps_it_without_the_network(space, faces, tmp_path):
     assert torch.equal(again.encode_faces(faces[:5]), space.encode_faces(faces[:5]))
     assert not any("net" in name for name in read.face_space)
     assert torch.equal(read.voice_simulation.noise, simulation.noise)
+
+
+def test_at_another_zoom_a_chip_shows_the_same_part():
+    """As `place` says it from the beginning; there and back nothing has changed."""
+    space, other = (ClassifierSpace().place(1.0) for _ in range(2))
+    placed = other.place(1.4).chip.clone()
+    assert torch.allclose(space.at_zoom(1.4).chip, placed, atol=1e-6) and space.about["zoom"] == 1.4
+    assert torch.allclose(space.at_zoom(1.0).chip, ClassifierSpace().place(1.0).chip, atol=1e-6)

@@ -16,6 +16,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from voice2face_gan.faces.align import ZOOM_ABOUT
 from voice2face_gan.faces.pixels import to_unit
 
 SIZE = 64
@@ -53,6 +54,15 @@ class BaseFaceSpace(nn.Module):
     def name(self) -> str:
         parts = (getattr(self, name).cpu().numpy().tobytes() for name in self.naming)
         return f"{self.prefix}-{hashlib.sha256(b''.join(parts)).hexdigest()[:8]}"
+
+    def at_zoom(self, zoom: float) -> Self:
+        """The space itself, from now on of faces so much larger than the template lays them; a chip shows the
+        same part of a face as before."""
+        ratio = zoom / self.about.get("zoom", 1.0)
+        fixed = self.chip.new_tensor([0.0, *(2 * ZOOM_ABOUT - 1).tolist()])
+        self.chip.copy_(fixed + ratio * (self.chip - fixed))
+        self.about = {**self.about, "zoom": zoom}
+        return self
 
     @property
     def network(self) -> str:

@@ -116,3 +116,13 @@ def test_a_run_makes_a_checkpoint_that_answers_voices(tmp_path, marked, space_fo
 def test_a_store_without_landmarks_is_refused_with_what_to_do(make_stage, read_store):
     with pytest.raises(DataError, match="--set faces.landmarks=true"):
         make_stage(data=read_store)
+
+
+def test_faces_keep_their_zoom_and_the_space_is_moved_to_it(make_stage, marked):
+    """The same faces, said to be 1.4 times as large: the network reads another part of the image."""
+    assert marked.zoom == 1
+    there = make_stage()
+    marked.about = {**marked.about, "zoom": 1.4}
+    moved = make_stage()
+    assert moved.config.face_scale == moved.space.about["zoom"] == 1.4
+    assert float(moved.space.chip[0]) == pytest.approx(1.4 * float(there.space.chip[0]))

@@ -68,7 +68,8 @@ def framed_store(store: Store, run: Run) -> Store:
     face space that its voice encoder keeps. Faces that are larger already stay as they are, for nothing
     beyond their edges is known."""
     init, encoder = run.settings.get("init"), run.settings.get("encoder")
-    if run.recipe.encoder_alone or not len(store.faces):
+    decodes = run.recipe.model.generator.type == "face_decoder"  # it learns the whole head
+    if run.recipe.encoder_alone or decodes or not len(store.faces):
         return store
     if init is not None:
         zoom = load_checkpoint(init).generator_config.face_scale

@@ -33,6 +33,7 @@ class FaceDecoderStage(GanStage):
 
     saved = ("generator", "generator_optimiser")
     compiled = ()
+    any_zoom = True
     masks_real = True
     same_identity = False
 

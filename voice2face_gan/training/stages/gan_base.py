@@ -75,6 +75,7 @@ class GanStage:
     saved: tuple[str, ...]  # networks and optimisers that a resumed run needs
     compiled: tuple[str, ...]  # networks, with run.compile
     schedule_was_fitted = False  # to the time that there is, by `fit_schedule`
+    any_zoom = False  # faces keep the store's zoom, and the face space is moved to it
     masks_real = False  # real faces lack the pixels beyond the edges of their images
 
     def __init__(
@@ -140,6 +141,8 @@ class GanStage:
     def _face_embedding_batches(self, store: Store) -> FaceEmbeddingBatches:
         name = self.recipe.face_embedding.space
         self.space = open_space(name, self.given).to(device=self.device, memory_format=torch.channels_last)
+        if self.any_zoom:
+            self.space.at_zoom(store.zoom)
         records = store.select(store.has_face)
         e = torch.from_numpy(embeddings_of_faces(records, self.space, name))
         r2 = predicted_variance(self.given, self.space, name)
