@@ -82,7 +82,9 @@ def weights(stage) -> torch.Tensor:
 def test_every_face_comes_with_its_own_e(make_space_stage, read_store):
     stage = make_space_stage("face_embedding.simulated_voices=0", "data.flip=false")
     assert len(stage.batches.e) == read_store.of_split("train").has_face.sum() == stage.data["faces"]
-    e, identity, real, whose, _, own_e, face_e = stage.batches.draw(2)
+    batch = stage.batches.draw(2)
+    e, identity, real, whose, own_e = batch.e, batch.identity, batch.real, batch.face_identity, batch.own_e
+    face_e = batch.face_e
     assert torch.equal(face_e, e)
     with torch.no_grad():
         torch.testing.assert_close(stage.space(real), e, atol=0.02, rtol=0.01)  # kept as float16
@@ -129,7 +131,8 @@ def test_a_share_of_the_batch_lies_wholly_within_its_images(make_space_stage, re
     held = read_store.of_split("train")
     seen = []
     for iteration in range(6):
-        e, _, real, _, visible, own_e, _ = stage.batches.draw(iteration)
+        batch = stage.batches.draw(iteration)
+        e, real, visible, own_e = batch.e, batch.real, batch.visible, batch.own_e
         assert visible[-2:].all() and len(real) == len(e) == 8
         # Each face is its own e's, those put in too.
         items = torch.cat([(stage.batches.e == one).all(dim=1).nonzero()[:1, 0] for one in e[own_e]])
@@ -216,7 +219,8 @@ def test_the_pixel_loss_of_two_processes_is_that_of_one(make_space_stage):
 
     def loss(here: SingleProcess) -> tuple[float, int]:
         stage = make_space_stage("gan.batch=8", "face_embedding.simulated_voices=0.6", processes=here)
-        _, _, real, _, _, own_e, _ = stage.batches.draw(0)
+        batch = stage.batches.draw(0)
+        real, own_e = batch.real, batch.own_e
         return float(l1(torch.zeros_like(real), real, own_e, here)), int(own_e.sum())
 
     whole, counted = loss(SingleProcess("cpu"))
@@ -264,7 +268,8 @@ def test_the_l1_loss_counts_faces_with_their_own_e_alone():
 def test_the_l1_loss_fades_along_the_ramp(make_space_stage):
     stage = make_space_stage("face_embedding.identity_loss_from=0.1", "gan.iterations=1000", "gan.lr=1e-9")
     for iteration, left in ((0, 1), (100, 1), (150, 0.625), (500, 0.25)):
-        e, _, real, _, visible, own_e, _ = stage.batches.draw(iteration)
+        batch = stage.batches.draw(iteration)
+        e, real, visible, own_e = batch.e, batch.real, batch.visible, batch.own_e
         with torch.no_grad():
             fake = stage.generator(e, stage.streams.z(iteration, 6, stage.zero_z)) * visible
         expected = left * float(l1(fake, real, own_e, stage.processes))
