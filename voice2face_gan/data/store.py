@@ -28,9 +28,9 @@ import numpy as np
 
 from voice2face_gan.data.records import GENDERS, SPLITS
 from voice2face_gan.errors import DataError, StoreError
+from voice2face_gan.faces.mean_shape import POINTS
 
 VERSION = 1
-LANDMARKS = 68  # of a face, where they are kept
 PLACES = ("voice_offset", "voice_frames", "face_index")  # in frames, frames, faces; blank where absent
 SPEECH_PLACES = (
     "speech_offset",
@@ -76,7 +76,7 @@ class Store:
             self.visible_box = _map(boxes) if boxes.is_file() else full_boxes(self.faces)
             found = self.folder / "landmarks.npy"
             self.landmarks = _map(found) if found.is_file() else no_landmarks()
-            if self.landmarks.shape[1:] != (LANDMARKS, 2) or len(self.landmarks) not in (0, len(self.faces)):
+            if self.landmarks.shape[1:] != (POINTS, 2) or len(self.landmarks) not in (0, len(self.faces)):
                 raise ValueError("landmarks.npy does not fit its faces")
             kept = "samples" in self.about
             self.speech = _map(self.folder / "speech.npy") if kept else np.zeros(0, dtype=np.int16)
@@ -249,7 +249,7 @@ class Store:
 
 def no_landmarks() -> np.ndarray:
     """`Store.landmarks` of a store without."""
-    return np.zeros((0, LANDMARKS, 2), dtype=np.float32)
+    return np.zeros((0, POINTS, 2), dtype=np.float32)
 
 
 def _columns(path: Path) -> dict[str, list | array]:

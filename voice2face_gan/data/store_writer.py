@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from voice2face_gan.data.records import RECORD_FIELDS, Record
-from voice2face_gan.data.store import LANDMARKS, PLACES, SPEECH_PLACES, VERSION
+from voice2face_gan.data.store import PLACES, SPEECH_PLACES, VERSION
 from voice2face_gan.errors import StoreError
+from voice2face_gan.faces.mean_shape import POINTS
 from voice2face_gan.files import replace_folder, temporary_beside
 
 _HEADER = (*[f for f in RECORD_FIELDS if f not in ("voice", "face")], *PLACES)
@@ -69,7 +70,7 @@ class StoreWriter:
             (self._faces, (self._face_count, self.side, self.side, 3), np.uint8),
             (self._visible_box, (self._face_count, 4), np.int16),
             (self._speech, (self._samples,), np.int16),
-            (self._landmarks, (self._face_count, LANDMARKS, 2), np.float32),
+            (self._landmarks, (self._face_count, POINTS, 2), np.float32),
         ):
             if file is None:
                 continue
@@ -126,7 +127,7 @@ class StoreWriter:
             box = (0, 0, self.side, self.side) if visible_box is None else visible_box
             self._visible_box.write(np.array(box, dtype=np.int16).tobytes())
             if self._landmarks is not None:
-                self._landmarks.write(np.array(landmarks, dtype=np.float32).reshape(LANDMARKS, 2).tobytes())
+                self._landmarks.write(np.array(landmarks, dtype=np.float32).reshape(POINTS, 2).tobytes())
             self._face_count += 1
         if speech is not None and self._speech is not None:
             if speech.ndim != 1 or speech.dtype != np.int16:

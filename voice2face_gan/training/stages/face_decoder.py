@@ -60,8 +60,7 @@ class FaceDecoderStage(GanStage):
             shown = (decoder.warp.to_mean(batch.visible, landmarks) > 0.99).float()
             wanted = self.space.target(batch.e)[0] - self.space.centre
         with self.autocast():
-            stem = decoder.stem(batch.e)
-            decoded = decoder.decode(stem)
+            decoded = decoder.decoded(batch.e)
         decoded = type(decoded)(*(part.float() for part in decoded))
         reader = SpaceReader(self.space, self.streams.zooms(iteration))
 
