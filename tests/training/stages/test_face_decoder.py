@@ -9,11 +9,12 @@ import torch
 from voice2face_gan.errors import DataError
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE, MIRROR, mirrored
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.generators.face_decoder import FaceDecoder
+from voice2face_gan.models.generators.face_decoder import FaceDecoder, FaceDecoderConfig
 from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.face_decoder import FaceDecoderStage, SpaceReader
+from voice2face_gan.training.stages.linear_face import fit_linear_face
 from voice2face_gan.training.stages.speech2face_losses import embedding_loss, landmark_loss, texture_loss
 
 CPU = torch.device("cpu")
@@ -126,3 +127,54 @@ def test_faces_keep_their_zoom_and_the_space_is_moved_to_it(make_stage, marked):
     moved = make_stage()
     assert moved.config.face_scale == moved.space.about["zoom"] == 1.4
     assert float(moved.space.chip[0]) == pytest.approx(1.4 * float(there.space.chip[0]))
+
+
+def test_the_linear_part_begins_as_the_regression_on_e(make_stage, marked):
+    """Textures and landmarks that are linear in e come out as they are, each pixel by the faces that show
+    it."""
+    plain = make_stage("model.generator.linear=64", "data.flip=false").batches
+    torch.manual_seed(1)
+    shape, colour = 0.01 * torch.randn(64, 136), 0.05 * torch.randn(64, 3)
+    count, places = 400, torch.arange(400)
+    plain.e = torch.randn(count, 64)
+    landmarks = torch.from_numpy(MEAN_SHAPE).float() + (0.1 * plain.e @ shape).unflatten(1, (68, 2))
+    faces = (plain.e @ colour)[:, :, None, None].expand(-1, -1, 64, 64).clone()
+    faces[::2, :, :, 60:] = torch.nan  # half of the faces do not show the right border
+
+    class Bank:
+        def batch(self, items, flips=None):
+            assert flips is None
+            return faces[torch.from_numpy(items)], places
+
+        def landmarks_of(self, items, flips=None):
+            return landmarks[torch.from_numpy(items)]
+
+    plain.faces = Bank()
+    decoder = FaceDecoder(FaceDecoderConfig(side=64, narrow=4, linear=64))
+    fit_linear_face(decoder, plain, flip=False)
+    with torch.no_grad():
+        got = decoder.decoded(plain.e)
+    wanted = faces.nan_to_num() + (plain.e @ colour)[:, :, None, None] * faces.isnan()
+    assert (got.texture - wanted).abs().mean() < 0.1 * wanted.abs().mean(), "less the ridge's shrinkage"
+    error = (got.landmarks - 64 * landmarks).abs().mean()
+    assert error < 0.1 * (64 * landmarks - decoder.warp.mean).abs().mean()
+
+
+def test_the_linear_part_sees_every_second_face_mirrored(make_stage):
+    """A mean face of mirrored and plain faces in equal numbers is symmetric."""
+    decoder = make_stage("model.generator.linear=64").generator
+    with torch.no_grad():
+        mean = decoder.decoded(torch.zeros(1, 64)).texture
+    other = make_stage("model.generator.linear=64", "data.flip=false").generator
+    with torch.no_grad():
+        plain = other.decoded(torch.zeros(1, 64)).texture
+    asymmetry = [(x - x.flip(-1)).abs().mean() for x in (mean, plain)]
+    assert asymmetry[0] < asymmetry[1]
+
+
+def test_a_decoder_with_a_linear_part_learns_in_all_its_parts(make_stage):
+    stage = make_stage("gan.ema_decay=0", "model.generator.linear=8")
+    before = {n: p.clone() for n, p in stage.generator.named_parameters()}
+    for iteration in range(3):
+        stage.step(iteration)
+    assert not [n for n, p in stage.generator.named_parameters() if torch.equal(p, before[n])]

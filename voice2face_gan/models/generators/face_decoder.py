@@ -10,7 +10,8 @@
 Cole, Belanger, Krishnan, Sarna, Mosseri and Freeman, "Synthesizing Normalized Faces from Facial Identity
 Features", CVPR 2017; sizes as there: 14 x 14 x 256 for 224 pixels. The stem of 1000 numbers is
 that of Oh et al., CVPR 2019. Cole et al. also have a texture that is linear in the feature, for few faces:
-`texture = "linear"`.
+`texture = "linear"`. Ours is `linear`: landmarks and texture begin as a ridge regression on the feature
+(training/stages/linear_face.py), to which both heads add.
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ CHANNELS = (256, 128, 64, 32, 32)
 """Channels of the first map and of those that follow it: max(256 / 2^i, 32)."""
 
 LANDMARK_HIDDEN = 256
+MAX_LINEAR = 128  # fitting keeps a matrix of this side for each pixel
 TEXTURES = ("convolutional", "linear")
 _UP = 2 ** (len(CHANNELS) - 1)  # a side of the texture for each one of the first map
 
@@ -57,6 +59,8 @@ class FaceDecoderConfig(Settings):
         texture: "convolutional" or "linear".
         narrow: numbers between stem and first map (or, of a linear texture, pixels): 0 for none, as in the
             paper. At 128 pixels that layer has 16.4 M weights without, and 2.2 M with 128.
+        linear: numbers between the stem and the linear part that is fitted before training; 0 for no such
+            part, as in the paper.
         order, smoothing, boundary, rendering: of the warp.
         face_scale: how much larger its faces are than the template of faces/align.py lays them, as those were
             that it learned from.
@@ -71,6 +75,7 @@ class FaceDecoderConfig(Settings):
     side: int = 128
     texture: str = "convolutional"
     narrow: int = 0
+    linear: int = 0
     order: int = ORDER
     smoothing: float = SMOOTHING
     boundary: int = BOUNDARY
@@ -85,6 +90,7 @@ class FaceDecoderConfig(Settings):
                 ),
                 f"texture must be {' or '.join(TEXTURES)}": self.texture in TEXTURES,
                 "narrow must not be negative": self.narrow >= 0,
+                f"linear must be between 0 and {MAX_LINEAR}": 0 <= self.linear <= MAX_LINEAR,
                 "order must be 1 or 2": self.order in (1, 2),
                 "smoothing must not be negative": self.smoothing >= 0,
                 "boundary must be 1 or more": self.boundary >= 1,
@@ -113,6 +119,10 @@ class FaceDecoder(nn.Module):
         nn.init.zeros_(self.landmark_head[-1].bias)
         head = ConvolutionalTexture if config.texture == "convolutional" else LinearTexture
         self.texture_head = head(side, narrow)
+        self.linear = None
+        if config.linear:
+            self.linear = LinearFace(side, config.linear)
+            self.texture_head.begin_at_zero()
         mean = zoomed(MEAN_SHAPE, config.face_scale)
         self.warp = Warp(side, config.order, config.smoothing, config.boundary, config.rendering, mean)
         self.spread = SHAPE_STD * config.face_scale * side  # of a landmark, in pixels
@@ -128,12 +138,16 @@ class FaceDecoder(nn.Module):
         """What `decoded` gives, of the stem's numbers (B, 1000)."""
         landmarks = self.landmarks(stem)
         texture = self.texture_head(stem)
+        if self.linear is not None:
+            texture = texture + self.linear.texture_of(stem)
         return Decoded(landmarks, texture, self.warp.to_image(texture, landmarks))
 
     def landmarks(self, stem: Tensor) -> Tensor:
         """The landmarks (B, 68, 2) of the stem's numbers, x and y in pixels of the image."""
-        displacement = self.landmark_head(stem).unflatten(1, (POINTS, 2))
-        return self.warp.mean + self.spread * displacement
+        displacement = self.landmark_head(stem)
+        if self.linear is not None:
+            displacement = displacement + self.linear.displacement_of(stem)
+        return self.warp.mean + self.spread * displacement.unflatten(1, (POINTS, 2))
 
 
 class ConvolutionalTexture(nn.Module):
@@ -163,6 +177,11 @@ class ConvolutionalTexture(nn.Module):
             x = layer(F.relu(x))
         return self.to_rgb(F.relu(x))
 
+    def begin_at_zero(self) -> None:
+        """Makes the texture 0 until it learns."""
+        nn.init.zeros_(self.to_rgb.weight)
+        nn.init.zeros_(self.to_rgb.bias)
+
 
 class LinearTexture(nn.Module):
     """The texture as a linear map of the stem's numbers, and so of the feature.
@@ -178,6 +197,31 @@ class LinearTexture(nn.Module):
     def forward(self, stem: Tensor) -> Tensor:
         return self.last(stem).unflatten(1, (3, self.side, self.side))
 
+    def begin_at_zero(self) -> None:
+        """Makes the texture 0 until it learns."""
+        last = self.last[-1] if isinstance(self.last, nn.Sequential) else self.last
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+
+class LinearFace(nn.Module):
+    """Landmarks and texture that are linear in the stem's numbers, through `numbers` of them."""
+
+    def __init__(self, side: int, numbers: int):
+        super().__init__()
+        self.side = side
+        self.first = nn.Linear(STEM, numbers, bias=False)
+        self.displacement = nn.Linear(numbers, 2 * POINTS)
+        self.texture = nn.Linear(numbers, 3 * side**2)
+
+    def displacement_of(self, stem: Tensor) -> Tensor:
+        """Displacements (B, 136) from the mean shape, in spreads of a landmark."""
+        return self.displacement(self.first(stem))
+
+    def texture_of(self, stem: Tensor) -> Tensor:
+        """The texture (B, 3, side, side)."""
+        return self.texture(self.first(stem)).unflatten(1, (3, self.side, self.side))
+
 
 def _through(narrow: int, outputs: int) -> nn.Module:
     """A linear layer from the stem, in two factors where `narrow` is not 0."""
@@ -187,6 +231,7 @@ def _through(narrow: int, outputs: int) -> nn.Module:
 
 
 def count(decoder: FaceDecoder) -> dict[str, int]:
-    """Numbers that a decoder learns, by part: stem, landmark_head, texture_head."""
-    parts = {name: getattr(decoder, name) for name in ("stem", "landmark_head", "texture_head")}
-    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    """Numbers that a decoder learns, by part: stem, landmark_head, texture_head and, where there is one,
+    linear."""
+    parts = {name: getattr(decoder, name) for name in ("stem", "landmark_head", "texture_head", "linear")}
+    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items() if part}

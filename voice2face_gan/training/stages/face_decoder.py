@@ -9,7 +9,8 @@ voice would give them (batches.FaceEmbeddingBatches):
 
 with the recipe's weights [face_decoder]; the losses are functions in speech2face_losses.py. Faces of
 simulated voices count by face_embedding.simulated_l1. Pixels beyond an image's edges count in no texture.
-There is no discriminator.
+There is no discriminator. With a linear part (model.generator.linear) the decoder begins with the ridge
+regression on e_i (linear_face.py).
 """
 
 import torch
@@ -20,6 +21,7 @@ from voice2face_gan.models.face_readers.base import FaceFeatures, FaceReaderNet
 from voice2face_gan.models.face_space_base import BaseFaceSpace
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.stages.gan_base import GanStage
+from voice2face_gan.training.stages.linear_face import SHOWN, fit_linear_face
 from voice2face_gan.training.stages.losses import detached
 from voice2face_gan.training.stages.speech2face_losses import DecoderWeights, decoder_losses
 
@@ -45,7 +47,10 @@ class FaceDecoderStage(GanStage):
                 "A face decoder learns landmarks, which the store did not keep; prepare it again with "
                 "--set faces.landmarks=true."
             )
-        self._set_networks(build_generator(self.config).to(self.device), [])
+        decoder = build_generator(self.config).to(self.device)
+        if self.config.linear:
+            fit_linear_face(decoder, self.batches, self.recipe.data.flip)
+        self._set_networks(decoder, [])
         weight = self.recipe.face_decoder
         self.weights = DecoderWeights(weight.landmark_loss, weight.texture_loss, weight.embedding_loss)
 
@@ -57,7 +62,7 @@ class FaceDecoderStage(GanStage):
         counts = torch.where(batch.own_e, 1.0, self.recipe.face_embedding.simulated_l1)
         with torch.no_grad():
             texture = decoder.warp.to_mean(batch.real, landmarks)
-            shown = (decoder.warp.to_mean(batch.visible, landmarks) > 0.99).float()
+            shown = (decoder.warp.to_mean(batch.visible, landmarks) > SHOWN).float()
             wanted = self.space.target(batch.e)[0] - self.space.centre
         with self.autocast():
             decoded = decoder.decoded(batch.e)

@@ -1,0 +1,89 @@
+"""The linear part that a face decoder begins with: ridge regression from e of faces to their landmarks, and
+to each pixel of their textures in the mean shape, of the faces that show it."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voice2face_gan.models.generators.face_decoder import FaceDecoder
+from voice2face_gan.training.stages.batches import FaceEmbeddingBatches
+
+MAX_FACES = 6000  # that the regression is fitted on
+SHOWN = 0.99  # least part of a texture's pixel that shows the image
+_RIDGE = 0.02  # of the mean variance of an element of e
+_PIECE = 64  # faces warped together
+
+
+@torch.no_grad()
+def fit_linear_face(decoder: FaceDecoder, batches: FaceEmbeddingBatches, flip: bool) -> None:
+    """Fits `decoder.linear`, so that the decoder gives the mean landmarks and texture of faces of its e.
+
+    Args:
+        decoder: with a linear part, whose heads begin at 0.
+        batches: of faces with landmarks.
+        flip: faces are mirrored in half of the batches, so that every second face is mirrored here.
+    """
+    device = decoder.stem.weight.device
+    items = np.unique(np.linspace(0, len(batches.e) - 1, min(len(batches.e), MAX_FACES)).round().astype(int))
+    flips = np.arange(len(items)) % 2 == 1 if flip else None
+    e = batches.e[torch.from_numpy(items).to(batches.e.device)].to(device)
+    centre, basis = _directions(e, decoder.linear.first.out_features)
+    x = torch.cat([(e - centre) @ basis, torch.ones_like(e[:, :1])], dim=1)
+    penalty = _RIDGE * x[:, :-1].square().mean() * torch.ones(x.shape[1], device=device)
+    penalty[-1] = 1e-6  # of the constant
+    texture, landmarks = _texture_weights(decoder, batches, items, flips, x, penalty)
+    displacement = (landmarks - decoder.warp.mean).flatten(1) / decoder.spread
+    system = x.t() @ x / len(x) + penalty.diag()
+    shape = torch.linalg.solve(system, x.t() @ displacement / len(x))
+    # stem = W e + b, so e = pinv(W) (stem - b), where e has no more numbers than the stem.
+    stem = decoder.stem
+    first = basis.t() @ torch.linalg.pinv(stem.weight)
+    decoder.linear.first.weight.copy_(first)
+    shift = first @ stem.bias + basis.t() @ centre
+    for layer, weights in ((decoder.linear.displacement, shape), (decoder.linear.texture, texture)):
+        layer.weight.copy_(weights[:-1].t())
+        layer.bias.copy_(weights[-1] - shift @ weights[:-1])
+
+
+def _directions(e: Tensor, numbers: int) -> tuple[Tensor, Tensor]:
+    """The mean of e (N, F), and the directions (F, numbers) that are regressed on: all, or the principal ones
+    where there are more; the rest of the columns are 0."""
+    centre, size = e.mean(dim=0), e.shape[1]
+    basis = e.new_zeros(size, numbers)
+    if size <= numbers:
+        basis[:, :size] = torch.eye(size, device=e.device)
+    else:
+        _, vectors = torch.linalg.eigh((e - centre).t() @ (e - centre))
+        basis.copy_(vectors.flip(1)[:, :numbers])
+    return centre, basis
+
+
+def _texture_weights(
+    decoder: FaceDecoder, batches: FaceEmbeddingBatches, items: np.ndarray, flips, x: Tensor, penalty: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Ridge weights (numbers + 1, 3 side^2) of x (N, numbers + 1) to textures, each pixel by the faces that
+    show it; and all landmarks (N, 68, 2) in pixels."""
+    side, device, width = decoder.side, x.device, x.shape[1]
+    pixels = side * side
+    square = torch.zeros(pixels, width * width, device=device)
+    product = torch.zeros(pixels, 3 * width, device=device)
+    found = []
+    for start in range(0, len(items), _PIECE):
+        part = slice(start, start + _PIECE)
+        mirror = None if flips is None else flips[part]
+        real = batches.faces.batch(items[part], mirror)[0].to(device)
+        landmarks = side * batches.faces.landmarks_of(items[part], mirror).to(device)
+        visible = real[:, :1].isfinite().float()
+        shown = (decoder.warp.to_mean(visible, landmarks) > SHOWN).float()
+        texture = decoder.warp.to_mean(real.nan_to_num(), landmarks) * shown
+        mine = x[part]
+        square += shown.flatten(1).t() @ (mine[:, :, None] * mine[:, None]).flatten(1)
+        for channel in range(3):
+            columns = slice(channel * width, (channel + 1) * width)
+            product[:, columns] += texture[:, channel].flatten(1).t() @ mine
+        found.append(landmarks)
+    count = square[:, -1:].clamp(min=1.0)  # the constant's square: faces that show the pixel
+    system = (square / count).unflatten(1, (width, width)) + penalty.diag()
+    wanted = (product / count).unflatten(1, (3, width)).transpose(1, 2)
+    weights = torch.linalg.solve(system, wanted)  # (pixels, width, 3)
+    return weights.permute(1, 2, 0).flatten(1), torch.cat(found)
