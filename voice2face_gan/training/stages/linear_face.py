@@ -16,7 +16,8 @@ _PIECE = 64  # faces warped together
 
 @torch.no_grad()
 def fit_linear_face(decoder: FaceDecoder, batches: FaceEmbeddingBatches, flip: bool) -> None:
-    """Fits `decoder.linear`, so that the decoder gives the mean landmarks and texture of faces of its e.
+    """Fits `decoder.linear` and freezes it, so that the decoder begins with the mean landmarks and texture of
+    faces of its e. (Trained on, each pixel by itself, its texture becomes grainy.)
 
     Args:
         decoder: with a linear part, whose heads begin at 0.
@@ -43,6 +44,7 @@ def fit_linear_face(decoder: FaceDecoder, batches: FaceEmbeddingBatches, flip: b
     for layer, weights in ((decoder.linear.displacement, shape), (decoder.linear.texture, texture)):
         layer.weight.copy_(weights[:-1].t())
         layer.bias.copy_(weights[-1] - shift @ weights[:-1])
+    decoder.linear.requires_grad_(False)
 
 
 def _directions(e: Tensor, numbers: int) -> tuple[Tensor, Tensor]:
