@@ -23,7 +23,8 @@ def compose(
     encoder: Checkpoint, generator: Checkpoint, paired: Store, faces: Store, info: dict | None = None
 ) -> Checkpoint:
     """A checkpoint of both networks, with what it needs besides: gender probe, limits of e (the encoder's
-    where it was composed before), the encoder's warnings and face space. Its strength is 1 (`evaluation.strength.choose_strength` finds a better one).
+    where it was composed before), the encoder's warnings and face space. Its strength is 1
+    (`evaluation.strength.choose_strength` finds a better one).
 
     Args:
         encoder: of a voice encoder that predicts e of a face space (recipe `default-encoder`), or a composed
