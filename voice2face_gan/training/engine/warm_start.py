@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from voice2face_gan.data.batches.sampling import check_raw_log_mel
+from voice2face_gan.data.batches.sampling import check_takes
 from voice2face_gan.data.reframe import reframed_store
 from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
@@ -107,7 +107,7 @@ def given_encoder(run: Run, records: Store) -> Checkpoint | None:
             f"{records.folder}: its log-mel settings differ from the voice encoder's "
             f"({checkpoint.folder}); prepare the data again with the encoder's settings."
         )
-    check_raw_log_mel(records, checkpoint.encoder.raw_log_mel)
+    check_takes(records, checkpoint.encoder.takes)
     return checkpoint
 
 

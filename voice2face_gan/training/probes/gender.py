@@ -26,7 +26,7 @@ _VOICES = 4000  # more add nothing to 65 numbers
 @torch.no_grad()
 def embed_store(store: Store, encoder: nn.Module, controls: Controls, device: torch.device) -> Tensor:
     """e predicted of each record's voice (all must have one): float32 (records, embedding)."""
-    bank = VoiceBank.unlabelled(store, encoder.raw_log_mel)
+    bank = VoiceBank.unlabelled(store, encoder.takes)
     encoder.eval()
     e = [encoder(bank.whole(i)[None].to(device)) for i in range(len(store))]
     return normalise_embedding(torch.cat(e), controls).cpu()

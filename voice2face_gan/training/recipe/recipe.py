@@ -13,7 +13,7 @@ refused with the nearest known one, keys that have no effect beside the others (
 
 import os
 import tomllib
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 
 from voice2face_gan.errors import CheckpointError, RecipeError
@@ -88,7 +88,7 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
     if not isinstance(tree.get("description", ""), str):
         raise RecipeError(f"Recipe {name}: 'description' must be text, not {tree['description']!r}.")
     kinds = {**_model_kinds(name, tree), **SECTIONS}
-    defaults = {f"{s}.{f.name}": f.default for s, kind in kinds.items() for f in fields(kind)}
+    defaults = {f"{s}.{f.name}": _default_of(f) for s, kind in kinds.items() for f in fields(kind)}
     types = {f"{s}.type": kinds[s].type for s in ("model.encoder", "model.generator")}
     if stages == (ENCODER,):
         defaults |= ENCODER_ALONE
@@ -137,6 +137,11 @@ def _model_kinds(name: str, tree: dict) -> dict[str, type]:
             raise RecipeError(f"Recipe {name}: model.{table}.type is {kind!r}; known are {', '.join(types)}.")
         kinds[f"model.{table}"] = types[kind][0]
     return {f"model.{table}": kinds[f"model.{table}"] for table in _TABLES}
+
+
+def _default_of(field: Field):
+    """The default of a key; a table's is a new one each time."""
+    return field.default if field.default is not MISSING else field.default_factory()
 
 
 def _default(section: str):
