@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from voice2face_gan.audio.decode import load_audio
-from voice2face_gan.audio.level import TARGET_LEVEL_DB
 from voice2face_gan.audio.encoder_input import encoder_input
+from voice2face_gan.audio.level import TARGET_LEVEL_DB
 from voice2face_gan.audio.vad import SpeechCollector, VadSettings, keep_speech
 from voice2face_gan.pipeline import VoiceToFace
 

@@ -1,4 +1,4 @@
-"""Encoders that take speech (Speech2Face's VE_conv and AST), from the recording to the image, and refusals."""
+"""Encoders that take speech, Speech2Face's VE_conv and AST: from the recording to the image, and refusals."""
 
 import json
 
@@ -97,7 +97,7 @@ def test_crops_are_whole_hops_and_short_speech_is_repeated(spoken):
     whole = bank.whole(1)
     assert len(whole) == voices.speech_samples[1] and whole.abs().max() > 0.01
     place = next(i for i in range(len(whole) - 4800) if torch.equal(whole[i : i + 4800], crops[1]))
-    assert 0 <= place
+    assert place >= 0
     long, _ = bank.crops(np.array([1]), 3000, np.random.default_rng(0))
     assert torch.equal(long[0, : len(whole)], whole) and torch.equal(long[0, len(whole)], whole[0])
     parts = [bank.crops(np.arange(4), 30, np.random.default_rng(7), s)[0] for s in (slice(0, 2), slice(2, 4))]
@@ -137,7 +137,10 @@ def test_a_checkpoint_brings_it_back_in_half_precision_too(model, clip, tmp_path
         again = VoiceToFace(load_checkpoint(folder), "again")
         assert again.checkpoint.encoder_config == model.checkpoint.encoder_config and takes_speech(folder)
         torch.testing.assert_close(again.predict(torch.from_numpy(clip)), e, atol=0.02 if half else 0, rtol=0)
-    assert json.loads((folder / "config.json").read_text())["encoder"]["type"] == model.checkpoint.encoder_config.type
+    assert (
+        json.loads((folder / "config.json").read_text())["encoder"]["type"]
+        == model.checkpoint.encoder_config.type
+    )
 
 
 def test_a_recording_gives_what_its_store_gives(model, spoken, clip):
@@ -187,12 +190,19 @@ def test_probes_are_fitted_on_its_features(model, spoken):
 
 
 def test_a_generator_trains_on_it(model, spoken):
-    settings = ("model.generator.width=4", "model.generator.z_dim=4", "gan.batch=4", "data.crop_frames=[60,80]")
+    settings = (
+        "model.generator.width=4",
+        "model.generator.z_dim=4",
+        "gan.batch=4",
+        "data.crop_frames=[60,80]",
+    )
     recipe = load_recipe("r3gan", (*settings, "run.precision='fp32'"))
     stage = R3GANStage(spoken.of_split("train"), spoken, model.checkpoint, recipe, 0, CPU)
     assert all(torch.isfinite(loss) for loss in stage.step(0).values())
     bf16 = model.encoder.frozen(torch.bfloat16)
-    assert torch.isfinite(bf16(stage.batches.voices.crops(np.arange(2), 60, np.random.default_rng(0))[0])).all()
+    assert torch.isfinite(
+        bf16(stage.batches.voices.crops(np.arange(2), 60, np.random.default_rng(0))[0])
+    ).all()
 
 
 def test_onnx_is_refused_in_a_sentence(model, tmp_path):

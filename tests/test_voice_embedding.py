@@ -20,9 +20,7 @@ def apart(a, b) -> int:
 def test_the_embedding_of_a_clip(model, clips):
     e = model.embed_clip(clips[0])
     assert e.shape == (64,) and e.dtype == torch.float32 and e.device.type == "cpu"
-    voice = voice_features(
-        clips[0], vad=model.vad, features=model.features, takes=model.encoder.takes
-    )
+    voice = voice_features(clips[0], vad=model.vad, features=model.features, takes=model.encoder.takes)
     assert torch.equal(e, model.predict(voice.encoder_input))
     face = model.decode(model.condition(e)[None])[0]
     assert apart(face, model.generate(clips[0])[0]) <= 1

@@ -44,7 +44,8 @@ class VoiceEmbedding:
 
 
 def without_input(voice: VoiceFeatures) -> VoiceFeatures:
-    """A copy without what the encoder took, a log-mel or speech: a log-mel takes 256 bytes a frame, so that thousands fit into memory."""
+    """A copy without what the encoder took, so that thousands fit into memory: a log-mel takes 256 bytes a
+    frame."""
     return replace(voice, encoder_input=voice.encoder_input[..., :0].clone())
 
 

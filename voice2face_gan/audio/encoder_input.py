@@ -2,11 +2,11 @@
 
     LOG_MEL      log-mel (n_mels, frames), each bin of mean 0 and variance 1 over the clip
     RAW_LOG_MEL  log-mel (n_mels, frames) as it is
-    SPEECH       the speech itself, float32 (samples,) at 16 kHz in [-1, 1]; the encoder makes a spectrogram or
-                 filterbank of it
+    SPEECH       the speech itself, float32 (samples,) at 16 kHz in [-1, 1]; the encoder makes a spectrogram
+                 or filterbank of it
 
-Log-mels are repeated up to `FeatureSettings.min_frames`. Of speech the first SPEECH_SECONDS are taken, so that
-an hour of it needs no more memory than half a minute; an encoder repeats it as its own settings say.
+Log-mels are repeated up to `FeatureSettings.min_frames`. Of speech the first SPEECH_SECONDS are taken, so
+that an hour of it needs no more memory than half a minute; an encoder repeats it as its own settings say.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ def verify(
     """The figures "clean" and "noisy".
 
     Args:
-        encoder: what it takes, such as log-mels (B, bins, frames) -> e (B, width). Its training mode is left as it was.
+        encoder: what it takes, such as log-mels (B, bins, frames) -> e (B, width). Its training mode is left
+            as it was.
         clips: see `verification_clips`.
         device: the encoder's device.
         seed: seed of the distortions, of the pairs and of resampling.
@@ -84,7 +85,7 @@ def _clean(clips: Store, takes: str):
 
 
 def _noisy(clips: Store, seed: int, takes: str):
-    """(index, what the encoder takes) of each clip, distorted: as speech if every clip has it, else as log-mel.
+    """(index, what the encoder takes) of each clip, distorted: as speech if all have it, else as log-mel.
 
     Raises:
         DataError: raw log-mels or speech are wanted, and distortion of log-mels gives normalised ones.

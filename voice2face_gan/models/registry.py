@@ -38,7 +38,11 @@ GENERATORS = {
 }
 FACE_SPACES = (FaceSpace, ClassifierSpace)
 EncoderConfig = (
-    ConvEncoderConfig | LstmEncoderConfig | StatisticsEncoderConfig | Speech2FaceEncoderConfig | AstEncoderConfig
+    ConvEncoderConfig
+    | LstmEncoderConfig
+    | StatisticsEncoderConfig
+    | Speech2FaceEncoderConfig
+    | AstEncoderConfig
 )
 GeneratorConfig = Wen2019GeneratorConfig | R3GANGeneratorConfig | FaceDecoderConfig
 

@@ -45,6 +45,9 @@ STREAMS = {
     "perturbation": 17,  # as which other speaker each is used
     "echo": 18,  # which kept examples serve again, and where they are cut
     "student weights": 19,  # first weights of the layers in a layer-wise distillation
+    "paired faces": 25,  # which face of a person a clip is trained with
+    "fixed faces": 26,  # likewise, the same in every pass
+    "dropout": 27,  # within an encoder
     # The face classifier
     "classifier faces": 20,  # order of the faces
     "classifier flips": 21,  # which are mirrored

@@ -185,8 +185,8 @@ class AstNet(nn.Module):
 
 
 class AstEncoder(AstNet):
-    """Speech to face feature: AST on the filterbank, which is computed where the speech lies. The first 10.26 s
-    of speech are used, at 1024 frames.
+    """Speech to face feature: AST on the filterbank, which is computed where the speech lies. The first
+    10.26 s of speech are used, at 1024 frames.
 
     forward: (B, samples) in [-1, 1] at 16 kHz -> (B, embedding).
     """

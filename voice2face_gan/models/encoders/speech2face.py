@@ -62,7 +62,9 @@ class Speech2FaceEncoderConfig(Settings):
     last_relu: bool = True
 
     def __post_init__(self) -> None:
-        self.check({"embedding must be 1 or more": self.embedding >= 1, "width must be above 0": self.width > 0})
+        self.check(
+            {"embedding must be 1 or more": self.embedding >= 1, "width must be above 0": self.width > 0}
+        )
 
     @property
     def feature_size(self) -> int:

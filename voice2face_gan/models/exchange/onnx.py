@@ -138,8 +138,8 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
     """
     if checkpoint.encoder.takes == SPEECH:
         raise OutputError(
-            f"A voice encoder of the type '{checkpoint.encoder_config.type}' takes speech and makes a spectrogram "
-            "of it, which is not written as ONNX; export a checkpoint whose encoder takes log-mels."
+            f"A voice encoder of the type '{checkpoint.encoder_config.type}' takes speech and makes a "
+            "spectrogram of it, which is not written as ONNX; export a checkpoint whose encoder takes log-mels."
         )
     output = Path(output)
     single = output.name if output.suffix == ".onnx" else None
@@ -153,9 +153,7 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
                 f"{LIMIT:g}; nothing was written."
             )
         protos[graph.file] = proto
-        about[graph.file] = _describe(graph, checkpoint.encoder.takes) | {
-            "max_abs_difference": difference
-        }
+        about[graph.file] = _describe(graph, checkpoint.encoder.takes) | {"max_abs_difference": difference}
     config = _config(checkpoint, about, opset)
     text = json.dumps(config, indent=2) + "\n"
     if single:

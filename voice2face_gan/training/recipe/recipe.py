@@ -5,7 +5,7 @@
     [model.encoder]           # type, and dimensions: see the types in models/registry.py
     [model.generator]         # likewise
     [model.controls]          # models/conditioning.py
-    [data]  [encoder]  [gan]  [r3gan]  [face_embedding]  [run]    # their keys: schema.py
+    [data]  [encoder]  [gan]  [r3gan]  [face_embedding]  [face_decoder]  [speech2face]  [run]   # keys: schema.py
 
 `--set gan.batch=64` or `--set model.generator.width=64` overrides one key for one run. Unknown keys are
 refused with the nearest known one, keys that have no effect beside the others (keys.py) with the reason.
@@ -90,7 +90,8 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
     kinds = {**_model_kinds(name, tree), **SECTIONS}
     defaults = {f"{s}.{f.name}": _default_of(f) for s, kind in kinds.items() for f in fields(kind)}
     types = {f"{s}.type": kinds[s].type for s in ("model.encoder", "model.generator")}
-    if stages == (ENCODER,):
+    pairs = isinstance(tree.get("speech2face"), dict) and tree["speech2face"].get("pairing")
+    if stages == (ENCODER,) and not pairs:
         defaults |= ENCODER_ALONE
     values = {"stages": stages, **types, **defaults}
     for section, kind in kinds.items():
