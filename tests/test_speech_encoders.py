@@ -206,7 +206,7 @@ def test_a_generator_trains_on_it(model, spoken):
 
 
 def test_onnx_is_refused_in_a_sentence(model, tmp_path):
-    with pytest.raises(OutputError, match="takes speech and makes a spectrogram"):
+    with pytest.raises(OutputError, match="takes speech, and the spectrogram"):
         export_onnx(model.checkpoint, tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()
 

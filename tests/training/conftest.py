@@ -207,6 +207,31 @@ def spoken_store():
 
 
 @pytest.fixture(scope="session")
+def paired_store(spoken_store, space_folder, tmp_path_factory):
+    """Two clips and two faces of each of these people, with speech, and an e of a person's own for every
+    face. Do not write there."""
+    import shutil
+
+    import numpy as np
+
+    from voice2face_gan.data.face_embedding import write_face_embedding
+    from voice2face_gan.data.store import Store
+    from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
+
+    folder = tmp_path_factory.mktemp("paired") / "paired.store"
+    store, random = Store(shutil.copytree(spoken_store.folder, folder)), np.random.default_rng(0)
+    e = 1.5 + 0.2 * random.standard_normal((len(store.faces), SIZE))
+    keep = np.zeros(len(store), dtype=bool)
+    for name in np.unique(store.identity):
+        mine = store.identity == name
+        e[store.face_index[mine & store.has_face]] += random.standard_normal(SIZE)
+        for part in (store.has_face, store.has_voice):
+            keep[np.flatnonzero(mine & part)[:2]] = True
+    write_face_embedding(store, e, FaceSpace.load(space_folder).name)
+    return store.select(keep)
+
+
+@pytest.fixture(scope="session")
 def two_iterations(
     store, taught_store, read_store, space_folder, space_encoder, teacher_file, decoder_folder, request
 ):
@@ -259,7 +284,9 @@ def two_iterations(
         if recipe.pairs:
             settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "init": str(decoder_folder)}
             run = Run.create(root, recipe, settings)
-            return run, train(run, spoken(), torch.device("cpu"), evaluate=evaluate)
+            return run, train(
+                run, request.getfixturevalue("paired_store"), torch.device("cpu"), evaluate=evaluate
+            )
         given = space_encoder if load_recipe(name).face_embedding.space not in ("", "classifier") else None
         settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}
         run = Run.create(root, recipe, {**settings, "encoder": given and str(given)})

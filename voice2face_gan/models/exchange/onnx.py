@@ -138,8 +138,9 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
     """
     if checkpoint.encoder.takes == SPEECH:
         raise OutputError(
-            f"A voice encoder of the type '{checkpoint.encoder_config.type}' takes speech and makes a "
-            "spectrogram of it, which is not written as ONNX; export a checkpoint whose encoder takes log-mels."
+            f"A voice encoder of the type '{checkpoint.encoder_config.type}' takes speech, and the "
+            "spectrogram that it makes is not written as ONNX; export a checkpoint whose encoder takes "
+            "log-mels."
         )
     output = Path(output)
     single = output.name if output.suffix == ".onnx" else None

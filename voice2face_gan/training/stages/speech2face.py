@@ -36,7 +36,7 @@ from voice2face_gan.models.encoders.ast import pretrained_ast
 from voice2face_gan.models.registry import EncoderConfig, build_encoder
 from voice2face_gan.training.augmentation.clip_augmenter import ClipAugmenter
 from voice2face_gan.training.engine.distributed import SingleProcess
-from voice2face_gan.training.probes.gender import embed_store, gender_probe
+from voice2face_gan.training.probes.gender import embed_store, probe_of
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.ridge import predicted_share
 from voice2face_gan.training.stages.encoder_base import EncoderStage
@@ -47,6 +47,7 @@ from voice2face_gan.training.stages.speech2face_losses import EncoderWeights, en
 
 EPSILON = 1e-4  # of Adam
 VALIDATION = 20  # people; fewer do not say how much of e is predicted
+TRAINING = "training people"
 MEASURED = 400  # clips that a checkpoint's gender probe and residual are taken from
 
 
@@ -118,7 +119,7 @@ class Speech2FaceStage(EncoderStage):
             eps=EPSILON,
             weight_decay=self.settings.weight_decay,
         )
-        self._measured = self._measured_clips()
+        self._measured, self._found = self._measured_clips(), None
         self._grid_voices, self._grid_faces = fixed_clips(self.held_out, takes)
 
     def _encoder(self) -> tuple[EncoderConfig, nn.Module]:
@@ -141,6 +142,7 @@ class Speech2FaceStage(EncoderStage):
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update; returns losses as tensors, so that the device is not waited for."""
         voices, e = self._batch(iteration)
+        self._found = None
         self._set_phase(iteration)
         self.encoder.train()
         # Of dropout, where an encoder has some: the same in a run that is resumed.
@@ -181,47 +183,52 @@ class Speech2FaceStage(EncoderStage):
 
     def _measured_clips(self) -> tuple[Store, Tensor, str]:
         """Clips that a checkpoint's residual is measured on, their people's mean e, and whose they are."""
-        whose, part = "training people", self.store
+        part, whose = self.store, TRAINING
         if self.people is not None and self.recipe.data.split == "train":
             others = self.people.select(self.people.split == "val")
-            if len(identities_with_both(others)) >= VALIDATION:
-                whose, part = "validation people", with_both(others)
-        clips, faces = part.select(part.has_voice), part.select(part.has_face)
-        clips = _evenly(clips, MEASURED)
+            others = others.select(np.isin(others.identity, sorted(identities_with_both(others))))
+            if len(np.unique(others.identity)) >= VALIDATION:
+                part, whose = others, "validation people"
+        clips, faces = _evenly(part.select(part.has_voice), MEASURED), part.select(part.has_face)
         mean = Pairing("all-to-mean", clips.identity, faces.identity, self._e_of(faces), self.seed)
         return clips, mean.draw(np.arange(len(clips)), 0), whose
 
-    def _residual(self) -> tuple[tuple[float, ...], dict]:
-        """sqrt(1 - R2) of each element of e, and how it was measured."""
+    def _figures(self) -> tuple[tuple[float, ...], dict, Tensor | None]:
+        """sqrt(1 - R2) of each element of e, how it was measured, and the gender probe of training people."""
         clips, e, whose = self._measured
-        predicted = embed_store(clips, self.encoder, self.given.controls, self.device).double()
+        predicted = self._predicted(clips)
         _, who = np.unique(clips.identity, return_inverse=True)
         weight = torch.from_numpy(1 / np.sqrt(np.bincount(who)[who]))
-        share = predicted_share(predicted, e.double(), weight).clamp(max=1)
+        share = predicted_share(predicted.double(), e.double(), weight).clamp(max=1)
         about = {"residual_of": whose, "people": int(who.max()) + 1, "clips": len(clips)}
         about["r2"] = round(float(share.mean()), 4)
-        return tuple(round(float(r), 4) for r in (1 - share).sqrt()), about
+        own = clips if whose == TRAINING else _evenly(self.voices, MEASURED)
+        probe = probe_of(predicted if whose == TRAINING else self._predicted(own), own.gender)
+        return tuple(round(float(r), 4) for r in (1 - share).sqrt()), about, probe
+
+    def _predicted(self, clips: Store) -> Tensor:
+        return embed_store(clips, self.encoder, self.given.controls, self.device)
 
     def state(self) -> dict:
         return {"encoder": self.encoder.state_dict(), "optimiser": self.optimiser.state_dict()}
 
     def load(self, state: dict) -> None:
+        self._found = None
         self.encoder.load_state_dict(state["encoder"])
         self.optimiser.load_state_dict(state["optimiser"])
 
     def checkpoint(self, iteration: int) -> Checkpoint:
         made, given = super().checkpoint(iteration), self.given
-        residual_std, about = self._residual()
+        self._found = self._found or self._figures()
+        residual_std, about, probe = self._found
         about = {"space": self.space.name, "pairing": self.recipe.speech2face.pairing, **about}
         info = {**made.info, "gender": self.recipe.data.gender, "speech2face": about}
-        controls = replace(given.controls, residual_std=residual_std)
-        voices = _evenly(self.voices, MEASURED)
         return replace(
             made,
             generator_config=given.generator_config,
             generator=self.decoder,
-            controls=controls,
-            gender_probe=gender_probe(voices, self.encoder, controls, self.device),
+            controls=replace(given.controls, residual_std=residual_std),
+            gender_probe=probe,
             info={**info, "face_space": given.info.get("face_space", self.space.summary())},
             face_space=given.face_space,
         )
