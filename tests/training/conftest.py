@@ -243,9 +243,10 @@ def two_iterations(
     import torch
 
     from voice2face_gan.training.engine.train import train
+    from voice2face_gan.training.probes import input_quality
     from voice2face_gan.training.recipe.recipe import load_recipe
     from voice2face_gan.training.run.folder import Run
-    from voice2face_gan.training.stages import layerwise_distillation
+    from voice2face_gan.training.stages import layerwise_distillation, speech2face
 
     def spoken():
         return request.getfixturevalue("spoken_store")
@@ -284,9 +285,12 @@ def two_iterations(
         if recipe.pairs:
             settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "init": str(decoder_folder)}
             run = Run.create(root, recipe, settings)
-            return run, train(
-                run, request.getfixturevalue("paired_store"), torch.device("cpu"), evaluate=evaluate
-            )
+            data = request.getfixturevalue("paired_store")
+            with pytest.MonkeyPatch.context() as patch:  # checkpoints and warnings are measured on few clips
+                for module, name in ((speech2face, "MEASURED"), (input_quality, "CLIPS")):
+                    patch.setattr(module, name, 6)
+                patch.setattr(input_quality, "SOUND_CLIPS", 4)
+                return run, train(run, data, torch.device("cpu"), evaluate=evaluate)
         given = space_encoder if load_recipe(name).face_embedding.space not in ("", "classifier") else None
         settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}
         run = Run.create(root, recipe, {**settings, "encoder": given and str(given)})

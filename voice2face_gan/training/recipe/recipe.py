@@ -171,14 +171,16 @@ def _check_tables(name: str, model: dict) -> None:
     for key in model:
         homes = _places_in_model(key)
         if key not in _TABLES and homes:
-            raise RecipeError(f"Recipe {name}: unknown key 'model.{key}'; did you mean '{homes[0]}'?")
+            places = " or ".join(f"'{home}'" for home in homes)
+            raise RecipeError(f"Recipe {name}: unknown key 'model.{key}'; did you mean {places}?")
 
 
 def _places_in_model(key: str) -> list[str]:
     """ "model.table.key" of each table, of any type, that has a key."""
     every = [("controls", Controls)]
     every += [(table, kind) for table, (types, _) in _TYPES.items() for kind, _ in types.values()]
-    return [f"model.{table}.{key}" for table, kind in every if key in [f.name for f in fields(kind)]]
+    places = (f"model.{table}.{key}" for table, kind in every if key in [f.name for f in fields(kind)])
+    return list(dict.fromkeys(places))
 
 
 def _section(tree: dict, section: str):
