@@ -19,6 +19,7 @@ from voice2face_gan.training.recipe.schema import (
     GanRecipe,
     R3GANRecipe,
     RunRecipe,
+    Speech2FaceRecipe,
 )
 
 
@@ -407,7 +408,7 @@ def _default(field):
 def _all_keys() -> dict[str, str]:
     """Key -> a value of its own type."""
     parts = {"data": DataRecipe, "encoder": EncoderRecipe, "gan": GanRecipe, "r3gan": R3GANRecipe}
-    parts |= {"face_embedding": FaceEmbeddingRecipe, "run": RunRecipe}
+    parts |= {"face_embedding": FaceEmbeddingRecipe, "speech2face": Speech2FaceRecipe, "run": RunRecipe}
     keys = {f"{s}.{f.name}": json.dumps(_default(f)) for s, kind in parts.items() for f in fields(kind)}
     kinds = [Controls, *(kind for types in (ENCODERS, GENERATORS) for kind, _ in types.values())]
     for kind in kinds:
