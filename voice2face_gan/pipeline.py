@@ -21,7 +21,7 @@ from voice2face_gan.models.hub import hub_name
 from voice2face_gan.models.voice_face_model import FACES_PER_BATCH, VoiceFaceModel
 from voice2face_gan.recording_warnings import recording_warning
 from voice2face_gan.results import Generation
-from voice2face_gan.voice_embedding import VoiceEmbedding, mean_embedding, reflect_gender, without_log_mel
+from voice2face_gan.voice_embedding import VoiceEmbedding, mean_embedding, reflect_gender, without_input
 
 _SECONDS_PER_BATCH = 160.0  # of recordings, after which faces do not wait for more clips
 
@@ -283,12 +283,12 @@ class VoiceToFace(VoiceFaceModel):
                 yield error
 
     def _embedding(self, clip, **part) -> VoiceEmbedding:
-        raw_log_mel = self.encoder.raw_log_mel
-        voice = voice_features(clip, vad=self.vad, features=self.features, raw_log_mel=raw_log_mel, **part)
-        e, probabilities = self.encode(voice.log_mel)
+        takes = self.encoder.takes
+        voice = voice_features(clip, vad=self.vad, features=self.features, takes=takes, **part)
+        e, probabilities = self.encode(voice.encoder_input)
         e = e.clone()  # made outside of inference mode, so that others may train on it
         warning = recording_warning(voice, **probabilities)
-        return VoiceEmbedding(source_name(clip), e, without_log_mel(voice), probabilities, warning)
+        return VoiceEmbedding(source_name(clip), e, without_input(voice), probabilities, warning)
 
     def reflect_gender(self, e: Tensor, gender: str) -> Tensor:
         """A predicted embedding (embedding,) on the wanted side of the gender probe (`voice_embedding`)."""

@@ -115,6 +115,11 @@ class BaseFaceSpace(nn.Module):
         """The embedding (B, K) and the sex and age (B, 2) that e (B, 64) calls for."""
         return self.centre + (e[:, :COMPONENTS] * self.scale) @ self.basis.t(), e[:, COMPONENTS:]
 
+    def classify(self, e: Tensor) -> Tensor | None:
+        """Logits (B, classes) of the identities that the network was trained to tell apart, of e (B, 64),
+        with gradients for it; None where it has none."""
+        return None
+
     def importance(self) -> Tensor:
         """(64,) weight of each element of e in a squared error: a component's is its variance in the
         embedding; sex and age count as an average component each."""

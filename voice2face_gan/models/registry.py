@@ -2,8 +2,9 @@
 
 A new network is one entry here: its type -> (class of its settings, class of the network).
 
-    every encoder config     mel_bins, embedding, feature_size
-    every encoder            raw_log_mel, recurrent, has_agreement, last_name, features, with_features, frozen
+    every encoder config     mel_bins (None where it takes speech), embedding, feature_size
+    every encoder            takes (audio/encoder_input.py), recurrent, has_agreement, last_name, features,
+                             with_features, frozen
     every generator config   embedding, side, z_dim, face_scale, outside_weights
     every generator          forward(e), and forward(e, z) where z_dim is not 0
 """
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.classifier_space import ClassifierSpace
+from voice2face_gan.models.encoders.ast import AstEncoder, AstEncoderConfig
 from voice2face_gan.models.encoders.conv import ConvEncoder, ConvEncoderConfig
 from voice2face_gan.models.encoders.lstm import LstmEncoder, LstmEncoderConfig
+from voice2face_gan.models.encoders.speech2face import Speech2FaceEncoder, Speech2FaceEncoderConfig
 from voice2face_gan.models.encoders.statistics import StatisticsEncoder, StatisticsEncoderConfig
 from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.face_space_base import BaseFaceSpace
@@ -25,6 +28,8 @@ ENCODERS = {
     "conv": (ConvEncoderConfig, ConvEncoder),
     "lstm": (LstmEncoderConfig, LstmEncoder),
     "statistics": (StatisticsEncoderConfig, StatisticsEncoder),
+    "speech2face": (Speech2FaceEncoderConfig, Speech2FaceEncoder),
+    "ast": (AstEncoderConfig, AstEncoder),
 }
 GENERATORS = {
     "wen2019": (Wen2019GeneratorConfig, Wen2019Generator),
@@ -32,7 +37,13 @@ GENERATORS = {
     "face_decoder": (FaceDecoderConfig, FaceDecoder),
 }
 FACE_SPACES = (FaceSpace, ClassifierSpace)
-EncoderConfig = ConvEncoderConfig | LstmEncoderConfig | StatisticsEncoderConfig
+EncoderConfig = (
+    ConvEncoderConfig
+    | LstmEncoderConfig
+    | StatisticsEncoderConfig
+    | Speech2FaceEncoderConfig
+    | AstEncoderConfig
+)
 GeneratorConfig = Wen2019GeneratorConfig | R3GANGeneratorConfig | FaceDecoderConfig
 
 

@@ -1,4 +1,4 @@
-"""The networks of a checkpoint with their controls: log-mel -> e -> input of the generator -> faces."""
+"""The networks of a checkpoint with their controls: voice -> e -> input of the generator -> faces."""
 
 from dataclasses import replace
 
@@ -42,28 +42,28 @@ class VoiceFaceModel:
         return None if self.controls.normalise_embedding else self.controls.strength
 
     @torch.inference_mode()
-    def generator_input(self, log_mel: Tensor, strength: float | None = None) -> Tensor:
-        """Input of the generator, (embedding,): `condition(predict(log_mel), strength)`.
+    def generator_input(self, voice: Tensor, strength: float | None = None) -> Tensor:
+        """Input of the generator, (embedding,): `condition(predict(voice), strength)`.
 
         Args:
-            log_mel: (64, frames), as `audio.log_mel.encoder_input` makes it for `encoder.raw_log_mel`.
+            voice: (64, frames) or (samples,), as `audio.encoder_input` makes it for `encoder.takes`.
             strength: as in `GenerateOptions`.
         """
-        return self.condition(self.predict(log_mel), strength)
+        return self.condition(self.predict(voice), strength)
 
     @torch.inference_mode()
-    def predict(self, log_mel: Tensor) -> Tensor:
-        """Predicted embedding (embedding,) of a log-mel as `generator_input` takes it."""
-        return normalise_embedding(self.encoder(log_mel[None].to(self.device)), self.controls)[0].cpu()
+    def predict(self, voice: Tensor) -> Tensor:
+        """Predicted embedding (embedding,) of a voice as `generator_input` takes it."""
+        return normalise_embedding(self.encoder(voice[None].to(self.device)), self.controls)[0].cpu()
 
     @torch.inference_mode()
-    def encode(self, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def encode(self, voice: Tensor) -> tuple[Tensor, dict[str, float]]:
         """The result of `predict`, and the probabilities of the checkpoint's probes.
 
         The probes are "speech" (speech rather than other sound), "child" (a child's voice) and "several"
         (several speakers in turn); {} for a checkpoint without probes.
         """
-        output, found = read_voice(self.encoder, self.checkpoint.probes, log_mel[None].to(self.device))
+        output, found = read_voice(self.encoder, self.checkpoint.probes, voice[None].to(self.device))
         return normalise_embedding(output, self.controls)[0].cpu(), {k: float(v[0]) for k, v in found.items()}
 
     def condition(self, e: Tensor, strength: float | None = None) -> Tensor:

@@ -126,7 +126,8 @@ def _earlier_run(resume, root, here):
 
     folder = here.on_main(lambda: (Run.newest(root) if resume == "newest" else Run.open(resume)).folder)
     run = here.on_all_ranks(lambda: Run.open(folder))
-    return run, _open_once(run.settings["data"], run.recipe, here)
+    given = run.settings.get("encoder") or run.settings.get("init")
+    return run, _open_once(run.settings["data"], run.recipe, given, here)
 
 
 def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
@@ -163,7 +164,7 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
         **{k: None if v is None else str(find_checkpoint(v).resolve()) for k, v in given.items()},
     }
     check_shares(resolved, here)
-    store = _open_once(data, resolved, here)
+    store = _open_once(data, resolved, encoder or init, here)
     draft = Run(None, resolved, settings)
     check_given(draft, store)
     folder = here.on_main(lambda: Run.create(root, resolved, settings).folder)
@@ -219,10 +220,16 @@ def _recipe_of(name: str, overrides):
     return kept_recipe(about, overrides)
 
 
-def _open_once(data: str, recipe, here):
-    """The store. What has to be made first keeps its speech if an encoder's clips are distorted. Of several
-    processes one makes it, then the others open it."""
+def _open_once(data: str, recipe, given: str | None, here):
+    """The store. What has to be made first keeps its speech if an encoder's clips are distorted or it takes
+    speech. Of several processes one makes it, then the others open it."""
+    from voice2face_gan.audio.encoder_input import SPEECH
+    from voice2face_gan.models.checkpoint import takes_speech
+    from voice2face_gan.models.registry import ENCODERS
+
     speech = recipe.encoder_alone and recipe.encoder.augment > 0
+    own = ENCODERS[recipe.model.encoder.type][1].takes == SPEECH
+    speech = speech or (own if given is None or recipe.pairs else takes_speech(given))
     if here.size > 1:
         here.on_main(lambda: (open_data(data, speech), None)[1])
     return here.on_all_ranks(lambda: open_data(data, speech))

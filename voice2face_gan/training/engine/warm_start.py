@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from voice2face_gan.data.batches.sampling import check_raw_log_mel
+from voice2face_gan.data.batches.sampling import check_takes
 from voice2face_gan.data.reframe import reframed_store
 from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
@@ -13,11 +13,12 @@ from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.classifier_space import CLASSIFIER
 from voice2face_gan.models.encoders.ge2e import GE2EEncoder
 from voice2face_gan.models.face_embedding_space import FaceSpace
-from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig
+from voice2face_gan.models.registry import ENCODERS, EncoderConfig, GeneratorConfig
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run, read_state
 from voice2face_gan.training.stages.face_embedding import KEPT, open_space
 from voice2face_gan.training.stages.gan_base import identities_with_both
+from voice2face_gan.training.stages.speech2face import check_decoder
 
 
 def training_records(store: Store, run: Run) -> Store:
@@ -32,11 +33,11 @@ def training_records(store: Store, run: Run) -> Store:
     """
     recipe, data = run.recipe, run.recipe.data
     records = store.of_gender(data.gender).of_split(data.split)
-    if recipe.encoder_alone:
+    if recipe.encoder_alone and not recipe.pairs:
         records = records.select(records.has_voice)
         identities, needed = set(records.identity.tolist()), "voices"
     else:
-        if data.hold_out_clip:
+        if data.hold_out_clip and not recipe.encoder_alone:
             records = _without_voices(records, held_out_clips(records))
         identities, needed = identities_with_both(records), "both voices and faces"
     if len(identities) < 2:
@@ -45,7 +46,7 @@ def training_records(store: Store, run: Run) -> Store:
             "training needs two or more."
         )
     bins, taken = records.about["features"]["n_mels"], recipe.model.encoder.mel_bins
-    if bins != taken and not _given(run):
+    if taken not in (bins, None) and (recipe.pairs or not _given(run)):
         raise DataError(f"{store.folder} holds log-mels of {bins} bins, the recipe takes {taken}.")
     if recipe.encoder_alone:
         return records
@@ -107,7 +108,7 @@ def given_encoder(run: Run, records: Store) -> Checkpoint | None:
             f"{records.folder}: its log-mel settings differ from the voice encoder's "
             f"({checkpoint.folder}); prepare the data again with the encoder's settings."
         )
-    check_raw_log_mel(records, checkpoint.encoder.raw_log_mel)
+    check_takes(records, checkpoint.encoder.takes)
     return checkpoint
 
 
@@ -130,15 +131,38 @@ def given_start(run: Run, records: Store) -> Checkpoint | None:
     return checkpoint
 
 
+def given_decoder(run: Run, state: dict | None = None) -> Checkpoint:
+    """The checkpoint whose face decoder and face space a voice encoder is trained with: --init, or of a run
+    that goes on its own newest.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or it has no face decoder.
+    """
+    given = run.settings.get("init")
+    if state is not None:
+        given = run.checkpoint_folder(state["stage"], state["iteration"])
+    if given is None:
+        raise CheckpointError(
+            f"Recipe {run.recipe.name} trains a voice encoder beside a face decoder: give a checkpoint with "
+            "one, such as a run of v2f-gan train --recipe face-decoder, with --init."
+        )
+    checkpoint = load_checkpoint(given, need_generator=False)
+    check_decoder(checkpoint)
+    return checkpoint
+
+
 def check_given(run: Run, store: Store) -> None:
     """Whether a run can start: its data, the checkpoints that it was given, teacher and face space.
 
     Raises:
         DataError, CheckpointError: as `training_records`, `given_encoder`, `given_start`, `given_nets`,
-            `open_space` and `GE2EEncoder`.
+            `given_decoder`, `open_space` and `GE2EEncoder`.
     """
     records, recipe = training_records(store, run), run.recipe
-    if recipe.encoder_alone:
+    if recipe.pairs:
+        open_space(KEPT, given_decoder(run))
+        check_takes(records, ENCODERS[recipe.model.encoder.type][1].takes)
+    elif recipe.encoder_alone:
         given_start(run, records)
         if recipe.encoder.space:
             GE2EEncoder(recipe.encoder.teacher or None)

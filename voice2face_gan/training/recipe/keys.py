@@ -68,6 +68,10 @@ def _on_space(values: Values) -> bool:
     return bool(values["face_embedding.space"])
 
 
+def _pairs(values: Values) -> bool:
+    return bool(values["speech2face.pairing"])
+
+
 def _fits_space(values: Values) -> bool:
     return values["face_embedding.space"] == CLASSIFIER
 
@@ -110,6 +114,41 @@ _RULES = (
         but=_OF_VOICES,
     ),
     Idle(("encoder.space",), lambda v: not _alone(v), "it needs stages = ['encoder']"),
+    Idle(("speech2face.*",), lambda v: not _alone(v), "it needs stages = ['encoder']"),
+    Idle(("speech2face.*",), _distils, "with encoder.space a teacher trains the voice encoder"),
+    Idle(("speech2face.*",), _is_fitted, "an encoder of statistics is fitted in closed form"),
+    Idle(
+        ("speech2face.*",),
+        lambda v: not _pairs(v),
+        "it needs speech2face.pairing",
+        but=("speech2face.pairing",),
+    ),
+    Idle(("model.encoder.embedding",), _pairs, "e is as large as the face decoder of --init takes it"),
+    Idle(
+        ("speech2face.pretrained", "speech2face.head_iterations"),
+        lambda v: v["model.encoder.type"] != "ast",
+        "it needs model.encoder.type = 'ast'",
+    ),
+    Idle(
+        ("model.encoder.ast",),
+        lambda v: v["speech2face.pretrained"],
+        "speech2face.pretrained brings the AST's settings",
+    ),
+    Idle(
+        ("speech2face.head_lr",),
+        lambda v: not v["speech2face.head_iterations"],
+        "it needs speech2face.head_iterations above 0",
+    ),
+    Idle(
+        ("speech2face.temperature",),
+        lambda v: not v["speech2face.classes_loss"],
+        "it needs speech2face.classes_loss above 0",
+    ),
+    Idle(
+        ("speech2face.lr_decay_every",),
+        lambda v: v["speech2face.lr_decay"] == 1,
+        "it needs speech2face.lr_decay below 1",
+    ),
     Idle(
         (
             "model.*",
@@ -237,7 +276,7 @@ _RULES = (
     ),
     Idle(
         ("run.grid_every",),
-        lambda v: _alone(v) and v["run.tensorboard"] == "off",
+        lambda v: _alone(v) and not _pairs(v) and v["run.tensorboard"] == "off",
         "a voice encoder makes no images, and run.tensorboard is off",
     ),
     Idle(("run.best",), lambda v: not v["run.evaluate_every"], "it needs run.evaluate_every above 0"),

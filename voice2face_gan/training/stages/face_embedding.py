@@ -100,7 +100,7 @@ def predicted_variance(encoder: Checkpoint, space: BaseFaceSpace, named: str) ->
             f"{len(residual_std)} numbers, not {SIZE}); train one with v2f-gan train "
             "--recipe default-encoder."
         )
-    fits = (encoder.info.get(key, {}) for key in ("distillation", "voice_regression"))
+    fits = (encoder.info.get(key, {}) for key in ("distillation", "voice_regression", "speech2face"))
     trained_on = next((fit["space"] for fit in fits if "space" in fit), space.name)
     if trained_on != space.name:
         raise DataError(

@@ -110,7 +110,7 @@ class GanStage:
             self.batches = self._face_embedding_batches(store)
         else:
             self.batches = self._voice_face_batches()
-        self._grid_voices, self._grid_faces = fixed_clips(held_out, self.encoder.raw_log_mel)
+        self._grid_voices, self._grid_faces = fixed_clips(held_out, self.encoder.takes)
         torch.manual_seed(seed + 1)
         self._build()
 
@@ -125,10 +125,10 @@ class GanStage:
 
     def _voice_face_batches(self) -> VoiceFaceBatches:
         records, device = self.records, self.device
-        labels, raw_log_mel = classes(records)[1], self.encoder.raw_log_mel
+        labels, takes = classes(records)[1], self.encoder.takes
         voice, face = records.has_voice, records.has_face
         shortest = records.about["features"]["min_frames"]
-        voices = VoiceBank(records.select(voice), labels[voice], shortest, device, raw_log_mel)
+        voices = VoiceBank(records.select(voice), labels[voice], shortest, device, takes)
         faces = FaceBank(records.select(face), labels[face], device, self.masks_real)
         encoder = self.encoder
         if uses_bf16(self.recipe.run.precision, device):
@@ -341,10 +341,10 @@ def fixed_people(store: Store) -> list[str]:
     return sorted(identities_with_both(store))[:GRID_CLIPS]
 
 
-def fixed_clips(store: Store, raw_log_mel: bool) -> tuple[list[Tensor], Tensor]:
+def fixed_clips(store: Store, takes: str) -> tuple[list[Tensor], Tensor]:
     """The first voice and the first face of these identities; the faces as uint8 (N, side, side, 3)."""
     voices, faces = [], []
-    bank = VoiceBank.unlabelled(store, raw_log_mel)
+    bank = VoiceBank.unlabelled(store, takes)
     for name in fixed_people(store):
         records = store.identity == name
         voices.append(bank.whole(int(np.flatnonzero(records & store.has_voice)[0])))
