@@ -183,6 +183,13 @@ def find_checkpoint(name: str | Path) -> Path:
     raise CheckpointError(f"{folder} is not a checkpoint or a run with one: it has no {CONFIG}.")
 
 
+def shown_name(name: str | Path, checkpoint: Checkpoint) -> str:
+    """A checkpoint's name in messages and in images' metadata: what it was asked for by, where it ships or is
+    of the hub, else its folder's."""
+    keeps_name = str(name) in SHIPPED or hub.hub_name(name) is not None
+    return str(name) if keeps_name else checkpoint.folder.resolve().name
+
+
 def weights_hash(folder: Path) -> str | None:
     """SHA-256 of a checkpoint's weights file, its first HASH_DIGITS digits; None where there is none."""
     path = Path(folder) / WEIGHTS

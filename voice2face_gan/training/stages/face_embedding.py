@@ -17,6 +17,7 @@ from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.classifier_space import CLASSIFIER, ClassifierSpace
 from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.face_space_base import SIZE, BaseFaceSpace
+from voice2face_gan.models.kept_space import open_kept_space
 from voice2face_gan.models.registry import face_space_class
 
 KEPT = "checkpoint"  # face_embedding.space: the space that the voice encoder's checkpoint keeps
@@ -43,7 +44,7 @@ def open_space(name: str, encoder: Checkpoint) -> BaseFaceSpace:
             f"{encoder.folder} keeps no face space; name the folder of one: "
             "--set face_embedding.space=FOLDER."
         )
-    return kind.of_map(encoder.face_space, encoder.info.get("face_space"))
+    return open_kept_space(encoder)
 
 
 def embeddings_of_faces(faces: Store, space: BaseFaceSpace, named: str) -> np.ndarray:
