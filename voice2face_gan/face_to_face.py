@@ -99,6 +99,12 @@ class FaceToFace(VoiceFaceModel):
         photo = open_photo(image, detector)
         return self.reconstruct_face(photo, self.find(photo, detector), strength, size)
 
+    @property
+    def of_voices_alone(self) -> bool:
+        """The generator was trained on e of simulated voices, and on no face's own."""
+        trained = self.checkpoint.info.get("recipe", {}).get("face_embedding", {})
+        return self.checkpoint.voice_simulation is not None and trained.get("simulated_voices") == 1
+
     def check_strength(self, strength: float) -> None:
         """
         Raises:
@@ -132,8 +138,11 @@ class FaceToFace(VoiceFaceModel):
         """Input of the generator of an e (embedding,) that was read from a face.
 
         There is no soft clip: its limits are for predicted e at high strengths, and the generator was trained
-        on faces' own e as they are.
+        on faces' own e as they are. One that was trained on simulated voices alone (recipe voice-to-face)
+        gets the e that a voice would give of such a face, without noise.
         """
+        if self.of_voices_alone:
+            e = self.checkpoint.voice_simulation(e[None], torch.zeros(1, len(e)))[0]
         if self.strength is None:
             return normalise_embedding(e[None], self.controls)[0]
         return strength * e
