@@ -94,10 +94,11 @@ class VoiceFaceModel:
 
         Args:
             z: (B, z_dim), noise of a generator that takes some; default `noise(B, noise_scale=noise_scale)`.
+                Others take none, so that their z (B, 0) is passed over.
             noise_scale: standard deviation of the default z.
         """
         z = self.noise(len(e), noise_scale=noise_scale) if z is None else z
-        if z is None:
+        if z is None or not self.z_dim:
             parts = [self.generator(part.to(self.device)) for part in e.split(FACES_PER_BATCH)]
         else:
             pairs = zip(e.split(FACES_PER_BATCH), z.split(FACES_PER_BATCH), strict=True)

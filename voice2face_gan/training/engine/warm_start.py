@@ -16,6 +16,7 @@ from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run, read_state
+from voice2face_gan.training.stages.face_decoder import check_landmarks
 from voice2face_gan.training.stages.face_embedding import KEPT, open_space
 from voice2face_gan.training.stages.gan_base import identities_with_both
 
@@ -52,6 +53,8 @@ def training_records(store: Store, run: Run) -> Store:
     side, made = records.about["side"], recipe.model.generator.side
     if side != made:
         raise DataError(f"{store.folder} holds faces of {side} pixels, the recipe makes {made}.")
+    if recipe.model.generator.type == "face_decoder":
+        check_landmarks(store.has_landmarks)
     return records
 
 

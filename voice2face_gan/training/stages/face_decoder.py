@@ -42,11 +42,7 @@ class FaceDecoderStage(GanStage):
     def _build(self) -> None:
         if self.space is None:
             raise DataError("A face decoder is trained on a face space; set face_embedding.space.")
-        if self.batches.faces.landmarks is None:
-            raise DataError(
-                "A face decoder learns landmarks, which the store did not keep; prepare it again with "
-                "--set faces.landmarks=true."
-            )
+        check_landmarks(self.batches.faces.landmarks is not None)
         decoder = build_generator(self.config).to(self.device)
         if self.config.linear:
             fit_linear_face(decoder, self.batches, self.recipe.data.flip)
@@ -76,6 +72,18 @@ class FaceDecoderStage(GanStage):
         self._step_generator(loss)
         self._update_ema(iteration)
         return detached({f"G_{name}": value for name, value in terms.items()})
+
+
+def check_landmarks(kept: bool) -> None:
+    """
+    Raises:
+        DataError: the store kept no landmarks.
+    """
+    if not kept:
+        raise DataError(
+            "A face decoder learns landmarks, which the store did not keep; prepare it again with "
+            "--set faces.landmarks=true."
+        )
 
 
 class SpaceReader(FaceReaderNet):
