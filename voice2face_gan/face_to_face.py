@@ -57,22 +57,34 @@ class FaceToFace(VoiceFaceModel):
         checkpoint: a loaded checkpoint with a generator and a face space.
         name: the name in messages and in images' metadata.
         device: device of the networks.
+        reader: the folder of the face reader whose feature the decoder takes, where there is one; default:
+            the one that the checkpoint's recipe names.
     Raises:
-        CheckpointError: it keeps no face space, or the space's network is not installed.
+        CheckpointError: it keeps no face space, the space's network is not installed, or the reader is
+            missing or another one.
     """
 
-    def __init__(self, checkpoint: Checkpoint, name: str, device: str | torch.device = "cpu"):
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        name: str,
+        device: str | torch.device = "cpu",
+        reader: str | Path | None = None,
+    ):
         super().__init__(checkpoint, name, device)
-        space = open_kept_space(checkpoint, f"The checkpoint '{name}'")
+        space = open_kept_space(checkpoint, f"The checkpoint '{name}'", reader)
         self.space = space.at_zoom(self.zoom).to(self.device)
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path = "default", device: str | torch.device = "cpu"
+        cls,
+        name: str | Path = "default",
+        device: str | torch.device = "cpu",
+        reader: str | Path | None = None,
     ) -> "FaceToFace":
         """Load a model; arguments and errors as of `VoiceToFace.from_pretrained`, and those of the class."""
         checkpoint = load_checkpoint(name)
-        return cls(checkpoint, shown_name(name, checkpoint), device)
+        return cls(checkpoint, shown_name(name, checkpoint), device, reader)
 
     def reconstruct(
         self,
@@ -145,4 +157,5 @@ class FaceToFace(VoiceFaceModel):
             e = self.checkpoint.voice_simulation(e[None], torch.zeros(1, len(e)))[0]
         if self.strength is None:
             return normalise_embedding(e[None], self.controls)[0]
-        return strength * e
+        average = self.space.average().to(e)
+        return average + strength * (e - average)

@@ -214,9 +214,11 @@ class VoiceToFace(VoiceFaceModel):
 
         Raises:
             VoiceToFaceError: an option out of its range.
-            CheckpointError: the model cannot choose a gender, or has no strength to set.
+            CheckpointError: the model has no voice encoder, cannot choose a gender, or has no strength to
+                set.
         """
         chosen = GenerateOptions(**options)
+        self.check_takes_voices()
         self.with_strength(chosen.strength)
         trained_on = self.checkpoint.info.get("gender", "all")
         if chosen.gender in ("auto", trained_on) or self.checkpoint.gender_probe is not None:
@@ -281,6 +283,7 @@ class VoiceToFace(VoiceFaceModel):
                 yield error
 
     def _embedding(self, clip, **part) -> VoiceEmbedding:
+        self.check_takes_voices()
         raw_log_mel = self.encoder.raw_log_mel
         voice = voice_features(clip, vad=self.vad, features=self.features, raw_log_mel=raw_log_mel, **part)
         e, probabilities = self.encode(voice.log_mel)

@@ -10,6 +10,7 @@ from voice2face_gan.faces.pixels import to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.conditioning import Controls, condition, normalise_embedding
 from voice2face_gan.models.probes import read_voice
+from voice2face_gan.models.registry import check_takes_voices
 
 VARIANT_NOISE = 0.05  # standard deviation, as Wen et al. train; where a model has no noise of its own
 VARIANT_RESIDUAL = 0.5  # share of the residual's standard deviation; all of it would drown the voice
@@ -30,6 +31,13 @@ class VoiceFaceModel:
         self.controls, self.z_dim = checkpoint.controls, checkpoint.generator_config.z_dim
         self.encoder = checkpoint.encoder.to(self.device)
         self.generator = checkpoint.generator.to(self.device)
+
+    def check_takes_voices(self) -> None:
+        """
+        Raises:
+            CheckpointError: the checkpoint has no voice encoder.
+        """
+        check_takes_voices(self.checkpoint.encoder_config, f"The checkpoint '{self.name}'")
 
     @property
     def zoom(self) -> float:

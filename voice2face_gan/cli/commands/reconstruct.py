@@ -48,13 +48,20 @@ _NOTICE = "Synthetic images: what the model makes of the numbers that it reads f
     show_default=True,
     help="Finds the face; none: the images are aligned faces already.",
 )
+@click.option(
+    "--reader",
+    metavar="FOLDER",
+    help="The face reader of a decoder of its features (convert vggface). [default: the recipe's]",
+)
 @click.option("--force", is_flag=True, help="Replace images that exist.")
 @click.option(
     "--skip-existing", is_flag=True, help="Pass over photos whose image exists, to go on with a folder."
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
 @json_option
-def reconstruct(images, output, checkpoint, strength, size, detector, force, skip_existing, device, as_json):
+def reconstruct(
+    images, output, checkpoint, strength, size, detector, reader, force, skip_existing, device, as_json
+):
     """Generate a face from the largest face in each photo: what the model's numbers hold of it.
 
     \b
@@ -88,7 +95,7 @@ def reconstruct(images, output, checkpoint, strength, size, detector, force, ski
         from voice2face_gan.faces.photo import check_search
 
         check_search(detector)  # one sentence at once where it is missing
-        model = FaceToFace.from_pretrained(checkpoint, choose_device(device))
+        model = FaceToFace.from_pretrained(checkpoint, choose_device(device), reader)
         model.check_strength(strength)
         result["checkpoint"] = model.name
         many = bool(arguments.folders) or len(arguments.given) > 8

@@ -20,7 +20,8 @@ from voice2face_gan.errors import DataError
 from voice2face_gan.faces.pixels import to_grid, to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.conditioning import Controls, condition
-from voice2face_gan.models.registry import build_generator
+from voice2face_gan.models.reader_space import ReaderSpace
+from voice2face_gan.models.registry import build_generator, takes_voices
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.probes.gender import gender_probe
 from voice2face_gan.training.recipe.schema import GanRecipe, Recipe
@@ -76,6 +77,8 @@ class GanStage:
     compiled: tuple[str, ...]  # networks, with run.compile
     schedule_was_fitted = False  # to the time that there is, by `fit_schedule`
     any_zoom = False  # faces keep the store's zoom, and the face space is moved to it
+    learns_landmarks = False  # batches have them
+    any_reader = False  # e may be the feature of a face reader, without sex and age
     masks_real = False  # real faces lack the pixels beyond the edges of their images
 
     def __init__(
@@ -101,7 +104,8 @@ class GanStage:
         if device.type == "cpu":
             keep_freed_memory()
         self.encoder = encoder.encoder.to(device).eval().requires_grad_(False)
-        self.records = with_both(store)
+        self.takes_voices = takes_voices(encoder.encoder_config)
+        self.records = with_both(store) if self.takes_voices else store.select(store.has_face)
         self.known = classes(self.records)[0]  # the classifier's classes
         self.data = self.records.summary()
         self.streams = RandomStreams(seed, self.settings.batch, self.processes, device)
@@ -110,7 +114,10 @@ class GanStage:
             self.batches = self._face_embedding_batches(store)
         else:
             self.batches = self._voice_face_batches()
-        self._grid_voices, self._grid_faces = fixed_clips(held_out, self.encoder.raw_log_mel)
+        if self.takes_voices:
+            self._grid_voices, self._grid_faces = fixed_clips(held_out, self.encoder.raw_log_mel)
+        else:
+            self._grid_voices, self._grid_faces = [], fixed_faces(held_out)
         torch.manual_seed(seed + 1)
         self._build()
 
@@ -143,15 +150,33 @@ class GanStage:
         self.space = open_space(name, self.given).to(device=self.device, memory_format=torch.channels_last)
         if self.any_zoom:
             self.space.at_zoom(store.zoom)
+        if isinstance(self.space, ReaderSpace) and not self.any_reader:
+            raise DataError(
+                f"{name} is a face reader, whose feature a face decoder alone takes as e "
+                "(model.generator.type = 'face_decoder'); make a face space with v2f-gan face-space."
+            )
         records = store.select(store.has_face)
         e = torch.from_numpy(embeddings_of_faces(records, self.space, name))
+        if isinstance(self.space, ReaderSpace):
+            self.space.fit(e)
+        self._keep_space()
         r2 = predicted_variance(self.given, self.space, name)
         self.data = {**self.data, "faces": len(records)}
         faces = FaceBank(records, labels_of_known(records, self.known), self.device, self.masks_real)
         visible = np.flatnonzero(records.fully_visible)
         people = np.unique(records.identity, return_inverse=True)[1]
         simulation = self.given.voice_simulation
-        return FaceEmbeddingBatches(faces, visible, people, e, r2, self.recipe, self.streams, simulation)
+        return FaceEmbeddingBatches(
+            *(faces, visible, people, e, r2, self.recipe, self.streams, simulation),
+            landmarks=self.learns_landmarks,
+        )
+
+    def _keep_space(self) -> None:
+        """A checkpoint keeps the space that its generator was trained on. That of its voice encoder is there
+        already, with what the encoder's stage said of it."""
+        if isinstance(self.space, ReaderSpace) or not self.given.face_space:
+            info = {**self.given.info, "face_space": self.space.summary()}
+            self.given = replace(self.given, face_space=self.space.map_tensors(), info=info)
 
     def _set_networks(self, generator: nn.Module, discriminator: Sequence[nn.Module]) -> None:
         """Takes the networks, which are on the device, of the discriminator none or more; makes their
@@ -175,6 +200,8 @@ class GanStage:
     @cached_property
     def probe(self) -> Tensor | None:
         # Fitted when the first checkpoint is saved: a checkpoint that training starts from brings its own.
+        if not self.takes_voices:
+            return None
         return gender_probe(self.records, self.encoder, self.controls, self.device)
 
     def autocast(self):
@@ -290,13 +317,18 @@ class GanStage:
         )
 
     def image(self):
-        """PIL image: the fixed clips' own faces above, what is generated from their voices below."""
+        """PIL image: the fixed clips' own faces above, what is generated from their voices below; without a
+        voice encoder what is generated from e of the faces themselves."""
         generator = self.generator if self.generator_ema is None else self.generator_ema
         was_training = generator.training
         generator.eval()
         with torch.no_grad():
-            e = torch.cat([self.encoder(v[None].to(self.device)) for v in self._grid_voices])
-            faces = to_uint8(self.sample(generator, condition(e, self.controls))).cpu()
+            if self.takes_voices:
+                e = torch.cat([self.encoder(v[None].to(self.device)) for v in self._grid_voices])
+                e = condition(e, self.controls)
+            else:
+                e = self.space.encode_faces(self._grid_faces).to(self.device)
+            faces = to_uint8(self.sample(generator, e)).cpu()
         generator.train(was_training)
         return to_grid(torch.cat([self._grid_faces, faces]), columns=len(faces))
 
@@ -334,6 +366,20 @@ def with_both(store: Store) -> Store:
             f"{store.folder}: {len(both)} identities have both voices and faces; a GAN needs two or more."
         )
     return store.select(np.isin(store.identity, sorted(both)))
+
+
+def identities_with_faces(store: Store) -> set[str]:
+    """The identities that have a face among the records."""
+    return set(store.identity[store.has_face].tolist())
+
+
+def fixed_faces(store: Store) -> Tensor:
+    """The first face of each of the first few identities with one: uint8 (N, side, side, 3)."""
+    faces = []
+    for name in sorted(identities_with_faces(store))[:GRID_CLIPS]:
+        first = np.flatnonzero((store.identity == name) & store.has_face)[0]
+        faces.append(torch.from_numpy(np.array(store.faces[store.face_index[first]])))
+    return torch.stack(faces)
 
 
 def fixed_people(store: Store) -> list[str]:
