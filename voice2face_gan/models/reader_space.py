@@ -32,6 +32,7 @@ from voice2face_gan.models.face_space_base import BaseFaceSpace
 
 DLIB = "dlib"  # face_embedding.space: dlib's embedding
 _LIKE_DLIB = [3, 2, 0, 1, 4]  # the template's points in the order of CHIP_POINTS
+_SIDE = 256  # pixels, in which the template's points are given to `chip_place`
 _DIGITS = 16  # of SHA-256, in hexadecimal, by which weights are known
 
 
@@ -173,7 +174,8 @@ def open_reader_space(name: str | Path) -> ReaderSpace:
         file = weights_file()
         net: nn.Module = DlibChips(DlibResnet().load_dat(file))
         space = ReaderSpace(net, DLIB_SIDE, _hash(file), home=1.0)
-        space.chip.copy_(chip_place(TEMPLATE[_LIKE_DLIB], 1.0))
+        # dlib counts pixels by their middles.
+        space.chip.copy_(chip_place(_SIDE * TEMPLATE[_LIKE_DLIB] - 0.5, _SIDE))
     else:
         folder = Path(name).expanduser()
         net = VggFaceReader.load(folder)
