@@ -19,7 +19,7 @@ from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run, read_state
 from voice2face_gan.training.stages.face_decoder import check_landmarks
 from voice2face_gan.training.stages.face_embedding import KEPT, open_space
-from voice2face_gan.training.stages.gan_base import identities_with_both, identities_with_faces
+from voice2face_gan.training.stages.people import identities_with_both, identities_with_faces
 
 
 def training_records(store: Store, run: Run) -> Store:

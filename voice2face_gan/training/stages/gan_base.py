@@ -36,6 +36,7 @@ from voice2face_gan.training.stages.face_embedding import (
     open_space,
     predicted_variance,
 )
+from voice2face_gan.training.stages.people import fixed_clips, fixed_faces, with_both
 
 # Iterations in which a new discriminator beside a trained generator is trained alone: before it separates
 # real faces from generated ones, its gradient is random and damages the generator.
@@ -44,7 +45,6 @@ DISCRIMINATOR_FIRST = 100
 # gan.lr. At the whole rate 48 iterations on 13 faces undid the default: a detector found 51 faces in 64
 # images, for 64 before.
 FINE_TUNE_RATE = 0.1
-GRID_CLIPS = 8
 
 
 class GanStage:
@@ -52,9 +52,10 @@ class GanStage:
 
     Args:
         store: training records. Identities with both voices and faces are the classes of the identity
-            classifier; without a face space the others are left out.
-        held_out: records whose clips are shown in the image grids.
-        encoder: a pretrained one, as a checkpoint.
+            classifier; without a face space the others are left out. Without a voice encoder all with faces
+            are taken.
+        held_out: records whose clips, or faces, are shown in the image grids.
+        encoder: a pretrained one, as a checkpoint; of the type "none" for a decoder of faces' e alone.
         recipe: see GanRecipe. With face_embedding.space the stage trains on e read from faces, else on e of
             voices.
         seed: of weights and batches.
@@ -347,52 +348,3 @@ def controls_of(own: Controls, encoder: Controls) -> Controls:
         return own
     found = {"strength": encoder.strength, "soft_clip": encoder.soft_clip}
     return replace(own, **found, residual_std=encoder.residual_std)
-
-
-def identities_with_both(store: Store) -> set[str]:
-    """The identities that have a voice and a face among the records."""
-    return set(store.identity[store.has_voice].tolist()) & set(store.identity[store.has_face].tolist())
-
-
-def with_both(store: Store) -> Store:
-    """The records of these identities.
-
-    Raises:
-        DataError: fewer than two identities have both.
-    """
-    both = identities_with_both(store)
-    if len(both) < 2:
-        raise DataError(
-            f"{store.folder}: {len(both)} identities have both voices and faces; a GAN needs two or more."
-        )
-    return store.select(np.isin(store.identity, sorted(both)))
-
-
-def identities_with_faces(store: Store) -> set[str]:
-    """The identities that have a face among the records."""
-    return set(store.identity[store.has_face].tolist())
-
-
-def fixed_faces(store: Store) -> Tensor:
-    """The first face of each of the first few identities with one: uint8 (N, side, side, 3)."""
-    faces = []
-    for name in sorted(identities_with_faces(store))[:GRID_CLIPS]:
-        first = np.flatnonzero((store.identity == name) & store.has_face)[0]
-        faces.append(torch.from_numpy(np.array(store.faces[store.face_index[first]])))
-    return torch.stack(faces)
-
-
-def fixed_people(store: Store) -> list[str]:
-    """The first few identities with a voice and a face: those of the image grids."""
-    return sorted(identities_with_both(store))[:GRID_CLIPS]
-
-
-def fixed_clips(store: Store, raw_log_mel: bool) -> tuple[list[Tensor], Tensor]:
-    """The first voice and the first face of these identities; the faces as uint8 (N, side, side, 3)."""
-    voices, faces = [], []
-    bank = VoiceBank.unlabelled(store, raw_log_mel)
-    for name in fixed_people(store):
-        records = store.identity == name
-        voices.append(bank.whole(int(np.flatnonzero(records & store.has_voice)[0])))
-        faces.append(store.faces[store.face_index[np.flatnonzero(records & store.has_face)[0]]])
-    return voices, torch.stack([torch.from_numpy(face) for face in faces])
