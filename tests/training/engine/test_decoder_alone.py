@@ -131,6 +131,13 @@ def test_from_faces_alone_to_a_reconstruction(cli, decoder, readers, faces, clip
         assert "no voice encoder" in line and "v2f-gan reconstruct" in line and "--recipe speech2face" in line
     with pytest.raises(CheckpointError, match="no voice encoder"):
         made.encoder(torch.zeros(1, 64, 100))
+    report = cli("report", decoder, "--data", "synthetic:20", "--metric", "l1", "-o", "r.html")
+    assert "no voice encoder" in sentence(report) and not (cli.here / "r.html").exists()
+    given = train(cli, "--recipe", "face-decoder", "--data", faces, "--encoder", decoder)
+    assert "no voice encoder" in sentence(given) and len(list((cli.here / "runs").iterdir())) == 1
+    assert "takes 12 numbers" in sentence(cli("face-space", faces, "-o", "space", "--for", decoder))
+    composed = cli("compose", decoder, decoder, "--data", faces, "--judge", "trunk", "-o", "new")
+    assert "recipe default-encoder" in sentence(composed)
     assert cli("push", decoder, "me/mine", "--dry-run").code == 0
     assert cli("runs", "runs").code == 0
 

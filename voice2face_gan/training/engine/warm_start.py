@@ -14,7 +14,7 @@ from voice2face_gan.models.classifier_space import CLASSIFIER
 from voice2face_gan.models.encoders.ge2e import GE2EEncoder
 from voice2face_gan.models.encoders.none import NoEncoder, NoEncoderConfig
 from voice2face_gan.models.face_embedding_space import FaceSpace
-from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig, takes_voices
+from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig, check_takes_voices, takes_voices
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run, read_state
 from voice2face_gan.training.stages.face_decoder import check_landmarks
@@ -105,7 +105,7 @@ def given_encoder(run: Run, records: Store) -> Checkpoint | None:
     it trains its own.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, or has no voice encoder although the recipe wants one.
         DataError: it does not fit the data.
     """
     given = _given(run)
@@ -113,6 +113,8 @@ def given_encoder(run: Run, records: Store) -> Checkpoint | None:
         return _no_encoder(run, records)
     checkpoint = load_checkpoint(given, need_generator=False)
     if not takes_voices(checkpoint.encoder_config):
+        if not run.recipe.encoder_alone and run.recipe.model.encoder.type != NoEncoderConfig.type:
+            check_takes_voices(checkpoint.encoder_config, f"The checkpoint {checkpoint.folder}")
         return checkpoint
     if checkpoint.features != records.about["features"]:
         raise DataError(
