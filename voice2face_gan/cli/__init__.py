@@ -5,8 +5,6 @@ import click
 from voice2face_gan.cli._console import Group
 from voice2face_gan.cli.commands import (
     bench,
-    bench_prepare,
-    bench_train,
     compose,
     convert,
     data,
@@ -19,6 +17,7 @@ from voice2face_gan.cli.commands import (
     info,
     prepare,
     push,
+    reconstruct,
     report,
     runs,
     train,
@@ -42,10 +41,9 @@ def main() -> None:
     """
 
 
-bench.bench.add_command(bench_prepare.bench_prepare, "prepare")
-bench.bench.add_command(bench_train.bench_train, "train")
 for command in (
     generate.generate,
+    reconstruct.reconstruct,
     embed.embed,
     train.train,
     runs.runs,

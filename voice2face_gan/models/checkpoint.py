@@ -194,6 +194,13 @@ def takes_speech(name: str | Path) -> bool:
         return False
 
 
+def shown_name(name: str | Path, checkpoint: Checkpoint) -> str:
+    """A checkpoint's name in messages and in images' metadata: what it was asked for by, where it ships or is
+    of the hub, else its folder's."""
+    keeps_name = str(name) in SHIPPED or hub.hub_name(name) is not None
+    return str(name) if keeps_name else checkpoint.folder.resolve().name
+
+
 def weights_hash(folder: Path) -> str | None:
     """SHA-256 of a checkpoint's weights file, its first HASH_DIGITS digits; None where there is none."""
     path = Path(folder) / WEIGHTS

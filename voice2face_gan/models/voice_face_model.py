@@ -10,6 +10,7 @@ from voice2face_gan.faces.pixels import to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.conditioning import Controls, condition, normalise_embedding
 from voice2face_gan.models.probes import read_voice
+from voice2face_gan.models.registry import check_takes_voices
 
 VARIANT_NOISE = 0.05  # standard deviation, as Wen et al. train; where a model has no noise of its own
 VARIANT_RESIDUAL = 0.5  # share of the residual's standard deviation; all of it would drown the voice
@@ -30,6 +31,13 @@ class VoiceFaceModel:
         self.controls, self.z_dim = checkpoint.controls, checkpoint.generator_config.z_dim
         self.encoder = checkpoint.encoder.to(self.device)
         self.generator = checkpoint.generator.to(self.device)
+
+    def check_takes_voices(self) -> None:
+        """
+        Raises:
+            CheckpointError: the checkpoint has no voice encoder.
+        """
+        check_takes_voices(self.checkpoint.encoder_config, f"The checkpoint '{self.name}'")
 
     @property
     def zoom(self) -> float:
@@ -94,10 +102,11 @@ class VoiceFaceModel:
 
         Args:
             z: (B, z_dim), noise of a generator that takes some; default `noise(B, noise_scale=noise_scale)`.
+                Others take none, so that their z (B, 0) is passed over.
             noise_scale: standard deviation of the default z.
         """
         z = self.noise(len(e), noise_scale=noise_scale) if z is None else z
-        if z is None:
+        if z is None or not self.z_dim:
             parts = [self.generator(part.to(self.device)) for part in e.split(FACES_PER_BATCH)]
         else:
             pairs = zip(e.split(FACES_PER_BATCH), z.split(FACES_PER_BATCH), strict=True)

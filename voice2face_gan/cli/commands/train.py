@@ -137,8 +137,9 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
     from voice2face_gan.data.open import source_names
     from voice2face_gan.data.synthetic import is_synthetic
     from voice2face_gan.models.checkpoint import find_checkpoint
+    from voice2face_gan.models.registry import takes_voices
     from voice2face_gan.training.engine.train import check_shares
-    from voice2face_gan.training.engine.warm_start import check_given
+    from voice2face_gan.training.engine.warm_start import check_given, decodes_alone
     from voice2face_gan.training.recipe.keys import check_encoder
     from voice2face_gan.training.recipe.recipe import load_recipe
     from voice2face_gan.training.run.folder import Run
@@ -153,7 +154,10 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
         if recipe is None:
             recipe, encoder = _default_recipe(data, encoder, here)
         resolved = load_recipe(recipe, override)
-    check_encoder(resolved, given=bool(encoder or init and not resolved.encoder_alone))
+        if decodes_alone(resolved, encoder, init):
+            resolved = load_recipe(recipe, (*override, "model.encoder.type='none'"))
+    brings_encoder = init and not resolved.encoder_alone and takes_voices(resolved.model.encoder)
+    check_encoder(resolved, given=bool(encoder or brings_encoder))
     given = {"encoder": encoder, "init": init}
     settings = {
         "data": ",".join(
@@ -203,6 +207,8 @@ def _recipe_of(name: str, overrides):
     """The recipe that a checkpoint was trained with."""
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.models.classifier_space import CLASSIFIER
+    from voice2face_gan.models.reader_space import ReaderSpace
+    from voice2face_gan.models.registry import face_space_class
     from voice2face_gan.training.recipe.recipe import kept_recipe
     from voice2face_gan.training.stages.face_embedding import KEPT
 
@@ -215,7 +221,8 @@ def _recipe_of(name: str, overrides):
     model = {name: {k: now[name].get(k, v) for k, v in table.items()} for name, table in model.items()}
     about = {**about, "model": model}
     space = about.get("face_embedding", {}).get("space")
-    if checkpoint.face_space and space not in (None, "", CLASSIFIER):
+    of_reader = face_space_class(checkpoint.face_space) is ReaderSpace  # its folder is wanted again
+    if checkpoint.face_space and space not in (None, "", CLASSIFIER) and not of_reader:
         about["face_embedding"] = {**about["face_embedding"], "space": KEPT}
     return kept_recipe(about, overrides)
 

@@ -31,6 +31,7 @@ from voice2face_gan.files import new_folder, write_bytes
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.conditioning import Controls, condition
 from voice2face_gan.models.probes import PROBES, read_voice
+from voice2face_gan.models.registry import check_takes_voices
 from voice2face_gan.version import __version__
 
 CONFIG, ENCODER, FORMAT = "config.json", "encoder.onnx", 1
@@ -135,6 +136,7 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
     Raises:
         OutputError: the voice encoder takes speech, a package is missing, the opset is not to be had, or a
             graph differs from PyTorch by more than 1e-3. Nothing is written then.
+        CheckpointError: the checkpoint has no voice encoder.
     """
     if checkpoint.encoder.takes == SPEECH:
         raise OutputError(
@@ -144,6 +146,7 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
         )
     output = Path(output)
     single = output.name if output.suffix == ".onnx" else None
+    check_takes_voices(checkpoint.encoder_config, f"The checkpoint {checkpoint.folder or ''}".rstrip())
     protos, about = {}, {}
     for graph in graphs_of(checkpoint, single):
         proto = to_onnx(graph, opset)

@@ -49,7 +49,17 @@ def check_values(recipe: Recipe) -> None:
     if best not in MEASURES:
         hint = nearest(best, MEASURES)
         raise RecipeError(f"Recipe {recipe.name}: run.best names no figure, '{best}'; {hint}")
-    for part in (_data, _encoder, _gan, _r3gan, _face_embedding, _face_decoder, _speech2face, _run):
+    for part in (
+        _data,
+        _no_encoder,
+        _encoder,
+        _gan,
+        _r3gan,
+        _face_embedding,
+        _face_decoder,
+        _speech2face,
+        _run,
+    ):
         for sentence, holds in part(recipe):
             if not holds:
                 raise RecipeError(f"Recipe {recipe.name}: {sentence}.")
@@ -64,6 +74,14 @@ def _data(recipe: Recipe) -> _Checks:
     yield "data.gender must be 'female', 'male' or 'all'", data.gender in (*GENDERS, "all")
     yield "data.split must be 'train' or 'all'", data.split in ("train", "all")
     yield "data.crop_frames must be two numbers, 1 or more, in order", _rising(data.crop_frames, 1)
+
+
+def _no_encoder(recipe: Recipe) -> _Checks:
+    decodes = recipe.model.generator.type == "face_decoder" and bool(recipe.face_embedding.space)
+    yield (
+        "model.encoder.type = 'none' needs model.generator.type = 'face_decoder' and face_embedding.space",
+        recipe.model.encoder.type != "none" or decodes and not recipe.encoder_alone,
+    )
 
 
 def _encoder(recipe: Recipe) -> _Checks:

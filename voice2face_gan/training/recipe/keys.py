@@ -80,6 +80,10 @@ def _is_fitted(values: Values) -> bool:
     return values["model.encoder.type"] == "statistics"
 
 
+def _without_voices(values: Values) -> bool:
+    return values["model.encoder.type"] == "none"
+
+
 def _is_r3gan(values: Values) -> bool:
     return values["model.generator.type"] == "r3gan"
 
@@ -171,8 +175,23 @@ _RULES = (
     Idle(("encoder.teacher", "encoder.speeds"), lambda v: not _distils(v), "it needs encoder.space"),
     Idle(
         ("encoder.*", *_OF_VOICES),
-        lambda v: _on_space(v) and not _fits_space(v),
+        lambda v: _on_space(v) and not _fits_space(v) and not _without_voices(v),
         "with face_embedding.space the voice encoder comes trained (--encoder)",
+    ),
+    Idle(
+        ("encoder.*", "model.encoder.embedding", "data.hold_out_clip", "run.evaluate_every", "run.best"),
+        _without_voices,
+        "there is no voice encoder (model.encoder.type = 'none'), and e has the size of the face space",
+    ),
+    Idle(
+        (
+            "face_embedding.simulated_voices",
+            "face_embedding.simulated_l1",
+            "face_embedding.strength_range",
+        ),
+        _without_voices,
+        "voices are simulated as a voice encoder predicts e, and none is given (--encoder)",
+        take={"face_embedding.simulated_voices": 0.0},
     ),
     Idle(
         ("data.crop_frames", *_SIMULATED),
@@ -341,6 +360,13 @@ def check_encoder(recipe: Recipe, given: bool) -> None:
             f"Recipe {recipe.name} trains a voice encoder alone, so that --encoder has no effect; go on "
             "from a trained one with --init."
         )
+    if recipe.model.encoder.type == "none" and given:
+        raise RecipeError(
+            f"Recipe {recipe.name} has no voice encoder (model.encoder.type = 'none'), so that --encoder has "
+            "no effect."
+        )
+    if recipe.model.encoder.type == "none":
+        return
     if recipe.face_embedding.space == CLASSIFIER and not given:
         if recipe.model.encoder.type != "statistics":
             raise RecipeError(
@@ -349,7 +375,14 @@ def check_encoder(recipe: Recipe, given: bool) -> None:
             )
         return
     if recipe.face_embedding.space and not given:
+        decodes = recipe.model.generator.type == "face_decoder"
+        alone = (
+            " Or name a face space or a face reader with --set face_embedding.space=FOLDER."
+            if decodes
+            else ""
+        )
         raise RecipeError(
             f"Recipe {recipe.name} needs a trained voice encoder (face_embedding.space): give one with "
             "--encoder, such as --encoder default, or one that v2f-gan train --recipe default-encoder made."
+            + alone
         )

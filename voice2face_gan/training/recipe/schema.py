@@ -174,7 +174,8 @@ class FaceEmbeddingRecipe:
 @dataclass(frozen=True)
 class FaceDecoderRecipe:
     """Weights of the face decoder's losses (training/stages/face_decoder.py; Cole et al. 2017, whose own
-    numbers are not known).
+    numbers are not known). Kacper-Pietkun's code weighs landmarks, texture in [0, 1] and embedding 1, 100 and
+    100; texture is in [-1, 1] here, and so half.
 
     Args:
         texture_loss: of the mean absolute error of the texture in the mean shape, values in [-1, 1].

@@ -41,8 +41,8 @@ from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.ridge import predicted_share
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 from voice2face_gan.training.stages.face_embedding import KEPT, embeddings_of_faces, open_space
-from voice2face_gan.training.stages.gan_base import fixed_clips, identities_with_both, with_both
 from voice2face_gan.training.stages.pairing import Pairing
+from voice2face_gan.training.stages.people import fixed_clips, identities_with_both, with_both
 from voice2face_gan.training.stages.speech2face_losses import EncoderWeights, encoder_losses
 
 EPSILON = 1e-4  # of Adam

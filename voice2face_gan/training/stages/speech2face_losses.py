@@ -39,12 +39,11 @@ class EncoderWeights:
 
 @dataclass(frozen=True)
 class DecoderWeights:
-    """Weights of the decoder's losses. The paper's own numbers are not known; these are those of
-    Kacper-Pietkun's code (landmarks in pixels of 224, texture in [0, 1], here in [-1, 1] and so half)."""
+    """Weights of the decoder's losses; a recipe's are in its section [face_decoder]."""
 
-    landmarks: float = 1.0
-    texture: float = 50.0
-    embedding: float = 100.0
+    landmarks: float
+    texture: float
+    embedding: float
 
 
 # Equation 3
@@ -140,7 +139,7 @@ def decoder_losses(
     landmarks: Tensor,
     feature: Tensor,
     reader: FaceReaderNet | None,
-    weights: DecoderWeights = DecoderWeights(),
+    weights: DecoderWeights,
     shown: Tensor | None = None,
     mean: Callable[[Tensor], Tensor] = torch.mean,
 ) -> tuple[Tensor, dict[str, Tensor]]:
