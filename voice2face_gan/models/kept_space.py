@@ -28,5 +28,7 @@ def open_kept_space(
             f"{called or checkpoint.folder} keeps no face space, so that no face can be read for its "
             "generator; take a checkpoint with one, such as 'default' or one of the recipe face-decoder."
         )
-    named = checkpoint.info.get("recipe", {}).get("face_embedding", {}).get("space")
+    # A voice encoder trained beside a given decoder keeps that one's recipe too.
+    recipe = checkpoint.info.get("decoder_recipe") or checkpoint.info.get("recipe", {})
+    named = recipe.get("face_embedding", {}).get("space")
     return kind.of_map(checkpoint.face_space, checkpoint.info.get("face_space"), reader or named)

@@ -121,9 +121,10 @@ class ReaderSpace(BaseFaceSpace):
         wanted = (about or {}).get("reader", {})
         called, folder = wanted.get("name", "a face reader"), wanted.get("folder", "")
         if folder and (reader is None or not Path(reader).expanduser().is_dir()):
+            missing = f", and {reader} is no folder" if reader else ""
             raise CheckpointError(
                 f"The checkpoint's e is read by {called}, whose weights are in a folder of their own "
-                f"('{folder}' when it was trained), which {reader or 'nothing'} does not name; give it with "
+                f"('{folder}' when it was trained){missing}; give it with "
                 "--reader FOLDER, in training with --set face_embedding.space=FOLDER."
             )
         space = open_reader_space(reader if folder else DLIB)

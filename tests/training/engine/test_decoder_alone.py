@@ -200,3 +200,31 @@ def test_the_linear_part_of_a_feature_larger_than_the_stem():
     assert (got.texture - faces[:50]).abs().mean() < 0.1 * faces[:50].abs().mean()
     error = (got.landmarks - 32 * landmarks[:50]).abs().mean()
     assert error < 0.1 * (32 * landmarks[:50] - decoder.warp.mean).abs().mean()
+
+
+def test_a_voice_encoder_is_trained_for_it_by_equation_3(cli, decoder, readers, clips):
+    """The paper's order to its end: decoder, then voice encoder beside it, then a face from a voice."""
+    small = {
+        "model.encoder.type": "lstm",
+        "model.encoder.channels": "[4,8,8,8]",
+        "encoder.batch": 2,
+        "encoder.crop_frames": "[100,120]",
+        "run.precision": "fp32",
+        "run.tensorboard": "false",
+    }
+    options = [x for key, value in small.items() for x in ("--set", f"{key}={value}")]
+    options += ["--iterations", 2, "-o", "voices", "--json"]
+    done = cli("train", "--recipe", "speech2face", "--init", decoder, "--data", "synthetic:10", *options)
+    assert done.code == 0, done.stderr
+    (run,) = (cli.here / "voices").iterdir()
+    made = load_checkpoint(run)
+    assert made.encoder_config.type == "lstm" and made.encoder_config.embedding == HIDDEN
+    assert len(made.controls.residual_std) == HIDDEN and face_space_class(made.face_space) is ReaderSpace
+    logged = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
+    assert any("classes" in key for line in logged for key in line), "the reader's classes are distilled"
+    assert cli("generate", clips[0], "-o", "face.png", "--checkpoint", run).code == 0
+    assert Image.open(cli.here / "face.png").size == (64, 64)
+    photo = cli.here / "photo.png"
+    Image.open(cli.here / "face.png").save(photo)
+    again = cli("reconstruct", photo, "-o", "again.png", "--checkpoint", run, "--detector", "none")
+    assert again.code == 0, again.stderr

@@ -223,6 +223,7 @@ class Speech2FaceStage(EncoderStage):
         residual_std, about, probe = self._found
         about = {"space": self.space.name, "pairing": self.recipe.speech2face.pairing, **about}
         info = {**made.info, "gender": self.recipe.data.gender, "speech2face": about}
+        info["decoder_recipe"] = given.info.get("decoder_recipe") or given.info.get("recipe", {})
         return replace(
             made,
             generator_config=given.generator_config,
