@@ -5,8 +5,6 @@ import click
 from voice2face_gan.cli._console import Group
 from voice2face_gan.cli.commands import (
     bench,
-    bench_prepare,
-    bench_train,
     compose,
     convert,
     data,
@@ -17,10 +15,12 @@ from voice2face_gan.cli.commands import (
     fetch,
     generate,
     info,
+    morph,
     prepare,
     push,
     report,
     runs,
+    serve,
     train,
     train_face_classifier,
 )
@@ -42,11 +42,11 @@ def main() -> None:
     """
 
 
-bench.bench.add_command(bench_prepare.bench_prepare, "prepare")
-bench.bench.add_command(bench_train.bench_train, "train")
 for command in (
     generate.generate,
+    morph.morph,
     embed.embed,
+    serve.serve,
     train.train,
     runs.runs,
     evaluate.evaluate,

@@ -1,16 +1,11 @@
-"""`v2f-gan bench`: speed on this machine."""
+"""`v2f-gan bench generate`: speed of a recording's way to a face on this machine."""
 
 import click
 
 from voice2face_gan.cli._console import console, json_option, print_json
 
 
-@click.group()
-def bench() -> None:
-    """Measure speed on this machine, beside a plain implementation of the same work."""
-
-
-@bench.command()
+@click.command()
 @click.option(
     "--checkpoint", default="default", show_default=True, help="'default', a checkpoint or a run folder."
 )
@@ -20,7 +15,7 @@ def bench() -> None:
 @click.option("--runs", type=click.IntRange(3), default=30, show_default=True, help="Runs of each step.")
 @click.option("--device", default="cpu", show_default=True)
 @json_option
-def generate(checkpoint, seconds, runs, device, as_json):
+def bench_generate(checkpoint, seconds, runs, device, as_json):
     """Print warm milliseconds a clip: decode, VAD, log-mel, embed, generate, and the whole."""
     from rich.table import Table
 
