@@ -69,7 +69,7 @@ def _decoded(data: bytes, head: dict) -> bytes:
 
 
 def _bound(memory: int) -> None:
-    """Limit this process from now on; where the system has no such limits, the parent's time limit is left."""
+    """Limit this process from now on; without such limits of the system, the parent's time limit is left."""
     try:
         import resource
     except ImportError:  # Windows

@@ -22,7 +22,7 @@ _START_SECONDS = 60.0
 
 @dataclass
 class Decoded:
-    """A recording: float32 (samples,), 16 kHz mono in [-1, 1]; its sound tracks, the one taken, a note or ""."""
+    """A recording: float32 (samples,), 16 kHz mono in [-1, 1]; sound tracks, the one taken, a note or ""."""
 
     waveform: np.ndarray
     tracks: int
@@ -49,8 +49,8 @@ class Decoders:
         """A recording's waveform. Blocks; for a worker's thread.
 
         Raises:
-            Refusal: 413 for a recording that is too long; 400 for one that cannot be decoded, or not within the
-                limits of time and memory.
+            Refusal: 413 for a recording that is too long; 400 for one that cannot be decoded, or not within
+                the limits of time and memory.
         """
         child = self._idle.get()
         try:

@@ -15,7 +15,8 @@ class Limits:
         recording_seconds: of a recording, after `start` and `end` were applied.
         variants: images of one answer.
         morph_steps: images of a morph.
-        workers: jobs done at once, a thread and a decoding process each.
+        workers: jobs done at once, a thread and a decoding process each; 0 for as many as there are
+            processors, at most 4.
         queue: jobs that may wait.
         wait_seconds: expected waiting beyond which a job is refused with 429, even where the queue has room.
         uploads: bodies received at once.
@@ -44,13 +45,13 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not self.workers:
-            object.__setattr__(
-                self, "workers", min(4, len(os.sched_getaffinity(0)) if _has_affinity() else 2)
-            )
+            object.__setattr__(self, "workers", min(4, _processors()))
         for name, value in vars(self).items():
             if value <= 0:
                 raise ServeError(f"{name} must be above 0, not {value:g}.")
 
 
-def _has_affinity() -> bool:
-    return hasattr(os, "sched_getaffinity")
+def _processors() -> int:
+    """Processors that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

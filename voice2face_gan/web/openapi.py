@@ -17,8 +17,8 @@ def openapi_document(limits: Limits, with_runs: bool = False) -> dict:
     paths = {
         "/api/v1/faces": _post(
             "Faces of a recording",
-            "PNG (several variants in a row), or JSON with base64 PNGs and what was found where Accept prefers "
-            "application/json.",
+            "PNG (several variants in a row); where Accept prefers application/json, JSON with base64 PNGs "
+            "and what was found.",
             _form(fields, FACES_FIELDS),
             {"image/png": {"type": "string", "format": "binary"}, "application/json": _FACES},
         ),

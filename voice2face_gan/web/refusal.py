@@ -2,7 +2,7 @@
 
 from starlette.responses import JSONResponse
 
-from voice2face_gan.errors import CheckpointError, NoSpeechError, VoiceToFaceError
+from voice2face_gan.errors import NoSpeechError, VoiceToFaceError
 
 
 class Refusal(Exception):
@@ -20,13 +20,9 @@ class Refusal(Exception):
 
 
 def refusal_of(error: VoiceToFaceError) -> Refusal:
-    """The refusal that one of the package's errors becomes: 422 without speech, 503 for a checkpoint that does
-    not load, else 400."""
-    if isinstance(error, NoSpeechError):
-        return Refusal(422, sentence_case(str(error).replace("the array given: ", "")))
-    if isinstance(error, CheckpointError) and "has no strength" not in str(error):
-        return Refusal(400 if "gender" in str(error) else 503, sentence_case(str(error)))
-    return Refusal(400, sentence_case(str(error)))
+    """The refusal that one of the package's errors becomes: 422 without speech, else 400."""
+    status = 422 if isinstance(error, NoSpeechError) else 400
+    return Refusal(status, sentence_case(str(error).replace("the array given: ", "")))
 
 
 def refusal_response(refusal: Refusal) -> JSONResponse:

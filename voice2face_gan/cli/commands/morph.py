@@ -12,21 +12,17 @@ from voice2face_gan.errors import OutputError
 @click.command()
 @click.argument("clips", nargs=2, metavar="FROM TO")
 @click.option("-o", "--output", metavar="PATH", default="morph.png", show_default=True, help="A .png, or -.")
-@click.option(
-    "--steps", type=click.IntRange(2, 64), default=7, show_default=True, help="Images."
-)
+@click.option("--steps", type=click.IntRange(2, 64), default=7, show_default=True, help="Images.")
 @click.option("--checkpoint", default="default", show_default=True, help="As for generate.")
 @click.option(
     "--gender",
     type=click.Choice(["auto", "female", "male"]),
     default="auto",
     show_default=True,
-    help="Of both.",,
+    help="Of both.",
 )
 @click.option("--strength", type=STRENGTH, metavar="X", help="As for generate. [default: the model's own]")
-@click.option(
-    "--size", type=click.IntRange(8, 1024), metavar="PX", help="Side of an image."
-)
+@click.option("--size", type=click.IntRange(8, 1024), metavar="PX", help="Side of an image.")
 @clip_options
 @click.option("--force", is_flag=True, help="Replace an image that exists.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
