@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from voice2face_gan.web.limits import Limits
 from voice2face_gan.web.refusal import Refusal
 
-MAX_SEED = 2**63 - 2
+MAX_SEED = 2**53 - 1  # JavaScript counts no further
 MAX_SIDE = 1024
 GENDERS = ("auto", "female", "male")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
