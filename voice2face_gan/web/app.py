@@ -75,7 +75,7 @@ def create_app(settings: Settings, on_error: Callable[[str], None] | None = None
         decoders = Decoders(settings.limits)
         checkpoints.load(on_error)
         pool = Pool(settings.limits, lambda: _set_threads(settings.limits.workers))
-        state["engine"] = Engine(settings.limits, checkpoints, decoders, pool)
+        state["engine"] = app.state.engine = Engine(settings.limits, checkpoints, decoders, pool)
         yield
         pool.close()
         decoders.close()
@@ -150,7 +150,6 @@ def create_app(settings: Settings, on_error: Callable[[str], None] | None = None
     handlers = {HTTPException: _http_error}
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     app.add_middleware(Guard, token=settings.token, hosts=settings.hosts)
-    app.state.checkpoints = checkpoints
     return app
 
 
@@ -201,9 +200,9 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
 
 
 def _set_threads(workers: int) -> None:
-    """Share the processors among the workers; called in each worker's thread."""
+    """Share the processors among the workers, or fewer where OMP_NUM_THREADS says so; for each thread."""
     import os
 
     import torch
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // workers)))

@@ -70,7 +70,7 @@ class Decoders:
         if answer.get("kind") == "long":
             raise Refusal(
                 413,
-                f"The recording is longer than {self.limits.recording_seconds / 60:g} minutes; "
+                f"The recording is longer than {_duration(self.limits.recording_seconds)}; "
                 "cut it, or give start and end.",
             )
         if "error" in answer:
@@ -82,6 +82,10 @@ class Decoders:
         """End the processes."""
         for child in self._children:
             child.close()
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:g} minutes"
 
 
 class _Child:

@@ -79,10 +79,6 @@ def serve(
         ServeError: the address cannot be used, no such folder of runs.
         CheckpointError: a checkpoint does not load.
     """
-    import uvicorn
-
-    from voice2face_gan.web.protocol import BoundedProtocol
-
     failures: list[str] = []
 
     def fail(sentence: str) -> None:
@@ -91,21 +87,7 @@ def serve(
 
     app = create_app(settings, fail)
     sock = bind(host, port)
-    config = uvicorn.Config(
-        app,
-        http=BoundedProtocol,
-        ws="none",
-        loop="asyncio",
-        log_config=None,
-        log_level="critical",
-        access_log=False,  # no address and no name of a client
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=settings.limits.connections,
-        timeout_keep_alive=_IDLE_SECONDS,
-        timeout_graceful_shutdown=_END_SECONDS,
-    )
-    server = uvicorn.Server(config)
+    server = make_server(app, settings.limits.connections)
     url = address(host, sock.getsockname()[1], settings.token)
     say(f"Studio: {url}")
     say("Recordings are kept in memory for one answer and written nowhere. Ctrl-C ends the studio.")
@@ -119,6 +101,33 @@ def serve(
         sock.close()
     if failures:
         raise CheckpointError(failures[0])
+
+
+def make_server(app, connections: int):
+    """The `uvicorn.Server` of an application; its `run(sockets=[...])` serves.
+
+    Args:
+        connections: open at once.
+    """
+    import uvicorn
+
+    from voice2face_gan.web.protocol import BoundedProtocol
+
+    config = uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        loop="asyncio",
+        log_config=None,
+        log_level="critical",
+        access_log=False,  # no address and no name of a client
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=connections,
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=_END_SECONDS,
+    )
+    return uvicorn.Server(config)
 
 
 def address(host: str, port: int, token: str | None) -> str:
