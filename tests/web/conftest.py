@@ -140,3 +140,9 @@ def form():
 def serving():
     """The context manager `running`."""
     return running
+
+
+@pytest.fixture(scope="session")
+def client():
+    """The class `Client`."""
+    return Client
