@@ -100,8 +100,6 @@ def test_a_clip_becomes_a_face(page, clip, model, tmp_path):
     assert page.locator(".face img").count() == 1
     assert page.locator(".face img").evaluate("image => image.naturalWidth") == 256
     assert page.inner_text(".found").startswith("5.0 s, ") and "s of speech" in page.inner_text(".found")
-        ".found"
-    )
     assert page.locator(".mel").is_visible() and page.locator(".wave").is_visible()
     assert "Not the speaker's face." in page.inner_text(".face figcaption")
     assert "identifies nobody" in page.inner_text(".result .isnot")
