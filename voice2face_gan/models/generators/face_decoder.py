@@ -41,7 +41,8 @@ class Decoded(NamedTuple):
     Attributes:
         landmarks: (B, 68, 2), x and y in pixels of the image.
         texture: (B, 3, side, side), the face in the mean shape; about [-1, 1], not clamped.
-        image: (B, 3, side, side), the texture drawn in the shape of the landmarks.
+        image: (B, 3, side, side), the texture drawn in the shape of the landmarks; of the first ones alone
+            where no more are asked for.
     """
 
     landmarks: Tensor
@@ -130,17 +131,21 @@ class FaceDecoder(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         return self.decoded(feature).image
 
-    def decoded(self, feature: Tensor) -> Decoded:
-        """Landmarks, texture and image of features (B, embedding)."""
-        return self.decode(self.stem(feature))
+    def decoded(self, feature: Tensor, images: int | None = None) -> Decoded:
+        """Landmarks, texture and image of features (B, embedding).
 
-    def decode(self, stem: Tensor) -> Decoded:
+        Args:
+            images: of how many, the first ones, the image is drawn; None for all.
+        """
+        return self.decode(self.stem(feature), images)
+
+    def decode(self, stem: Tensor, images: int | None = None) -> Decoded:
         """What `decoded` gives, of the stem's numbers (B, 1000)."""
         landmarks = self.landmarks(stem)
         texture = self.texture_head(stem)
         if self.linear is not None:
             texture = texture + self.linear.texture_of(stem)
-        return Decoded(landmarks, texture, self.warp.to_image(texture, landmarks))
+        return Decoded(landmarks, texture, self.warp.to_image(texture[:images], landmarks[:images]))
 
     def landmarks(self, stem: Tensor) -> Tensor:
         """The landmarks (B, 68, 2) of the stem's numbers, x and y in pixels of the image."""

@@ -132,6 +132,8 @@ def _face_embedding(recipe: Recipe) -> _Checks:
 def _face_decoder(recipe: Recipe) -> _Checks:
     for name in ("texture_loss", "landmark_loss", "embedding_loss"):
         yield f"face_decoder.{name} must not be negative", getattr(recipe.face_decoder, name) >= 0
+    share = recipe.face_decoder.embedding_share
+    yield "face_decoder.embedding_share must be above 0 and at most 1", 0 < share <= 1
 
 
 def _run(recipe: Recipe) -> _Checks:

@@ -153,6 +153,11 @@ _RULES = (
         "it needs model.generator.type = 'face_decoder'",
     ),
     Idle(
+        ("face_decoder.embedding_share",),
+        lambda v: _decodes(v) and not v["face_decoder.embedding_loss"],
+        "it needs face_decoder.embedding_loss",
+    ),
+    Idle(
         ("gan.d_*", "gan.g_*", "gan.l1", "run.compile"),
         _decodes,
         "a face decoder has no discriminator, and its losses are those of [face_decoder]",

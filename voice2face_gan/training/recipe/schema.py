@@ -181,11 +181,13 @@ class FaceDecoderRecipe:
         landmark_loss: of the mean squared error of the landmarks, in pixels of an image of 224.
         embedding_loss: of 1 - cosine between the space's reading of the rendered image and the one that e
             calls for, each less the average face's.
+        embedding_share: part of a batch whose images are drawn and read, above 0.
     """
 
     texture_loss: float = 50.0
     landmark_loss: float = 1.0
     embedding_loss: float = 10.0
+    embedding_share: float = 1.0
 
 
 @dataclass(frozen=True)

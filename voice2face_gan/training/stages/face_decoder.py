@@ -7,11 +7,14 @@ voice would give them (batches.FaceEmbeddingBatches):
     L = texture_loss |texture(e_i) - t_i| + landmark_loss |landmarks(e_i) - l_i|^2
         + embedding_loss (1 - cos(read(image(e_i)) - c, target(e_i) - c))        c the average face's
 
-with the recipe's weights [face_decoder]; the losses are functions in speech2face_losses.py. Faces of
-simulated voices count by face_embedding.simulated_l1. Pixels beyond an image's edges count in no texture.
+with the recipe's weights [face_decoder]; the losses are functions in speech2face_losses.py. Drawing and
+reading an image takes most of the time: the first `embedding_share` of a batch are drawn. Faces of simulated
+voices count by face_embedding.simulated_l1. Pixels beyond an image's edges count in no texture.
 There is no discriminator. With a linear part (model.generator.linear) the decoder begins with the ridge
 regression on e_i (linear_face.py).
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -58,6 +61,7 @@ class FaceDecoderStage(GanStage):
         self._set_lr(iteration)
         batch = self.batches.draw(iteration)
         decoder, side = self.generator, self.config.side
+        read = math.ceil(self.recipe.face_decoder.embedding_share * len(batch.e))
         landmarks = side * batch.landmarks
         counts = torch.where(batch.own_e, 1.0, self.recipe.face_embedding.simulated_l1)
         with torch.no_grad():
@@ -65,14 +69,17 @@ class FaceDecoderStage(GanStage):
             shown = (decoder.warp.to_mean(batch.visible, landmarks) > SHOWN).float()
             wanted = self.space.target(batch.e)[0] - self.space.centre
         with self.autocast():
-            decoded = decoder.decoded(batch.e)
+            decoded = decoder.decoded(batch.e, read)
         decoded = type(decoded)(*(part.float() for part in decoded))
-        reader = SpaceReader(self.space, self.streams.zooms(iteration))
+        reader = SpaceReader(self.space, self.streams.zooms(iteration)[:read])
 
         def mean(values: Tensor) -> Tensor:
-            return self.processes.masked_mean((values * counts).sum(), counts.sum())
+            mine = counts[: len(values)]
+            return self.processes.masked_mean((values * mine).sum(), mine.sum())
 
-        loss, terms = decoder_losses(decoded, texture, landmarks, wanted, reader, self.weights, shown, mean)
+        loss, terms = decoder_losses(
+            decoded, texture, landmarks, wanted[:read], reader, self.weights, shown, mean
+        )
         self._step_generator(loss)
         self._update_ema(iteration)
         return detached({f"G_{name}": value for name, value in terms.items()})
