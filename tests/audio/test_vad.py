@@ -83,7 +83,7 @@ def test_hysteresis_by_hand():
 
 
 def test_the_intervals_kept():
-    """In seconds of the recording, whatever the blocks; frames of digital silence within them are left out."""
+    """In seconds of the recording, whatever the blocks; frames of digital silence are left out."""
     script = "..V.VVV..V...V.VVVVV"
     flags = [c == "V" for c in script]
     for size in (320, 1000, 5000, len(script) * 320):

@@ -146,3 +146,9 @@ def serving():
 def client():
     """The class `Client`."""
     return Client
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
