@@ -116,6 +116,13 @@ def test_a_token_is_asked_for(guarded):
     assert guarded.get("/", host="evil.example").status == 421
 
 
+def test_a_proxy_may_name_the_server_otherwise(guarded):
+    def status(origin: str) -> int:
+        return guarded.get("/metrics", authorization=f"Bearer {TOKEN}", origin=origin).status
+
+    assert status("https://lab.example") == 200 and status("https://evil.example") == 403
+
+
 def test_a_token_opens(guarded):
     assert guarded.get("/metrics", authorization=f"Bearer {TOKEN}").status == 200
     assert guarded.get("/metrics", authorization=f"Bearer {TOKEN}x").status == 401

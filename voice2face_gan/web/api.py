@@ -56,9 +56,8 @@ class Engine:
             self.uploads -= 1
         fields = read_fields(given, allowed, self.limits)
         model = await self.checkpoints.get(fields.checkpoint)
-        checked = {k: v for k, v in fields.options.items() if k not in ("noise_scale",)}
         try:
-            model.check_options(**checked)
+            model.check_options(**fields.options)
         except VoiceToFaceError as error:
             raise refusal_of(error) from None
 

@@ -1,6 +1,5 @@
 """The application: routes, and what is started and ended with it."""
 
-import asyncio
 import contextlib
 import logging
 import traceback
@@ -163,7 +162,7 @@ def _answering(handler, path: str, metrics: Callable):
             response = await handler(request)
         except Refusal as refusal:
             response = refusal_response(refusal)
-        except (ClientDisconnect, asyncio.CancelledError):
+        except ClientDisconnect:
             response = refusal_response(Refusal(400, "The client has left."))
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]

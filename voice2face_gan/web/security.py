@@ -48,7 +48,8 @@ class Guard:
 
     def __init__(self, app, token: str | None, hosts: tuple[str, ...] = ()):
         self.app, self.token = app, token
-        self.hosts = {"localhost", *(host.lower() for host in hosts)}
+        self.named = {host.lower() for host in hosts}
+        self.hosts = {"localhost", *self.named}
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":  # lifespan
@@ -107,7 +108,11 @@ class Guard:
             # A link on another site may open the page; it may not post, and reads nothing.
             return headers.get("sec-fetch-mode") == "navigate" and headers.get("origin") is None
         origin = headers.get("origin")
-        return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+        if origin is None:
+            return True
+        found = urlsplit(origin)
+        # Behind a proxy Host may be the server's own address; the names given with --allow-host are ours too.
+        return found.netloc.lower() == host.lower() or (found.hostname or "") in self.named
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
