@@ -7,6 +7,7 @@ are skipped.
 import contextlib
 import io
 import os
+import re
 import shutil
 import socket
 import wave
@@ -62,7 +63,7 @@ def opened(browser, url: str, path: str = "", **options):
 
     context.route("**/*", check)
     page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-    page.on("console", lambda m: wrong.append(f"console: {m.text}") if "Policy" in m.text else None)
+    page.on("console", lambda m: wrong.append(f"console: {m.text}") if "Content Security" in m.text else None)
     page.goto(url + path)
     yield page
     context.close()
@@ -222,17 +223,20 @@ def test_a_phone(browser, studio, path):
             assert page.locator("#paths section").count() >= 7
 
 
-def microphone(driver, sound: Path):
-    """A browser whose microphone hears a WAV file."""
-    return launched(
-        driver,
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={sound}",
-    )
+@contextlib.contextmanager
+def microphone(driver, url: str, sound: Path):
+    """Context with a page whose microphone plays a WAV file."""
+    flags = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    browser = launched(driver, *flags, f"--use-file-for-fake-audio-capture={sound}")
+    try:
+        with opened(browser, url, permissions=["microphone"]) as page:
+            page.locator(".examples button").first.wait_for()
+            yield page
+    finally:
+        browser.close()
 
 
-def stereo(path: Path, samples: np.ndarray) -> Path:
+def at_48_khz(path: Path, samples: np.ndarray) -> Path:
     """A WAV as Chromium's fake device wants one: 48 kHz."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
@@ -246,35 +250,33 @@ def test_the_microphone(driver, studio, tmp_path, sample):
     """What the fake device plays comes back as PCM, and becomes a face."""
     from voice2face_gan.audio.decode import load_audio
 
-    browser = microphone(driver, stereo(tmp_path / "speech.wav", load_audio(sample)))
-    with opened(browser, studio.url, permissions=["microphone"]) as page:
-        page.locator(".examples button").first.wait_for()
+    sound = at_48_khz(tmp_path / "speech.wav", load_audio(sample))
+    with microphone(driver, studio.url, sound) as page:
         page.click(".record")
-        page.locator(".record .label", has_text="Stop, 3").wait_for()
+        page.locator(".record .label", has_text=re.compile(r"Stop, ([3-9]|\d\d)\.")).wait_for()
         page.click(".record")
         page.locator(".record .label", has_text="Record again").wait_for()
         content = page.locator("audio").evaluate(
             "async ({ src }) => [...new Uint8Array(await (await fetch(src)).arrayBuffer())]"
         )
         waveform = load_audio(bytes(content))
-        assert bytes(content[:4]) == b"RIFF" and 2.5 < len(waveform) / 16000 < 10
+        assert bytes(content[:4]) == b"RIFF" and 2.5 < len(waveform) / 16000 < 60
         assert np.abs(waveform).max() > 0.05
         show(page)
         assert "s of speech" in page.inner_text(".found")
-    browser.close()
 
 
 def test_a_silent_recording_is_refused_in_the_page(driver, studio, tmp_path):
-    browser = microphone(driver, stereo(tmp_path / "silence.wav", np.zeros(48000)))
-    with opened(browser, studio.url, permissions=["microphone"]) as page:
+    sound = at_48_khz(tmp_path / "silence.wav", np.zeros(48000))
+    with microphone(driver, studio.url, sound) as page:
         asked = []
         page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
         page.click(".record")
-        page.locator(".record .label", has_text="Stop, 1").wait_for()
+        page.locator(".record .label", has_text="Stop, ").wait_for()
+        page.wait_for_timeout(1000)
         page.click(".record")
-        page.locator(".problem", has_text="silent").wait_for()
+        page.locator(".problem", has_text="The recording is silent").wait_for()
         assert page.locator("#go").is_disabled() and not asked
-    browser.close()
 
 
 def test_without_a_secure_context_the_page_says_so(browser, serving, clip):

@@ -1,9 +1,9 @@
-// Hands the samples of the microphone to the page, unchanged, some 40 times a second.
+// Hands the samples of the microphone to the page, unchanged, a dozen times a second: each time the page is drawn anew.
 
 class Recorder extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.block = new Float32Array(1024);
+    this.block = new Float32Array(4096);
     this.filled = 0;
   }
 
