@@ -50,7 +50,7 @@ class Client:
         self.url = f"http://{host}:{port}/"
 
     def __call__(self, method: str, path: str, body=None, **headers) -> Answer:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=300)  # busy machines
         with contextlib.closing(connection):
             names = {key.replace("_", "-"): value for key, value in headers.items()}
             connection.request(method, path, body, names)

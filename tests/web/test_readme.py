@@ -31,7 +31,7 @@ def test_curl(root, desk, studio):
     (block,) = blocks(root, "bash")
     assert block.count("curl ") == len(block.splitlines()) >= 2
     script = "set -e\n" + block.replace("7860", str(studio.port))
-    subprocess.run(["bash", "-c", script], cwd=desk, check=True, capture_output=True, timeout=120)
+    subprocess.run(["bash", "-c", script], cwd=desk, check=True, capture_output=True, timeout=300)
     assert Image.open(desk / "curl.png").size == (64, 64)
     assert len(json.loads((desk / "faces.json").read_text())["faces"]) == 4
 
