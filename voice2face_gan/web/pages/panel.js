@@ -108,6 +108,8 @@ export class Panel extends EventTarget {
       this.endRecording();
       return;
     }
+    if (this.starting) return;
+    this.starting = true;
     this.problem("");
     const envelope = [];
     const label = this.find(".record .label");
@@ -132,6 +134,8 @@ export class Panel extends EventTarget {
             : `The microphone does not start (${error.name}); choose a file.`,
       );
       return;
+    } finally {
+      this.starting = false;
     }
     this.find(".found").textContent = "";
     this.find(".name").textContent = "Recording";

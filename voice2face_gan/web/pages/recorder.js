@@ -28,6 +28,7 @@ export class Recording {
       await context.audioWorklet.addModule("/recorder-worklet.js");
       const node = new AudioWorkletNode(context, "recorder", { channelCount: 1, channelCountMode: "explicit" });
       node.port.onmessage = ({ data }) => {
+        if (recording.closed) return; // a block that was still on its way
         recording.blocks.push(data);
         recording.samples += data.length;
         onBlock(data, recording.samples / context.sampleRate);
@@ -58,6 +59,7 @@ export class Recording {
   }
 
   close() {
+    this.closed = true;
     for (const track of this.stream.getTracks()) track.stop();
     this.context?.close();
   }
