@@ -96,11 +96,12 @@ def serve(
     try:
         server.run(sockets=[sock])
     except KeyboardInterrupt:
-        say("The studio has ended.")
+        pass  # Uvicorn has ended everything in order before it passes Ctrl-C on
     finally:
         sock.close()
     if failures:
         raise CheckpointError(failures[0])
+    say("The studio has ended.")
 
 
 def make_server(app, connections: int):
