@@ -33,7 +33,8 @@ class Served:
         self.lines = [self.process.stderr.readline()]
         found = LINE.search(self.lines[0])
         self.port = int(found[1]) if found else None
-        threading.Thread(target=lambda: self.lines.extend(self.process.stderr), daemon=True).start()
+        self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stderr), daemon=True)
+        self.reader.start()
 
     def children(self) -> list[int]:
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
@@ -89,6 +90,7 @@ def test_a_face_and_nothing_left(serve, client, sample, form, tmp_path):
     assert served.process.wait(120) == 0 and gone(children)
     left = [p.name for p in tmp_path.rglob("*") if p.is_file()]
     assert not left, left
+    served.reader.join(60)
     text = "".join(served.lines)
     assert "my-secret-name" not in text and "127.0.0.1 -" not in text and len(served.lines) == 3
     assert served.lines[-1] == "The studio has ended.\n"
