@@ -9,6 +9,7 @@ setup(
         "voice2face_gan": ["py.typed"],
         "voice2face_gan.evaluation.report": ["*.j2"],
         "voice2face_gan.publish": ["*.j2"],
+        "voice2face_gan.web": ["pages/*"],
         "voice2face_gan.assets": ["*", "*/*"],
         "voice2face_gan.recipes": ["*.toml", "*/*.toml", "README.md"],
     },

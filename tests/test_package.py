@@ -152,6 +152,14 @@ def test_data_know_nothing_of_training():
             assert not reaches(what, ("training", "evaluation", "cli", "web", "pipeline")), name
 
 
+def test_the_command_line_alone_imports_the_studio():
+    for name, what in GRAPH.items():
+        if name.split("/")[0] not in ("cli", "web"):
+            assert not reaches(what, ("web",)), name
+    for name, what in of("web").items():
+        assert not reaches(what, ("cli", "data", "evaluation", "bench", "publish")), name
+
+
 def test_nobody_imports_the_command_line():
     for name, what in GRAPH.items():
         if not name.startswith("cli/") and name != "__main__.py":

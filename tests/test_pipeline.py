@@ -400,6 +400,34 @@ def test_half_precision_gives_nearly_the_same_face(model_folder, model, clips, t
 # What ships
 
 
+@pytest.mark.parametrize("unit_norm", [True, False])
+def test_a_morph_goes_from_one_plain_answer_to_the_other(model, clips, unit_norm):
+    """Its ends are the faces of `generate`; between them the inputs of the generator are means."""
+    v2f = copy.copy(model)
+    v2f.controls = replace(model.controls, normalise_embedding=unit_norm)
+    decoded = []
+    v2f.decode = lambda e, *z, **options: decoded.append(e) or VoiceToFace.decode(v2f, e, *z, **options)
+    images = v2f.interpolate(clips[0], clips[1], 5)
+    assert len(images) == 5 and images[0].info["Morph"] == "1 of 5"
+    for clip, image in ((clips[0], images[0]), (clips[1], images[-1])):
+        assert apart(v2f.generate(clip)[0], image) <= 1  # decoded in a batch of another size
+    a, b = (v2f.condition(v2f.embed_clip(clip)) for clip in clips[:2])
+    middle = F.normalize((a + b) / 2, dim=0) if unit_norm else (a + b) / 2
+    assert torch.allclose(decoded[0][2], middle, atol=1e-6)
+    assert apart(images[2], images[0]) > 2 and apart(images[2], images[-1]) > 2
+
+
+def test_a_morph_takes_the_options_of_both(model, clips):
+    images = model.interpolate(clips[0], clips[1], 2, gender="male", size=96, end=1.5)
+    assert [image.size for image in images] == [(96, 96)] * 2
+    for clip, image in zip(clips[:2], images, strict=True):
+        assert apart(model.generate(clip, gender="male", size=96, end=1.5)[0], image) <= 1
+    with pytest.raises(VoiceToFaceError, match="a morph has 2 images or more, not 1"):
+        model.interpolate(clips[0], clips[1], 1)
+    with pytest.raises(AudioError, match="no such file"):
+        model.interpolate(clips[0], "nothing.wav")
+
+
 def test_the_default_model_makes_faces(clips):
     """Right after installing: different people, in colour, not noise and not one grey."""
     model = VoiceToFace.from_pretrained("default")

@@ -1,7 +1,8 @@
 """Every command of the README and of the model cards is typed here, on small data with the names used there.
 
 Fenced blocks are found by the words after the backticks: `bash main` and `bash test` are the two set-up
-commands, `console` and `python` are executed in their order, and `text` holds no commands. What trains for
+commands, `console` and `python` are executed in their order, `bash api` and `python api` by
+tests/web/test_readme.py, and `text` holds no commands. What trains for
 hours is shortened by further options (SHORT), nothing else of a line is changed.
 """
 
@@ -19,6 +20,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HOST = ("fetch", "push")  # commands that need another host: named, not run
+ENDLESS = ("serve",)  # runs until Ctrl-C: tests/web/test_process.py
 TINY = "--set gan.batch=4 --set data.crop_frames=[100,200] --set run.precision=fp32"
 # Lines that take half a minute or more even so: run with -m slow, with all the others.
 LONG = (
@@ -148,7 +150,7 @@ def test_it_is_short():
 
 def test_every_block_is_executed_or_holds_no_command():
     kinds = set(re.findall(r"^```(.*)$", README, re.MULTILINE)) - {""}
-    assert kinds <= {"bash main", "bash test", "console", "python", "text"}
+    assert kinds <= {"bash main", "bash test", "console", "python", "text", "bash api", "python api"}
     assert not any("v2f-gan" in block for block in blocks("text"))
 
 
@@ -161,7 +163,7 @@ def test_every_command_is_named():
     }
     assert set(main.commands) <= table
     shown = {line.split()[1] for line in commands() if line.startswith("v2f-gan")}
-    assert set(HOST).isdisjoint(shown) and len(shown) > 12
+    assert set(HOST + ENDLESS).isdisjoint(shown) and len(shown) > 12
 
 
 @pytest.mark.parametrize("everything", [False, pytest.param(True, marks=pytest.mark.slow)])

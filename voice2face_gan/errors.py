@@ -65,6 +65,10 @@ class DownloadError(VoiceToFaceError):
     """A file cannot be fetched: no network, a server that has it not, or sends something else."""
 
 
+class ServeError(VoiceToFaceError):
+    """The web studio cannot start: the address is taken, an extra is missing, a limit makes no sense."""
+
+
 class MetricError(VoiceToFaceError):
     """A metric cannot be computed here: weights or data it needs are missing."""
 

@@ -20,7 +20,13 @@ from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint, shown_
 from voice2face_gan.models.voice_face_model import FACES_PER_BATCH, VoiceFaceModel
 from voice2face_gan.recording_warnings import recording_warning
 from voice2face_gan.results import Generation
-from voice2face_gan.voice_embedding import VoiceEmbedding, mean_embedding, reflect_gender, without_input
+from voice2face_gan.voice_embedding import (
+    VoiceEmbedding,
+    interpolated,
+    mean_embedding,
+    reflect_gender,
+    without_input,
+)
 
 _SECONDS_PER_BATCH = 160.0  # of recordings, after which faces do not wait for more clips
 
@@ -208,6 +214,45 @@ class VoiceToFace(VoiceFaceModel):
         mean.warning = recording_warning(mean.voice, **mean.probabilities)
         (generation,) = self._generations([mean], chosen)
         return generation
+
+    def interpolate(
+        self,
+        a,
+        b,
+        n: int = 7,
+        *,
+        gender: str = "auto",
+        size: int | None = None,
+        strength: float | None = None,
+        **part,
+    ) -> list[Image.Image]:
+        """A morph: faces on the straight way from one voice to another, without noise.
+
+        Step k of 0 to n - 1 decodes the mean of both inputs of the generator with the weights 1 - t and t,
+        t = k / (n - 1), scaled to unit norm where the model's embeddings are. So the first and the last image
+        are the plain answers of `generate`, before rounding the same numbers.
+
+        Args:
+            a, b: recordings, as `generate` takes one.
+            n: number of images, 2 or more.
+            gender, size, strength: as in `GenerateOptions`, of both.
+            part: track, start and end, as in `generate`, of both.
+        Returns:
+            n PIL images, RGB, with text metadata for PNG in `.info`.
+        Raises:
+            VoiceToFaceError, AudioError, NoSpeechError, CheckpointError: as `generate`; fewer than 2 images.
+        """
+        options = self.check_options(gender=gender, size=size, strength=strength)
+        if n < 2:
+            raise VoiceToFaceError(f"a morph has 2 images or more, not {n}.")
+        voices = [_raised(item) for item in self.embeddings([a, b], **part)]
+        reflected = (self.reflect_gender(voice.embedding, gender) for voice in voices)
+        ends = [self.condition(e, options.strength) for e in reflected]
+        e = interpolated(*ends, n, self.controls.normalise_embedding)
+        images = [to_image(face, size) for face in self.decode(e, noise_scale=0)]
+        for k, image in enumerate(images, 1):
+            image.info = synthetic_metadata(self.name, Morph=f"{k} of {n}")
+        return images
 
     def check_options(self, **options) -> GenerateOptions:
         """The options of a call, once this model is known to support them.

@@ -95,6 +95,17 @@ def mean_embedding(voices: Sequence[VoiceEmbedding], unit_norm: bool) -> VoiceEm
     return VoiceEmbedding(voices[0].name + more, e, features, probabilities)
 
 
+def interpolated(a: Tensor, b: Tensor, n: int, unit_norm: bool) -> Tensor:
+    """n points on the straight line from a (embedding,) to b, both included: float32 (n, embedding).
+
+    Args:
+        unit_norm: scale each to length 1, so that the line becomes an arc of the unit sphere.
+    """
+    t = torch.linspace(0, 1, n)[:, None]
+    points = (1 - t) * a + t * b
+    return F.normalize(points, dim=1) if unit_norm else points
+
+
 def reflect_gender(e: Tensor, probe: Tensor | None, gender: str, unit_norm: bool) -> Tensor:
     """A predicted embedding on the wanted side of the gender probe's boundary.
 

@@ -82,6 +82,34 @@ def test_hysteresis_by_hand():
     assert kept == [4, 5, 6, 7, 8, 9, 10, 11, 12]
 
 
+def test_the_intervals_kept():
+    """In seconds of the recording, whatever the blocks; frames of digital silence are left out."""
+    script = "..V.VVV..V...V.VVVVV"
+    flags = [c == "V" for c in script]
+    for size in (320, 1000, 5000, len(script) * 320):
+        answers = iter(flags)
+        collector = SpeechCollector(is_speech=lambda frame, rate, answers=answers: next(answers))
+        sound = np.full(len(script) * 320, 0.1, dtype=np.float32)
+        kept = sum(len(collector.feed(sound[i : i + size])) for i in range(0, len(sound), size))
+        intervals = collector.intervals()
+        assert intervals == [pytest.approx((0.08, 0.26)), pytest.approx((0.3, 0.4))]
+        assert sum(b - a for a, b in intervals) == pytest.approx(kept / RATE)
+    collector = SpeechCollector(is_speech=lambda frame, rate: True)
+    assert collector.intervals() == []
+    collector.feed(np.repeat([0.1, 0.1, 0.1, 0, 0.1], 320))
+    assert collector.intervals() == [pytest.approx((0, 0.06)), pytest.approx((0.08, 0.1))]
+
+
+def test_the_intervals_kept_of_raised_speech(voices):
+    settings = VadSettings(target_level_db=-26)
+    collector = SpeechCollector(settings)
+    quiet = np.concatenate([voices[0], np.zeros(RATE, np.float32), voices[1]] * 3) * np.float32(0.01)
+    parts = [collector.feed(quiet[i : i + 7777]) for i in range(0, len(quiet), 7777)]
+    kept = np.concatenate([*parts, collector.flush()])
+    pieces = [quiet[round(a * RATE) : round(b * RATE)] for a, b in collector.intervals()]
+    assert np.array_equal(np.concatenate(pieces), kept) and len(kept) > RATE
+
+
 def test_silence_is_removed_between_vowels():
     noise = 1e-3 * np.random.default_rng(1).standard_normal(RATE * 2).astype(np.float32)
     quiet = np.zeros(RATE, dtype=np.float32)

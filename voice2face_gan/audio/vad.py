@@ -124,6 +124,8 @@ class SpeechCollector:
         self._past = np.zeros(0, dtype=np.float32)  # the samples before what is held
         self._factor = 1.0
         self._own = is_speech is None
+        self._frames = 0  # classified so far
+        self._kept: list[np.ndarray] = []  # numbers of the frames kept, from the recording's beginning
 
     def feed(self, block: np.ndarray) -> np.ndarray:
         """Take the next samples, give the speech decided upon so far.
@@ -180,11 +182,16 @@ class SpeechCollector:
         kept = [
             samples[(max(first, offset) - offset) * size : (last - offset) * size] for first, last in spans
         ]
+        self._frames += whole // size
+        begin = self._frames - len(flags)  # the number of the first of `flags`
+        numbers = [np.arange(begin + max(first, offset), begin + last) for first, last in spans]
         back = max(state_start, len(flags) - self.settings.padding_frames + 1)
         self._flags = flags[back:]
         self._waiting = samples[len(samples) if self._triggered else (back - offset) * size :].copy()
         frames = np.concatenate(kept or [np.zeros(0, dtype=np.float32)]).reshape(-1, size)
         sounding = np.maximum(frames.max(axis=1), -frames.min(axis=1)) > _MAX_SILENCE
+        if numbers:
+            self._kept.append(np.concatenate(numbers)[sounding])
         return (frames if sounding.all() else frames[sounding]).reshape(-1)
 
     def flush(self) -> np.ndarray:
@@ -201,6 +208,15 @@ class SpeechCollector:
         self._waiting = self._waiting[:0]
         self._rest = self._rest[:0]
         return speech
+
+    def intervals(self) -> list[tuple[float, float]]:
+        """Intervals of the recording that were kept so far, (start, end) in seconds, in their order."""
+        frames = np.concatenate(self._kept) if self._kept else np.zeros(0, dtype=int)
+        edges = np.flatnonzero(np.diff(frames) > 1)
+        starts = frames[np.concatenate([[0], edges + 1])] if len(frames) else frames
+        ends = frames[np.concatenate([edges, [-1]])] + 1 if len(frames) else frames
+        seconds = self.settings.frame_ms / 1000
+        return [(float(a * seconds), float(b * seconds)) for a, b in zip(starts, ends, strict=True)]
 
     def _classify(self, samples: np.ndarray, gain: float) -> np.ndarray:
         """(frames * frame_samples,) -> bool (frames,). The only loop over frames in this package."""

@@ -15,11 +15,13 @@ from voice2face_gan.cli.commands import (
     fetch,
     generate,
     info,
+    morph,
     prepare,
     push,
     reconstruct,
     report,
     runs,
+    serve,
     train,
     train_face_classifier,
 )
@@ -44,7 +46,9 @@ def main() -> None:
 for command in (
     generate.generate,
     reconstruct.reconstruct,
+    morph.morph,
     embed.embed,
+    serve.serve,
     train.train,
     runs.runs,
     evaluate.evaluate,

@@ -25,6 +25,7 @@ PURPOSES = {
     "track": "TensorBoard",
     "export": "checkpoints as ONNX",
     "speech2face": "AST voice encoders, VGG-Face's weights from h5 files",
+    "web": "the studio: v2f-gan serve",
 }
 _REQUIREMENT = re.compile(
     r"(?P<name>[\w.-]+)\s*(?:\[[^]]*\])?\s*\(?(?P<versions>[^;)]*)\)?\s*(?:;.*extra\s*==\s*['\"](?P<extra>[\w.-]+))?"

@@ -6,6 +6,7 @@
 The mapping is fixed: an image is never stretched by its own smallest and largest value.
 """
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -40,3 +41,9 @@ def to_grid(faces: Tensor, columns: int, gap: int = 2) -> Image.Image:
         top, left = i // columns * step, i % columns * step
         sheet[top : top + side, left : left + side] = face
     return Image.fromarray(sheet.numpy())
+
+
+def to_row(images: list[Image.Image], gap: int = 2) -> Image.Image:
+    """PIL images of one size, at least one, side by side with white gaps of `gap` pixels."""
+    faces = torch.stack([torch.from_numpy(np.array(image)) for image in images])
+    return to_grid(faces, len(images), gap)
