@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from voice2face_gan import VoiceToFace
+from voice2face_gan.data.batches.pairing import Pairing
 from voice2face_gan.errors import CheckpointError, DataError, RecipeError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.generators.face_decoder import FaceDecoder
@@ -18,7 +19,6 @@ from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages import speech2face
 from voice2face_gan.training.stages.face_embedding import predicted_variance
-from voice2face_gan.training.stages.pairing import Pairing
 from voice2face_gan.training.stages.speech2face import Speech2FaceStage
 from voice2face_gan.training.stages.speech2face_losses import distillation_loss, feature_loss, layer_loss
 

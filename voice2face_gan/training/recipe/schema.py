@@ -192,7 +192,7 @@ class FaceDecoderRecipe:
 
 
 PAIRINGS = ("all-to-all", "one-to-one", "all-to-one", "all-to-mean")
-"""Which face a clip is trained with (training/stages/pairing.py)."""
+"""Which face a clip is trained with (data/batches/pairing.py)."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class Speech2FaceRecipe:
 
     Args:
         pairing: which face a clip is trained with, "all-to-all", "one-to-one", "all-to-one" or "all-to-mean"
-            (training/stages/pairing.py); empty for no such training.
+            (data/batches/pairing.py); empty for no such training.
         layer_loss: weight of the L1 distance of what the decoder's first layer gives.
         feature_loss: of the squared distance of e, each made of length 1.
         classes_loss, temperature: of the distillation of the face reader's classes, and its temperature; no

@@ -1,7 +1,7 @@
 """The stage of Speech2Face's voice encoder: speech of people to the e of their faces, by equation 3.
 
 A checkpoint with a trained face decoder and its face space is given (`train --init`). Each iteration draws
-clips v_i of training people, and for each the e of a face of the same person (pairing.py):
+clips v_i of training people, and for each the e of a face of the same person (data/batches/pairing.py):
 
     s_i = encoder(a crop of v_i)      f_i = e of the face
     L = layer_loss |stem(f) - stem(s)|_1 + feature_loss |f/|f| - s/|s||^2 + classes_loss distill(f, s)
@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from voice2face_gan.data.batches.pairing import Pairing
 from voice2face_gan.data.batches.sampling import VoiceBank, random_source
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast
@@ -41,7 +42,6 @@ from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.ridge import predicted_share
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 from voice2face_gan.training.stages.face_embedding import KEPT, embeddings_of_faces, open_space
-from voice2face_gan.training.stages.pairing import Pairing
 from voice2face_gan.training.stages.people import fixed_clips, identities_with_both, with_both
 from voice2face_gan.training.stages.speech2face_losses import EncoderWeights, encoder_losses
 

@@ -19,7 +19,7 @@ class Pairing:
     """The e of the face that each clip is paired with.
 
     Args:
-        kind: one of `schema.PAIRINGS`.
+        kind: "all-to-all", "one-to-one", "all-to-one" or "all-to-mean".
         clips: (clips,) names, whose each is.
         faces: (faces,) names, whose each is; each clip's person must be among them.
         e: float32 (faces, embedding).
