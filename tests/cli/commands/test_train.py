@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from voice2face_gan.cli.commands.train import _side_of_landmarks
+from voice2face_gan.faces.mean_shape import MEAN_SHAPE
 from voice2face_gan.models.checkpoint import load_checkpoint
 
 
@@ -99,6 +102,21 @@ def test_the_recipe_that_is_taken_on_other_data(cli, store, monkeypatch):
         "default",
     )
     assert "pip install 'voice2face-gan[faces]'" in error(result) and not (cli.here / "third").exists()
+
+
+def test_the_recipe_that_is_taken_on_stores_that_keep_landmarks(cli, store, tmp_path):
+    """The face decoder, at the stores' side, on the default's voice encoder."""
+    pytest.importorskip("face_recognition_models")
+    folder = Path(shutil.copytree(store.folder, tmp_path / "marked.store"))
+    np.save(folder / "landmarks.npy", np.tile(MEAN_SHAPE.astype(np.float32), (len(store.faces), 1, 1)))
+    small = ("--set", "gan.batch=8", "--iterations", 1, "--json")
+    result = cli("train", "--data", folder, *small)
+    assert result.code == 0, result.stderr
+    made = load_checkpoint(cli.here / json.loads(result.stdout)["run"])
+    assert made.info["recipe"]["name"] == "face-decoder"
+    assert made.generator_config.type == "face_decoder" and made.generator_config.side == 64
+    assert _side_of_landmarks(f"{folder},{store.folder}") is None
+    assert _side_of_landmarks("synthetic") is None and _side_of_landmarks(str(tmp_path)) is None
 
 
 def test_the_recipe_that_is_taken_with_an_encoder_without_a_face_space(cli, store, trained):

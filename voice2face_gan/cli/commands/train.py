@@ -10,6 +10,7 @@ from voice2face_gan.errors import CheckpointError, TrainingError
 
 DEFAULT = "default"  # of recipes, and of checkpoints
 FIRST = "voice-to-face"  # the recipe that needs no extra, and no voice encoder
+OF_LANDMARKS = "face-decoder"  # the recipe of stores that keep the landmarks of their faces
 
 
 @click.command()
@@ -25,8 +26,8 @@ FIRST = "voice-to-face"  # the recipe that needs no extra, and no voice encoder
 @click.option(
     "--recipe",
     help="Recipe name or TOML file. [default: 'default', with the default model's voice encoder unless "
-    "--encoder is given; r3gan with an --encoder that keeps no face embedding space; on the synthetic world, "
-    "and without the extra 'faces', voice-to-face]",
+    "--encoder is given; face-decoder on stores that keep landmarks; r3gan with an --encoder that keeps no "
+    "face embedding space; on the synthetic world, and without the extra 'faces', voice-to-face]",
 )
 @click.option(
     "--set",
@@ -153,6 +154,9 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
     else:
         if recipe is None:
             recipe, encoder = _default_recipe(data, encoder, here)
+            if recipe == DEFAULT and (side := _side_of_landmarks(data)):
+                recipe = OF_LANDMARKS
+                override = (f"model.generator.side={side}", *override)
         resolved = load_recipe(recipe, override)
         if decodes_alone(resolved, encoder, init):
             resolved = load_recipe(recipe, (*override, "model.encoder.type='none'"))
@@ -201,6 +205,23 @@ def _default_recipe(data: str, encoder: str | None, here) -> tuple[str, str | No
     except CheckpointError:
         return FIRST, None
     return DEFAULT, DEFAULT
+
+
+def _side_of_landmarks(data: str) -> int | None:
+    """The side of the faces of prepared stores that all keep landmarks; None where one does not."""
+    from pathlib import Path
+
+    from voice2face_gan.data.open import source_names
+    from voice2face_gan.data.store import Store
+
+    stores = [Path(name).expanduser() for name in source_names(data)]
+    if not all((folder / "store.json").is_file() for folder in stores):
+        return None
+    stores = [Store(folder) for folder in stores]
+    with_faces = [store for store in stores if store.has_face.any()]
+    if not with_faces or not all(store.has_landmarks for store in with_faces):
+        return None
+    return with_faces[0].about["side"]
 
 
 def _recipe_of(name: str, overrides):
