@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from voice2face_gan.audio.decode import load_audio
+from voice2face_gan.audio.encoder_input import encoder_input
 from voice2face_gan.audio.level import TARGET_LEVEL_DB
-from voice2face_gan.audio.log_mel import encoder_input, log_mel
 from voice2face_gan.audio.vad import SpeechCollector, VadSettings, keep_speech
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -66,9 +66,7 @@ def main() -> None:
 
 
 def embed(model: VoiceToFace, speech: np.ndarray) -> torch.Tensor:
-    return model.predict(
-        encoder_input(log_mel(speech, model.features), model.features, model.encoder.raw_log_mel)
-    )
+    return model.predict(encoder_input(speech, model.features, model.encoder.takes))
 
 
 def turned_down(clip: np.ndarray, decibels: float, floor: str, seed: int) -> np.ndarray:

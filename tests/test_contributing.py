@@ -137,7 +137,8 @@ class PooledLinear(nn.Module):
     """A rectified linear layer on each frame, its mean over time, and a linear layer: the smallest voice
     encoder that has all that CONTRIBUTING.md asks for."""
 
-    raw_log_mel = recurrent = has_agreement = False
+    takes = "log_mel"
+    recurrent = has_agreement = False
     last_name = "last"
 
     def __init__(self, config):

@@ -177,7 +177,7 @@ def test_the_probes_read_the_features_of_this_voice(model, probed, clips):
     torch.manual_seed(0)
     weights = other.checkpoint.probes["speech"][:-1].normal_()
     for generation, clip in zip(other.generate_many(clips), clips, strict=True):
-        features = model.encoder.features(voice_features(clip).log_mel[None])[0]
+        features = model.encoder.features(voice_features(clip).encoder_input[None])[0]
         assert generation.speech == pytest.approx(float(torch.sigmoid(features @ weights)), abs=1e-5)
         assert generation.child is None
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from voice2face_gan import VoiceToFace
-from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel
+from voice2face_gan.audio.encoder_input import LOG_MEL, RAW_LOG_MEL, encoder_input, of_log_mel
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mel
 from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.errors import DataError
@@ -22,6 +23,7 @@ from voice2face_gan.training.stages.r3gan import R3GANStage
 from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
 
 CPU = torch.device("cpu")
+TAKES = (LOG_MEL, RAW_LOG_MEL)
 SETTINGS = ("encoder.batch=8", "gan.batch=4", "encoder.crop_frames=[60,80]", "run.precision='fp32'")
 SETTINGS += ("model.encoder.channels=[8,8,8,8]", "model.generator.width=4", "model.generator.z_dim=4")
 SETTINGS += ("data.crop_frames=[60,80]",)
@@ -46,7 +48,7 @@ def model(store):
         for layer in encoder.modules():
             if isinstance(layer, torch.nn.BatchNorm1d):
                 layer.momentum = 1.0
-        bank = VoiceBank(some, np.zeros(24, dtype=np.int64), raw_log_mel=raw_log_mel)
+        bank = VoiceBank(some, np.zeros(24, dtype=np.int64), takes=TAKES[raw_log_mel])
         with torch.no_grad():
             encoder(bank.crops(np.arange(24), 400, np.random.default_rng(0))[0])
         return VoiceToFace(Checkpoint(config, encoder.eval(), made, generator), "small")
@@ -71,7 +73,7 @@ def heard_by(model: VoiceToFace, clip) -> torch.Tensor:
 def test_the_encoder_gets_what_it_hears(model, spoken):
     for raw_log_mel in (False, True):
         listener = model(raw_log_mel)
-        heard = voice_features((spoken, 16_000), raw_log_mel=raw_log_mel).log_mel
+        heard = voice_features((spoken, 16_000), takes=TAKES[raw_log_mel]).encoder_input
         middle = heard.mean(dim=1)
         assert (middle.abs().max() < 0.1) != raw_log_mel and (middle.std() > 0.5) == raw_log_mel
         assert torch.equal(heard_by(listener, (spoken, 16_000)), listener.predict(heard))
@@ -85,7 +87,7 @@ def test_a_softer_recording_gives_the_same_face_a_brighter_one_does_not(model, s
         net = model(raw_log_mel)
         mel = [log_mel(wave) for wave in (spoken, 0.5 * spoken)]
         e, softer, brighter = (
-            net.predict(encoder_input(x, net.features, raw_log_mel))
+            net.predict(of_log_mel(x, net.features, TAKES[raw_log_mel]))
             for x in (mel[0].clone(), mel[1], mel[0] + rising)
         )
         assert (softer - e).norm() < 1e-3 * e.norm()
@@ -98,7 +100,7 @@ def test_a_store_gives_what_the_recording_gives(model, store):
     listener, features = model(True), FeatureSettings.from_dict(store.about["features"])
     e = generator_inputs(listener, some)
     for row, record in zip(e, range(len(some)), strict=True):
-        mel = encoder_input(log_mel(clip_sound(some, record), features), features, raw_log_mel=True)
+        mel = encoder_input(clip_sound(some, record), features, RAW_LOG_MEL)
         torch.testing.assert_close(row, listener.generator_input(mel), atol=2e-2, rtol=2e-2)
     assert (e[0] - e[1]).norm() > 0.1 * e[0].norm()
 
@@ -123,13 +125,13 @@ def test_it_is_distorted_by_its_speech_alone(model, store):
         verify(model(True).encoder, store.of_split("train"), CPU)
     undistorted = load_recipe("r3gan", (*SETTINGS, recurrent))
     stage = SpeakerClassificationStage(store.of_split("train"), undistorted, 0, CPU)
-    assert stage.bank.raw_log_mel and torch.isfinite(stage.step(0)["cross_entropy"])
+    assert stage.bank.takes == RAW_LOG_MEL and torch.isfinite(stage.step(0)["cross_entropy"])
 
 
 def test_it_comes_back_from_a_checkpoint(model, spoken, tmp_path):
     made = model(True)
     made.checkpoint.save(tmp_path / "raw_log_mel")
     again = VoiceToFace(load_checkpoint(tmp_path / "raw_log_mel"), "again")
-    assert again.encoder.raw_log_mel
+    assert again.encoder.takes == RAW_LOG_MEL
     before, after = (heard_by(m, (spoken, 16_000)) for m in (made, again))
     assert torch.equal(before, after)

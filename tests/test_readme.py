@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -88,6 +89,7 @@ def desk(tmp_path) -> Path:
     _people(folder, trees)
     _stores(folder)
     _released(folder)
+    Image.open(folder / "my-people" / "person0" / "faces" / "0.png").convert("RGB").save(folder / "photo.jpg")
     return folder
 
 
@@ -182,7 +184,14 @@ def test_console_examples(desk, cli, monkeypatch, everything):
             code, out, err = done.returncode, done.stdout, done.stderr
         assert code == 0, f"{line}\n{out}\n{err}"
     made = {path.relative_to(desk).as_posix() for path in desk.rglob("*") if path.suffix in (".png", ".npy")}
-    assert {"sample.png", "faces/sample-1.png", "faces/sample-4.png", "she.png", "both.png"} <= made
+    assert {
+        "sample.png",
+        "faces/sample-1.png",
+        "faces/sample-4.png",
+        "she.png",
+        "both.png",
+        "again.png",
+    } <= made
     assert {"part.png", "piped.png", "e.npy", "faces/one.png", "faces/more/two.png", "look.png"} <= made
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from voice2face_gan.version import __version__
 
-__all__ = ["VoiceToFace", "VoiceToFaceError", "__version__", "load_audio"]
+__all__ = ["FaceToFace", "VoiceToFace", "VoiceToFaceError", "__version__", "load_audio"]
 
 _HOMES = {
+    "FaceToFace": "voice2face_gan.face_to_face",
     "VoiceToFace": "voice2face_gan.pipeline",
     "VoiceToFaceError": "voice2face_gan.errors",
     "load_audio": "voice2face_gan.audio.decode",
@@ -22,6 +23,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from voice2face_gan.audio.decode import load_audio
     from voice2face_gan.errors import VoiceToFaceError
+    from voice2face_gan.face_to_face import FaceToFace
     from voice2face_gan.pipeline import VoiceToFace
 
 

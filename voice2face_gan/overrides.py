@@ -8,7 +8,14 @@ from collections.abc import Iterable
 LARGEST = 2**31
 """What whole numbers must stay below."""
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list"}
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    tuple: "a list",
+    dict: "a table",
+}
 
 
 def split_override(text: str) -> tuple[str, object]:

@@ -16,8 +16,7 @@ from voice2face_gan.errors import CheckpointError, DataError, VoiceToFaceError
 from voice2face_gan.faces.pixels import to_image
 from voice2face_gan.faces.png import synthetic_metadata
 from voice2face_gan.generate_options import GenerateOptions
-from voice2face_gan.models.checkpoint import SHIPPED, Checkpoint, load_checkpoint
-from voice2face_gan.models.hub import hub_name
+from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint, shown_name
 from voice2face_gan.models.voice_face_model import FACES_PER_BATCH, VoiceFaceModel
 from voice2face_gan.recording_warnings import recording_warning
 from voice2face_gan.results import Generation
@@ -26,7 +25,7 @@ from voice2face_gan.voice_embedding import (
     interpolated,
     mean_embedding,
     reflect_gender,
-    without_log_mel,
+    without_input,
 )
 
 _SECONDS_PER_BATCH = 160.0  # of recordings, after which faces do not wait for more clips
@@ -73,8 +72,7 @@ class VoiceToFace(VoiceFaceModel):
             CheckpointError: it is missing or damaged, or the hub does not give it.
         """
         checkpoint = load_checkpoint(name)
-        keeps_name = str(name) in SHIPPED or hub_name(name) is not None
-        return cls(checkpoint, str(name) if keeps_name else checkpoint.folder.resolve().name, device)
+        return cls(checkpoint, shown_name(name, checkpoint), device)
 
     def push_to_hub(
         self,
@@ -261,9 +259,11 @@ class VoiceToFace(VoiceFaceModel):
 
         Raises:
             VoiceToFaceError: an option out of its range.
-            CheckpointError: the model cannot choose a gender, or has no strength to set.
+            CheckpointError: the model has no voice encoder, cannot choose a gender, or has no strength to
+                set.
         """
         chosen = GenerateOptions(**options)
+        self.check_takes_voices()
         self.with_strength(chosen.strength)
         trained_on = self.checkpoint.info.get("gender", "all")
         if chosen.gender in ("auto", trained_on) or self.checkpoint.gender_probe is not None:
@@ -328,12 +328,13 @@ class VoiceToFace(VoiceFaceModel):
                 yield error
 
     def _embedding(self, clip, **part) -> VoiceEmbedding:
-        raw_log_mel = self.encoder.raw_log_mel
-        voice = voice_features(clip, vad=self.vad, features=self.features, raw_log_mel=raw_log_mel, **part)
-        e, probabilities = self.encode(voice.log_mel)
+        self.check_takes_voices()
+        takes = self.encoder.takes
+        voice = voice_features(clip, vad=self.vad, features=self.features, takes=takes, **part)
+        e, probabilities = self.encode(voice.encoder_input)
         e = e.clone()  # made outside of inference mode, so that others may train on it
         warning = recording_warning(voice, **probabilities)
-        return VoiceEmbedding(source_name(clip), e, without_log_mel(voice), probabilities, warning)
+        return VoiceEmbedding(source_name(clip), e, without_input(voice), probabilities, warning)
 
     def reflect_gender(self, e: Tensor, gender: str) -> Tensor:
         """A predicted embedding (embedding,) on the wanted side of the gender probe (`voice_embedding`)."""

@@ -21,7 +21,7 @@ class VoiceEmbedding:
         name: the recording's name in messages.
         embedding: float32 (embedding,), the e that the voice encoder predicts, before the strength; of unit
             norm where the model's embeddings are.
-        voice: seconds, seconds of speech and variation; its log-mel is empty.
+        voice: seconds, seconds of speech and variation; its encoder input is empty.
         probabilities: results of the checkpoint's probes "speech", "child" and "several"; {} without probes.
         warning: a sentence about the recording, or "".
     """
@@ -43,9 +43,10 @@ class VoiceEmbedding:
         return self.voice.speech_seconds
 
 
-def without_log_mel(voice: VoiceFeatures) -> VoiceFeatures:
-    """A copy without the log-mel, which takes 256 bytes a frame, so that thousands fit into memory."""
-    return replace(voice, log_mel=voice.log_mel[:, :0].clone())
+def without_input(voice: VoiceFeatures) -> VoiceFeatures:
+    """A copy without what the encoder took, so that thousands fit into memory: a log-mel takes 256 bytes a
+    frame."""
+    return replace(voice, encoder_input=voice.encoder_input[..., :0].clone())
 
 
 def mean_embedding(voices: Sequence[VoiceEmbedding], unit_norm: bool) -> VoiceEmbedding:

@@ -10,11 +10,11 @@ import torch
 from scipy.signal import chirp, lfilter, resample_poly
 
 from voice2face_gan.audio.decode import load_audio
+from voice2face_gan.audio.encoder_input import of_log_mel
 from voice2face_gan.audio.log_mel import (
     FLOOR,
     FeatureSettings,
     LogMelStream,
-    encoder_input,
     log_mel,
     mel_filterbank,
     normalise,
@@ -227,9 +227,9 @@ def test_what_normalisation_takes_away_brings_the_log_mel_back(rows, monkeypatch
 def test_what_an_encoder_takes():
     """Normalised, or raw for an encoder that takes raw log-mels; tiled either way."""
     mel = torch.randn(64, 30) - 8
-    heard, raw = encoder_input(mel.clone(), FeatureSettings(min_frames=70)), mel.repeat(1, 3)[:, :70]
+    heard, raw = of_log_mel(mel.clone(), FeatureSettings(min_frames=70)), mel.repeat(1, 3)[:, :70]
     assert torch.equal(heard[:, :30], normalise(mel)) and heard.shape == (64, 70)
-    assert torch.equal(encoder_input(mel.clone(), FeatureSettings(min_frames=70), raw_log_mel=True), raw)
+    assert torch.equal(of_log_mel(mel.clone(), FeatureSettings(min_frames=70), "raw_log_mel"), raw)
 
 
 def test_loudness_does_not_matter_after_normalisation():

@@ -83,12 +83,12 @@ def test_sounds_are_refused_or_warned_of(default, name):
     ):
         try:
             waveform = (level * sound + behind).astype(np.float32)
-            voice = voice_features((waveform, RATE), VadSettings(target_level_db=target), raw_log_mel=True)
+            voice = voice_features((waveform, RATE), VadSettings(target_level_db=target), takes="raw_log_mel")
         except NoSpeechError:
             continue
         # Less than half a second has a warning of its own; a probe that is fooled is not believed.
         wanted = "the face means little" if voice.speech_seconds >= 0.5 else "s of speech;"
-        told = [{}, {"speech": 0.99}] + ([] if target else [default.encode(voice.log_mel)[1]])
+        told = [{}, {"speech": 0.99}] + ([] if target else [default.encode(voice.encoder_input)[1]])
         for probes in told:
             assert wanted in recording_warning(voice, **probes), (level, probes, voice.variety, voice.bands)
 
@@ -115,9 +115,9 @@ def test_noise_that_is_raised_by_force_is_warned_of():
 def test_the_shipped_voice_is_not_warned_of(default):
     for level in (1, 0.01):
         waveform = load_audio(ROOT / "assets/sample.wav") * np.float32(level)
-        voice = voice_features((waveform, RATE), VadSettings(target_level_db=-20), raw_log_mel=True)
+        voice = voice_features((waveform, RATE), VadSettings(target_level_db=-20), takes="raw_log_mel")
         assert voice.variety > 1.5 * MIN_VARIETY_NATS and voice.bands > 1.2 * MIN_SPEECH_BANDS
-        probed = recording_warning(voice, **default.encode(voice.log_mel)[1])
+        probed = recording_warning(voice, **default.encode(voice.encoder_input)[1])
         assert "means little" not in recording_warning(voice) + probed
 
 

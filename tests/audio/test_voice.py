@@ -43,8 +43,8 @@ def test_a_clip_goes_through_all_three():
     found = voice_features((sound, RATE))
     speech = keep_speech(sound)
     wanted = tile_to(normalise(log_mel(speech)), 1000)
-    assert torch.equal(found.log_mel, wanted)
-    assert found.log_mel.shape == (64, 1000) and found.log_mel.dtype == torch.float32
+    assert torch.equal(found.encoder_input, wanted)
+    assert found.encoder_input.shape == (64, 1000) and found.encoder_input.dtype == torch.float32
     assert found.seconds == pytest.approx(14) and found.speech_seconds == len(speech) / RATE
     assert 4 < found.speech_seconds < 10
 
@@ -52,11 +52,11 @@ def test_a_clip_goes_through_all_three():
 def test_a_long_clip_is_kept_whole_and_blocks_do_not_show():
     sound = np.tile(talk(19.0), 5)
     found = voice_features((sound, RATE), vad=None)
-    assert found.log_mel.shape == (64, FeatureSettings().frames(95 * RATE))
-    assert torch.equal(found.log_mel, normalise(log_mel(sound)))
+    assert found.encoder_input.shape == (64, FeatureSettings().frames(95 * RATE))
+    assert torch.equal(found.encoder_input, normalise(log_mel(sound)))
     assert found.seconds == found.speech_seconds == pytest.approx(95)
     heard = voice_features((sound, RATE), vad=VadSettings(3))
-    assert torch.equal(heard.log_mel, normalise(log_mel(keep_speech(sound, VadSettings(3)))))
+    assert torch.equal(heard.encoder_input, normalise(log_mel(keep_speech(sound, VadSettings(3)))))
 
 
 def test_too_little_speech(tmp_path):
@@ -71,7 +71,7 @@ def test_too_little_speech(tmp_path):
         voice_features((silence[:1000], RATE), vad=None)
     with pytest.raises(NoSpeechError):
         voice_features((silence, RATE), min_speech_seconds=0)
-    assert voice_features((silence, RATE), vad=None).log_mel.abs().max() == 0
+    assert voice_features((silence, RATE), vad=None).encoder_input.abs().max() == 0
 
 
 def test_three_tenths_of_a_second_are_enough():
@@ -84,7 +84,7 @@ def test_three_tenths_of_a_second_are_enough():
 def test_other_rates():
     settings = FeatureSettings(sample_rate=8000, f_max=3600.0)
     found = voice_features((talk(12.0), RATE), vad=None, features=settings)
-    assert found.log_mel.shape == (64, settings.frames(96_000))
+    assert found.encoder_input.shape == (64, settings.frames(96_000))
     assert found.seconds == pytest.approx(12, abs=0.01)
     with pytest.raises(AudioError, match="8000 Hz"):
         voice_features((talk(12.0), RATE), features=settings)
@@ -99,7 +99,7 @@ from voice2face_gan.audio.vad import VadSettings
 import numpy as np
 voice_features((np.random.default_rng(0).standard_normal(32000) * .1, 16000), vad=None)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-mel = voice_features(sys.argv[1], vad={vad}).log_mel
+mel = voice_features(sys.argv[1], vad={vad}).encoder_input
 print(mel.shape[1], (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
     run = subprocess.run(

@@ -133,6 +133,16 @@ _TINY = {
     ),
     "r3gan": ("model.generator.width=2", "model.generator.z_dim=4"),
 }
+_TINY_ENCODERS = {
+    "statistics": (),
+    "speech2face": ("model.encoder.width=0.015625",),
+    "ast": (
+        "model.encoder.ast={hidden_size=16, num_hidden_layers=1, num_attention_heads=2, "
+        "intermediate_size=16, max_length=64, num_mel_bins=32}",
+        "speech2face.pretrained=''",
+        "speech2face.head_iterations=1",
+    ),
+}
 
 
 @pytest.fixture(scope="session")
@@ -169,22 +179,77 @@ def space_encoder(read_store, space_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def two_iterations(store, taught_store, read_store, space_folder, space_encoder, teacher_file):
+def decoder_folder(space_folder, space_encoder, tmp_path_factory):
+    """The folder of a face decoder of 64 pixels with random weights, with its face space."""
+    from dataclasses import replace
+
+    import torch
+
+    from voice2face_gan.models.checkpoint import load_checkpoint
+    from voice2face_gan.models.face_embedding_space import FaceSpace
+    from voice2face_gan.models.generators.face_decoder import FaceDecoder, FaceDecoderConfig
+
+    torch.manual_seed(0)
+    space, given = FaceSpace.load(space_folder), load_checkpoint(space_encoder, need_generator=False)
+    config = FaceDecoderConfig(side=64, narrow=4)
+    info = {**given.info, "face_space": space.summary()}
+    parts = {"generator_config": config, "generator": FaceDecoder(config), "info": info}
+    made = replace(given, **parts, face_space=space.map_tensors())
+    return made.save(tmp_path_factory.mktemp("decoder") / "decoder")
+
+
+@pytest.fixture(scope="session")
+def spoken_store():
+    """The synthetic world of ten people of several clips and faces, with speech. Do not write there."""
+    from voice2face_gan.data.synthetic import synthetic_store
+
+    return synthetic_store("synthetic:10", keep_speech=True)
+
+
+@pytest.fixture(scope="session")
+def paired_store(spoken_store, space_folder, tmp_path_factory):
+    """Two clips and two faces of each of these people, with speech, and an e of a person's own for every
+    face. Do not write there."""
+    import shutil
+
+    import numpy as np
+
+    from voice2face_gan.data.face_embedding import write_face_embedding
+    from voice2face_gan.data.store import Store
+    from voice2face_gan.models.face_embedding_space import SIZE, FaceSpace
+
+    folder = tmp_path_factory.mktemp("paired") / "paired.store"
+    store, random = Store(shutil.copytree(spoken_store.folder, folder)), np.random.default_rng(0)
+    e = 1.5 + 0.2 * random.standard_normal((len(store.faces), SIZE))
+    keep = np.zeros(len(store), dtype=bool)
+    for name in np.unique(store.identity):
+        mine = store.identity == name
+        e[store.face_index[mine & store.has_face]] += random.standard_normal(SIZE)
+        for part in (store.has_face, store.has_voice):
+            keep[np.flatnonzero(mine & part)[:2]] = True
+    write_face_embedding(store, e, FaceSpace.load(space_folder).name)
+    return store.select(keep)
+
+
+@pytest.fixture(scope="session")
+def two_iterations(
+    store, taught_store, read_store, space_folder, space_encoder, teacher_file, decoder_folder, request
+):
     """Function (recipe's name, overrides, root, evaluate, many) -> the run of two iterations of each of its
     stages, with small nets and batches, on a small world that suits it, with `many` one of several clips a
     person and of held-out people; and how it ended."""
-    import functools
     import json
 
     import torch
 
-    from voice2face_gan.data.synthetic import synthetic_store
     from voice2face_gan.training.engine.train import train
+    from voice2face_gan.training.probes import input_quality
     from voice2face_gan.training.recipe.recipe import load_recipe
     from voice2face_gan.training.run.folder import Run
-    from voice2face_gan.training.stages import layerwise_distillation
+    from voice2face_gan.training.stages import layerwise_distillation, speech2face
 
-    spoken = functools.cache(lambda: synthetic_store("synthetic:10", keep_speech=True))
+    def spoken():
+        return request.getfixturevalue("spoken_store")
 
     def base(name: str) -> list[str]:
         shipped = load_recipe(name)
@@ -199,9 +264,8 @@ def two_iterations(store, taught_store, read_store, space_folder, space_encoder,
             "gan.batch=4",
             "gan.iterations=2",
             *_TINY[shipped.model.generator.type],
+            *_TINY_ENCODERS.get(shipped.model.encoder.type, ("model.encoder.channels=[4,4,4,4]",)),
         ]
-        if shipped.model.encoder.type != "statistics":
-            small.append("model.encoder.channels=[4,4,4,4]")
         for key, value in (("encoder.space", space_folder), ("face_embedding.space", space_folder)):
             section, _, last = key.partition(".")
             if getattr(getattr(shipped, section), last) not in ("", "classifier"):
@@ -218,6 +282,15 @@ def two_iterations(store, taught_store, read_store, space_folder, space_encoder,
                 patch.setattr(layerwise_distillation, "ECHO_BATCHES", 1)
                 patch.setattr(layerwise_distillation, "PREPARATION_BATCHES", 1)
                 return run, train(run, taught_store, torch.device("cpu"), evaluate=evaluate)
+        if recipe.pairs:
+            settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "init": str(decoder_folder)}
+            run = Run.create(root, recipe, settings)
+            data = request.getfixturevalue("paired_store")
+            with pytest.MonkeyPatch.context() as patch:  # checkpoints and warnings are measured on few clips
+                for module, name in ((speech2face, "MEASURED"), (input_quality, "CLIPS")):
+                    patch.setattr(module, name, 6)
+                patch.setattr(input_quality, "SOUND_CLIPS", 4)
+                return run, train(run, data, torch.device("cpu"), evaluate=evaluate)
         given = space_encoder if load_recipe(name).face_embedding.space not in ("", "classifier") else None
         settings = {"data": "", "gender": recipe.data.gender, "seed": 0, "iterations": None, "init": None}
         run = Run.create(root, recipe, {**settings, "encoder": given and str(given)})

@@ -51,6 +51,18 @@ def test_it_has_both_networks_and_what_they_need(parts, read_store, tmp_path):
     assert "secret" not in str(read.info), "no path of the machine that trained"
 
 
+def test_the_encoder_of_a_composed_checkpoint_brings_its_limits(parts, read_store, store, tmp_path):
+    """Of stores that nobody read into the space: what the default's encoder is given to."""
+    encoder, generator = parts
+    first = load_checkpoint(compose(encoder, generator, read_store, read_store).save(tmp_path / "first"))
+    again = compose(first, replace(generator, info={**generator.info, "iteration": 20}), store, store)
+    assert again.controls.soft_clip == first.controls.soft_clip and len(again.controls.soft_clip) == SIZE
+    assert again.info["iterations"] == {"encoder": 5, "gan": 20}
+    assert (
+        again.info["data"] == first.info["data"] and again.info["encoder_recipe"]["name"] == "default-encoder"
+    )
+
+
 def test_limits_are_those_of_training_faces(read_store):
     limits = e_limits(read_store)
     e = read_face_embedding(read_store)[0]

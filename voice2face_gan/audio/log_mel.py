@@ -304,15 +304,6 @@ def normalise_with_stats(
     return out, taken
 
 
-def encoder_input(mel: torch.Tensor, settings: FeatureSettings, raw_log_mel: bool = False) -> torch.Tensor:
-    """Input of a voice encoder for a clip.
-
-    The log-mel (n_mels, frames), which may be overwritten, is normalised unless the encoder takes raw
-    log-mels, then repeated to `min_frames`.
-    """
-    return tile_to(mel if raw_log_mel else normalise(mel, out=mel), settings.min_frames)
-
-
 @_one_thread()
 def tile_to(mel: torch.Tensor, frames: int) -> torch.Tensor:
     """Repeat along time, from the start again, to exactly `frames`; longer ones are returned as they are.

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from voice2face_gan.audio.decode import SAMPLE_RATE, AudioInfo, source_name, stream_audio
-from voice2face_gan.audio.log_mel import FeatureSettings, LogMelStream, encoder_input
+from voice2face_gan.audio.encoder_input import LOG_MEL, SPEECH, SPEECH_RATE, SPEECH_SAMPLES, of_log_mel
+from voice2face_gan.audio.log_mel import FeatureSettings, LogMelStream
 from voice2face_gan.audio.steady import bands, variety
 from voice2face_gan.audio.vad import SpeechCollector, VadSettings
 from voice2face_gan.errors import AudioError, NoSpeechError
@@ -26,8 +27,10 @@ class VoiceFeatures:
     """The voice of a recording, and measures of it.
 
     Attributes:
-        log_mel: float32 (n_mels, frames), normalised per bin over the speech (or not, if `raw_log_mel`),
-            then repeated to at least `FeatureSettings.min_frames` (1,000) frames; 100 frames a second.
+        encoder_input: what the voice encoder takes (audio/encoder_input.py): a log-mel, float32 (n_mels,
+            frames), normalised per bin over the speech or raw, repeated to at least
+            `FeatureSettings.min_frames` (1,000) frames, 100 frames a second; or the first 30 s of the speech
+            itself, float32 (samples,).
         seconds: length of the recording.
         speech_seconds: length of the speech found in it.
         variation: how much the log-mel changes over time: standard deviation of each bin in nats, mean over
@@ -40,7 +43,7 @@ class VoiceFeatures:
         bands: mel bins, `steady.bands`; likewise.
     """
 
-    log_mel: torch.Tensor
+    encoder_input: torch.Tensor
     seconds: float
     speech_seconds: float
     variation: float
@@ -55,7 +58,7 @@ def voice_features(
     vad: VadSettings | None = DEFAULT_VAD,
     features: FeatureSettings = DEFAULT_FEATURES,
     min_speech_seconds: float = 0.3,
-    raw_log_mel: bool = False,
+    takes: str = LOG_MEL,
     *,
     track: int | None = None,
     start: float | None = None,
@@ -68,7 +71,7 @@ def voice_features(
         vad: settings of speech detection; None takes the whole recording as speech.
         features: settings of the log-mel. Its sample rate must be 16 kHz when speech is looked for.
         min_speech_seconds: less speech than this is refused.
-        raw_log_mel: leave the log-mel as it is, for an encoder that takes raw log-mels (its `raw_log_mel`).
+        takes: what the voice encoder takes (its `takes`, audio/encoder_input.py).
         track, start, end: the sound track and the seconds of it that are taken, see `load_audio`.
 
     Raises:
@@ -78,9 +81,12 @@ def voice_features(
     rate = features.sample_rate
     if vad is not None and rate != SAMPLE_RATE:
         raise AudioError(f"speech is looked for at {SAMPLE_RATE} Hz, not at {rate} Hz; give vad=None.")
+    if takes == SPEECH and rate != SPEECH_RATE:
+        raise AudioError(f"this voice encoder takes speech at {SPEECH_RATE} Hz, not at {rate} Hz.")
     collector = SpeechCollector(vad) if vad is not None else None
     stream = LogMelStream(features)
     samples = speech_samples = 0
+    kept: list[np.ndarray] = []  # the first SPEECH_SAMPLES, for an encoder that takes them
     energy = 0.0
     with closing(stream_audio(source, rate, track=track, start=start, end=end)) as blocks:
         for block in itertools.chain(blocks, [None]):  # None: the recording has ended
@@ -89,6 +95,8 @@ def voice_features(
             else:
                 samples += len(block)
                 speech = collector.feed(block) if collector else block
+            if takes == SPEECH and speech_samples < SPEECH_SAMPLES:
+                kept.append(np.array(speech[: SPEECH_SAMPLES - speech_samples], dtype=np.float32))
             speech_samples += len(speech)
             energy += float(np.dot(speech, speech))
             stream.feed(speech)
@@ -101,7 +109,7 @@ def voice_features(
     # A few thousand frames give the same value as an hour of them.
     variation = float(mel[:, :: 1 + mel.shape[1] // 5000].std(dim=1, correction=0).mean())
     measures = {"variety": variety(mel), "bands": bands(mel)}
-    mel = encoder_input(mel, features, raw_log_mel)
+    taken = torch.from_numpy(np.concatenate(kept)) if takes == SPEECH else of_log_mel(mel, features, takes)
     level = 10 * math.log10(energy / speech_samples) if energy > 0 else None
     seconds = samples / rate, speech_samples / rate
-    return VoiceFeatures(mel, *seconds, variation, blocks.info, level, **measures)
+    return VoiceFeatures(taken, *seconds, variation, blocks.info, level, **measures)

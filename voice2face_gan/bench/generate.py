@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from voice2face_gan.audio.decode import SAMPLE_RATE, load_audio
-from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel, mel_filterbank
+from voice2face_gan.audio.encoder_input import encoder_input
+from voice2face_gan.audio.log_mel import FeatureSettings, log_mel, mel_filterbank
 from voice2face_gan.audio.vad import keep_speech
 from voice2face_gan.pipeline import VoiceToFace
 
@@ -80,8 +81,8 @@ def measure(model: VoiceToFace, seconds: float = 10.0, runs: int = 30) -> dict:
             files[name] = Path(folder) / f"clip.{name}"
             files[name].write_bytes(encode(waveform, name))
         speech = keep_speech(load_audio(files["wav"]), model.vad)
-        mel = encoder_input(log_mel(speech, model.features), model.features, model.encoder.raw_log_mel)
-        e = model.generator_input(mel)
+        taken = encoder_input(speech, model.features, model.encoder.takes)
+        e = model.generator_input(taken)
         steps: dict[str, Callable[[], object]] = {
             f"decode {name}": lambda path=path: load_audio(path) for name, path in files.items()
         }
@@ -89,7 +90,7 @@ def measure(model: VoiceToFace, seconds: float = 10.0, runs: int = 30) -> dict:
             "vad": lambda: keep_speech(waveform, model.vad),
             "log-mel": lambda: log_mel(waveform, model.features),
             "log-mel, NumPy frame loop": lambda: frame_loop_log_mel(waveform, model.features),
-            "embed": lambda: model.generator_input(mel),
+            "embed": lambda: model.generator_input(taken),
             "generate": lambda: model.decode(e[None]),
             "whole, wav to image": lambda: model.generate(files["wav"]),
         }

@@ -18,6 +18,7 @@ from voice2face_gan.cli.commands import (
     morph,
     prepare,
     push,
+    reconstruct,
     report,
     runs,
     serve,
@@ -44,6 +45,7 @@ def main() -> None:
 
 for command in (
     generate.generate,
+    reconstruct.reconstruct,
     morph.morph,
     embed.embed,
     serve.serve,

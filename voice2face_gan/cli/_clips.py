@@ -138,10 +138,9 @@ class Arguments:
                         sure = os.path.splitext(name)[1].lower() in self.endings
                         yield Clip(path, argument, os.path.join(below, stems[name]), sure)
             if not found:
-                failed(
-                    argument,
-                    AudioError(f"{argument}: there are no files in this folder; give one with recordings."),
-                )
+                kind = "images" if self.endings is IMAGES else "recordings"
+                sentence = f"{argument}: there are no files in this folder; give one with {kind}."
+                failed(argument, AudioError(sentence))
 
     def count(self, output: Path | None) -> int:
         """Number of files that `clips` gives; takes the time of listing the folders."""

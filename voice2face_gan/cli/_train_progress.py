@@ -16,14 +16,14 @@ def describe(run, store, here) -> None:
     say(f"Run {run.folder}: recipe {run.recipe.name}, seed {run.settings['seed']}, {where}.")
     if run.settings.get("init"):
         say(f"Starts from {run.settings['init']}.")
-    if run.recipe.encoder_alone:
+    if run.recipe.encoder_alone and not run.recipe.pairs:
         say(
             f"Training data: {counts['identities']} speakers ({genders}), {counts['voices']} voices "
             f"({counts['hours']} h)."
         )
         _describe_distortion(run, records)
         return
-    if run.settings.get("init"):
+    if run.settings.get("init") and not run.recipe.pairs:
         _describe_zoom(run, store)
     say(
         f"Training data: {counts['identities']} identities ({genders}), "
@@ -63,7 +63,7 @@ def finish(outcome, run, as_json: bool) -> None:
         "interrupted": "Interrupted and saved",
         "minutes": "Time is up; saved",
     }
-    alone = run.recipe.encoder_alone
+    alone = run.recipe.encoder_alone and not run.recipe.pairs
     rates = _equal_error_rates(run) if alone else {}
     say(f"{words[outcome.reason]} at iteration {outcome.iteration} of the {outcome.stage} stage.")
     if outcome.checkpoint is not None:

@@ -18,7 +18,7 @@ def validation(run, store, device, say: Callable[[str], None]) -> Callable[[Path
     settings, gender = run.recipe.run, run.recipe.data.gender
     if not settings.evaluate_every:
         return None
-    if run.recipe.encoder_alone:
+    if run.recipe.encoder_alone and not run.recipe.pairs:
         return _equal_error_rates(run, store, device, say)
     from voice2face_gan.errors import DataError, MetricError
     from voice2face_gan.evaluation import protocol

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
@@ -108,7 +109,11 @@ def generator_inputs(
     if frames:
         voices = voices.select(np.ones(len(voices), dtype=bool))
         voices.voice_frames = np.minimum(voices.voice_frames, frames)
-    bank = VoiceBank.unlabelled(voices, model.encoder.raw_log_mel)
+        features = FeatureSettings.from_dict(voices.about["features"])
+        voices.speech_samples = np.minimum(
+            voices.speech_samples, (frames - 1) * features.hop + features.window
+        )
+    bank = VoiceBank.unlabelled(voices, model.encoder.takes)
     return torch.stack([model.generator_input(bank.whole(i), strength) for i in range(len(bank))])
 
 

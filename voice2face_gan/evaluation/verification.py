@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from voice2face_gan.audio.augment.log_mel import MelAugmentation
 from voice2face_gan.audio.augment.policy import SignalAugmentation
+from voice2face_gan.audio.encoder_input import LOG_MEL, SPEECH
 from voice2face_gan.audio.log_mel import FeatureSettings, log_mels, tile_to
 from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.data.batches.speech import SpeechBank, check_speech
@@ -47,7 +48,8 @@ def verify(
     """The figures "clean" and "noisy".
 
     Args:
-        encoder: log-mel (B, bins, frames) -> e (B, width). Its training mode is left as it was.
+        encoder: what it takes, such as log-mels (B, bins, frames) -> e (B, width). Its training mode is left
+            as it was.
         clips: see `verification_clips`.
         device: the encoder's device.
         seed: seed of the distortions, of the pairs and of resampling.
@@ -55,19 +57,19 @@ def verify(
     """
     was_training = encoder.training
     encoder.eval()
-    figures, raw_log_mel = {}, getattr(encoder, "raw_log_mel", False)
+    figures, takes = {}, getattr(encoder, "takes", LOG_MEL)
     kind = "speech" if clips.has_speech.all() else "log-mels, some clips' speech not being kept,"
-    for name, mels, embedded in (
-        ("clean", _clean(clips, raw_log_mel), "whole clips"),
+    for name, voices, embedded in (
+        ("clean", _clean(clips, takes), "whole clips"),
         (
             "noisy",
-            _noisy(clips, seed, raw_log_mel),
+            _noisy(clips, seed, takes),
             f"whole clips, their {kind} distorted one by one (noise, room, codec)",
         ),
     ):
         e = [None] * len(clips)
-        for item, mel in mels:
-            e[item] = encoder(mel[None].to(device))[0].float().cpu()
+        for item, voice in voices:
+            e[item] = encoder(voice[None].to(device))[0].float().cpu()
         figures[name] = verification_figure(
             torch.stack(e), clips.identity, seed, max_trials, resamplings, embedded
         )
@@ -75,22 +77,22 @@ def verify(
     return figures
 
 
-def _clean(clips: Store, raw_log_mel: bool):
-    """(index, log-mel (bins, frames)) of each clip."""
-    bank = VoiceBank.unlabelled(clips, raw_log_mel)
+def _clean(clips: Store, takes: str):
+    """(index, what the encoder takes, such as a log-mel (bins, frames)) of each clip."""
+    bank = VoiceBank.unlabelled(clips, takes)
     for item in range(len(bank)):
         yield item, bank.whole(item)
 
 
-def _noisy(clips: Store, seed: int, raw_log_mel: bool):
-    """(index, log-mel) of each clip, distorted: as speech if every clip has it, else as log-mel.
+def _noisy(clips: Store, seed: int, takes: str):
+    """(index, what the encoder takes) of each clip, distorted: as speech if all have it, else as log-mel.
 
     Raises:
-        DataError: un-normalised log-mels are wanted, and distortion of log-mels normalises them.
+        DataError: raw log-mels or speech are wanted, and distortion of log-mels gives normalised ones.
     """
     features = FeatureSettings.from_dict(clips.about["features"])
     by_speech = bool(clips.has_speech.all())
-    check_speech(clips, raw_log_mel)
+    check_speech(clips, takes)
     speech, voices = SpeechBank(clips), VoiceBank(clips, np.zeros(len(clips), dtype=np.int64), 1)
     _, speaker = np.unique(clips.identity, return_inverse=True)
     rng = np.random.default_rng([seed, 1])
@@ -108,7 +110,10 @@ def _noisy(clips: Store, seed: int, raw_log_mel: bool):
             batch = MelAugmentation(speed=0.0)(batch, speaker[group], features, rng)
         for item, piece, length in zip(group, batch, lengths, strict=True):
             piece = piece[..., :length]
-            mel = log_mels(piece[None], features, normalised=not raw_log_mel)[0] if by_speech else piece
+            if takes == SPEECH:
+                yield int(item), piece
+                continue
+            mel = log_mels(piece[None], features, normalised=takes == LOG_MEL)[0] if by_speech else piece
             yield int(item), tile_to(mel, features.min_frames)
 
 

@@ -172,6 +172,6 @@ def _dlib():
     except ImportError as error:
         raise ImageError(
             "Finding faces needs dlib and its models: pip install 'voice2face-gan[faces]', "
-            "or prepare images that are aligned already with --detector none."
+            "or give images that are aligned already with --detector none (prepare, reconstruct)."
         ) from error
     return dlib, face_recognition_models

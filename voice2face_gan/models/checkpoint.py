@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from voice2face_gan.audio.encoder_input import SPEECH
 from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.errors import CheckpointError, DataError, first_line
 from voice2face_gan.files import new_folder
@@ -48,7 +49,7 @@ class Checkpoint:
 
     Attributes:
         encoder_config: dimensions of the encoder, its type among them.
-        encoder: log-mel -> e.
+        encoder: what it takes of a voice (audio/encoder_input.py) -> e.
         generator_config: dimensions of the generator; None in a checkpoint of a voice encoder alone.
         generator: e, and z where it takes noise -> face; None likewise.
         controls: strength and what else is done to e before the generator takes it.
@@ -181,6 +182,23 @@ def find_checkpoint(name: str | Path) -> Path:
             f"{folder}: no such checkpoint; give a checkpoint folder, a run folder, 'default' or 'synthetic'."
         )
     raise CheckpointError(f"{folder} is not a checkpoint or a run with one: it has no {CONFIG}.")
+
+
+def takes_speech(name: str | Path) -> bool:
+    """True where the voice encoder of a checkpoint takes speech, which a store has to keep. False for what is
+    no checkpoint, which `load_checkpoint` refuses."""
+    try:
+        config = json.loads((find_checkpoint(name) / CONFIG).read_text(encoding="utf-8"))
+        return registry.ENCODERS[config["encoder"]["type"]][1].takes == SPEECH
+    except (OSError, ValueError, KeyError, TypeError, CheckpointError):
+        return False
+
+
+def shown_name(name: str | Path, checkpoint: Checkpoint) -> str:
+    """A checkpoint's name in messages and in images' metadata: what it was asked for by, where it ships or is
+    of the hub, else its folder's."""
+    keeps_name = str(name) in SHIPPED or hub.hub_name(name) is not None
+    return str(name) if keeps_name else checkpoint.folder.resolve().name
 
 
 def weights_hash(folder: Path) -> str | None:

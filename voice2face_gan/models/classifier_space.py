@@ -10,6 +10,8 @@ dlib's network, is of single faces.) The classifier was trained on rendered face
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -46,6 +48,7 @@ class ClassifierSpace(BaseFaceSpace):
     }
     prefix, naming = "classifier-space", ("basis", "scale", "attribute_mean")
     chip_side = SIDE
+    kept_in_stores = False
 
     def __init__(self, net: ClassifierTrunk | None = None):
         """
@@ -120,7 +123,9 @@ class ClassifierSpace(BaseFaceSpace):
         return self
 
     @classmethod
-    def of_map(cls, tensors: dict[str, Tensor], about: dict | None = None) -> ClassifierSpace:
+    def of_map(
+        cls, tensors: dict[str, Tensor], about: dict | None = None, reader: str | Path | None = None
+    ) -> ClassifierSpace:
         return cls().with_map(tensors, about)
 
     def _mirrored(self, faces: Tensor) -> Tensor:

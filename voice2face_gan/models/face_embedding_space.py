@@ -112,7 +112,9 @@ class FaceSpace(BaseFaceSpace):
         write_bytes(folder / ABOUT, (json.dumps({"name": self.name, **self.about}, indent=2) + "\n").encode())
 
     @classmethod
-    def of_map(cls, tensors: dict[str, Tensor], about: dict | None = None) -> "FaceSpace":
+    def of_map(
+        cls, tensors: dict[str, Tensor], about: dict | None = None, reader: str | Path | None = None
+    ) -> "FaceSpace":
         """A space of what `map_tensors` gave and of dlib's network as the extra `faces` has it, without
         gradients for its own numbers.
 

@@ -1,16 +1,19 @@
-"""What the face embedding spaces have in common: e (64), read from a face by a frozen face network.
+"""What the face embedding spaces have in common: e, read from a face by a frozen face network.
 
     face (aligned) -> chip -> network -> embedding (K), sex and age (2) -> e (64)
 
-e holds the leading principal components of the embedding, each of variance 1, and in its last two elements
-the standardised sex and age. Reading is differentiable: a generated face can be asked for the e it was made
-from, and `target` says which embedding an e calls for.
+Of most spaces e holds the leading principal components of the embedding, each of variance 1, and in its last
+two elements the standardised sex and age. Reading is differentiable: a generated face can be asked for the e
+it was made from, and `target` says which embedding an e calls for.
 
     FaceSpace          models/face_embedding_space.py, by dlib's network (extra `faces`)
     ClassifierSpace    models/classifier_space.py, by the face classifier that ships
+    ReaderSpace        models/reader_space.py, by any face reader, whose feature is e: of its size, without
+                       components, sex and age
 """
 
 import hashlib
+from pathlib import Path
 from typing import ClassVar, Self
 
 import torch
@@ -22,7 +25,6 @@ from voice2face_gan.faces.pixels import to_unit
 SIZE = 64
 COMPONENTS = SIZE - 2
 SEX, AGE = COMPONENTS, COMPONENTS + 1  # places in e
-_PIECE = 128  # faces read together
 
 
 class BaseFaceSpace(nn.Module):
@@ -35,17 +37,30 @@ class BaseFaceSpace(nn.Module):
         prefix, naming: what the space's name begins with; the buffers whose hash ends it.
         chip_side: pixels of a chip.
         net: the face network.
+        size: numbers of e.
+        kept_in_stores: stores may keep e of their faces (data/face_embedding.py).
+        piece: faces read together.
         about: how the space was fitted.
     """
 
     map_shapes: ClassVar[dict[str, tuple[int, ...]]]
     prefix: ClassVar[str]
     naming: ClassVar[tuple[str, ...]]
-    chip_side: ClassVar[int]
+    chip_side: int
+    size: int = SIZE
+    kept_in_stores: ClassVar[bool] = True
+    piece: ClassVar[int] = 128
 
-    def __init__(self, net: nn.Module):
+    def __init__(self, net: nn.Module, map_shapes: dict[str, tuple[int, ...]] | None = None):
+        """
+        Args:
+            net: the face network.
+            map_shapes: where they are not the kind's own.
+        """
         super().__init__()
         self.net = net
+        if map_shapes is not None:
+            self.map_shapes = map_shapes
         for name, shape in self.map_shapes.items():
             self.register_buffer(name, torch.zeros(shape))
         self.about: dict = {}
@@ -95,16 +110,25 @@ class BaseFaceSpace(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def of_map(cls, tensors: dict[str, Tensor], about: dict | None = None) -> Self:
+    def is_map(cls, shapes: dict[str, tuple[int, ...]]) -> bool:
+        """Tensors of these names and shapes are a map of this kind of space."""
+        return shapes == cls.map_shapes
+
+    @classmethod
+    def of_map(
+        cls, tensors: dict[str, Tensor], about: dict | None = None, reader: str | Path | None = None
+    ) -> Self:
         """A space of what `map_tensors` and `about` were, with its network.
 
+        Args:
+            reader: the folder of its face reader, which a ReaderSpace alone has.
         Raises:
             CheckpointError: the network is not installed.
         """
         raise NotImplementedError
 
     def forward(self, faces: Tensor) -> Tensor:
-        """float (B, 3, side, side) in [-1, 1] -> e (B, 64)."""
+        """float (B, 3, side, side) in [-1, 1] -> e (B, size)."""
         return self.encode(*self.read(faces))
 
     def encode(self, embedding: Tensor, attributes: Tensor) -> Tensor:
@@ -114,6 +138,15 @@ class BaseFaceSpace(nn.Module):
     def target(self, e: Tensor) -> tuple[Tensor, Tensor]:
         """The embedding (B, K) and the sex and age (B, 2) that e (B, 64) calls for."""
         return self.centre + (e[:, :COMPONENTS] * self.scale) @ self.basis.t(), e[:, COMPONENTS:]
+
+    def average(self) -> Tensor:
+        """(size,), e of the average face: 0."""
+        return self.chip.new_zeros(self.size)
+
+    def classify(self, e: Tensor) -> Tensor | None:
+        """The logits (B, classes) of the identities that the network was trained on, of e (B, size), with
+        gradients for it; None where it has none."""
+        return None
 
     def importance(self) -> Tensor:
         """(64,) weight of each element of e in a squared error: a component's is its variance in the
@@ -138,19 +171,19 @@ class BaseFaceSpace(nn.Module):
 
     @torch.no_grad()
     def encode_faces(self, faces: Tensor, progress=None) -> Tensor:
-        """e (N, 64) of faces as stores hold them, on the space's device, a piece at a time.
+        """e (N, size) of faces as stores hold them, on the space's device, a piece at a time.
 
         Args:
             faces: uint8 (N, side, side, 3), framed as those that the space was fitted on.
             progress: called with (done, total) after each piece.
         """
         parts = []
-        for start in range(0, len(faces), _PIECE):
-            piece = to_unit(faces[start : start + _PIECE].to(self.chip.device))
+        for start in range(0, len(faces), self.piece):
+            piece = to_unit(faces[start : start + self.piece].to(self.chip.device))
             parts.append(self(piece).cpu())
             if progress:
-                progress(min(start + _PIECE, len(faces)), len(faces))
-        return torch.cat(parts) if parts else torch.zeros(0, SIZE)
+                progress(min(start + self.piece, len(faces)), len(faces))
+        return torch.cat(parts) if parts else torch.zeros(0, self.size)
 
 
 def _cubic(place: Tensor, side: int) -> Tensor:

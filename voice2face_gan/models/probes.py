@@ -28,21 +28,21 @@ def check_probe(name: str, probe: Tensor, features: int) -> None:
 
 
 def read_voice(
-    encoder: nn.Module, probes: dict[str, Tensor], log_mel: Tensor
+    encoder: nn.Module, probes: dict[str, Tensor], voice: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """
     Args:
         encoder, probes: of a checkpoint.
-        log_mel: (B, mel_bins, T), on the encoder's device.
+        voice: what the encoder takes, (B, mel_bins, T) or (B, samples), on the encoder's device.
     Returns:
         (B, embedding) as the encoder gives it, and the probability (B,) of each probe.
     """
     if not probes:
-        return encoder(log_mel), {}
+        return encoder(voice), {}
     if SEVERAL in probes:
-        e, features, agreement = encoder.with_agreement(log_mel)
+        e, features, agreement = encoder.with_agreement(voice)
     else:
-        (e, features), agreement = encoder.with_features(log_mel), None
+        (e, features), agreement = encoder.with_features(voice), None
     told = {}
     for name in (n for n in PROBES if n in probes):
         probe = probes[name].to(features.device)

@@ -2,8 +2,9 @@
 
 A new network is one entry here: its type -> (class of its settings, class of the network).
 
-    every encoder config     mel_bins, embedding, feature_size
-    every encoder            raw_log_mel, recurrent, has_agreement, last_name, features, with_features, frozen
+    every encoder config     mel_bins (None where it takes speech), embedding, feature_size
+    every encoder            takes (audio/encoder_input.py), recurrent, has_agreement, last_name, features,
+                             with_features, frozen
     every generator config   embedding, side, z_dim, face_scale, outside_weights
     every generator          forward(e), and forward(e, z) where z_dim is not 0
 """
@@ -12,27 +13,41 @@ from torch import Tensor, nn
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.classifier_space import ClassifierSpace
+from voice2face_gan.models.encoders.ast import AstEncoder, AstEncoderConfig
 from voice2face_gan.models.encoders.conv import ConvEncoder, ConvEncoderConfig
 from voice2face_gan.models.encoders.lstm import LstmEncoder, LstmEncoderConfig
+from voice2face_gan.models.encoders.none import NO_VOICES, NoEncoder, NoEncoderConfig
+from voice2face_gan.models.encoders.speech2face import Speech2FaceEncoder, Speech2FaceEncoderConfig
 from voice2face_gan.models.encoders.statistics import StatisticsEncoder, StatisticsEncoderConfig
 from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.face_space_base import BaseFaceSpace
 from voice2face_gan.models.generators.face_decoder import FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.r3gan import R3GANGenerator, R3GANGeneratorConfig
 from voice2face_gan.models.generators.wen2019 import Wen2019Generator, Wen2019GeneratorConfig
+from voice2face_gan.models.reader_space import ReaderSpace
 
 ENCODERS = {
     "conv": (ConvEncoderConfig, ConvEncoder),
     "lstm": (LstmEncoderConfig, LstmEncoder),
     "statistics": (StatisticsEncoderConfig, StatisticsEncoder),
+    "speech2face": (Speech2FaceEncoderConfig, Speech2FaceEncoder),
+    "ast": (AstEncoderConfig, AstEncoder),
+    "none": (NoEncoderConfig, NoEncoder),
 }
 GENERATORS = {
     "wen2019": (Wen2019GeneratorConfig, Wen2019Generator),
     "r3gan": (R3GANGeneratorConfig, R3GANGenerator),
     "face_decoder": (FaceDecoderConfig, FaceDecoder),
 }
-FACE_SPACES = (FaceSpace, ClassifierSpace)
-EncoderConfig = ConvEncoderConfig | LstmEncoderConfig | StatisticsEncoderConfig
+FACE_SPACES = (FaceSpace, ClassifierSpace, ReaderSpace)
+EncoderConfig = (
+    ConvEncoderConfig
+    | LstmEncoderConfig
+    | StatisticsEncoderConfig
+    | Speech2FaceEncoderConfig
+    | AstEncoderConfig
+    | NoEncoderConfig
+)
 GeneratorConfig = Wen2019GeneratorConfig | R3GANGeneratorConfig | FaceDecoderConfig
 
 
@@ -61,7 +76,23 @@ def build_generator(config: GeneratorConfig) -> nn.Module:
 def face_space_class(tensors: dict[str, Tensor]) -> type[BaseFaceSpace] | None:
     """The kind of face space that gave `map_tensors`; None where they are of none."""
     shapes = {name: tuple(part.shape) for name, part in tensors.items()}
-    return next((kind for kind in FACE_SPACES if kind.map_shapes == shapes), None)
+    return next((kind for kind in FACE_SPACES if kind.is_map(shapes)), None)
+
+
+def takes_voices(config: EncoderConfig) -> bool:
+    """False for a checkpoint without a voice encoder."""
+    return config.type != NoEncoderConfig.type
+
+
+def check_takes_voices(config: EncoderConfig, called: str) -> None:
+    """
+    Args:
+        called: what the checkpoint is called, at the beginning of a sentence.
+    Raises:
+        CheckpointError: it has no voice encoder.
+    """
+    if not takes_voices(config):
+        raise CheckpointError(f"{called} {NO_VOICES}")
 
 
 def parameters(net: nn.Module) -> int:

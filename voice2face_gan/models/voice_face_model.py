@@ -1,4 +1,4 @@
-"""The networks of a checkpoint with their controls: log-mel -> e -> input of the generator -> faces."""
+"""The networks of a checkpoint with their controls: voice -> e -> input of the generator -> faces."""
 
 from dataclasses import replace
 
@@ -10,6 +10,7 @@ from voice2face_gan.faces.pixels import to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.conditioning import Controls, condition, normalise_embedding
 from voice2face_gan.models.probes import read_voice
+from voice2face_gan.models.registry import check_takes_voices
 
 VARIANT_NOISE = 0.05  # standard deviation, as Wen et al. train; where a model has no noise of its own
 VARIANT_RESIDUAL = 0.5  # share of the residual's standard deviation; all of it would drown the voice
@@ -31,6 +32,13 @@ class VoiceFaceModel:
         self.encoder = checkpoint.encoder.to(self.device)
         self.generator = checkpoint.generator.to(self.device)
 
+    def check_takes_voices(self) -> None:
+        """
+        Raises:
+            CheckpointError: the checkpoint has no voice encoder.
+        """
+        check_takes_voices(self.checkpoint.encoder_config, f"The checkpoint '{self.name}'")
+
     @property
     def zoom(self) -> float:
         """Size of a face in its images, relative to the template of faces/align.py."""
@@ -42,28 +50,28 @@ class VoiceFaceModel:
         return None if self.controls.normalise_embedding else self.controls.strength
 
     @torch.inference_mode()
-    def generator_input(self, log_mel: Tensor, strength: float | None = None) -> Tensor:
-        """Input of the generator, (embedding,): `condition(predict(log_mel), strength)`.
+    def generator_input(self, voice: Tensor, strength: float | None = None) -> Tensor:
+        """Input of the generator, (embedding,): `condition(predict(voice), strength)`.
 
         Args:
-            log_mel: (64, frames), as `audio.log_mel.encoder_input` makes it for `encoder.raw_log_mel`.
+            voice: (64, frames) or (samples,), as `audio.encoder_input` makes it for `encoder.takes`.
             strength: as in `GenerateOptions`.
         """
-        return self.condition(self.predict(log_mel), strength)
+        return self.condition(self.predict(voice), strength)
 
     @torch.inference_mode()
-    def predict(self, log_mel: Tensor) -> Tensor:
-        """Predicted embedding (embedding,) of a log-mel as `generator_input` takes it."""
-        return normalise_embedding(self.encoder(log_mel[None].to(self.device)), self.controls)[0].cpu()
+    def predict(self, voice: Tensor) -> Tensor:
+        """Predicted embedding (embedding,) of a voice as `generator_input` takes it."""
+        return normalise_embedding(self.encoder(voice[None].to(self.device)), self.controls)[0].cpu()
 
     @torch.inference_mode()
-    def encode(self, log_mel: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def encode(self, voice: Tensor) -> tuple[Tensor, dict[str, float]]:
         """The result of `predict`, and the probabilities of the checkpoint's probes.
 
         The probes are "speech" (speech rather than other sound), "child" (a child's voice) and "several"
         (several speakers in turn); {} for a checkpoint without probes.
         """
-        output, found = read_voice(self.encoder, self.checkpoint.probes, log_mel[None].to(self.device))
+        output, found = read_voice(self.encoder, self.checkpoint.probes, voice[None].to(self.device))
         return normalise_embedding(output, self.controls)[0].cpu(), {k: float(v[0]) for k, v in found.items()}
 
     def condition(self, e: Tensor, strength: float | None = None) -> Tensor:
@@ -94,10 +102,11 @@ class VoiceFaceModel:
 
         Args:
             z: (B, z_dim), noise of a generator that takes some; default `noise(B, noise_scale=noise_scale)`.
+                Others take none, so that their z (B, 0) is passed over.
             noise_scale: standard deviation of the default z.
         """
         z = self.noise(len(e), noise_scale=noise_scale) if z is None else z
-        if z is None:
+        if z is None or not self.z_dim:
             parts = [self.generator(part.to(self.device)) for part in e.split(FACES_PER_BATCH)]
         else:
             pairs = zip(e.split(FACES_PER_BATCH), z.split(FACES_PER_BATCH), strict=True)

@@ -22,11 +22,13 @@ LIMIT_QUANTILE = 0.95  # of the training faces, whose elements of e are the soft
 def compose(
     encoder: Checkpoint, generator: Checkpoint, paired: Store, faces: Store, info: dict | None = None
 ) -> Checkpoint:
-    """A checkpoint of both networks, with what it needs besides: gender probe, limits of e, the encoder's
-    warnings and face space. Its strength is 1 (`evaluation.strength.choose_strength` finds a better one).
+    """A checkpoint of both networks, with what it needs besides: gender probe, limits of e (the encoder's
+    where it was composed before), the encoder's warnings and face space. Its strength is 1
+    (`evaluation.strength.choose_strength` finds a better one).
 
     Args:
-        encoder: of a voice encoder that predicts e of a face space (recipe `default-encoder`).
+        encoder: of a voice encoder that predicts e of a face space (recipe `default-encoder`), or a composed
+            one, such as the default.
         generator: trained on that space (recipe `default`).
         paired: voices and faces; the gender probe is fitted on its training people.
         faces: what the generator was trained on, read into the space; the limits are taken from the training
@@ -64,17 +66,23 @@ def compose(
         config = replace(config, replicate_border=BORDER)
     net = build_generator(config).eval().requires_grad_(False)
     net.load_state_dict(generator.generator.state_dict())
-    soft_clip = tuple(round(float(x), 3) for x in e_limits(faces))
+    soft_clip = controls.soft_clip or tuple(round(float(x), 3) for x in e_limits(faces))
     controls = replace(controls, strength=1.0, soft_clip=soft_clip)
     probe = gender_probe(paired.of_split("train"), encoder.encoder, controls, torch.device("cpu"))
+    kept = encoder.info  # where it is composed itself, of a generator of its own
+    recipe = _with_space(kept.get("encoder_recipe", kept["recipe"]), "encoder", kept["face_space"]["name"])
     about = {
         "recipe": _with_space(generator.info["recipe"], "face_embedding", KEPT),
-        "encoder_recipe": _with_space(encoder.info["recipe"], "encoder", encoder.info["face_space"]["name"]),
-        "distillation": encoder.info["distillation"],
-        "face_space": encoder.info["face_space"],
-        "iterations": {"encoder": encoder.info["iteration"], "gan": generator.info["iteration"]},
+        "encoder_recipe": recipe,
+        "distillation": kept["distillation"],
+        "face_space": kept["face_space"],
+        "iterations": {
+            "encoder": kept.get("iteration") or kept["iterations"]["encoder"],
+            "gan": generator.info["iteration"],
+        },
         "gender": generator.info["gender"],
-        "data": {"generator": generator.info["data"], "encoder": encoder.info["data"]},
+        "data": {"generator": generator.info["data"], "encoder": kept["data"].get("encoder", kept["data"])},
+        **{k: kept[k] for k in ("encoder_made_by",) if k in kept},
         **(info or {}),
     }
     return replace(

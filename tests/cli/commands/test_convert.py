@@ -58,7 +58,7 @@ def test_a_converted_pair_generates_what_the_plain_nets_do(cli, nets, clips):
     done = cli("generate", clips[1], "--checkpoint", "wen", "-o", "face.png")
     assert done.code == 0, done.stderr
     voice, faces = nets
-    mel = voice_features(clips[1], vad=VadSettings(padding_ms=50)).log_mel  # as the released code
+    mel = voice_features(clips[1], vad=VadSettings(padding_ms=50)).encoder_input  # as the released code
     e = nn.functional.normalize(voice(mel[None]).mean(dim=2))
     wanted = (faces(e[:, :, None, None])[0].permute(1, 2, 0) * 127.5 + 127.5).clamp(0, 255).numpy()
     assert wanted.std() > 5

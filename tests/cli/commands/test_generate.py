@@ -171,7 +171,7 @@ def test_gender_as_told(generate, clips, model_folder, model):
         assert generate(*clips, "--gender", gender, "-o", gender).code == 0
     moved = 0
     for i, clip in enumerate(clips):
-        e, _ = model.encode(voice_features(clip).log_mel)
+        e, _ = model.encode(voice_features(clip).encoder_input)
         auto, female, male = (pixels(generate.here / g / f"spk{i}.png") for g in ("auto", "female", "male"))
         same, other = (female, male) if model.female(e) > 0.5 else (male, female)
         assert np.array_equal(auto, same)

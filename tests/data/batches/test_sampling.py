@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from voice2face_gan.audio.encoder_input import LOG_MEL, RAW_LOG_MEL
 from voice2face_gan.audio.log_mel import normalise, normalise_with_stats
 from voice2face_gan.data.batches.sampling import (
     STREAMS,
@@ -190,7 +191,7 @@ def test_raw_log_mels_come_back_for_encoders_that_take_them(levelled):
     store, mels = levelled
     assert store.has_raw_log_mel and store.voice_frames.tolist() == [25, 40]
     bank, plain = (
-        VoiceBank(store, np.zeros(2, dtype=np.int64), 20, raw_log_mel=wanted) for wanted in (True, False)
+        VoiceBank(store, np.zeros(2, dtype=np.int64), 20, takes=wanted) for wanted in (RAW_LOG_MEL, LOG_MEL)
     )
     for i, mel in enumerate(mels):
         torch.testing.assert_close(bank.whole(i), mel, atol=2e-2, rtol=2e-3)
@@ -205,7 +206,7 @@ def test_stores_without_raw_log_mels_are_refused_in_a_sentence(small, levelled, 
     voices = small.select(small.has_voice)
     assert not voices.has_raw_log_mel
     with pytest.raises(DataError, match="small: was prepared without raw log-mels.*prepare it"):
-        VoiceBank(voices, np.zeros(3, dtype=np.int64), raw_log_mel=True)
+        VoiceBank(voices, np.zeros(3, dtype=np.int64), takes=RAW_LOG_MEL)
     with StoreWriter(tmp_path / "foreign", FEATURES, side=8) as writer:
         writer.add(Record("r", "a"), np.zeros((4, 9), np.float32), level=np.full((2, 4), np.nan))
         writer.finish()
@@ -213,5 +214,5 @@ def test_stores_without_raw_log_mels_are_refused_in_a_sentence(small, levelled, 
     store, mels = levelled
     joined = join_stores([store, store])
     assert joined.has_raw_log_mel and not join_stores([store, small]).has_raw_log_mel
-    bank = VoiceBank(joined, np.zeros(4, dtype=np.int64), 20, raw_log_mel=True)
+    bank = VoiceBank(joined, np.zeros(4, dtype=np.int64), 20, takes=RAW_LOG_MEL)
     torch.testing.assert_close(bank.whole(3), mels[1], atol=2e-2, rtol=2e-3)

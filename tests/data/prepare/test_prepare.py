@@ -183,7 +183,7 @@ def test_a_store_of_an_older_version_is_to_be_prepared_again(world, tmp_path, la
     store = prepare("folders", [world], folder, PLAIN, workers=1).store
     assert store.has_raw_log_mel
     bank = VoiceBank(
-        store.select(store.has_voice), np.zeros(int(store.has_voice.sum()), np.int64), raw_log_mel=True
+        store.select(store.has_voice), np.zeros(int(store.has_voice.sum()), np.int64), takes="raw_log_mel"
     )
     assert bank.whole(0).mean() < -2  # natural logarithms of power, of speech
     about = json.loads((folder / "store.json").read_text())

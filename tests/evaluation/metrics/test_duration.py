@@ -18,7 +18,7 @@ from voice2face_gan.evaluation.registry import Options
 class Waits:
     """A model that draws a woman as soon as it has heard anything above 0."""
 
-    encoder = SimpleNamespace(raw_log_mel=False)
+    encoder = SimpleNamespace(takes="log_mel")
 
     def generator_input(self, log_mel, strength=None):
         return log_mel.max()[None]

@@ -59,7 +59,7 @@ def heard(build_eval_set, faces):
             zoom=1.0,
             decode=lambda e, z=None, noise_scale=1.0: torch.from_numpy(faces)[(e[:, 0].long() + shift) % 6],
             checkpoint=SimpleNamespace(info={"data": {"identities": 7}, **info}),
-            encoder=SimpleNamespace(raw_log_mel=False),
+            encoder=SimpleNamespace(takes="log_mel"),
         )
         images = torch.from_numpy(faces[8:])
         return build_eval_set(images, images, ["p8"], model=model, store=store, about=about or {})

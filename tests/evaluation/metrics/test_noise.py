@@ -53,7 +53,7 @@ class Paints:
 
     def __init__(self, voice, noise):
         self.faces = torch.stack([noise, voice])
-        self.checkpoint, self.encoder = SimpleNamespace(folder=None), SimpleNamespace(raw_log_mel=False)
+        self.checkpoint, self.encoder = SimpleNamespace(folder=None), SimpleNamespace(takes="log_mel")
 
     def generator_input(self, log_mel, strength=None):
         assert log_mel.shape == (64, 1000)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models.encoders.ast import AstEncoder
+from voice2face_gan.models.encoders.ast import AstNet
 
 TINY = {
     "hidden_size": 16,
@@ -40,7 +40,7 @@ def fbank():
 
 def test_without_the_extra_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    for make in (lambda: AstEncoder(8), lambda: AstEncoder.from_pretrained("x", 8)):
+    for make in (lambda: AstNet(8), lambda: AstNet.from_pretrained("x", 8)):
         with pytest.raises(CheckpointError, match=r"voice2face-gan\[speech2face\]"):
             make()
 
@@ -50,14 +50,14 @@ def test_the_published_sizes(transformers):
     # Imported before: modules loaded inside, such as torchaudio's Kaldi, would keep constants on that device.
     assert transformers.ASTModel and transformers.ASTFeatureExtractor
     with torch.device("meta"):
-        encoder = AstEncoder(4096)
+        encoder = AstNet(4096)
     assert (encoder.n_mels, encoder.frames) == (128, 1024)
     assert encoder.ast.embeddings.position_embeddings.shape == (1, 12 * 101 + 2, 768)
     assert sum(p.numel() for p in encoder.ast.parameters()) == pytest.approx(86.2e6, rel=0.01)
 
 
 def test_a_folder_gives_its_weights_and_a_new_head(transformers, folder, fbank):
-    encoder = AstEncoder.from_pretrained(folder, 5).eval()
+    encoder = AstNet.from_pretrained(folder, 5).eval()
     theirs = transformers.ASTModel.from_pretrained(folder).eval()
     with torch.no_grad():
         e, features = encoder.with_features(fbank)
@@ -68,16 +68,16 @@ def test_a_folder_gives_its_weights_and_a_new_head(transformers, folder, fbank):
 
 
 def test_settings_rebuild_the_network(folder, fbank):
-    encoder = AstEncoder.from_pretrained(folder, 5, last_relu=True).eval()
+    encoder = AstNet.from_pretrained(folder, 5, last_relu=True).eval()
     config = encoder.config
-    again = AstEncoder(config["embedding"], config["ast"], config["last_relu"]).eval()
+    again = AstNet(config["embedding"], config["ast"], config["last_relu"]).eval()
     again.load_state_dict(encoder.state_dict())
     with torch.no_grad():
         assert torch.equal(again(fbank), encoder(fbank)) and again(fbank).min() >= 0
 
 
 def test_the_head_alone_then_everything(folder, fbank):
-    encoder = AstEncoder.from_pretrained(folder, 5).train_only_head().train()
+    encoder = AstNet.from_pretrained(folder, 5).train_only_head().train()
     assert not encoder.ast.training and encoder.norm.training
     before = {n: p.clone() for n, p in encoder.named_parameters()}
     for only, moves in ((True, ("last", "norm")), (False, ("last", "norm", "ast"))):
@@ -98,12 +98,12 @@ def test_what_is_no_ast_is_refused_in_a_sentence(transformers, folder, tmp_path)
         ("surely/not-there", "not an AST that can be loaded"),
     ):
         with pytest.raises(CheckpointError, match=sentence) as error:
-            AstEncoder.from_pretrained(source, 5)
+            AstNet.from_pretrained(source, 5)
         assert str(source) in str(error.value) and "\n" not in str(error.value)
     other = tmp_path / "vit"
     vit = {k: v for k, v in TINY.items() if k not in ("max_length", "num_mel_bins")} | {"image_size": 32}
     transformers.ViTModel(transformers.ViTConfig(**vit)).save_pretrained(other)
     with pytest.raises(CheckpointError, match="not an AST"):
-        AstEncoder.from_pretrained(other, 5)
+        AstNet.from_pretrained(other, 5)
     with pytest.raises(CheckpointError, match="AST of 32 bins and 64 frames cannot take"):
-        AstEncoder.from_pretrained(folder, 5)(torch.zeros(1, 32, 65))
+        AstNet.from_pretrained(folder, 5)(torch.zeros(1, 32, 65))

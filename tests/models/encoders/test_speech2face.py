@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from voice2face_gan.errors import DataError
-from voice2face_gan.models.encoders.speech2face import Speech2FaceEncoder
+from voice2face_gan.models.encoders.speech2face import VEConv
 
 # Frequency x time after each convolution, of 257 x 598 (Table 1; three public codes agree).
 SIZES = [(254, 595), (251, 592), (248, 589), (245, 291), (242, 142), (239, 68), (236, 31), (117, 14), (57, 6)]
@@ -15,7 +15,7 @@ PUBLISHED = 148.07  # millions of numbers, weights 148,058,368 and 9,216 of Batc
 @pytest.fixture(scope="module")
 def full():
     with torch.device("meta"):
-        return Speech2FaceEncoder().eval()
+        return VEConv().eval()
 
 
 def sizes(net, frames: int) -> list[tuple[int, ...]]:
@@ -52,7 +52,7 @@ def test_the_full_width_has_148_07_million_numbers(full):
 @pytest.fixture(scope="module")
 def small():
     torch.manual_seed(0)
-    return Speech2FaceEncoder(embedding=128, width=1 / 32, last_relu=False)
+    return VEConv(embedding=128, width=1 / 32, last_relu=False)
 
 
 def test_pools_shorten_time_alone(small):
@@ -93,10 +93,10 @@ def test_the_last_relu_is_an_option_and_parts_agree(small):
         e, features = small.with_features(x)
         assert e.min() < 0 and torch.equal(e, small(x)) and torch.equal(features, small.features(x))
         assert features.shape == (4, 128) and features.min() >= 0
-        with_relu = Speech2FaceEncoder(**{**small.config, "last_relu": True}).eval()
+        with_relu = VEConv(**{**small.config, "last_relu": True}).eval()
         with_relu.load_state_dict(small.state_dict())
         assert torch.allclose(with_relu(x), e.relu())
-        assert Speech2FaceEncoder(embedding=4096, width=1 / 32).last_relu
+        assert VEConv(embedding=4096, width=1 / 32).last_relu
 
 
 def test_every_layer_learns(small):

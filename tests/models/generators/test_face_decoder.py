@@ -115,3 +115,21 @@ def test_a_decoder_of_larger_faces_has_a_larger_mean_shape():
 def test_settings_that_cannot_be(settings, sentence):
     with pytest.raises(CheckpointError, match=sentence):
         FaceDecoderConfig(**settings)
+
+
+def test_a_smaller_texture_head_is_enlarged():
+    """Its own side is half of the texture's: nothing finer than two pixels comes of it."""
+    torch.manual_seed(0)
+    half = FaceDecoder(FaceDecoderConfig(side=64, narrow=4, head_scale=2))
+    whole = FaceDecoder(FaceDecoderConfig(side=64, narrow=4))
+    assert count(half)["texture_head"] < count(whole)["texture_head"]
+    with torch.no_grad():
+        finest = []
+        for decoder in (half, whole):
+            texture = decoder.decoded(torch.randn(4, 64)).texture
+            assert texture.shape == (4, 3, 64, 64)
+            steps = texture.diff(dim=3)
+            finest.append(float(steps.diff(dim=3).square().mean() / steps.square().mean()))
+    assert finest[0] < 0.5 * finest[1]
+    with pytest.raises(CheckpointError, match="side / head_scale must be a multiple of 16"):
+        FaceDecoderConfig(side=64, head_scale=3)

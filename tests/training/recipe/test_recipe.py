@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from voice2face_gan.training.recipe.schema import (
     GanRecipe,
     R3GANRecipe,
     RunRecipe,
+    Speech2FaceRecipe,
 )
 
 
@@ -133,7 +134,10 @@ def test_overrides():
         ("model.encoder.type=max", r"model.encoder.type is 'max'; known are conv, lstm"),
         ("model.generator.width=4", r"unknown key 'model.generator.width'; known are type"),
         ("model.generator=3", r"'model.generator' must be a section"),
-        ("model.width=4", r"unknown key 'model.width'; did you mean 'model.generator.width'"),
+        (
+            "model.width=4",
+            r"unknown key 'model.width'; did you mean 'model.encoder.width' or 'model.generator.width'",
+        ),
         ("model.mel_bins=4", r"unknown key 'model.mel_bins'; did you mean 'model.encoder.mel_bins'"),
         ("model.strength=4", r"unknown key 'model.strength'; did you mean 'model.controls.strength'"),
         ("model.depth=4", r"unknown key 'model.depth'; known are encoder, generator, controls"),
@@ -397,14 +401,18 @@ _VALUES += [
 _VALUES += ["'lstm'", "'eer'", "[64,64,64,64,64]", "'softplus'", "'r3gan'", "'bf16'"]
 
 
+def _default(field):
+    return field.default if field.default is not MISSING else field.default_factory()
+
+
 def _all_keys() -> dict[str, str]:
     """Key -> a value of its own type."""
     parts = {"data": DataRecipe, "encoder": EncoderRecipe, "gan": GanRecipe, "r3gan": R3GANRecipe}
-    parts |= {"face_embedding": FaceEmbeddingRecipe, "run": RunRecipe}
-    keys = {f"{s}.{f.name}": json.dumps(f.default) for s, kind in parts.items() for f in fields(kind)}
+    parts |= {"face_embedding": FaceEmbeddingRecipe, "speech2face": Speech2FaceRecipe, "run": RunRecipe}
+    keys = {f"{s}.{f.name}": json.dumps(_default(f)) for s, kind in parts.items() for f in fields(kind)}
     kinds = [Controls, *(kind for types in (ENCODERS, GENERATORS) for kind, _ in types.values())]
     for kind in kinds:
-        keys |= {f"model.{kind.table}.{f.name}": json.dumps(f.default) for f in fields(kind)}
+        keys |= {f"model.{kind.table}.{f.name}": json.dumps(_default(f)) for f in fields(kind)}
     keys["model.encoder.type"] = "'conv'"
     others = ("model.generator.type", "description", "encoder.hints", "model.depth", "gan", "x.y", "base")
     return keys | dict.fromkeys(others, "'r3gan'")

@@ -309,7 +309,7 @@ def test_its_checkpoint_gives_e(make_stage, tmp_path, space):
     assert kept.info["distillation"]["space"] == space.name and kept.info["distillation"]["people"] == PEOPLE
     narrow, wide = kept.encoder.eval(), stage.encoder.eval()
     with torch.no_grad():
-        bank = VoiceBank.unlabelled(stage.voices, wide.raw_log_mel)
+        bank = VoiceBank.unlabelled(stage.voices, wide.takes)
         clips = [bank.whole(i)[None] for i in range(5)]
         t, e = torch.cat([wide(mel) for mel in clips]), torch.cat([narrow(mel) for mel in clips])
         features = torch.cat([wide.features(mel) for mel in clips])

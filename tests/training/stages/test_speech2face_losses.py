@@ -21,6 +21,7 @@ from voice2face_gan.training.stages.speech2face_losses import (
 )
 
 SIZE, CLASSES, SIDE = 6, 4, 16
+WEIGHTS = DecoderWeights(landmarks=1.0, texture=50.0, embedding=100.0)
 
 
 class Reader(FaceReaderNet):
@@ -151,10 +152,10 @@ def test_no_term_depends_on_the_batchs_size(nets):
     assert torch.allclose(torch.stack(alone).mean(), whole)
 
     decoded, aims = decoder.decoded(predicted), (seeded(4, 3, SIDE, SIDE), seeded(4, 68, 2), true)
-    whole = decoder_losses(decoded, *aims, reader)[0]
+    whole = decoder_losses(decoded, *aims, reader, WEIGHTS)[0]
     alone = [
         decoder_losses(
-            Decoded(*(part[i : i + 1] for part in decoded)), *(a[i : i + 1] for a in aims), reader
+            Decoded(*(part[i : i + 1] for part in decoded)), *(a[i : i + 1] for a in aims), reader, WEIGHTS
         )[0]
         for i in range(4)
     ]
@@ -193,7 +194,7 @@ def test_the_embeddings_gradient_goes_through_the_rendered_image(nets):
     decoded = decoder.decoded(seeded(2, SIZE))
     for part in decoded:
         part.retain_grad()
-    weights = DecoderWeights(landmarks=0, texture=0)
+    weights = DecoderWeights(landmarks=0, texture=0, embedding=100)
     loss, terms = decoder_losses(
         decoded, decoded.texture, decoded.landmarks, seeded(2, SIZE, seed=3), reader, weights
     )
@@ -206,6 +207,8 @@ def test_the_embeddings_gradient_goes_through_the_rendered_image(nets):
 
 def test_without_a_reader_there_are_two_terms(nets):
     decoded = nets[0].decoded(seeded(2, SIZE))
-    loss, terms = decoder_losses(decoded, decoded.texture + 0.5, decoded.landmarks + 1, seeded(2, SIZE), None)
+    loss, terms = decoder_losses(
+        decoded, decoded.texture + 0.5, decoded.landmarks + 1, seeded(2, SIZE), None, WEIGHTS
+    )
     assert set(terms) == {"texture", "landmarks"}
     assert loss.item() == pytest.approx(50 * 0.5 + (224 / SIDE) ** 2, rel=1e-4)

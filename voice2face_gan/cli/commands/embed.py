@@ -139,12 +139,10 @@ def _faces(arguments, reader_name, tally, tick, result) -> Iterator[tuple]:
     import torch
 
     from voice2face_gan.evaluation.readers import open_reader
-    from voice2face_gan.faces.align import align
-    from voice2face_gan.faces.detect import choose, detector
-    from voice2face_gan.faces.image_io import open_image
+    from voice2face_gan.faces.photo import check_search, find_face, open_photo
 
     reader = open_reader(reader_name)
-    find = detector("hog")
+    check_search("hog")  # one sentence at once where it is missing
     result["encoder"] = reader.name
 
     def read(batch: list) -> Iterator[tuple]:
@@ -157,17 +155,16 @@ def _faces(arguments, reader_name, tally, tick, result) -> Iterator[tuple]:
         tick()
         try:
             refuse_address(clip.name)
-            image = open_image(clip.name, find.least_side)
+            photo = open_photo(clip.name)
         except VoiceToFaceError as error:
             tally.failed(clip, error)
             continue
         try:
-            found = find.find(image)
-            face, _ = align(image, choose(found, name=Path(clip.name).name).points, _SIDE_PIXELS)
+            face = find_face(photo, _SIDE_PIXELS)
         except VoiceToFaceError as error:
             tally.fail(clip.name, error)
             continue
-        batch.append((clip.name, len(found), face))
+        batch.append((clip.name, face.found, face.pixels))
         if len(batch) == _IMAGES_PER_BATCH:
             yield from read(batch)
             batch = []

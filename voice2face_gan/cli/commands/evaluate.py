@@ -114,6 +114,7 @@ def evaluate(
     from voice2face_gan.evaluation.features import open_feature
     from voice2face_gan.evaluation.readers import open_reader
     from voice2face_gan.evaluation.registry import Options
+    from voice2face_gan.models.checkpoint import takes_speech
 
     # Errors are raised now, not after minutes.
     if faces_folder is not None:
@@ -142,9 +143,10 @@ def evaluate(
     fetch_inception(names, every, options)
     if not every and set(names) & set(_THROUGH_FEATURES):
         open_feature(feature, options)
-    store = open_data(data)
     if faces_folder is None:
         checkpoint = checkpoint or ("synthetic" if is_synthetic(data) else "default")
+    store = open_data(data, keep_speech=faces_folder is None and takes_speech(checkpoint))
+    if faces_folder is None:
         eval_set = _made_by(checkpoint, store, split, gender, reader, device, options)
     else:
         from voice2face_gan.evaluation.faces_folder import folder_eval_set

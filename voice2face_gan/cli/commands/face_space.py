@@ -3,6 +3,7 @@
 import click
 
 from voice2face_gan.cli._console import json_option, open_data, print_json, progress_bar, say
+from voice2face_gan.errors import CheckpointError
 
 
 @click.command("face-space")
@@ -27,6 +28,7 @@ def face_space(stores, out, checkpoint, as_json):
     the people who have a voice. It holds dlib's encoder (extra `faces`): evaluate what it trained with
     another.
     """
+    from voice2face_gan.models.face_space_base import SIZE
     from voice2face_gan.pipeline import VoiceToFace
     from voice2face_gan.training.face_space import fit_face_space, with_space
 
@@ -34,6 +36,11 @@ def face_space(stores, out, checkpoint, as_json):
     model = VoiceToFace.from_pretrained(checkpoint) if checkpoint is not None else None
     given = {}
     if model is not None:
+        size = model.checkpoint.generator_config.embedding
+        if size != SIZE:
+            raise CheckpointError(
+                f"The checkpoint '{model.name}': its generator takes {size} numbers, a face space has {SIZE}."
+            )
         given = {"decode": model.decode, "z_dim": model.z_dim, "zoom": model.zoom}
     with progress_bar() as bar:
         tasks = {}

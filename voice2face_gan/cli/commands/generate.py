@@ -12,15 +12,8 @@ import click
 from voice2face_gan.cli._clip_options import clip_options
 from voice2face_gan.cli._clips import Arguments, Clip, ClipsCommand
 from voice2face_gan.cli._console import SEED, STRENGTH, console, json_option, print_json, progress_bar, say
-from voice2face_gan.cli._output_paths import (
-    STANDARD_OUTPUT,
-    folder_names,
-    grid_name,
-    image_names,
-    output_folder,
-    together_names,
-    variant_paths,
-)
+from voice2face_gan.cli._image_files import Names, exists, refuse_existing, wanted
+from voice2face_gan.cli._output_paths import STANDARD_OUTPUT, grid_name, together_names
 from voice2face_gan.cli._png import refuse_terminal, write_grid, write_png
 from voice2face_gan.cli._tally import Tally
 from voice2face_gan.errors import OutputError, VoiceToFaceError
@@ -130,12 +123,12 @@ def generate(
     refuse_terminal(output)
     arguments = Arguments.of(clips)
     sheet = _sheet(arguments, output, variants, grid, together)
-    names = _Names(arguments, output, variants, sheet)
+    names = Names(arguments, output, variants, sheet)
     tally = Tally(json_lines, skip_existing)
-    found = _wanted(arguments, names, tally, force)
-    if sheet and not force and any(_exists(path) for path in sheet):
+    found = wanted(arguments, names, tally, force)
+    if sheet and not force and any(exists(path) for path in sheet):
         if not skip_existing:
-            _refuse_existing(sheet)
+            refuse_existing(sheet)
         say(f"{sheet[0]} exists and is kept.")
         found = iter(())
     entries, rows, first = [], [], next(found, None)
@@ -182,38 +175,6 @@ def generate(
         raise SystemExit(2)
 
 
-class _Names:
-    """Paths of each clip's images.
-
-    Args:
-        sheet: the paths that all clips share, where they share one image.
-    Attributes:
-        folder: the folder for the images of folders; None without folders.
-    Raises:
-        OutputError: -o does not suit the clips.
-    """
-
-    def __init__(self, arguments: Arguments, output: str | None, variants: int, sheet: list[Path] | None):
-        self.variants, self.sheet = variants, sheet
-        self.folder, self._below, self._files = None, {}, {}
-        if sheet:
-            self.folder = sheet[0].parent
-            return
-        if arguments.folders:
-            self.folder = output_folder(output)
-            alone = len(arguments.given) == 1
-            self._below = dict.fromkeys(arguments.folders, "") if alone else folder_names(arguments.folders)
-        if arguments.files:
-            self._files = image_names(arguments.files, output, variants)
-
-    def of(self, clip: Clip) -> list[Path]:
-        if self.sheet:
-            return self.sheet
-        if clip.place is None:
-            return self._files[clip.argument]
-        return variant_paths(self.folder / self._below[clip.argument] / f"{clip.place}.png", self.variants)
-
-
 def _sheet(arguments, output, variants, grid, together) -> list[Path] | None:
     """The paths that all clips share, or None."""
     if grid:
@@ -223,27 +184,6 @@ def _sheet(arguments, output, variants, grid, together) -> list[Path] | None:
     alone = arguments.given[0] if len(arguments.given) == 1 else ""
     stem = os.path.basename(os.path.abspath(alone)) if alone in arguments.folders else "together"
     return together_names(output, stem, variants)
-
-
-def _wanted(
-    arguments: Arguments, names: _Names, tally: Tally, force: bool
-) -> Iterator[tuple[Clip, list[Path], Any]]:
-    """(clip, paths of its images, source to open) of each clip to do; failures are counted and printed."""
-    for clip in arguments.clips(names.folder, tally.fail):
-        tally.seen += 1
-        paths = names.of(clip)
-        there = [] if force or names.sheet else [path for path in paths if _exists(path)]
-        if tally.keeping and len(there) == len(paths) and there:
-            tally.keep(clip, [str(path) for path in paths])
-            continue
-        try:
-            if there and not tally.keeping:
-                _refuse_existing(there)
-            source = clip.source()
-        except VoiceToFaceError as error:
-            tally.fail(clip.name, error)
-            continue
-        yield clip, paths, source
 
 
 def _ticking(found: Iterator, tally: Tally, tick) -> Iterator:
@@ -313,7 +253,7 @@ def _together(model, found, paths, grid, tally, part, options) -> Iterator[dict]
 def _write(paths: list[Path], faces: list, tally: Tally) -> None:
     """Write variants; an image that exists is left as it is where images are kept."""
     for path, face in zip(paths, faces, strict=True):
-        if not (tally.keeping and _exists(path)):
+        if not (tally.keeping and exists(path)):
             write_png(path, face)
 
 
@@ -331,15 +271,3 @@ def _say_made(name: str, generation, paths: list[Path]) -> None:
 
 def _entry(generation, files: list[Path]) -> dict:
     return {"files": [str(path) for path in files], **generation.to_dict()}
-
-
-def _exists(path: Path) -> bool:
-    return path != STANDARD_OUTPUT and os.path.exists(path)  # unlike Path.exists false for too long a name
-
-
-def _refuse_existing(paths: list[Path]) -> None:
-    for path in paths:
-        if _exists(path):
-            raise OutputError(
-                f"{path} exists and is kept; add --force to replace it, or --skip-existing to pass over it."
-            )

@@ -126,7 +126,8 @@ def _earlier_run(resume, root, here):
 
     folder = here.on_main(lambda: (Run.newest(root) if resume == "newest" else Run.open(resume)).folder)
     run = here.on_all_ranks(lambda: Run.open(folder))
-    return run, _open_once(run.settings["data"], run.recipe, here)
+    given = run.settings.get("encoder") or run.settings.get("init")
+    return run, _open_once(run.settings["data"], run.recipe, given, here)
 
 
 def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
@@ -136,8 +137,9 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
     from voice2face_gan.data.open import source_names
     from voice2face_gan.data.synthetic import is_synthetic
     from voice2face_gan.models.checkpoint import find_checkpoint
+    from voice2face_gan.models.registry import takes_voices
     from voice2face_gan.training.engine.train import check_shares
-    from voice2face_gan.training.engine.warm_start import check_given
+    from voice2face_gan.training.engine.warm_start import check_given, decodes_alone
     from voice2face_gan.training.recipe.keys import check_encoder
     from voice2face_gan.training.recipe.recipe import load_recipe
     from voice2face_gan.training.run.folder import Run
@@ -152,7 +154,10 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
         if recipe is None:
             recipe, encoder = _default_recipe(data, encoder, here)
         resolved = load_recipe(recipe, override)
-    check_encoder(resolved, given=bool(encoder or init and not resolved.encoder_alone))
+        if decodes_alone(resolved, encoder, init):
+            resolved = load_recipe(recipe, (*override, "model.encoder.type='none'"))
+    brings_encoder = init and not resolved.encoder_alone and takes_voices(resolved.model.encoder)
+    check_encoder(resolved, given=bool(encoder or brings_encoder))
     given = {"encoder": encoder, "init": init}
     settings = {
         "data": ",".join(
@@ -163,7 +168,7 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
         **{k: None if v is None else str(find_checkpoint(v).resolve()) for k, v in given.items()},
     }
     check_shares(resolved, here)
-    store = _open_once(data, resolved, here)
+    store = _open_once(data, resolved, encoder or init, here)
     draft = Run(None, resolved, settings)
     check_given(draft, store)
     folder = here.on_main(lambda: Run.create(root, resolved, settings).folder)
@@ -202,6 +207,8 @@ def _recipe_of(name: str, overrides):
     """The recipe that a checkpoint was trained with."""
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.models.classifier_space import CLASSIFIER
+    from voice2face_gan.models.reader_space import ReaderSpace
+    from voice2face_gan.models.registry import face_space_class
     from voice2face_gan.training.recipe.recipe import kept_recipe
     from voice2face_gan.training.stages.face_embedding import KEPT
 
@@ -214,15 +221,22 @@ def _recipe_of(name: str, overrides):
     model = {name: {k: now[name].get(k, v) for k, v in table.items()} for name, table in model.items()}
     about = {**about, "model": model}
     space = about.get("face_embedding", {}).get("space")
-    if checkpoint.face_space and space not in (None, "", CLASSIFIER):
+    of_reader = face_space_class(checkpoint.face_space) is ReaderSpace  # its folder is wanted again
+    if checkpoint.face_space and space not in (None, "", CLASSIFIER) and not of_reader:
         about["face_embedding"] = {**about["face_embedding"], "space": KEPT}
     return kept_recipe(about, overrides)
 
 
-def _open_once(data: str, recipe, here):
-    """The store. What has to be made first keeps its speech if an encoder's clips are distorted. Of several
-    processes one makes it, then the others open it."""
+def _open_once(data: str, recipe, given: str | None, here):
+    """The store. What has to be made first keeps its speech if an encoder's clips are distorted or it takes
+    speech. Of several processes one makes it, then the others open it."""
+    from voice2face_gan.audio.encoder_input import SPEECH
+    from voice2face_gan.models.checkpoint import takes_speech
+    from voice2face_gan.models.registry import ENCODERS
+
     speech = recipe.encoder_alone and recipe.encoder.augment > 0
+    own = ENCODERS[recipe.model.encoder.type][1].takes == SPEECH
+    speech = speech or (own if given is None or recipe.pairs else takes_speech(given))
     if here.size > 1:
         here.on_main(lambda: (open_data(data, speech), None)[1])
     return here.on_all_ranks(lambda: open_data(data, speech))

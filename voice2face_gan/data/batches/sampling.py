@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from voice2face_gan.audio.encoder_input import LOG_MEL, RAW_LOG_MEL, SPEECH, SPEECH_SAMPLES
+from voice2face_gan.data.batches.speech import SpeechBank, check_kept
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import resident, send
 from voice2face_gan.errors import DataError
@@ -43,6 +45,9 @@ STREAMS = {
     "perturbation": 17,  # as which other speaker each is used
     "echo": 18,  # which kept examples serve again, and where they are cut
     "student weights": 19,  # first weights of the layers in a layer-wise distillation
+    "paired faces": 25,  # which face of a person a clip is trained with
+    "fixed faces": 26,  # likewise, the same in every pass
+    "dropout": 27,  # within an encoder
     # The face classifier
     "classifier faces": 20,  # order of the faces
     "classifier flips": 21,  # which are mirrored
@@ -92,13 +97,14 @@ class EpochSampler:
         return random_source(self.seed, self.stream, epoch).permutation(self.count)
 
 
-def check_raw_log_mel(store: Store, raw_log_mel: bool) -> None:
+def check_takes(store: Store, takes: str) -> None:
     """Check that a store has what an encoder takes.
 
     Raises:
-        DataError: raw log-mels are wanted and the store has none.
+        DataError: raw log-mels or speech are wanted and the store has none.
     """
-    if raw_log_mel and not store.has_raw_log_mel:
+    check_kept(store, takes)
+    if takes == RAW_LOG_MEL and not store.has_raw_log_mel:
         raise DataError(
             f"{store.folder}: was prepared without raw log-mels, which this voice encoder takes; prepare it "
             "again with --force."
@@ -113,10 +119,10 @@ class VoiceBank:
         labels: int64 (records,), the class of each record's identity.
         min_frames: shorter voices count as repeated to this length before they are cut (10 s).
         device: a GPU that keeps the log-mels and cuts them, if they fit there.
-        raw_log_mel: log-mels as they were before normalisation, for an encoder that takes these.
+        takes: what the encoder takes (audio/encoder_input.py); of SPEECH a frame is `hop` samples.
 
     Raises:
-        DataError: raw log-mels are wanted and the store has none.
+        DataError: raw log-mels or speech are wanted and the store has none.
     """
 
     def __init__(
@@ -125,22 +131,27 @@ class VoiceBank:
         labels: np.ndarray,
         min_frames: int = 1000,
         device: torch.device | None = None,
-        raw_log_mel: bool = False,
+        takes: str = LOG_MEL,
     ):
-        check_raw_log_mel(store, raw_log_mel)
-        self.raw_log_mel = raw_log_mel
+        check_takes(store, takes)
+        self.takes = takes
         # (rows of all, mel bins), float16
         self.frames = resident(torch.from_numpy(np.asarray(store.voices)), device)
         self.offset = torch.from_numpy(store.voice_offset)
         self.length = torch.from_numpy(store.voice_frames)
         self.labels = torch.from_numpy(labels)
         self.min_frames = min_frames
+        self.speech = None
+        if takes == SPEECH:
+            about = store.about["features"]
+            self.hop = round(about["sample_rate"] * about["hop_ms"] / 1000)
+            self.speech = SpeechBank(store, 1)
 
     @classmethod
-    def unlabelled(cls, store: Store, raw_log_mel: bool = False) -> "VoiceBank":
+    def unlabelled(cls, store: Store, takes: str = LOG_MEL) -> "VoiceBank":
         """The same for `whole` alone, repeated to what the store's log-mel settings ask for."""
         labels = np.zeros(len(store), dtype=np.int64)
-        return cls(store, labels, store.about["features"]["min_frames"], raw_log_mel=raw_log_mel)
+        return cls(store, labels, store.about["features"]["min_frames"], takes=takes)
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -148,29 +159,35 @@ class VoiceBank:
     def crops(
         self, items: np.ndarray, frames: int, rng: np.random.Generator, mine: slice = slice(None)
     ) -> tuple[Tensor, Tensor]:
-        """Random pieces of `frames` frames: float32 (batch, mel bins, frames), and int64 labels (batch,).
+        """Random pieces of `frames` frames: float32 (batch, mel bins, frames), or (batch, samples) of speech,
+        and int64 labels (batch,).
 
         Args:
             mine: the part of the batch that is cut; numbers are drawn for all of it.
         """
         chosen = torch.from_numpy(items[mine])
+        if self.speech is not None:
+            return self.speech.crops(items, frames * self.hop, rng, mine), self.labels[chosen]
         length = self.length[chosen]
         room = (length.clamp(min=self.min_frames) - frames).clamp(min=0)
         start = (torch.from_numpy(rng.random(len(items))[mine]) * (room + 1)).long()
         within = (start[:, None] + torch.arange(frames)) % length[:, None]  # a short voice is repeated
         places = send(self.offset[chosen][:, None] + within, self.frames.device)
         mel = self.frames[places].float()  # (batch, frames, mel bins)
-        if self.raw_log_mel:
+        if self.takes == RAW_LOG_MEL:
             mean, std = (self._row(self.offset[chosen] - k)[:, None] for k in (2, 1))
             mel = mel * std + mean
         return mel.transpose(1, 2).contiguous(), self.labels[chosen]
 
     def whole(self, item: int) -> Tensor:
-        """float32 (mel bins, T): the whole voice, repeated to `min_frames` if shorter."""
+        """The whole voice as an encoder takes it: float32 (mel bins, T), repeated to `min_frames` if shorter,
+        or the first 30 s of the speech (samples,)."""
+        if self.speech is not None:
+            return self.speech.whole(item)[:SPEECH_SAMPLES]
         length = int(self.length[item])
         within = torch.arange(max(length, self.min_frames)) % length
         mel = self.frames[send(self.offset[item] + within, self.frames.device)].float()
-        if self.raw_log_mel:
+        if self.takes == RAW_LOG_MEL:
             mel = mel * self._row(self.offset[item] - 1) + self._row(self.offset[item] - 2)
         return mel.t().contiguous()
 

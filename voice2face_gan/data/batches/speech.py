@@ -4,18 +4,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from voice2face_gan.audio.encoder_input import RAW_LOG_MEL, SPEECH, SPEECH_RATE
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 
 
-def check_speech(store: Store, raw_log_mel: bool) -> None:
+def check_kept(store: Store, takes: str) -> None:
+    """Check that a store holds the speech that an encoder takes.
+
+    Raises:
+        DataError: it takes speech, and the store keeps not that of all its voices, or at another rate.
+    """
+    if takes != SPEECH:
+        return
+    if not store.has_speech[store.has_voice].all():
+        raise DataError(
+            f"{store.folder}: this voice encoder takes speech, which the store does not keep of all its "
+            "voices; prepare it again with --keep-speech."
+        )
+    rate = int(store.about["features"]["sample_rate"])
+    if rate != SPEECH_RATE:
+        raise DataError(
+            f"{store.folder}: this voice encoder takes speech at {SPEECH_RATE} Hz, and the store's is at "
+            f"{rate} Hz; prepare it again at that rate."
+        )
+
+
+def check_speech(store: Store, takes: str) -> None:
     """Check that voices can be distorted for an encoder.
 
     Raises:
-        DataError: raw log-mels are wanted and the store does not hold the speech of all voices. Distortion of
-            log-mels (`audio.augment.log_mel`) gives normalised ones only.
+        DataError: raw log-mels or speech are wanted and the store does not hold the speech of all voices.
+            Distortion of log-mels (`audio.augment.log_mel`) gives normalised ones only.
     """
-    if raw_log_mel and not store.has_speech.all():
+    check_kept(store, takes)
+    if takes == RAW_LOG_MEL and not store.has_speech.all():
         raise DataError(
             f"{store.folder}: a voice encoder that takes raw log-mels is trained and tested on distorted "
             "speech, and the store does not hold the speech of all its voices; prepare it again with "
@@ -44,12 +67,18 @@ class SpeechBank:
     def __len__(self) -> int:
         return len(self.offset)
 
-    def crops(self, items: np.ndarray, samples: int, rng: np.random.Generator) -> Tensor:
-        """Random pieces of `samples` samples: float32 (batch, samples) in [-1, 1). Each item must be kept."""
-        length = self.length[torch.from_numpy(items)]
+    def crops(
+        self, items: np.ndarray, samples: int, rng: np.random.Generator, mine: slice = slice(None)
+    ) -> Tensor:
+        """Random pieces of `samples` samples: float32 (batch, samples) in [-1, 1). Each item must be kept.
+
+        Args:
+            mine: the part of the batch that is cut; numbers are drawn for all of it.
+        """
+        chosen = torch.from_numpy(items[mine])
+        length = self.length[chosen]
         room = (length.clamp(min=self.min_samples) - samples).clamp(min=0)
-        start = (torch.from_numpy(rng.random(len(items))) * (room + 1)).long()
-        chosen = torch.from_numpy(items)
+        start = (torch.from_numpy(rng.random(len(items))[mine]) * (room + 1)).long()
         within = (start[:, None] + torch.arange(samples)) % length[:, None]  # short speech is repeated
         return self.samples[self.offset[chosen][:, None] + within].float() / 32768
 

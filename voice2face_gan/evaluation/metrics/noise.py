@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel
+from voice2face_gan.audio.encoder_input import encoder_input
+from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.errors import MetricError, first_line
 from voice2face_gan.evaluation.eval_set import EvalSet, generate_framed
 from voice2face_gan.evaluation.protocol import generator_inputs
@@ -153,8 +154,8 @@ def noise_embeddings(eval_set: EvalSet, seed: int) -> Tensor:
     settings, model = FeatureSettings.from_dict(eval_set.voices.about["features"]), eval_set.model
     embedded = []
     for clip in noise_clips(round(CLIP_SECONDS * settings.sample_rate), seed):
-        mel = encoder_input(log_mel(clip, settings), settings, model.encoder.raw_log_mel)
-        embedded.append(model.generator_input(mel, eval_set.strength))
+        taken = encoder_input(clip, settings, model.encoder.takes)
+        embedded.append(model.generator_input(taken, eval_set.strength))
     return torch.stack(embedded)
 
 

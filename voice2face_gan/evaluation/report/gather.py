@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from voice2face_gan.audio.encoder_input import SPEECH
 from voice2face_gan.data.open import source_names
 from voice2face_gan.data.store import Store
 from voice2face_gan.data.synthetic import is_synthetic
@@ -134,7 +135,7 @@ class ReportRequest:
 def gather_runs(
     request: ReportRequest,
     reader: FaceReader,
-    open_data: Callable[[str], Store],
+    open_data: Callable[..., Store],
     say: Callable[[str], None] = lambda text: None,
 ) -> list[RunReport]:
     """Everything on the page. Figures computed here are added to each run's evaluation.jsonl.
@@ -142,7 +143,7 @@ def gather_runs(
     Args:
         request: the content wanted.
         reader: the face reader of all faces.
-        open_data: function from the value of --data to a store.
+        open_data: function from the value of --data to a store; with True after it one that keeps speech.
         say: called with a sentence for the user.
     Raises:
         CheckpointError: a run is missing or damaged, or the data that it was trained on are unknown.
@@ -161,7 +162,8 @@ def gather_runs(
     models = list(models.values())
     # Before anything is computed: a data set for each.
     names = [_data_for(model, request) for model in models]
-    cards = {name: _open(name, open_data) for name in dict.fromkeys(names)}
+    speech = any(model.encoder.takes == SPEECH for model in models)
+    cards = {name: _open(name, open_data, speech) for name in dict.fromkeys(names)}
     labels = _labels([run_of(m.checkpoint.folder) or m.checkpoint.folder for m in models], models)
     return [
         _one(model, label, cards[name], request, reader, say)
@@ -200,8 +202,8 @@ def _title(data: str) -> str:
     return " + ".join(name if is_synthetic(name) else Path(name).name for name in source_names(data))
 
 
-def _open(name: str, open_data) -> DataCard:
-    store = open_data(name)
+def _open(name: str, open_data, speech: bool) -> DataCard:
+    store = open_data(name, True) if speech else open_data(name)
     layouts = [part.get("layout") for part in store.about["source"].get("stores", [store.about["source"]])]
     return DataCard(_title(name), store, real_people=any(layout != "synthetic" for layout in layouts))
 

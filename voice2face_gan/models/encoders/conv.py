@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from voice2face_gan.audio.encoder_input import LOG_MEL
 from voice2face_gan.models.settings import Settings
 
 
@@ -62,7 +63,7 @@ class ConvEncoder(nn.Module):
     forward: (B, mel_bins, T), any T >= 1 -> (B, embedding), not normalised.
     """
 
-    raw_log_mel = False  # it takes normalised log-mels
+    takes = LOG_MEL
     recurrent = False  # it has no LSTM layers, which bfloat16 does not train on every device
     has_agreement = False  # it does not know how far the pieces of a clip agree
 

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voice2face_gan.audio.encoder_input import RAW_LOG_MEL
 from voice2face_gan.device import autocast, has_recurrent_bf16
 from voice2face_gan.models.encoders import ge2e
 from voice2face_gan.models.settings import Settings
@@ -80,7 +81,7 @@ class LstmEncoder(nn.Module):
     """
 
     last_name = "last"  # of the linear layer at the end, in the state
-    raw_log_mel = True  # it takes log-mels that are not normalised
+    takes = RAW_LOG_MEL
     recurrent = True  # bfloat16 does not train its layers on every device
     has_agreement = True  # it knows how far the pieces of a clip agree (`with_agreement`)
     precision = "auto"  # of the layers where nothing is learned, as in `device.autocast`
@@ -168,17 +169,17 @@ class AutocastEncoder(nn.Module):
         encoder: in evaluation mode; it is copied, later changes to it are not seen.
         dtype: what its layers compute in.
 
-    forward: (B, mel_bins, T), any T >= 1 -> (B, embedding) float32.
+    forward: what the encoder takes -> (B, embedding) float32.
     """
 
-    def __init__(self, encoder: LstmEncoder, dtype: torch.dtype):
+    def __init__(self, encoder: nn.Module, dtype: torch.dtype):
         super().__init__()
         self.encoder, self.dtype = copy.deepcopy(encoder), dtype
 
     @torch.no_grad()
-    def forward(self, log_mel: Tensor) -> Tensor:
-        with torch.autocast(log_mel.device.type, self.dtype):
-            return self.encoder(log_mel).float()
+    def forward(self, voice: Tensor) -> Tensor:
+        with torch.autocast(voice.device.type, self.dtype):
+            return self.encoder(voice).float()
 
 
 def without_noise(x: Tensor) -> Tensor:

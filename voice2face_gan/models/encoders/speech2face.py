@@ -1,4 +1,4 @@
-"""Speech2Face's voice encoder: a complex spectrogram to the feature of a face.
+"""Speech2Face's voice encoder: speech, as a complex spectrogram, to the feature of a face.
 
 Oh et al., "Speech2Face: Learning the Face Behind a Voice", CVPR 2019, Table 1 (VE_conv):
 
@@ -21,11 +21,18 @@ after fc2; its targets, VGG-Face's fc7, come after one, so one is the default he
 away.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voice2face_gan.audio.encoder_input import SPEECH
+from voice2face_gan.audio.spectrogram import SpectrogramSettings, spectrograms
 from voice2face_gan.errors import DataError
+from voice2face_gan.models.encoders.lstm import AutocastEncoder
+from voice2face_gan.models.settings import Settings
 
 CHANNELS = (64, 64, 128, 128, 128, 256, 512, 512, 512)
 STRIDES = (1, 1, 1, 1, 1, 1, 1, 2, 2)
@@ -35,8 +42,38 @@ KERNEL = 4
 BINS = 257
 
 
-class Speech2FaceEncoder(nn.Module):
-    """Complex spectrogram to face feature.
+@dataclass(frozen=True)
+class Speech2FaceEncoderConfig(Settings):
+    """Dimensions of the encoder; the table `encoder` of a checkpoint's config.json.
+
+    Args:
+        embedding: numbers of the feature: of e, or of a face reader.
+        width: of every layer but the last, as a part of the paper's.
+        last_relu: the feature comes after a ReLU, as VGG-Face's fc7 does; must be off for features with
+            negative numbers, such as the e of a face space.
+    """
+
+    table: ClassVar[str] = "encoder"
+    type: ClassVar[str] = "speech2face"
+    mel_bins: ClassVar[None] = None  # it takes speech
+
+    embedding: int = 64
+    width: float = 1.0
+    last_relu: bool = True
+
+    def __post_init__(self) -> None:
+        self.check(
+            {"embedding must be 1 or more": self.embedding >= 1, "width must be above 0": self.width > 0}
+        )
+
+    @property
+    def feature_size(self) -> int:
+        """Length of the encoder's `features`."""
+        return _hidden(self.width)
+
+
+class VEConv(nn.Module):
+    """VE_conv: complex spectrogram to face feature.
 
     Args:
         embedding: numbers of the feature, those of the face reader.
@@ -54,7 +91,7 @@ class Speech2FaceEncoder(nn.Module):
         super().__init__()
         self.config = {"embedding": embedding, "width": width, "last_relu": last_relu, "bins": bins}
         channels = [max(1, round(width * c)) for c in CHANNELS]
-        hidden = max(1, round(width * HIDDEN))
+        hidden = _hidden(width)
         self.last_relu = last_relu
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, KERNEL, stride)
@@ -108,3 +145,33 @@ class Speech2FaceEncoder(nn.Module):
     def _last(self, features: Tensor) -> Tensor:
         x = self.last(features)
         return F.relu(x) if self.last_relu else x
+
+
+class Speech2FaceEncoder(VEConv):
+    """Speech to face feature: VE_conv on the spectrogram, which is computed where the speech lies.
+
+    forward: (B, samples) in [-1, 1] at 16 kHz, repeated to 6 s if shorter -> (B, embedding).
+    """
+
+    takes = SPEECH
+    recurrent = False  # it has no LSTM layers, which bfloat16 does not train on every device
+    has_agreement = False  # it does not know how far the pieces of a clip agree
+
+    def __init__(self, config: Speech2FaceEncoderConfig):
+        self.spectrogram = SpectrogramSettings()
+        super().__init__(config.embedding, config.width, config.last_relu, self.spectrogram.bins)
+
+    def features(self, speech: Tensor) -> Tensor:
+        """What the last linear layer reads: (B, samples) -> (B, round(4096 width)), not negative."""
+        with torch.autocast(speech.device.type, enabled=False):
+            spectrogram = spectrograms(speech, self.spectrogram)
+        return super().features(spectrogram)
+
+    def frozen(self, dtype: torch.dtype) -> nn.Module:
+        """The same function for training something else on it: a copy that computes in a precision."""
+        return AutocastEncoder(self, dtype)
+
+
+def _hidden(width: float) -> int:
+    """Numbers of the layer before the last."""
+    return max(1, round(width * HIDDEN))

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voice2face_gan.audio.encoder_input import LOG_MEL
 from voice2face_gan.models.settings import Settings
 
 # The first kernel leaves the dimension alone. Then, over frames: first differences of lag 1, 2, 4 and 3,
@@ -83,7 +84,7 @@ class StatisticsEncoder(nn.Module):
     forward: (B, mel_bins, T), any T >= 1 -> (B, embedding), not normalised.
     """
 
-    raw_log_mel = False  # it takes normalised log-mels
+    takes = LOG_MEL
     recurrent = False  # it has no LSTM layers, which bfloat16 does not train on every device
     has_agreement = False  # it does not know how far the pieces of a clip agree
     last_name = "last"  # of the linear layer, in the state

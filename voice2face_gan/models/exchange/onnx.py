@@ -24,12 +24,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from voice2face_gan.audio.encoder_input import RAW_LOG_MEL, SPEECH
 from voice2face_gan.device import full_precision
 from voice2face_gan.errors import OutputError, first_line
 from voice2face_gan.files import new_folder, write_bytes
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.conditioning import Controls, condition
 from voice2face_gan.models.probes import PROBES, read_voice
+from voice2face_gan.models.registry import check_takes_voices
 from voice2face_gan.version import __version__
 
 CONFIG, ENCODER, FORMAT = "config.json", "encoder.onnx", 1
@@ -132,11 +134,19 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
         The config; of each graph `max_abs_difference` from PyTorch in full precision on random inputs, None
         where ONNX Runtime is not installed.
     Raises:
-        OutputError: a package is missing, the opset is not to be had, or a graph differs from PyTorch by more
-            than 1e-3. Nothing is written then.
+        OutputError: the voice encoder takes speech, a package is missing, the opset is not to be had, or a
+            graph differs from PyTorch by more than 1e-3. Nothing is written then.
+        CheckpointError: the checkpoint has no voice encoder.
     """
+    if checkpoint.encoder.takes == SPEECH:
+        raise OutputError(
+            f"A voice encoder of the type '{checkpoint.encoder_config.type}' takes speech, and the "
+            "spectrogram that it makes is not written as ONNX; export a checkpoint whose encoder takes "
+            "log-mels."
+        )
     output = Path(output)
     single = output.name if output.suffix == ".onnx" else None
+    check_takes_voices(checkpoint.encoder_config, f"The checkpoint {checkpoint.folder or ''}".rstrip())
     protos, about = {}, {}
     for graph in graphs_of(checkpoint, single):
         proto = to_onnx(graph, opset)
@@ -147,9 +157,7 @@ def export_onnx(checkpoint: Checkpoint, output: str | Path, opset: int = _OPSET)
                 f"{LIMIT:g}; nothing was written."
             )
         protos[graph.file] = proto
-        about[graph.file] = _describe(graph, checkpoint.encoder.raw_log_mel) | {
-            "max_abs_difference": difference
-        }
+        about[graph.file] = _describe(graph, checkpoint.encoder.takes) | {"max_abs_difference": difference}
     config = _config(checkpoint, about, opset)
     text = json.dumps(config, indent=2) + "\n"
     if single:
@@ -270,8 +278,8 @@ def _strip(proto) -> None:
         item.doc_string = ""
 
 
-def _describe(graph: Graph, raw_log_mel: bool) -> dict:
-    meaning = _MEANING | ({"log_mel": _RAW_LOG_MEL} if raw_log_mel else {})
+def _describe(graph: Graph, takes: str) -> dict:
+    meaning = _MEANING | ({"log_mel": _RAW_LOG_MEL} if takes == RAW_LOG_MEL else {})
     return {
         part: {name: {"shape": list(shape), "is": meaning[name]} for name, shape in what.items()}
         for part, what in (("inputs", graph.inputs), ("outputs", graph.outputs))

@@ -13,6 +13,7 @@ from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.engine.trainer import Evaluate, Reporter, Trainer, TrainResult, patient_interrupt
 from voice2face_gan.training.engine.warm_start import (
     framed_store,
+    given_decoder,
     given_encoder,
     given_nets,
     given_start,
@@ -29,6 +30,7 @@ from voice2face_gan.training.stages.gan_base import DISCRIMINATOR_FIRST
 from voice2face_gan.training.stages.r3gan import R3GANStage
 from voice2face_gan.training.stages.ridge_encoder import RidgeEncoderStage
 from voice2face_gan.training.stages.speaker_classification import SpeakerClassificationStage
+from voice2face_gan.training.stages.speech2face import Speech2FaceStage
 from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 __all__ = ["Evaluate", "TrainResult", "Reporter", "check_shares", "train"]
@@ -84,14 +86,14 @@ def train(
     with patient_interrupt() as asked:
         trainer = Trainer(run, reporter, limit, deadline, asked, evaluate, processes)
         if run.recipe.encoder_alone:
-            return _train_encoder(trainer, records, state, device)
+            return _train_encoder(trainer, store, records, state, device)
         if not run.encoder_folder.is_dir():
             given = processes.on_all_ranks(lambda: given_encoder(run, records))
             if given is not None:
                 # A copy of its own: the run it came from may drop that checkpoint.
                 trainer.save_encoder(replace(given, generator=None, gender_probe=None))
             else:
-                outcome = _train_encoder(trainer, records, state, device)
+                outcome = _train_encoder(trainer, store, records, state, device)
                 if not outcome.finished:
                     return outcome
                 if processes.max(len(asked)):
@@ -99,15 +101,25 @@ def train(
         return _train_gan(trainer, store, records, state, device)
 
 
-def _train_encoder(trainer: Trainer, records: Store, state: dict | None, device) -> TrainResult:
+def _train_encoder(trainer: Trainer, store: Store, records: Store, state: dict | None, device) -> TrainResult:
     """The stage of the voice encoder, which is kept in the run folder once it has finished."""
     run, processes = trainer.run, trainer.processes
-    stage = encoder_stage(run.recipe)(records, run.recipe, run.settings["seed"], device, processes)
-    if state is None and run.recipe.encoder_alone:
+    kind, held_out, beside = encoder_stage(run.recipe), None, {}
+    if kind.pairs:
+        held_out = held_out_people(store, records, run)
+        beside = {
+            "decoder": processes.on_all_ranks(lambda: given_decoder(run, state)),
+            "people": store.of_gender(run.recipe.data.gender),
+            "held_out": held_out,
+        }
+    stage = kind(records, run.recipe, run.settings["seed"], device, processes, **beside)
+    if state is None and kind.pairs:
+        trainer.save(stage, 0)  # with the decoder, whatever becomes of the checkpoint that it came from
+    elif state is None and run.recipe.encoder_alone:
         start = processes.on_all_ranks(lambda: given_start(run, records))
         if start is not None:
             stage.start_from(start.encoder)
-    outcome = trainer.go(stage, state, held_out=None)
+    outcome = trainer.go(stage, state, held_out)
     if outcome.finished:
         trainer.save_encoder(stage.checkpoint(outcome.iteration), records)
     return outcome
@@ -117,6 +129,8 @@ def encoder_stage(recipe: Recipe) -> type[EncoderStage]:
     """The kind of stage that trains a recipe's voice encoder."""
     if recipe.model.encoder.type == "statistics":
         return RidgeEncoderStage
+    if recipe.pairs:
+        return Speech2FaceStage
     return DistillationStage if recipe.encoder.space else SpeakerClassificationStage
 
 

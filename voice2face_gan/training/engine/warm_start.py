@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from voice2face_gan.data.batches.sampling import check_raw_log_mel
+from voice2face_gan.data.batches.sampling import check_takes
 from voice2face_gan.data.reframe import reframed_store
 from voice2face_gan.data.splits import held_out_clips
 from voice2face_gan.data.store import Store
@@ -12,12 +12,21 @@ from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.classifier_space import CLASSIFIER
 from voice2face_gan.models.encoders.ge2e import GE2EEncoder
+from voice2face_gan.models.encoders.none import NoEncoder, NoEncoderConfig
 from voice2face_gan.models.face_embedding_space import FaceSpace
-from voice2face_gan.models.registry import EncoderConfig, GeneratorConfig
+from voice2face_gan.models.registry import (
+    ENCODERS,
+    EncoderConfig,
+    GeneratorConfig,
+    check_takes_voices,
+    takes_voices,
+)
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run, read_state
+from voice2face_gan.training.stages.face_decoder import check_landmarks
 from voice2face_gan.training.stages.face_embedding import KEPT, open_space
-from voice2face_gan.training.stages.gan_base import identities_with_both
+from voice2face_gan.training.stages.people import identities_with_both, identities_with_faces
+from voice2face_gan.training.stages.speech2face import check_decoder
 
 
 def training_records(store: Store, run: Run) -> Store:
@@ -32,11 +41,15 @@ def training_records(store: Store, run: Run) -> Store:
     """
     recipe, data = run.recipe, run.recipe.data
     records = store.of_gender(data.gender).of_split(data.split)
-    if recipe.encoder_alone:
+    without_voices = recipe.model.encoder.type == NoEncoderConfig.type
+    if recipe.encoder_alone and not recipe.pairs:
         records = records.select(records.has_voice)
         identities, needed = set(records.identity.tolist()), "voices"
+    elif without_voices:
+        records = records.select(records.has_face)
+        identities, needed = identities_with_faces(records), "faces"
     else:
-        if data.hold_out_clip:
+        if data.hold_out_clip and not recipe.encoder_alone:
             records = _without_voices(records, held_out_clips(records))
         identities, needed = identities_with_both(records), "both voices and faces"
     if len(identities) < 2:
@@ -45,13 +58,15 @@ def training_records(store: Store, run: Run) -> Store:
             "training needs two or more."
         )
     bins, taken = records.about["features"]["n_mels"], recipe.model.encoder.mel_bins
-    if bins != taken and not _given(run):
+    if taken not in (bins, None) and (recipe.pairs or not _given(run)) and not without_voices:
         raise DataError(f"{store.folder} holds log-mels of {bins} bins, the recipe takes {taken}.")
     if recipe.encoder_alone:
         return records
     side, made = records.about["side"], recipe.model.generator.side
     if side != made:
         raise DataError(f"{store.folder} holds faces of {side} pixels, the recipe makes {made}.")
+    if recipe.model.generator.type == "face_decoder":
+        check_landmarks(store.has_landmarks)
     return records
 
 
@@ -86,29 +101,65 @@ def held_out_people(store: Store, records: Store, run: Run) -> Store:
     others = store.of_gender(run.recipe.data.gender)
     for split in ("val", "test"):
         part = others.select(others.split == split)
-        if identities_with_both(part):
+        without_voices = run.recipe.model.encoder.type == NoEncoderConfig.type
+        if (identities_with_faces if without_voices else identities_with_both)(part):
             return part
     return records
 
 
 def given_encoder(run: Run, records: Store) -> Checkpoint | None:
-    """The trained voice encoder that a run was given, None where it trains its own.
+    """The trained voice encoder that a run was given, or the stand-in of a decoder without one; None where
+    it trains its own.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, or has no voice encoder although the recipe wants one.
         DataError: it does not fit the data.
     """
     given = _given(run)
     if given is None:
-        return None
+        return _no_encoder(run, records)
     checkpoint = load_checkpoint(given, need_generator=False)
+    if not takes_voices(checkpoint.encoder_config):
+        if not run.recipe.encoder_alone and run.recipe.model.encoder.type != NoEncoderConfig.type:
+            check_takes_voices(checkpoint.encoder_config, f"The checkpoint {checkpoint.folder}")
+        return checkpoint
     if checkpoint.features != records.about["features"]:
         raise DataError(
             f"{records.folder}: its log-mel settings differ from the voice encoder's "
             f"({checkpoint.folder}); prepare the data again with the encoder's settings."
         )
-    check_raw_log_mel(records, checkpoint.encoder.raw_log_mel)
+    check_takes(records, checkpoint.encoder.takes)
     return checkpoint
+
+
+def _no_encoder(run: Run, records: Store) -> Checkpoint | None:
+    """A checkpoint without a voice encoder, of the size of the recipe's face space; None where the recipe has
+    one."""
+    recipe = run.recipe
+    if recipe.model.encoder.type != NoEncoderConfig.type:
+        return None
+    if recipe.face_embedding.space in (KEPT, CLASSIFIER):
+        raise CheckpointError(
+            f"Recipe {recipe.name} has no voice encoder (model.encoder.type = 'none') that keeps a face "
+            "space; name a space with --set face_embedding.space=FOLDER."
+        )
+    config = NoEncoderConfig(open_space(recipe.face_embedding.space, None).size)
+    controls, features = recipe.model.controls, records.about["features"]
+    return Checkpoint(config, NoEncoder(config), controls=controls, features=features)
+
+
+def decodes_alone(recipe: Recipe, encoder: str | None, init: str | None) -> bool:
+    """A run trains a face decoder without a voice encoder: none is given, and the recipe names its face space
+    by a folder or a reader; or it starts from such a decoder.
+
+    Args:
+        encoder, init: checkpoints that the run is given.
+    """
+    if recipe.model.generator.type != "face_decoder" or recipe.encoder_alone or encoder is not None:
+        return False
+    if init is not None:
+        return not takes_voices(load_checkpoint(init).encoder_config)
+    return recipe.face_embedding.space not in ("", KEPT, CLASSIFIER)
 
 
 def _given(run: Run) -> str | None:
@@ -130,15 +181,38 @@ def given_start(run: Run, records: Store) -> Checkpoint | None:
     return checkpoint
 
 
+def given_decoder(run: Run, state: dict | None = None) -> Checkpoint:
+    """The checkpoint whose face decoder and face space a voice encoder is trained with: --init, or of a run
+    that goes on its own newest.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or it has no face decoder.
+    """
+    given = run.settings.get("init")
+    if state is not None:
+        given = run.checkpoint_folder(state["stage"], state["iteration"])
+    if given is None:
+        raise CheckpointError(
+            f"Recipe {run.recipe.name} trains a voice encoder beside a face decoder: give a checkpoint with "
+            "one, such as a run of v2f-gan train --recipe face-decoder, with --init."
+        )
+    checkpoint = load_checkpoint(given, need_generator=False)
+    check_decoder(checkpoint)
+    return checkpoint
+
+
 def check_given(run: Run, store: Store) -> None:
     """Whether a run can start: its data, the checkpoints that it was given, teacher and face space.
 
     Raises:
         DataError, CheckpointError: as `training_records`, `given_encoder`, `given_start`, `given_nets`,
-            `open_space` and `GE2EEncoder`.
+            `given_decoder`, `open_space` and `GE2EEncoder`.
     """
     records, recipe = training_records(store, run), run.recipe
-    if recipe.encoder_alone:
+    if recipe.pairs:
+        open_space(KEPT, given_decoder(run))
+        check_takes(records, ENCODERS[recipe.model.encoder.type][1].takes)
+    elif recipe.encoder_alone:
         given_start(run, records)
         if recipe.encoder.space:
             GE2EEncoder(recipe.encoder.teacher or None)

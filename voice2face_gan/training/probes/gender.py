@@ -26,7 +26,7 @@ _VOICES = 4000  # more add nothing to 65 numbers
 @torch.no_grad()
 def embed_store(store: Store, encoder: nn.Module, controls: Controls, device: torch.device) -> Tensor:
     """e predicted of each record's voice (all must have one): float32 (records, embedding)."""
-    bank = VoiceBank.unlabelled(store, encoder.raw_log_mel)
+    bank = VoiceBank.unlabelled(store, encoder.takes)
     encoder.eval()
     e = [encoder(bank.whole(i)[None].to(device)) for i in range(len(store))]
     return normalise_embedding(torch.cat(e), controls).cpu()
@@ -43,8 +43,16 @@ def gender_probe(store: Store, encoder: nn.Module, controls: Controls, device: t
         return None
     if len(labelled) > _VOICES:
         labelled = labelled.select(np.linspace(0, len(labelled) - 1, _VOICES).astype(np.int64))
-    e = embed_store(labelled, encoder, controls, device).double()
-    return fit_logistic(e, torch.from_numpy(labelled.gender == FEMALE).double()).float()
+    return probe_of(embed_store(labelled, encoder, controls, device), labelled.gender)
+
+
+def probe_of(e: Tensor, gender: np.ndarray) -> Tensor | None:
+    """The same of predicted e (N, embedding) and labels (N,), some of which may be unknown."""
+    known = np.isin(gender, GENDERS)
+    if len(np.unique(gender[known])) < 2:
+        return None
+    female = torch.from_numpy(gender[known] == FEMALE).double()
+    return fit_logistic(e[torch.from_numpy(known)].double(), female).float()
 
 
 def with_warnings(checkpoint: Checkpoint, store: Store, seed: int) -> tuple[Checkpoint, str]:

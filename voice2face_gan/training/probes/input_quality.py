@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from voice2face_gan.audio.augment.policy import SignalAugmentation
 from voice2face_gan.audio.augment.waveform import add_at_snr
-from voice2face_gan.audio.log_mel import FeatureSettings, encoder_input, log_mel
+from voice2face_gan.audio.encoder_input import encoder_input
+from voice2face_gan.audio.log_mel import FeatureSettings
 from voice2face_gan.audio.vad import VadSettings
 from voice2face_gan.audio.voice import voice_features
 from voice2face_gan.data.batches.sampling import classes
@@ -127,7 +128,7 @@ def speech_features(
         if changed.any():
             pieces[changed] = _with_sounds(pieces[changed], kinds, rng, rate)
             pieces[changed] = distort(pieces[changed], samples, labels[some[changed]], rate, rng)
-        found.append(_features(encoder, (_log_mel(piece, features, encoder.raw_log_mel) for piece in pieces)))
+        found.append(_features(encoder, (encoder_input(piece, features, encoder.takes) for piece in pieces)))
     return torch.cat(found)
 
 
@@ -160,7 +161,7 @@ def speaker_change_features(
         if rng.random() < _DISTORTED:
             both = distort(both, samples, np.zeros(2), rate, rng)
         for row, speech in enumerate(both):
-            mel = _log_mel(speech, features, encoder.raw_log_mel)
+            mel = encoder_input(speech, features, encoder.takes)
             found[row, i] = encoder.with_agreement(mel[None])[2][0]
     return found[0], found[1]
 
@@ -180,23 +181,23 @@ def sound_features(
     """
     distort, rate = SignalAugmentation(speed=0, noise=0), features.sample_rate
     rng = np.random.default_rng([seed, 2])
-    mels, names = [], []
+    inputs, names = [], []
     for number in range(count):
         kind = kinds[number % len(kinds)]
         samples = _length(rng, rate)
         sound = make_sound(kind, samples / rate, [seed, 3, number])
         if rng.random() < _DISTORTED:
             sound = distort(torch.from_numpy(sound)[None], samples, np.zeros(1), rate, rng)[0].numpy()
-        mels.append(_log_mel(torch.from_numpy(sound), features, encoder.raw_log_mel))
+        inputs.append(encoder_input(sound, features, encoder.takes))
         names.append(kind)
         try:
-            found = voice_features((sound, rate), vad, features, raw_log_mel=encoder.raw_log_mel)
+            found = voice_features((sound, rate), vad, features, takes=encoder.takes)
         except NoSpeechError:
             continue  # refused as it is
         if found.speech_seconds < 0.99 * found.seconds:
-            mels.append(found.log_mel)
+            inputs.append(found.encoder_input)
             names.append(kind)
-    return _features(encoder, mels), np.array(names)
+    return _features(encoder, inputs), np.array(names)
 
 
 def _children(store: Store) -> np.ndarray:
@@ -242,10 +243,6 @@ def _with_sounds(speech: Tensor, kinds: Sequence[str], rng: np.random.Generator,
     return speech
 
 
-def _log_mel(samples: Tensor, features: FeatureSettings, raw_log_mel: bool) -> Tensor:
-    return encoder_input(log_mel(samples, features), features, raw_log_mel)
-
-
 @torch.no_grad()
-def _features(encoder: nn.Module, mels: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:
-    return torch.cat([encoder.features(mel[None]) for mel in mels])
+def _features(encoder: nn.Module, inputs: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:
+    return torch.cat([encoder.features(one[None]) for one in inputs])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from voice2face_gan.data.records import GENDERS
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.overrides import nearest, typed
-from voice2face_gan.training.recipe.schema import Recipe
+from voice2face_gan.training.recipe.schema import PAIRINGS, Recipe
 from voice2face_gan.training.run.tracked_metrics import MEASURES
 
 _ANY_LENGTH = ("model", "encoder.speeds")  # sections and keys whose lists may be longer or shorter
@@ -49,7 +49,17 @@ def check_values(recipe: Recipe) -> None:
     if best not in MEASURES:
         hint = nearest(best, MEASURES)
         raise RecipeError(f"Recipe {recipe.name}: run.best names no figure, '{best}'; {hint}")
-    for part in (_data, _encoder, _gan, _r3gan, _face_embedding, _face_decoder, _run):
+    for part in (
+        _data,
+        _no_encoder,
+        _encoder,
+        _gan,
+        _r3gan,
+        _face_embedding,
+        _face_decoder,
+        _speech2face,
+        _run,
+    ):
         for sentence, holds in part(recipe):
             if not holds:
                 raise RecipeError(f"Recipe {recipe.name}: {sentence}.")
@@ -64,6 +74,14 @@ def _data(recipe: Recipe) -> _Checks:
     yield "data.gender must be 'female', 'male' or 'all'", data.gender in (*GENDERS, "all")
     yield "data.split must be 'train' or 'all'", data.split in ("train", "all")
     yield "data.crop_frames must be two numbers, 1 or more, in order", _rising(data.crop_frames, 1)
+
+
+def _no_encoder(recipe: Recipe) -> _Checks:
+    decodes = recipe.model.generator.type == "face_decoder" and bool(recipe.face_embedding.space)
+    yield (
+        "model.encoder.type = 'none' needs model.generator.type = 'face_decoder' and face_embedding.space",
+        recipe.model.encoder.type != "none" or decodes and not recipe.encoder_alone,
+    )
 
 
 def _encoder(recipe: Recipe) -> _Checks:
@@ -136,6 +154,17 @@ def _face_decoder(recipe: Recipe) -> _Checks:
     yield "face_decoder.embedding_share must be above 0 and at most 1", 0 < share <= 1
 
 
+def _speech2face(recipe: Recipe) -> _Checks:
+    own = recipe.speech2face
+    yield f"speech2face.pairing must be {', '.join(PAIRINGS)} or empty", own.pairing in ("", *PAIRINGS)
+    for name in ("layer_loss", "feature_loss", "classes_loss", "head_iterations"):
+        yield f"speech2face.{name} must not be negative", getattr(own, name) >= 0
+    for name in ("temperature", "head_lr"):
+        yield f"speech2face.{name} must be above 0", getattr(own, name) > 0
+    yield "speech2face.lr_decay must be above 0 and at most 1", 0 < own.lr_decay <= 1
+    yield "speech2face.lr_decay_every must be 1 or more", own.lr_decay_every >= 1
+
+
 def _run(recipe: Recipe) -> _Checks:
     run = recipe.run
     yield "run.precision must be 'auto', 'bf16' or 'fp32'", run.precision in ("auto", "bf16", "fp32")
@@ -146,7 +175,7 @@ def _run(recipe: Recipe) -> _Checks:
     of_voices = MEASURES[run.best].metric == "equal_error_rate"
     yield (
         f"run.best is {run.best}, no figure of a voice encoder; take eer or eer_noisy",
-        of_voices or not recipe.encoder_alone or not run.evaluate_every,
+        of_voices or not recipe.encoder_alone or recipe.pairs or not run.evaluate_every,
     )
 
 

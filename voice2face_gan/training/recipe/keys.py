@@ -68,12 +68,20 @@ def _on_space(values: Values) -> bool:
     return bool(values["face_embedding.space"])
 
 
+def _pairs(values: Values) -> bool:
+    return bool(values["speech2face.pairing"])
+
+
 def _fits_space(values: Values) -> bool:
     return values["face_embedding.space"] == CLASSIFIER
 
 
 def _is_fitted(values: Values) -> bool:
     return values["model.encoder.type"] == "statistics"
+
+
+def _without_voices(values: Values) -> bool:
+    return values["model.encoder.type"] == "none"
 
 
 def _is_r3gan(values: Values) -> bool:
@@ -110,6 +118,41 @@ _RULES = (
         but=_OF_VOICES,
     ),
     Idle(("encoder.space",), lambda v: not _alone(v), "it needs stages = ['encoder']"),
+    Idle(("speech2face.*",), lambda v: not _alone(v), "it needs stages = ['encoder']"),
+    Idle(("speech2face.*",), _distils, "with encoder.space a teacher trains the voice encoder"),
+    Idle(("speech2face.*",), _is_fitted, "an encoder of statistics is fitted in closed form"),
+    Idle(
+        ("speech2face.*",),
+        lambda v: not _pairs(v),
+        "it needs speech2face.pairing",
+        but=("speech2face.pairing",),
+    ),
+    Idle(("model.encoder.embedding",), _pairs, "e is as large as the face decoder of --init takes it"),
+    Idle(
+        ("speech2face.pretrained", "speech2face.head_iterations"),
+        lambda v: v["model.encoder.type"] != "ast",
+        "it needs model.encoder.type = 'ast'",
+    ),
+    Idle(
+        ("model.encoder.ast",),
+        lambda v: v["speech2face.pretrained"],
+        "speech2face.pretrained brings the AST's settings",
+    ),
+    Idle(
+        ("speech2face.head_lr",),
+        lambda v: not v["speech2face.head_iterations"],
+        "it needs speech2face.head_iterations above 0",
+    ),
+    Idle(
+        ("speech2face.temperature",),
+        lambda v: not v["speech2face.classes_loss"],
+        "it needs speech2face.classes_loss above 0",
+    ),
+    Idle(
+        ("speech2face.lr_decay_every",),
+        lambda v: v["speech2face.lr_decay"] == 1,
+        "it needs speech2face.lr_decay below 1",
+    ),
     Idle(
         (
             "model.*",
@@ -132,8 +175,23 @@ _RULES = (
     Idle(("encoder.teacher", "encoder.speeds"), lambda v: not _distils(v), "it needs encoder.space"),
     Idle(
         ("encoder.*", *_OF_VOICES),
-        lambda v: _on_space(v) and not _fits_space(v),
+        lambda v: _on_space(v) and not _fits_space(v) and not _without_voices(v),
         "with face_embedding.space the voice encoder comes trained (--encoder)",
+    ),
+    Idle(
+        ("encoder.*", "model.encoder.embedding", "data.hold_out_clip", "run.evaluate_every", "run.best"),
+        _without_voices,
+        "there is no voice encoder (model.encoder.type = 'none'), and e has the size of the face space",
+    ),
+    Idle(
+        (
+            "face_embedding.simulated_voices",
+            "face_embedding.simulated_l1",
+            "face_embedding.strength_range",
+        ),
+        _without_voices,
+        "voices are simulated as a voice encoder predicts e, and none is given (--encoder)",
+        take={"face_embedding.simulated_voices": 0.0},
     ),
     Idle(
         ("data.crop_frames", *_SIMULATED),
@@ -237,7 +295,7 @@ _RULES = (
     ),
     Idle(
         ("run.grid_every",),
-        lambda v: _alone(v) and v["run.tensorboard"] == "off",
+        lambda v: _alone(v) and not _pairs(v) and v["run.tensorboard"] == "off",
         "a voice encoder makes no images, and run.tensorboard is off",
     ),
     Idle(("run.best",), lambda v: not v["run.evaluate_every"], "it needs run.evaluate_every above 0"),
@@ -302,6 +360,13 @@ def check_encoder(recipe: Recipe, given: bool) -> None:
             f"Recipe {recipe.name} trains a voice encoder alone, so that --encoder has no effect; go on "
             "from a trained one with --init."
         )
+    if recipe.model.encoder.type == "none" and given:
+        raise RecipeError(
+            f"Recipe {recipe.name} has no voice encoder (model.encoder.type = 'none'), so that --encoder has "
+            "no effect."
+        )
+    if recipe.model.encoder.type == "none":
+        return
     if recipe.face_embedding.space == CLASSIFIER and not given:
         if recipe.model.encoder.type != "statistics":
             raise RecipeError(
@@ -310,7 +375,14 @@ def check_encoder(recipe: Recipe, given: bool) -> None:
             )
         return
     if recipe.face_embedding.space and not given:
+        decodes = recipe.model.generator.type == "face_decoder"
+        alone = (
+            " Or name a face space or a face reader with --set face_embedding.space=FOLDER."
+            if decodes
+            else ""
+        )
         raise RecipeError(
             f"Recipe {recipe.name} needs a trained voice encoder (face_embedding.space): give one with "
             "--encoder, such as --encoder default, or one that v2f-gan train --recipe default-encoder made."
+            + alone
         )

@@ -5,7 +5,7 @@
     [model.encoder]           # type, and dimensions: see the types in models/registry.py
     [model.generator]         # likewise
     [model.controls]          # models/conditioning.py
-    [data]  [encoder]  [gan]  [r3gan]  [face_embedding]  [run]    # their keys: schema.py
+    [data]  [encoder]  [gan]  [r3gan]  [face_embedding]  [face_decoder]  [speech2face]  [run]    # schema.py
 
 `--set gan.batch=64` or `--set model.generator.width=64` overrides one key for one run. Unknown keys are
 refused with the nearest known one, keys that have no effect beside the others (keys.py) with the reason.
@@ -13,7 +13,7 @@ refused with the nearest known one, keys that have no effect beside the others (
 
 import os
 import tomllib
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 
 from voice2face_gan.errors import CheckpointError, RecipeError
@@ -88,9 +88,10 @@ def build_recipe(name: str, tree: dict, keys=()) -> Recipe:
     if not isinstance(tree.get("description", ""), str):
         raise RecipeError(f"Recipe {name}: 'description' must be text, not {tree['description']!r}.")
     kinds = {**_model_kinds(name, tree), **SECTIONS}
-    defaults = {f"{s}.{f.name}": f.default for s, kind in kinds.items() for f in fields(kind)}
+    defaults = {f"{s}.{f.name}": _default_of(f) for s, kind in kinds.items() for f in fields(kind)}
     types = {f"{s}.type": kinds[s].type for s in ("model.encoder", "model.generator")}
-    if stages == (ENCODER,):
+    pairs = isinstance(tree.get("speech2face"), dict) and tree["speech2face"].get("pairing")
+    if stages == (ENCODER,) and not pairs:
         defaults |= ENCODER_ALONE
     values = {"stages": stages, **types, **defaults}
     for section, kind in kinds.items():
@@ -139,6 +140,11 @@ def _model_kinds(name: str, tree: dict) -> dict[str, type]:
     return {f"model.{table}": kinds[f"model.{table}"] for table in _TABLES}
 
 
+def _default_of(field: Field):
+    """The default of a key; a table's is a new one each time."""
+    return field.default if field.default is not MISSING else field.default_factory()
+
+
 def _default(section: str):
     types, default = _TYPES[section.partition(".")[2]]
     return types[default][0]()
@@ -165,14 +171,16 @@ def _check_tables(name: str, model: dict) -> None:
     for key in model:
         homes = _places_in_model(key)
         if key not in _TABLES and homes:
-            raise RecipeError(f"Recipe {name}: unknown key 'model.{key}'; did you mean '{homes[0]}'?")
+            places = " or ".join(f"'{home}'" for home in homes)
+            raise RecipeError(f"Recipe {name}: unknown key 'model.{key}'; did you mean {places}?")
 
 
 def _places_in_model(key: str) -> list[str]:
     """ "model.table.key" of each table, of any type, that has a key."""
     every = [("controls", Controls)]
     every += [(table, kind) for table, (types, _) in _TYPES.items() for kind, _ in types.values()]
-    return [f"model.{table}.{key}" for table, kind in every if key in [f.name for f in fields(kind)]]
+    places = (f"model.{table}.{key}" for table, kind in every if key in [f.name for f in fields(kind)])
+    return list(dict.fromkeys(places))
 
 
 def _section(tree: dict, section: str):

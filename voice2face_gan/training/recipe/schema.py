@@ -174,7 +174,8 @@ class FaceEmbeddingRecipe:
 @dataclass(frozen=True)
 class FaceDecoderRecipe:
     """Weights of the face decoder's losses (training/stages/face_decoder.py; Cole et al. 2017, whose own
-    numbers are not known).
+    numbers are not known). Kacper-Pietkun's code weighs landmarks, texture in [0, 1] and embedding 1, 100 and
+    100; texture is in [-1, 1] here, and so half.
 
     Args:
         texture_loss: of the mean absolute error of the texture in the mean shape, values in [-1, 1].
@@ -188,6 +189,42 @@ class FaceDecoderRecipe:
     landmark_loss: float = 1.0
     embedding_loss: float = 10.0
     embedding_share: float = 1.0
+
+
+PAIRINGS = ("all-to-all", "one-to-one", "all-to-one", "all-to-mean")
+"""Which face a clip is trained with (data/batches/pairing.py)."""
+
+
+@dataclass(frozen=True)
+class Speech2FaceRecipe:
+    """Training a voice encoder on pairs of voices and faces beside a trained face decoder, by equation 3 of
+    Oh et al. 2019 (training/stages/speech2face.py). Iterations, batch, learning rate, crops and augmentation
+    are those of [encoder].
+
+    Args:
+        pairing: which face a clip is trained with, "all-to-all", "one-to-one", "all-to-one" or "all-to-mean"
+            (data/batches/pairing.py); empty for no such training.
+        layer_loss: weight of the L1 distance of what the decoder's first layer gives.
+        feature_loss: of the squared distance of e, each made of length 1.
+        classes_loss, temperature: of the distillation of the face reader's classes, and its temperature; no
+            such term where the face space's reader has no classes.
+        lr_decay, lr_decay_every: the learning rate is encoder.lr x lr_decay ^ (iteration / lr_decay_every).
+        pretrained: folder, or name on the Hugging Face hub, of a trained AST that the encoder begins with;
+            empty for random weights.
+        head_iterations: so many first ones train an AST's head alone.
+        head_lr: learning rate in these.
+    """
+
+    pairing: str = ""
+    layer_loss: float = 1.0
+    feature_loss: float = 0.025
+    classes_loss: float = 200.0
+    temperature: float = 2.0
+    lr_decay: float = 0.95
+    lr_decay_every: int = 10_000
+    pretrained: str = ""
+    head_iterations: int = 0
+    head_lr: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -244,6 +281,7 @@ class Recipe:
     r3gan: R3GANRecipe = field(default_factory=R3GANRecipe)
     face_embedding: FaceEmbeddingRecipe = field(default_factory=FaceEmbeddingRecipe)
     face_decoder: FaceDecoderRecipe = field(default_factory=FaceDecoderRecipe)
+    speech2face: Speech2FaceRecipe = field(default_factory=Speech2FaceRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     idle: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -251,6 +289,11 @@ class Recipe:
     def encoder_alone(self) -> bool:
         """Trains no generator."""
         return self.stages == (ENCODER,)
+
+    @property
+    def pairs(self) -> bool:
+        """Trains a voice encoder on pairs of voices and faces, beside a face decoder that is given."""
+        return bool(self.speech2face.pairing)
 
     def to_dict(self) -> dict:
         """Name and every key that has an effect, in nested plain settings."""
@@ -272,6 +315,7 @@ SECTIONS = {
     "r3gan": R3GANRecipe,
     "face_embedding": FaceEmbeddingRecipe,
     "face_decoder": FaceDecoderRecipe,
+    "speech2face": Speech2FaceRecipe,
     "run": RunRecipe,
 }
 """The sections with keys of their own, besides `model`."""

@@ -40,8 +40,8 @@ class Batch(NamedTuple):
             those beyond its edges; None where the real faces are not masked.
         own_e: bool (B,), whether e is the one read from the real face; None where e comes from voices.
         face_e: float32 (B, embedding), read from the real face; None where e comes from voices.
-        landmarks: float32 (B, 68, 2), of the real face, in fractions of the side; None where the store has
-            none.
+        landmarks: float32 (B, 68, 2), of the real face, in fractions of the side; None where the stage
+            wants none or the store has none.
     """
 
     e: Tensor
@@ -180,6 +180,7 @@ class FaceEmbeddingBatches:
         recipe: see FaceEmbeddingRecipe.
         streams: of the stage.
         simulation: of voices; None for each element of e by itself.
+        landmarks: batches have the faces' landmarks, where the store keeps them.
     Attributes:
         of_people: float32 (faces, 64), the e that voices are simulated for: with a simulation the mean of an
             identity's faces, which no voice tells apart, else each face's.
@@ -195,11 +196,13 @@ class FaceEmbeddingBatches:
         recipe: Recipe,
         streams: RandomStreams,
         simulation: VoiceSimulation | None = None,
+        landmarks: bool = False,
     ):
         self.faces, self.fully_visible, self.people, self.streams = faces, fully_visible, people, streams
         self.settings, self.flip = recipe.face_embedding, recipe.data.flip
         self.e, self.r2 = e.to(streams.device), r2.to(streams.device)
         self.noise_std = (self.r2 * (1 - self.r2)).clamp(min=0).sqrt()
+        self.with_landmarks = landmarks and faces.landmarks is not None
         self.simulation, self.of_people = None, self.e
         if simulation is not None:
             self.simulation, self.of_people = simulation.to(streams.device), self._means()
@@ -215,7 +218,7 @@ class FaceEmbeddingBatches:
         own, simulated = self.e[places], self._simulated(iteration)
         e = torch.where(simulated[:, None], self._predicted(iteration, self.of_people[places]), own)
         landmarks = None
-        if self.faces.landmarks is not None:
+        if self.with_landmarks:
             landmarks = send(self.faces.landmarks_of(items, flips), self.streams.device)
         return Batch(e, identity, real, identity, visible, ~simulated, own, landmarks)
 

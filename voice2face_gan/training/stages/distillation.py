@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan.audio.augment.waveform import as_loud
-from voice2face_gan.data.batches.sampling import check_raw_log_mel
+from voice2face_gan.data.batches.sampling import check_takes
 from voice2face_gan.data.batches.speech import SpeechBank
 from voice2face_gan.data.cache import cached
 from voice2face_gan.data.store import Store
@@ -59,8 +59,8 @@ class DistillationStage(EncoderStage):
         check_all_speech(self.voices)
         recipe, device = self.recipe, self.device
         self.encoder = self.processes.sync_batchnorm(encoder_of_t(self.config).to(device))
-        check_raw_log_mel(self.voices, self.encoder.raw_log_mel)
-        self.augmenter = ClipAugmenter(self.voices, self.settings, self.encoder.raw_log_mel)
+        check_takes(self.voices, self.encoder.takes)
+        self.augmenter = ClipAugmenter(self.voices, self.settings, self.encoder.takes)
         features = self.augmenter.features
         if features.sample_rate != SAMPLE_RATE:
             raise DataError(

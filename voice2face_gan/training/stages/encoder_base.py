@@ -30,6 +30,7 @@ class EncoderStage:
     name = "encoder"
     distils = False  # a teacher, into an encoder of a face space
     on_space = False  # of a face space that it fits, on which the generator is trained
+    pairs = False  # on pairs of voices and faces, beside a face decoder that is given
 
     def __init__(
         self,
@@ -45,6 +46,11 @@ class EncoderStage:
             raise RecipeError(
                 f"Recipe {recipe.name} is not for the stage of the voice encoder that {trained}: that stage "
                 f"{wanted} and goes without face_embedding.space."
+            )
+        if recipe.pairs != self.pairs:
+            needs = "needs" if self.pairs else "goes without"
+            raise RecipeError(
+                f"Recipe {recipe.name}: this stage of the voice encoder {needs} speech2face.pairing."
             )
         self.processes = processes or SingleProcess(device)
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.encoder, seed, device

@@ -17,11 +17,12 @@ regression on e_i (linear_face.py).
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.face_readers.base import FaceFeatures, FaceReaderNet
 from voice2face_gan.models.face_space_base import BaseFaceSpace
+from voice2face_gan.models.reader_space import ReaderSpace
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.stages.gan_base import GanStage
 from voice2face_gan.training.stages.linear_face import SHOWN, fit_linear_face
@@ -38,19 +39,17 @@ class FaceDecoderStage(GanStage):
 
     saved = ("generator", "generator_optimiser")
     compiled = ()
-    any_zoom = True
+    any_zoom = any_reader = learns_landmarks = True
     masks_real = True
     same_identity = False
 
     def _build(self) -> None:
         if self.space is None:
             raise DataError("A face decoder is trained on a face space; set face_embedding.space.")
-        if self.batches.faces.landmarks is None:
-            raise DataError(
-                "A face decoder learns landmarks, which the store did not keep; prepare it again with "
-                "--set faces.landmarks=true."
-            )
+        check_landmarks(self.batches.faces.landmarks is not None)
         decoder = build_generator(self.config).to(self.device)
+        if isinstance(self.space, ReaderSpace):
+            standardise(decoder.stem, self.space)
         if self.config.linear:
             fit_linear_face(decoder, self.batches, self.recipe.data.flip)
         self._set_networks(decoder, [])
@@ -83,6 +82,26 @@ class FaceDecoderStage(GanStage):
         self._step_generator(loss)
         self._update_ema(iteration)
         return detached({f"G_{name}": value for name, value in terms.items()})
+
+
+@torch.no_grad()
+def standardise(stem: nn.Linear, space: ReaderSpace) -> None:
+    """Lets a new stem begin on a reader's feature less its mean and of variance 1, as e of other spaces is
+    from the start: dlib's numbers are a tenth of that, VGG-Face's several times as large."""
+    stem.weight.div_(space.spread)
+    stem.bias.sub_(stem.weight @ space.centre)
+
+
+def check_landmarks(kept: bool) -> None:
+    """
+    Raises:
+        DataError: the store kept no landmarks.
+    """
+    if not kept:
+        raise DataError(
+            "A face decoder learns landmarks, which the store did not keep; prepare it again with "
+            "--set faces.landmarks=true."
+        )
 
 
 class SpaceReader(FaceReaderNet):

@@ -16,39 +16,42 @@ from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.classifier_space import CLASSIFIER, ClassifierSpace
 from voice2face_gan.models.face_embedding_space import FaceSpace
-from voice2face_gan.models.face_space_base import SIZE, BaseFaceSpace
-from voice2face_gan.models.registry import face_space_class
+from voice2face_gan.models.face_space_base import BaseFaceSpace
+from voice2face_gan.models.kept_space import open_kept_space
+from voice2face_gan.models.reader_space import is_reader, open_reader_space
+from voice2face_gan.models.registry import face_space_class, takes_voices
 
 KEPT = "checkpoint"  # face_embedding.space: the space that the voice encoder's checkpoint keeps
 
 
 def open_space(name: str, encoder: Checkpoint) -> BaseFaceSpace:
-    """The face space that a recipe names: a folder, or the one kept beside the voice encoder. That of the
-    classifier, which the voice encoder's stage fitted, is kept there too.
+    """The face space that a recipe names: a folder of `v2f-gan face-space`, a face reader ("dlib", or a
+    folder of `v2f-gan convert vggface`), or the one kept beside the voice encoder. That of the classifier,
+    which the voice encoder's stage fitted, is kept there too.
 
     Raises:
         CheckpointError: it is missing or damaged, the checkpoint keeps none or another kind, or the extra
             `faces` is missing.
     """
+    if name not in (KEPT, CLASSIFIER):
+        return open_reader_space(name) if is_reader(name) else FaceSpace.load(name)
     kind = face_space_class(encoder.face_space) if encoder.face_space else None
     if name == CLASSIFIER and kind is not ClassifierSpace:
         raise CheckpointError(
             f"{encoder.folder}: its voice encoder predicts no e of the face classifier's space; take one "
             "that the recipe voice-to-face trained."
         )
-    if name not in (KEPT, CLASSIFIER):
-        return FaceSpace.load(name)
     if not encoder.face_space:
         raise CheckpointError(
             f"{encoder.folder} keeps no face space; name the folder of one: "
             "--set face_embedding.space=FOLDER."
         )
-    return kind.of_map(encoder.face_space, encoder.info.get("face_space"))
+    return open_kept_space(encoder)
 
 
 def embeddings_of_faces(faces: Store, space: BaseFaceSpace, named: str) -> np.ndarray:
-    """e of each record's face, float32 (records, 64): as the stores keep them, else read now where the space
-    came with a checkpoint, and kept in the cache.
+    """e of each record's face, float32 (records, size): as the stores keep them, else read now where the
+    space came with a checkpoint or is of a face reader, and kept in the cache.
 
     Args:
         faces: records with faces only.
@@ -56,7 +59,7 @@ def embeddings_of_faces(faces: Store, space: BaseFaceSpace, named: str) -> np.nd
     Raises:
         DataError: the stores' faces were read by something else, if at all.
     """
-    kept = None if isinstance(space, ClassifierSpace) else _kept_embeddings(faces, space, named)
+    kept = _kept_embeddings(faces, space, named) if space.kept_in_stores else None
     if kept is not None:
         return kept
     zoom = space.about.get("zoom", faces.zoom)
@@ -87,20 +90,23 @@ def _kept_embeddings(faces: Store, space: BaseFaceSpace, named: str) -> np.ndarr
 
 
 def predicted_variance(encoder: Checkpoint, space: BaseFaceSpace, named: str) -> Tensor:
-    """R2, float32 (64,): the share of each element's variance that a voice encoder predicts of people it was
-    not trained on. Its checkpoint keeps it as the control `residual_std` = sqrt(1 - R2).
+    """R2, float32 (size,): the share of each element's variance that a voice encoder predicts of people it
+    was not trained on; 0 without a voice encoder. Its checkpoint keeps it as the control `residual_std` =
+    sqrt(1 - R2).
 
     Raises:
         DataError: the encoder was not trained on a face space, or on another one.
     """
+    if not takes_voices(encoder.encoder_config):
+        return torch.zeros(space.size)
     residual_std = encoder.controls.residual_std
-    if len(residual_std) != SIZE:
+    if len(residual_std) != space.size:
         raise DataError(
             "The voice encoder gives no e of a face space (its residual_std has "
-            f"{len(residual_std)} numbers, not {SIZE}); train one with v2f-gan train "
+            f"{len(residual_std)} numbers, not {space.size}); train one with v2f-gan train "
             "--recipe default-encoder."
         )
-    fits = (encoder.info.get(key, {}) for key in ("distillation", "voice_regression"))
+    fits = (encoder.info.get(key, {}) for key in ("distillation", "voice_regression", "speech2face"))
     trained_on = next((fit["space"] for fit in fits if "space" in fit), space.name)
     if trained_on != space.name:
         raise DataError(

@@ -20,7 +20,8 @@ from voice2face_gan.errors import DataError
 from voice2face_gan.faces.pixels import to_grid, to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.conditioning import Controls, condition
-from voice2face_gan.models.registry import build_generator
+from voice2face_gan.models.reader_space import ReaderSpace
+from voice2face_gan.models.registry import build_generator, takes_voices
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.probes.gender import gender_probe
 from voice2face_gan.training.recipe.schema import GanRecipe, Recipe
@@ -35,6 +36,7 @@ from voice2face_gan.training.stages.face_embedding import (
     open_space,
     predicted_variance,
 )
+from voice2face_gan.training.stages.people import fixed_clips, fixed_faces, with_both
 
 # Iterations in which a new discriminator beside a trained generator is trained alone: before it separates
 # real faces from generated ones, its gradient is random and damages the generator.
@@ -43,7 +45,6 @@ DISCRIMINATOR_FIRST = 100
 # gan.lr. At the whole rate 48 iterations on 13 faces undid the default: a detector found 51 faces in 64
 # images, for 64 before.
 FINE_TUNE_RATE = 0.1
-GRID_CLIPS = 8
 
 
 class GanStage:
@@ -51,9 +52,10 @@ class GanStage:
 
     Args:
         store: training records. Identities with both voices and faces are the classes of the identity
-            classifier; without a face space the others are left out.
-        held_out: records whose clips are shown in the image grids.
-        encoder: a pretrained one, as a checkpoint.
+            classifier; without a face space the others are left out. Without a voice encoder all with faces
+            are taken.
+        held_out: records whose clips, or faces, are shown in the image grids.
+        encoder: a pretrained one, as a checkpoint; of the type "none" for a decoder of faces' e alone.
         recipe: see GanRecipe. With face_embedding.space the stage trains on e read from faces, else on e of
             voices.
         seed: of weights and batches.
@@ -76,6 +78,8 @@ class GanStage:
     compiled: tuple[str, ...]  # networks, with run.compile
     schedule_was_fitted = False  # to the time that there is, by `fit_schedule`
     any_zoom = False  # faces keep the store's zoom, and the face space is moved to it
+    learns_landmarks = False  # batches have them
+    any_reader = False  # e may be the feature of a face reader, without sex and age
     masks_real = False  # real faces lack the pixels beyond the edges of their images
 
     def __init__(
@@ -101,7 +105,8 @@ class GanStage:
         if device.type == "cpu":
             keep_freed_memory()
         self.encoder = encoder.encoder.to(device).eval().requires_grad_(False)
-        self.records = with_both(store)
+        self.takes_voices = takes_voices(encoder.encoder_config)
+        self.records = with_both(store) if self.takes_voices else store.select(store.has_face)
         self.known = classes(self.records)[0]  # the classifier's classes
         self.data = self.records.summary()
         self.streams = RandomStreams(seed, self.settings.batch, self.processes, device)
@@ -110,7 +115,10 @@ class GanStage:
             self.batches = self._face_embedding_batches(store)
         else:
             self.batches = self._voice_face_batches()
-        self._grid_voices, self._grid_faces = fixed_clips(held_out, self.encoder.raw_log_mel)
+        if self.takes_voices:
+            self._grid_voices, self._grid_faces = fixed_clips(held_out, self.encoder.takes)
+        else:
+            self._grid_voices, self._grid_faces = [], fixed_faces(held_out)
         torch.manual_seed(seed + 1)
         self._build()
 
@@ -125,10 +133,10 @@ class GanStage:
 
     def _voice_face_batches(self) -> VoiceFaceBatches:
         records, device = self.records, self.device
-        labels, raw_log_mel = classes(records)[1], self.encoder.raw_log_mel
+        labels, takes = classes(records)[1], self.encoder.takes
         voice, face = records.has_voice, records.has_face
         shortest = records.about["features"]["min_frames"]
-        voices = VoiceBank(records.select(voice), labels[voice], shortest, device, raw_log_mel)
+        voices = VoiceBank(records.select(voice), labels[voice], shortest, device, takes)
         faces = FaceBank(records.select(face), labels[face], device, self.masks_real)
         encoder = self.encoder
         if uses_bf16(self.recipe.run.precision, device):
@@ -143,15 +151,33 @@ class GanStage:
         self.space = open_space(name, self.given).to(device=self.device, memory_format=torch.channels_last)
         if self.any_zoom:
             self.space.at_zoom(store.zoom)
+        if isinstance(self.space, ReaderSpace) and not self.any_reader:
+            raise DataError(
+                f"{name} is a face reader, whose feature a face decoder alone takes as e "
+                "(model.generator.type = 'face_decoder'); make a face space with v2f-gan face-space."
+            )
         records = store.select(store.has_face)
         e = torch.from_numpy(embeddings_of_faces(records, self.space, name))
+        if isinstance(self.space, ReaderSpace):
+            self.space.fit(e)
+        self._keep_space()
         r2 = predicted_variance(self.given, self.space, name)
         self.data = {**self.data, "faces": len(records)}
         faces = FaceBank(records, labels_of_known(records, self.known), self.device, self.masks_real)
         visible = np.flatnonzero(records.fully_visible)
         people = np.unique(records.identity, return_inverse=True)[1]
         simulation = self.given.voice_simulation
-        return FaceEmbeddingBatches(faces, visible, people, e, r2, self.recipe, self.streams, simulation)
+        return FaceEmbeddingBatches(
+            *(faces, visible, people, e, r2, self.recipe, self.streams, simulation),
+            landmarks=self.learns_landmarks,
+        )
+
+    def _keep_space(self) -> None:
+        """A checkpoint keeps the space that its generator was trained on. That of its voice encoder is there
+        already, with what the encoder's stage said of it."""
+        if isinstance(self.space, ReaderSpace) or not self.given.face_space:
+            info = {**self.given.info, "face_space": self.space.summary()}
+            self.given = replace(self.given, face_space=self.space.map_tensors(), info=info)
 
     def _set_networks(self, generator: nn.Module, discriminator: Sequence[nn.Module]) -> None:
         """Takes the networks, which are on the device, of the discriminator none or more; makes their
@@ -175,6 +201,8 @@ class GanStage:
     @cached_property
     def probe(self) -> Tensor | None:
         # Fitted when the first checkpoint is saved: a checkpoint that training starts from brings its own.
+        if not self.takes_voices:
+            return None
         return gender_probe(self.records, self.encoder, self.controls, self.device)
 
     def autocast(self):
@@ -290,13 +318,18 @@ class GanStage:
         )
 
     def image(self):
-        """PIL image: the fixed clips' own faces above, what is generated from their voices below."""
+        """PIL image: the fixed clips' own faces above, what is generated from their voices below; without a
+        voice encoder what is generated from e of the faces themselves."""
         generator = self.generator if self.generator_ema is None else self.generator_ema
         was_training = generator.training
         generator.eval()
         with torch.no_grad():
-            e = torch.cat([self.encoder(v[None].to(self.device)) for v in self._grid_voices])
-            faces = to_uint8(self.sample(generator, condition(e, self.controls))).cpu()
+            if self.takes_voices:
+                e = torch.cat([self.encoder(v[None].to(self.device)) for v in self._grid_voices])
+                e = condition(e, self.controls)
+            else:
+                e = self.space.encode_faces(self._grid_faces).to(self.device)
+            faces = to_uint8(self.sample(generator, e)).cpu()
         generator.train(was_training)
         return to_grid(torch.cat([self._grid_faces, faces]), columns=len(faces))
 
@@ -315,38 +348,3 @@ def controls_of(own: Controls, encoder: Controls) -> Controls:
         return own
     found = {"strength": encoder.strength, "soft_clip": encoder.soft_clip}
     return replace(own, **found, residual_std=encoder.residual_std)
-
-
-def identities_with_both(store: Store) -> set[str]:
-    """The identities that have a voice and a face among the records."""
-    return set(store.identity[store.has_voice].tolist()) & set(store.identity[store.has_face].tolist())
-
-
-def with_both(store: Store) -> Store:
-    """The records of these identities.
-
-    Raises:
-        DataError: fewer than two identities have both.
-    """
-    both = identities_with_both(store)
-    if len(both) < 2:
-        raise DataError(
-            f"{store.folder}: {len(both)} identities have both voices and faces; a GAN needs two or more."
-        )
-    return store.select(np.isin(store.identity, sorted(both)))
-
-
-def fixed_people(store: Store) -> list[str]:
-    """The first few identities with a voice and a face: those of the image grids."""
-    return sorted(identities_with_both(store))[:GRID_CLIPS]
-
-
-def fixed_clips(store: Store, raw_log_mel: bool) -> tuple[list[Tensor], Tensor]:
-    """The first voice and the first face of these identities; the faces as uint8 (N, side, side, 3)."""
-    voices, faces = [], []
-    bank = VoiceBank.unlabelled(store, raw_log_mel)
-    for name in fixed_people(store):
-        records = store.identity == name
-        voices.append(bank.whole(int(np.flatnonzero(records & store.has_voice)[0])))
-        faces.append(store.faces[store.face_index[np.flatnonzero(records & store.has_face)[0]]])
-    return voices, torch.stack([torch.from_numpy(face) for face in faces])

@@ -3,9 +3,9 @@ to each pixel of their textures in the mean shape, of the faces that show it."""
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from voice2face_gan.models.generators.face_decoder import FaceDecoder
+from voice2face_gan.models.generators.face_decoder import STEM, FaceDecoder
 from voice2face_gan.training.stages.batches import FaceEmbeddingBatches
 
 MAX_FACES = 6000  # that the regression is fitted on
@@ -16,7 +16,8 @@ _PIECE = 64  # faces warped together
 
 @torch.no_grad()
 def fit_linear_face(decoder: FaceDecoder, batches: FaceEmbeddingBatches, flip: bool) -> None:
-    """Fits `decoder.linear`, so that the decoder gives the mean landmarks and texture of faces of its e.
+    """Fits `decoder.linear` and freezes it, so that the decoder begins with the mean landmarks and texture of
+    faces of its e. (Trained on, each pixel by itself, its texture becomes grainy.)
 
     Args:
         decoder: with a linear part, whose heads begin at 0.
@@ -35,14 +36,17 @@ def fit_linear_face(decoder: FaceDecoder, batches: FaceEmbeddingBatches, flip: b
     displacement = (landmarks - decoder.warp.mean).flatten(1) / decoder.spread
     system = x.t() @ x / len(x) + penalty.diag()
     shape = torch.linalg.solve(system, x.t() @ displacement / len(x))
-    # stem = W e + b, so e = pinv(W) (stem - b), where e has no more numbers than the stem.
     stem = decoder.stem
-    first = basis.t() @ torch.linalg.pinv(stem.weight)
+    if e.shape[1] > STEM:
+        first = _through_stem(stem, basis, centre)
+    else:  # stem = W e + b, so e = pinv(W) (stem - b)
+        first = basis.t() @ torch.linalg.pinv(stem.weight)
     decoder.linear.first.weight.copy_(first)
     shift = first @ stem.bias + basis.t() @ centre
     for layer, weights in ((decoder.linear.displacement, shape), (decoder.linear.texture, texture)):
         layer.weight.copy_(weights[:-1].t())
         layer.bias.copy_(weights[-1] - shift @ weights[:-1])
+    decoder.linear.requires_grad_(False)
 
 
 def _directions(e: Tensor, numbers: int) -> tuple[Tensor, Tensor]:
@@ -56,6 +60,16 @@ def _directions(e: Tensor, numbers: int) -> tuple[Tensor, Tensor]:
         _, vectors = torch.linalg.eigh((e - centre).t() @ (e - centre))
         basis.copy_(vectors.flip(1)[:, :numbers])
     return centre, basis
+
+
+def _through_stem(stem: nn.Linear, basis: Tensor, centre: Tensor) -> Tensor:
+    """Lets the stem's first numbers be the directions (F, numbers) of e, where e has more numbers than the
+    stem; weights (numbers, STEM) that give the directions back."""
+    numbers = basis.shape[1]
+    gain = float(stem.weight[numbers:].norm(dim=1).mean())  # a row as long as the others
+    stem.weight[:numbers] = gain * basis.t()
+    stem.bias[:numbers] = -stem.weight[:numbers] @ centre
+    return torch.eye(numbers, len(stem.weight), device=basis.device) / gain
 
 
 def _texture_weights(

@@ -32,11 +32,11 @@ class SpeakerClassificationStage(EncoderStage):
             betas=self.settings.betas,
             weight_decay=self.settings.weight_decay,
         )
-        raw_log_mel, shortest = self.encoder.raw_log_mel, self.features["min_frames"]
-        self.bank = VoiceBank(self.voices, self.labels, shortest, raw_log_mel=raw_log_mel)
+        takes, shortest = self.encoder.takes, self.features["min_frames"]
+        self.bank = VoiceBank(self.voices, self.labels, shortest, takes=takes)
         self.augmenter = None
         if self.settings.augment:
-            self.augmenter = ClipAugmenter(self.voices, self.settings, raw_log_mel)
+            self.augmenter = ClipAugmenter(self.voices, self.settings, takes)
 
     def start_from(self, encoder: nn.Module) -> None:
         """Continues from a trained encoder of the same network; its classifier is not taken."""
@@ -44,11 +44,11 @@ class SpeakerClassificationStage(EncoderStage):
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update; returns losses as tensors, so that the device is not waited for."""
-        mel, labels = self._batch(iteration)
+        voices, labels = self._batch(iteration)
         self._set_lr(iteration)
         self.encoder.train()
         with autocast(self.recipe.run.precision, self.device):
-            e = self.encoder(mel)
+            e = self.encoder(voices)
         logits = self.head(e.float())
         loss = F.cross_entropy(logits, labels)
         self.optimiser.zero_grad(set_to_none=True)
@@ -59,17 +59,18 @@ class SpeakerClassificationStage(EncoderStage):
         return {"cross_entropy": loss.detach(), "accuracy": accuracy}
 
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """Log-mels (B, mel bins, frames) of random crops, and their speakers (B,)."""
+        """Random crops as the encoder takes them, log-mels (B, mel bins, frames) or speech (B, samples), and
+        their speakers (B,)."""
         crops = random_source(self.seed, "cuts", iteration)
         frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
         items = self.sampler.draw(iteration, self.settings.batch)
         mine = self.processes.shard(self.settings.batch)
-        mel, labels = self.bank.crops(items, frames, crops, mine)
-        mel = mel.to(self.device)
+        voices, labels = self.bank.crops(items, frames, crops, mine)
+        voices = voices.to(self.device)
         if self.augmenter is not None:
             rng = self.rank_random_source("clip augmentation", iteration)
-            mel = self.augmenter(mel, items[mine], labels.numpy(), rng)
-        return mel, labels.to(self.device)
+            voices = self.augmenter(voices, items[mine], labels.numpy(), rng)
+        return voices, labels.to(self.device)
 
     def _set_lr(self, iteration: int) -> None:
         done = min(iteration / self.iterations, 1.0)

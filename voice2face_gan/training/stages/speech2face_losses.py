@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from voice2face_gan.models.face_readers.base import FaceReaderNet
+from voice2face_gan.models.face_space_base import BaseFaceSpace
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder
 
 TEMPERATURE = 2.0
@@ -38,12 +39,11 @@ class EncoderWeights:
 
 @dataclass(frozen=True)
 class DecoderWeights:
-    """Weights of the decoder's losses. The paper's own numbers are not known; these are those of
-    Kacper-Pietkun's code (landmarks in pixels of 224, texture in [0, 1], here in [-1, 1] and so half)."""
+    """Weights of the decoder's losses; a recipe's are in its section [face_decoder]."""
 
-    landmarks: float = 1.0
-    texture: float = 50.0
-    embedding: float = 100.0
+    landmarks: float
+    texture: float
+    embedding: float
 
 
 # Equation 3
@@ -72,18 +72,20 @@ def encoder_losses(
     predicted: Tensor,
     true: Tensor,
     decoder: FaceDecoder,
-    reader: FaceReaderNet,
+    reader: FaceReaderNet | BaseFaceSpace,
     weights: EncoderWeights = EncoderWeights(),
+    temperature: float = TEMPERATURE,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Equation 3 of a batch.
 
     Args:
-        predicted: (B, reader.size), of voices.
-        true: (B, reader.size), of the same people's faces.
+        predicted: (B, reader.size), or e (B, embedding) of a face space, of voices.
+        true: likewise, of the same people's faces.
         decoder: its stem is compared; gets no gradient here where its weights do not want one, but passes it
             on.
         reader: its classes are compared, where it has some and their weight is not 0.
         weights: of the terms.
+        temperature: of the classes.
     Returns:
         The loss, a scalar with gradients for `predicted`, and each term's mean without its weight, detached:
         "layer", "feature" and, with classes, "classes".
@@ -96,7 +98,7 @@ def encoder_losses(
         "feature": feature_loss(predicted, true),
     }
     if true_classes is not None and weights.classes:
-        terms["classes"] = distillation_loss(reader.classify(predicted), true_classes)
+        terms["classes"] = distillation_loss(reader.classify(predicted), true_classes, temperature)
     return _weighted(terms, weights)
 
 
@@ -137,7 +139,7 @@ def decoder_losses(
     landmarks: Tensor,
     feature: Tensor,
     reader: FaceReaderNet | None,
-    weights: DecoderWeights = DecoderWeights(),
+    weights: DecoderWeights,
     shown: Tensor | None = None,
     mean: Callable[[Tensor], Tensor] = torch.mean,
 ) -> tuple[Tensor, dict[str, Tensor]]:
