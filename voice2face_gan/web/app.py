@@ -46,7 +46,7 @@ class Settings:
         limits: of sizes, durations and numbers.
     """
 
-    checkpoints: tuple[str, ...] = ("default", "synthetic")
+    checkpoints: tuple[str, ...] = ("default", "speech2face", "synthetic")
     runs: str | Path | None = None
     token: str | None = None
     hosts: tuple[str, ...] = ()

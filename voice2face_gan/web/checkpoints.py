@@ -13,6 +13,7 @@ from voice2face_gan.web.refusal import Refusal
 
 _ABOUT = {
     "default": "learnt from recordings and photographs of people",
+    "speech2face": "whole heads of 128 pixels: landmarks, texture and warp",
     "synthetic": "knows the synthetic world alone",
 }
 

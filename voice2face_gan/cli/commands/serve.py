@@ -12,7 +12,7 @@ from voice2face_gan.errors import ServeError
     "checkpoints",
     multiple=True,
     metavar="NAME",
-    help="As for generate; several times for a choice. [default: default, synthetic]",
+    help="As for generate; several times for a choice. [default: all that ship]",
 )
 @click.option("--runs", metavar="DIR", help="A folder of run folders, shown read-only.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -74,6 +74,6 @@ def serve(
     limits = Limits(
         upload_bytes=int(max_mb * 2**20), recording_seconds=max_minutes * 60, workers=workers or 0
     )
-    names = tuple(checkpoints) or ("default", "synthetic")
+    names = tuple(checkpoints) or ("default", "speech2face", "synthetic")
     settings = Settings(names, runs, token, tuple(hosts), device, limits)
     run(settings, host, port, say, open_browser)
