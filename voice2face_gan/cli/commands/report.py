@@ -65,9 +65,9 @@ def report(
 ):
     """Write a page about RUN...: images, figures with protocols, plots, data set card and model card.
 
-    RUN is a checkpoint that ships (default, speech2face, synthetic), another, or a run folder. Everything is in
-    one HTML file; beside it the same is written as Markdown, with its images in a folder. Figures in the run's
-    evaluation.jsonl are used again.
+    RUN is a checkpoint that ships (default, speech2face, synthetic), another one, or a run folder. Everything
+    is in one HTML file; beside it the same is written as Markdown, with its images in a folder. Figures in
+    the run's evaluation.jsonl are used again.
 
     \b
       v2f-gan report default                              report.html, report.md, report_files/
