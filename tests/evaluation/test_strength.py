@@ -13,12 +13,19 @@ def scored(monkeypatch, scores: dict[float, tuple[float, float]]):
     """U and G by strength, in place of a model and dlib."""
     monkeypatch.setattr(strength, "open_reader", lambda name: name)
     monkeypatch.setattr(strength.VoiceToFace, "from_pretrained", lambda folder: "model")
-    monkeypatch.setattr(strength, "generate_eval_set", lambda *given, strength: (strength, *given))
 
-    def compute(metric, case):
-        assert metric == "matching" and case[1:] == ("model", "people", "val", "all", "dlib")
-        return {name: SimpleNamespace(value=v) for name, v in zip("UG", scores[case[0]], strict=True)}
+    def eval_set(*given, strength):
+        assert given == ("model", "people", "val", "all", "dlib")
+        return SimpleNamespace(voices="voices", reading=read.append, with_generated=lambda faces: faces)
 
+    def compute(metric, faces):
+        assert metric == "matching" and read == ["real"], "the real faces are read before, and once"
+        return {name: SimpleNamespace(value=v) for name, v in zip("UG", scores[faces], strict=True)}
+
+    read = []
+    monkeypatch.setattr(strength, "generate_eval_set", eval_set)
+    monkeypatch.setattr(strength, "generator_inputs", lambda model, voices, strength: strength)
+    monkeypatch.setattr(strength, "generate_framed", lambda model, e: e)
     monkeypatch.setattr(strength, "compute", compute)
     return strength.choose_strength("folder", "people", strengths=tuple(scores))
 
