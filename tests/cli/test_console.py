@@ -26,6 +26,8 @@ def test_every_command_has_help(cli, path):
 
 def test_every_command_that_gives_a_result_gives_it_as_json():
     for path in commands():
+        if path == ("serve",):  # it runs until Ctrl-C and gives no result
+            continue
         command = main
         for name in path:
             command = command.commands[name]

@@ -20,7 +20,12 @@ LIMIT_QUANTILE = 0.95  # of the training faces, whose elements of e are the soft
 
 
 def compose(
-    encoder: Checkpoint, generator: Checkpoint, paired: Store, faces: Store, info: dict | None = None
+    encoder: Checkpoint,
+    generator: Checkpoint,
+    paired: Store,
+    faces: Store,
+    info: dict | None = None,
+    head_gain: float | None = None,
 ) -> Checkpoint:
     """A checkpoint of both networks, with what it needs besides: gender probe, limits of e (the encoder's
     where it was composed before), the encoder's warnings and face space. Its strength is 1
@@ -34,8 +39,10 @@ def compose(
         faces: what the generator was trained on, read into the space; the limits are taken from the training
             people's faces.
         info: further entries of the checkpoint's config, such as its licence.
+        head_gain: of a face decoder (FaceDecoderConfig); None for its own.
     Raises:
-        CheckpointError: the encoder keeps no face space, or the generator takes no e of one.
+        CheckpointError: the encoder keeps no face space, the generator takes no e of one, or head_gain is
+            given to one without such a factor.
         DataError: the faces were not read into a space.
     """
     for name, part in (("encoder", encoder), ("generator", generator)):
@@ -64,6 +71,10 @@ def compose(
         )
     if "replicate_border" in config.outside_weights:
         config = replace(config, replicate_border=BORDER)
+    if head_gain is not None:
+        if "head_gain" not in config.outside_weights:
+            raise CheckpointError(f"{generator.folder}: its generator is no face decoder; it has no head gain.")
+        config = replace(config, head_gain=head_gain)
     net = build_generator(config).eval().requires_grad_(False)
     net.load_state_dict(generator.generator.state_dict())
     soft_clip = controls.soft_clip or tuple(round(float(x), 3) for x in e_limits(faces))

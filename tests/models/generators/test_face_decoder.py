@@ -1,5 +1,7 @@
 """The face decoder: sizes of the paper at every side, the narrow layer, gradients, the linear texture."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -115,6 +117,23 @@ def test_a_decoder_of_larger_faces_has_a_larger_mean_shape():
 def test_settings_that_cannot_be(settings, sentence):
     with pytest.raises(CheckpointError, match=sentence):
         FaceDecoderConfig(**settings)
+
+
+def test_the_head_gain_is_a_factor_of_what_the_head_adds():
+    torch.manual_seed(0)
+    config = FaceDecoderConfig(side=64, narrow=4, linear=8)
+    decoder, e = FaceDecoder(config), torch.randn(2, 64)
+    torch.nn.init.normal_(decoder.texture_head.to_rgb.weight)
+    textures = []
+    for gain in (0.0, 0.5, 1.0):
+        one = FaceDecoder(replace(config, head_gain=gain))
+        one.load_state_dict(decoder.state_dict())
+        with torch.no_grad():
+            textures.append(one.decoded(e).texture)
+    torch.testing.assert_close(textures[1], (textures[0] + textures[2]) / 2)
+    assert (textures[2] - textures[0]).abs().mean() > 0.01
+    with pytest.raises(CheckpointError, match="1 without a linear part"):
+        FaceDecoderConfig(side=64, head_gain=0.5)
 
 
 def test_a_smaller_texture_head_is_enlarged():

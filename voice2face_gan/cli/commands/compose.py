@@ -16,8 +16,13 @@ from voice2face_gan.cli._console import json_option, open_data, print_json, say
     "--trained-on", metavar="NAMES", help="Data sets, with commas: kept in the checkpoint's config."
 )
 @click.option("--licence", metavar="TEXT", help="Of the weights: kept in the checkpoint's config.")
+@click.option(
+    "--head-gain",
+    type=click.FloatRange(0, 1),
+    help="Of a face decoder with a linear part: factor of what its texture head adds. [default: its own]",
+)
 @json_option
-def compose(encoder, generator, out, data, faces, judge, trained_on, licence, as_json):
+def compose(encoder, generator, out, data, faces, judge, trained_on, licence, head_gain, as_json):
     """Compose a checkpoint, in half precision, of the voice encoder of one run and the generator of another.
 
     \b
@@ -43,6 +48,7 @@ def compose(encoder, generator, out, data, faces, judge, trained_on, licence, as
         paired,
         open_data(f"{faces},{data}") if faces else paired,
         {k: v for k, v in {**known, "licence": licence}.items() if v},
+        head_gain,
     )
     made.save(out, half=True)
     pixels = half_precision_difference(made, out, paired.of_split("val"))

@@ -65,6 +65,9 @@ class FaceDecoderConfig(Settings):
         head_scale: how many times smaller than the texture the texture head's own side is; what it gives is
             enlarged. 1 as in the paper; beside a linear part 2 keeps out specks that fool the reader of the
             embedding loss, and takes a third of the time.
+        head_gain: factor of what the texture head gives, beside a linear part; changed after training
+            (`v2f-gan compose --head-gain`): below 1 there are fewer fine lines that the reader of the
+            embedding loss asked for.
         order, smoothing, boundary, rendering: of the warp.
         face_scale: how much larger its faces are than the template of faces/align.py lays them, as those were
             that it learned from.
@@ -72,7 +75,7 @@ class FaceDecoderConfig(Settings):
 
     table: ClassVar[str] = "generator"
     type: ClassVar[str] = "face_decoder"
-    outside_weights: ClassVar[tuple[str, ...]] = ("rendering", "face_scale")
+    outside_weights: ClassVar[tuple[str, ...]] = ("rendering", "face_scale", "head_gain")
     z_dim: ClassVar[int] = 0
 
     embedding: int = 64
@@ -81,6 +84,7 @@ class FaceDecoderConfig(Settings):
     narrow: int = 0
     linear: int = 0
     head_scale: int = 1
+    head_gain: float = 1.0
     order: int = ORDER
     smoothing: float = SMOOTHING
     boundary: int = BOUNDARY
@@ -99,6 +103,9 @@ class FaceDecoderConfig(Settings):
                     self.head_scale >= 1 and self.side % (_UP * self.head_scale) == 0
                 ),
                 f"linear must be between 0 and {MAX_LINEAR}": 0 <= self.linear <= MAX_LINEAR,
+                "head_gain must be between 0 and 1, and 1 without a linear part": (
+                    0 <= self.head_gain <= 1 and (self.linear > 0 or self.head_gain == 1)
+                ),
                 "order must be 1 or 2": self.order in (1, 2),
                 "smoothing must not be negative": self.smoothing >= 0,
                 "boundary must be 1 or more": self.boundary >= 1,
@@ -118,7 +125,7 @@ class FaceDecoder(nn.Module):
     def __init__(self, config: FaceDecoderConfig):
         super().__init__()
         side, narrow = config.side, config.narrow
-        self.side = side
+        self.side, self.head_gain = side, config.head_gain
         self.stem = nn.Linear(config.embedding, STEM)
         self.landmark_head = nn.Sequential(
             nn.ReLU(), nn.Linear(STEM, LANDMARK_HIDDEN), nn.ReLU(), nn.Linear(LANDMARK_HIDDEN, 2 * POINTS)
@@ -153,7 +160,7 @@ class FaceDecoder(nn.Module):
         if texture.shape[-1] != self.side:
             texture = F.interpolate(texture, (self.side, self.side), mode="bilinear", align_corners=False)
         if self.linear is not None:
-            texture = texture + self.linear.texture_of(stem)
+            texture = self.head_gain * texture + self.linear.texture_of(stem)
         return Decoded(landmarks, texture, self.warp.to_image(texture[:images], landmarks[:images]))
 
     def landmarks(self, stem: Tensor) -> Tensor:
