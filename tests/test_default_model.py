@@ -88,3 +88,21 @@ def test_real_voices(default):
     assert hog.find(faces)[1].mean() >= 0.95
     seen = open_reader("trunk").read(reframed(faces, default.zoom)).female
     assert np.mean((np.asarray(seen) > 0.5) == label) >= 0.85
+
+
+def test_speech2face_draws_whole_heads_of_128_pixels(default, clips):
+    """On the default's voice encoder, at a strength that validation people chose."""
+    model = VoiceToFace.from_pretrained("speech2face")
+    info, config = model.checkpoint.info, model.checkpoint.generator_config
+    assert config.type == "face_decoder" and config.side == 128 and model.zoom == 1.0
+    assert "non-commercial" in info["licence"] and info["strength_chosen_on"]["people"] == "validation"
+    ours, theirs = (m.encoder.state_dict() for m in (model, default))
+    assert all((ours[name] == value).all() for name, value in theirs.items())
+    faces = model.generate(clips[0], variants=3)
+    assert [face.size for face in faces] == [(128, 128)] * 3
+    assert np.abs(np.asarray(faces[0], float) - np.asarray(faces[1], float)).mean() > 1
+    she, he = (np.asarray(model.generate(clips[0], gender=g)[0], float) for g in ("female", "male"))
+    assert np.abs(she - he).mean() > 5
+    text = json.dumps(model.checkpoint.config())
+    assert "yt_" not in text and "id1" not in text and "/work" not in text
+    assert "{" not in resource("assets", "speech2face/MODEL_CARD.md").read_text()

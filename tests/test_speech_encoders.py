@@ -180,6 +180,7 @@ def test_verification_and_augmentation_distort_speech(model, spoken):
     assert not any(torch.equal(a, b) for a, b in zip(changed, crops, strict=True))
 
 
+@pytest.mark.slow
 def test_probes_are_fitted_on_its_features(model, spoken):
     voices = spoken.select(spoken.has_voice)
     voices = voices.select(np.isin(np.arange(len(voices)), np.linspace(0, len(voices) - 1, 8).astype(int)))

@@ -96,6 +96,7 @@ def test_a_face_and_nothing_left(serve, client, sample, form, tmp_path):
     assert served.lines[-1] == "The studio has ended.\n"
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_started_again(serve, client, sample):
     served = serve("--port", "0")
     ask = client(served.port)

@@ -73,7 +73,7 @@ def compose(
         config = replace(config, replicate_border=BORDER)
     if head_gain is not None:
         if "head_gain" not in config.outside_weights:
-            raise CheckpointError(f"{generator.folder}: its generator is no face decoder; it has no head gain.")
+            raise CheckpointError(f"{generator.folder}: no face decoder, so that it has no head gain.")
         config = replace(config, head_gain=head_gain)
     net = build_generator(config).eval().requires_grad_(False)
     net.load_state_dict(generator.generator.state_dict())

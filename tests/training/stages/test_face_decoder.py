@@ -139,7 +139,7 @@ def test_the_linear_part_begins_as_the_regression_on_e(make_stage, marked):
     plain = make_stage("model.generator.linear=64", "data.flip=false").batches
     torch.manual_seed(1)
     shape, colour = 0.01 * torch.randn(64, 136), 0.05 * torch.randn(64, 3)
-    count, places = 400, torch.arange(400)
+    count, places = 200, torch.arange(200)
     plain.e = torch.randn(count, 64)
     landmarks = torch.from_numpy(MEAN_SHAPE).float() + (0.1 * plain.e @ shape).unflatten(1, (68, 2))
     faces = (plain.e @ colour)[:, :, None, None].expand(-1, -1, 64, 64).clone()
