@@ -36,6 +36,16 @@ def test_they_load_at_once():
     assert time.perf_counter() - started < 0.5
 
 
+def test_loading_imports_no_compiler(python):
+    """PyTorch's compiler, which a normal distribution on the device meta imports, takes seconds."""
+    code = (
+        "import sys; from voice2face_gan.models.checkpoint import SHIPPED, load_checkpoint; "
+        "[load_checkpoint(name) for name in SHIPPED]; print('torch._dynamo' in sys.modules)"
+    )
+    done = python("-c", code)
+    assert done.code == 0 and done.stdout.split() == ["False"], done
+
+
 def test_they_say_what_they_are(default):
     info, controls = default.checkpoint.info, default.checkpoint.controls
     assert (

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from voice2face_gan.audio.encoder_input import SPEECH
 from voice2face_gan.audio.log_mel import FeatureSettings
@@ -41,6 +42,17 @@ SHIPPED = ("default", "speech2face", "synthetic")  # real people's, twice; the s
 _PROBE, _SPACE, _SIMULATION = "probe.", "face_space.", "voice_simulation."
 BEST = "best.json"  # in a run folder: names its best checkpoint
 HASH_DIGITS = 16  # of SHA-256, in hexadecimal, by which weights are known
+
+
+class _WithoutDrawing(TorchFunctionMode):
+    """Leaves random initial weights out: on the device meta a normal distribution imports PyTorch's compiler,
+    which takes seconds."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 @dataclass
@@ -284,7 +296,8 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
             generator_config = registry.generator_config(config["generator"])
         controls = Controls.from_dict(config["controls"])
         controls.check_size(encoder_config.embedding)
-        with torch.device("meta"):  # no time spent on initial weights that are replaced at once
+        # No time is spent on initial weights that are replaced at once.
+        with torch.device("meta"), _WithoutDrawing():
             encoder, generator = registry.build_encoder(encoder_config), None
             if generator_config is not None:
                 generator = registry.build_generator(generator_config)
