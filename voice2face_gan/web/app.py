@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from voice2face_gan.version import __version__
 from voice2face_gan.web.api import Engine
-from voice2face_gan.web.checkpoints import Checkpoints
+from voice2face_gan.web.checkpoints import SHIPPED, Checkpoints
 from voice2face_gan.web.decoder import Decoders
 from voice2face_gan.web.examples import example_wav, list_examples
 from voice2face_gan.web.limits import Limits
@@ -46,7 +46,7 @@ class Settings:
         limits: of sizes, durations and numbers.
     """
 
-    checkpoints: tuple[str, ...] = ("default", "speech2face", "synthetic")
+    checkpoints: tuple[str, ...] = SHIPPED
     runs: str | Path | None = None
     token: str | None = None
     hosts: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ _ABOUT = {
     "speech2face": "whole heads of 128 pixels: landmarks, texture and warp",
     "synthetic": "knows the synthetic world alone",
 }
+SHIPPED = tuple(_ABOUT)  # as models/checkpoint.py names them, which imports PyTorch
 
 
 class Checkpoints:

@@ -74,6 +74,6 @@ def serve(
     limits = Limits(
         upload_bytes=int(max_mb * 2**20), recording_seconds=max_minutes * 60, workers=workers or 0
     )
-    names = tuple(checkpoints) or ("default", "speech2face", "synthetic")
+    names = tuple(checkpoints) or Settings.checkpoints
     settings = Settings(names, runs, token, tuple(hosts), device, limits)
     run(settings, host, port, say, open_browser)

@@ -2,13 +2,15 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from voice2face_gan.data.batches.sampling import EpochSampler, classes, random_source
+from voice2face_gan.data.batches.sampling import EpochSampler, VoiceBank, classes, random_source
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import check_recurrent
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.registry import ENCODERS
+from voice2face_gan.training.augmentation.clip_augmenter import ClipAugmenter
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import Recipe
 
@@ -68,6 +70,27 @@ class EncoderStage:
     def _build(self) -> None:
         """Makes the encoder and what trains it, on the device and from the current random state."""
         raise NotImplementedError
+
+    def _open_clips(self) -> None:
+        """Makes what `_draw_clips` draws from, as `encoder` takes its input."""
+        takes = self.encoder.takes
+        self.bank = VoiceBank(self.voices, self.labels, self.features["min_frames"], takes=takes)
+        self.augmenter = ClipAugmenter(self.voices, self.settings, takes) if self.settings.augment else None
+
+    def _draw_clips(self, iteration: int) -> tuple[np.ndarray, Tensor, Tensor]:
+        """A batch: the clips drawn (whole batch,); of this process's part random crops as the encoder takes
+        them, log-mels (B, mel bins, frames) or speech (B, samples), some augmented, on the device, and the
+        speakers (B,)."""
+        crops = random_source(self.seed, "cuts", iteration)
+        frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
+        items = self.sampler.draw(iteration, self.settings.batch)
+        mine = self.processes.shard(self.settings.batch)
+        voices, labels = self.bank.crops(items, frames, crops, mine)
+        voices = voices.to(self.device)
+        if self.augmenter is not None:
+            rng = self.rank_random_source("clip augmentation", iteration)
+            voices = self.augmenter(voices, items[mine], labels.numpy(), rng)
+        return items, voices, labels
 
     def rank_random_source(self, stream: str, step: int) -> np.random.Generator:
         """The random numbers of a stream for this process's clips alone."""

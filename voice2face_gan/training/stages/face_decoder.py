@@ -25,7 +25,7 @@ from voice2face_gan.models.face_space_base import BaseFaceSpace
 from voice2face_gan.models.reader_space import ReaderSpace
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.stages.gan_base import GanStage
-from voice2face_gan.training.stages.linear_face import SHOWN, fit_linear_face
+from voice2face_gan.training.stages.linear_face import fit_linear_face, mean_textures
 from voice2face_gan.training.stages.losses import detached
 from voice2face_gan.training.stages.speech2face_losses import DecoderWeights, decoder_losses
 
@@ -64,8 +64,7 @@ class FaceDecoderStage(GanStage):
         landmarks = side * batch.landmarks
         counts = torch.where(batch.own_e, 1.0, self.recipe.face_embedding.simulated_l1)
         with torch.no_grad():
-            texture = decoder.warp.to_mean(batch.real, landmarks)
-            shown = (decoder.warp.to_mean(batch.visible, landmarks) > SHOWN).float()
+            texture, shown = mean_textures(decoder.warp, batch.real, batch.visible, landmarks)
             wanted = self.space.target(batch.e)[0] - self.space.centre
         with self.autocast():
             decoded = decoder.decoded(batch.e, read)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan.models.generators.face_decoder import STEM, FaceDecoder
+from voice2face_gan.models.generators.warp import Warp
 from voice2face_gan.training.stages.batches import FaceEmbeddingBatches
 
 MAX_FACES = 6000  # that the regression is fitted on
@@ -49,6 +50,19 @@ def fit_linear_face(decoder: FaceDecoder, batches: FaceEmbeddingBatches, flip: b
     decoder.linear.requires_grad_(False)
 
 
+def mean_textures(warp: Warp, real: Tensor, visible: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+    """Real faces drawn in the mean shape, (B, 3, side, side), and 1 where these show the image, (B, 1, side,
+    side).
+
+    Args:
+        real: (B, 3, side, side).
+        visible: (B, 1, side, side), as in `batches.Batch`.
+        landmarks: (B, 68, 2), in pixels.
+    """
+    drawn = warp.to_mean(torch.cat([real, visible], dim=1), landmarks)
+    return drawn[:, :3], (drawn[:, 3:] > SHOWN).float()
+
+
 def _directions(e: Tensor, numbers: int) -> tuple[Tensor, Tensor]:
     """The mean of e (N, F), and the directions (F, numbers) that are regressed on: all, or the principal ones
     where there are more; the rest of the columns are 0."""
@@ -88,9 +102,8 @@ def _texture_weights(
         real = batches.faces.batch(items[part], mirror)[0].to(device)
         landmarks = side * batches.faces.landmarks_of(items[part], mirror).to(device)
         visible = real[:, :1].isfinite().float()
-        shown = (decoder.warp.to_mean(visible, landmarks) > SHOWN).float()
-        texture = decoder.warp.to_mean(real.nan_to_num(), landmarks) * shown
-        mine = x[part]
+        texture, shown = mean_textures(decoder.warp, real.nan_to_num(), visible, landmarks)
+        texture, mine = texture * shown, x[part]
         square += shown.flatten(1).t() @ (mine[:, :, None] * mine[:, None]).flatten(1)
         for channel in range(3):
             columns = slice(channel * width, (channel + 1) * width)

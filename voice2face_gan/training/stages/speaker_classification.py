@@ -6,10 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from voice2face_gan.data.batches.sampling import VoiceBank, random_source
 from voice2face_gan.device import autocast
 from voice2face_gan.models.registry import build_encoder
-from voice2face_gan.training.augmentation.clip_augmenter import ClipAugmenter
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 
 
@@ -32,11 +30,7 @@ class SpeakerClassificationStage(EncoderStage):
             betas=self.settings.betas,
             weight_decay=self.settings.weight_decay,
         )
-        takes, shortest = self.encoder.takes, self.features["min_frames"]
-        self.bank = VoiceBank(self.voices, self.labels, shortest, takes=takes)
-        self.augmenter = None
-        if self.settings.augment:
-            self.augmenter = ClipAugmenter(self.voices, self.settings, takes)
+        self._open_clips()
 
     def start_from(self, encoder: nn.Module) -> None:
         """Continues from a trained encoder of the same network; its classifier is not taken."""
@@ -44,7 +38,8 @@ class SpeakerClassificationStage(EncoderStage):
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One update; returns losses as tensors, so that the device is not waited for."""
-        voices, labels = self._batch(iteration)
+        _, voices, labels = self._draw_clips(iteration)
+        labels = labels.to(self.device)
         self._set_lr(iteration)
         self.encoder.train()
         with autocast(self.recipe.run.precision, self.device):
@@ -57,20 +52,6 @@ class SpeakerClassificationStage(EncoderStage):
         self.optimiser.step()
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
         return {"cross_entropy": loss.detach(), "accuracy": accuracy}
-
-    def _batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """Random crops as the encoder takes them, log-mels (B, mel bins, frames) or speech (B, samples), and
-        their speakers (B,)."""
-        crops = random_source(self.seed, "cuts", iteration)
-        frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
-        items = self.sampler.draw(iteration, self.settings.batch)
-        mine = self.processes.shard(self.settings.batch)
-        voices, labels = self.bank.crops(items, frames, crops, mine)
-        voices = voices.to(self.device)
-        if self.augmenter is not None:
-            rng = self.rank_random_source("clip augmentation", iteration)
-            voices = self.augmenter(voices, items[mine], labels.numpy(), rng)
-        return voices, labels.to(self.device)
 
     def _set_lr(self, iteration: int) -> None:
         done = min(iteration / self.iterations, 1.0)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan.data.batches.pairing import Pairing
-from voice2face_gan.data.batches.sampling import VoiceBank, random_source
+from voice2face_gan.data.batches.sampling import random_source
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast
 from voice2face_gan.errors import CheckpointError, RecipeError
@@ -35,7 +35,6 @@ from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.conditioning import condition
 from voice2face_gan.models.encoders.ast import pretrained_ast
 from voice2face_gan.models.registry import EncoderConfig, build_encoder
-from voice2face_gan.training.augmentation.clip_augmenter import ClipAugmenter
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.probes.gender import embed_store, probe_of
 from voice2face_gan.training.recipe.schema import Recipe
@@ -105,11 +104,7 @@ class Speech2FaceStage(EncoderStage):
         self.pairing = Pairing(own.pairing, self.voices.identity, faces.identity, e, self.seed)
         self.config, encoder = self._encoder()
         self.encoder = self.processes.sync_batchnorm(encoder.to(self.device))
-        takes = self.encoder.takes
-        self.bank = VoiceBank(self.voices, self.labels, self.features["min_frames"], takes=takes)
-        self.augmenter = None
-        if self.settings.augment:
-            self.augmenter = ClipAugmenter(self.voices, self.settings, takes)
+        self._open_clips()
         self.weights = EncoderWeights(own.layer_loss, own.feature_loss, own.classes_loss)
         self.parameters = list(self.encoder.parameters())
         self.optimiser = torch.optim.AdamW(
@@ -120,7 +115,7 @@ class Speech2FaceStage(EncoderStage):
             weight_decay=self.settings.weight_decay,
         )
         self._measured, self._found = self._measured_clips(), None
-        self._grid_voices, self._grid_faces = fixed_clips(self.held_out, takes)
+        self._grid_voices, self._grid_faces = fixed_clips(self.held_out, self.encoder.takes)
 
     def _encoder(self) -> tuple[EncoderConfig, nn.Module]:
         """The encoder to train, and its configuration: that of the given checkpoint where it is the recipe's
@@ -160,15 +155,8 @@ class Speech2FaceStage(EncoderStage):
 
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Random crops as the encoder takes them, and e (B, embedding) of faces of the same people."""
-        crops = random_source(self.seed, "cuts", iteration)
-        frames = int(crops.integers(self.settings.crop_frames[0], self.settings.crop_frames[1] + 1))
-        items = self.sampler.draw(iteration, self.settings.batch)
+        items, voices, _ = self._draw_clips(iteration)
         mine = self.processes.shard(self.settings.batch)
-        voices, labels = self.bank.crops(items, frames, crops, mine)
-        voices = voices.to(self.device)
-        if self.augmenter is not None:
-            rng = self.rank_random_source("clip augmentation", iteration)
-            voices = self.augmenter(voices, items[mine], labels.numpy(), rng)
         return voices, self.pairing.draw(items, iteration)[mine].to(self.device)
 
     def _set_phase(self, iteration: int) -> None:
