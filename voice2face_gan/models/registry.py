@@ -21,6 +21,7 @@ from voice2face_gan.models.encoders.speech2face import Speech2FaceEncoder, Speec
 from voice2face_gan.models.encoders.statistics import StatisticsEncoder, StatisticsEncoderConfig
 from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.face_space_base import BaseFaceSpace
+from voice2face_gan.models.generators.appearance_model import AppearanceModel, AppearanceModelConfig
 from voice2face_gan.models.generators.face_decoder import FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.r3gan import R3GANGenerator, R3GANGeneratorConfig
 from voice2face_gan.models.generators.wen2019 import Wen2019Generator, Wen2019GeneratorConfig
@@ -38,7 +39,9 @@ GENERATORS = {
     "wen2019": (Wen2019GeneratorConfig, Wen2019Generator),
     "r3gan": (R3GANGeneratorConfig, R3GANGenerator),
     "face_decoder": (FaceDecoderConfig, FaceDecoder),
+    "appearance_model": (AppearanceModelConfig, AppearanceModel),
 }
+_WITH_LANDMARKS = ("face_decoder", "appearance_model")
 FACE_SPACES = (FaceSpace, ClassifierSpace, ReaderSpace)
 EncoderConfig = (
     ConvEncoderConfig
@@ -48,7 +51,7 @@ EncoderConfig = (
     | AstEncoderConfig
     | NoEncoderConfig
 )
-GeneratorConfig = Wen2019GeneratorConfig | R3GANGeneratorConfig | FaceDecoderConfig
+GeneratorConfig = Wen2019GeneratorConfig | R3GANGeneratorConfig | FaceDecoderConfig | AppearanceModelConfig
 
 
 def encoder_config(settings: dict) -> EncoderConfig:
@@ -71,6 +74,11 @@ def build_encoder(config: EncoderConfig) -> nn.Module:
 
 def build_generator(config: GeneratorConfig) -> nn.Module:
     return GENERATORS[config.type][1](config)
+
+
+def learns_landmarks(config: GeneratorConfig) -> bool:
+    """True for a generator whose training needs the landmarks of real faces."""
+    return config.type in _WITH_LANDMARKS
 
 
 def face_space_class(tensors: dict[str, Tensor]) -> type[BaseFaceSpace] | None:

@@ -21,9 +21,9 @@ from voice2face_gan.models.generators.face_decoder import FaceDecoder, FaceDecod
 from voice2face_gan.models.reader_space import ReaderSpace
 from voice2face_gan.models.registry import face_space_class
 from voice2face_gan.training.engine.warm_start import given_encoder
+from voice2face_gan.training.fits.linear_face import fit_linear_face
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
-from voice2face_gan.training.stages.linear_face import fit_linear_face
 
 HIDDEN = 12
 SMALL = {

@@ -11,10 +11,10 @@ from voice2face_gan.faces.mean_shape import MEAN_SHAPE, MIRROR, mirrored
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.generators.face_decoder import FaceDecoder, FaceDecoderConfig
 from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.fits.linear_face import fit_linear_face
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.face_decoder import FaceDecoderStage, SpaceReader
-from voice2face_gan.training.stages.linear_face import fit_linear_face
 from voice2face_gan.training.stages.speech2face_losses import embedding_loss, landmark_loss, texture_loss
 
 CPU = torch.device("cpu")

@@ -85,6 +85,11 @@ def test_pixels_that_a_real_face_lacks_train_nothing(make_stage):
         assert float(value) == float(seen[1][name]), name
 
 
+def scores_of(stage, e):
+    """What `backward_penalty` calls: scores of pairs of images beside their e."""
+    return lambda faces, pairs: stage.heads.score(stage.trunk(faces), torch.cat([e[:pairs], e[:pairs]]))
+
+
 def test_the_penalty_follows_half_a_cosine(make_stage):
     """gamma 2 -> 0 and nothing else: the discriminator's gradient is gamma / 2 times the penalty's."""
     stage = make_stage("r3gan.gamma=2", "r3gan.gamma_end=0", "gan.iterations=100", "r3gan.penalty_share=1")
@@ -93,7 +98,7 @@ def test_the_penalty_follows_half_a_cosine(make_stage):
     sizes = []
     for iteration in (0, 50, 100):
         stage.discriminator_optimiser.zero_grad()
-        stage._backward_penalty(images, e, stage._gamma(iteration))
+        stage.backward_penalty(images, scores_of(stage, e), stage.gamma(iteration))
         sizes.append(float(sum(p.grad.norm() for p in stage.discriminator_parameters if p.grad is not None)))
     assert sizes[0] == pytest.approx(2 * sizes[1], rel=1e-4) and sizes[2] == 0 < sizes[0]
 
@@ -218,7 +223,8 @@ def test_the_penalty_of_two_processes_is_that_of_one(make_stage, share, owned):
         here.rank, here.size = rank, size
         stage = make_stage(f"r3gan.penalty_share={share}", processes=here)
         mine = here.shard(8)
-        found = stage._backward_penalty(torch.cat([real[mine], fake[mine]]), e[mine], stage._gamma(0))
+        images = torch.cat([real[mine], fake[mine]])
+        found = stage.backward_penalty(images, scores_of(stage, e[mine]), stage.gamma(0))
         parameters = stage.discriminator_parameters
         return found, [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
 

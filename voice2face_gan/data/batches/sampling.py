@@ -38,6 +38,8 @@ STREAMS = {
     "own z": 23,  # which faces come with their own z
     "linear image": 24,  # simulated voices that it is fitted on
     "zooms": 13,  # zooms and shifts of the images that the space reads
+    "flow faces": 28,  # that an appearance model's flow is fitted on
+    "flow noise": 29,  # likewise
     # The voice encoder's stages
     "clips": 14,  # order of the voices
     "cuts": 15,  # how long a batch's voices are, and where they are cut

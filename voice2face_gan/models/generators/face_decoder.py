@@ -11,7 +11,7 @@ Cole, Belanger, Krishnan, Sarna, Mosseri and Freeman, "Synthesizing Normalized F
 Features", CVPR 2017; sizes as there: 14 x 14 x 256 for 224 pixels. The stem of 1000 numbers is
 that of Oh et al., CVPR 2019. Cole et al. also have a texture that is linear in the feature, for few faces:
 `texture = "linear"`. Ours is `linear`: landmarks and texture begin as a ridge regression on the feature
-(training/stages/linear_face.py), to which both heads add.
+(training/fits/linear_face.py), to which both heads add.
 """
 
 from dataclasses import dataclass

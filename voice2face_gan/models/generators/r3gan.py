@@ -9,7 +9,7 @@ block at the face's own side instead.
 
 With `linear_side` the network adds to a linear image of (e, z), as active appearance models make faces
 (Cootes et al., PAMI 2001): the image that linear regression predicts from e, and the principal components of
-what it leaves open, which training fits in closed form (training/stages/linear_image.py).
+what it leaves open, which training fits in closed form (training/fits/linear_image.py).
 
 Shapes: B clips. Faces are float32 (B, 3, side, side), aimed at [-1, 1].
 """

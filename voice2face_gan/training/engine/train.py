@@ -23,6 +23,7 @@ from voice2face_gan.training.engine.warm_start import (
 )
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run
+from voice2face_gan.training.stages.appearance_model import AppearanceModelStage
 from voice2face_gan.training.stages.distillation import DistillationStage
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 from voice2face_gan.training.stages.face_decoder import FaceDecoderStage
@@ -36,7 +37,12 @@ from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 __all__ = ["Evaluate", "TrainResult", "Reporter", "check_shares", "train"]
 
 # Of a type of generator, after the voice encoder.
-GAN_STAGES = {"wen2019": Wen2019Stage, "r3gan": R3GANStage, "face_decoder": FaceDecoderStage}
+GAN_STAGES = {
+    "wen2019": Wen2019Stage,
+    "r3gan": R3GANStage,
+    "face_decoder": FaceDecoderStage,
+    "appearance_model": AppearanceModelStage,
+}
 
 
 def train(

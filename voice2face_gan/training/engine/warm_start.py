@@ -19,6 +19,7 @@ from voice2face_gan.models.registry import (
     EncoderConfig,
     GeneratorConfig,
     check_takes_voices,
+    learns_landmarks,
     takes_voices,
 )
 from voice2face_gan.training.recipe.schema import Recipe
@@ -65,7 +66,7 @@ def training_records(store: Store, run: Run) -> Store:
     side, made = records.about["side"], recipe.model.generator.side
     if side != made:
         raise DataError(f"{store.folder} holds faces of {side} pixels, the recipe makes {made}.")
-    if recipe.model.generator.type == "face_decoder":
+    if learns_landmarks(recipe.model.generator):
         check_landmarks(store.has_landmarks)
     return records
 
@@ -83,8 +84,8 @@ def framed_store(store: Store, run: Run) -> Store:
     face space that its voice encoder keeps. Faces that are larger already stay as they are, for nothing
     beyond their edges is known."""
     init, encoder = run.settings.get("init"), run.settings.get("encoder")
-    decodes = run.recipe.model.generator.type == "face_decoder"  # it learns the whole head
-    if run.recipe.encoder_alone or decodes or not len(store.faces):
+    whole = learns_landmarks(run.recipe.model.generator)  # such nets learn the whole head
+    if run.recipe.encoder_alone or whole or not len(store.faces):
         return store
     if init is not None:
         zoom = load_checkpoint(init).generator_config.face_scale

@@ -57,6 +57,7 @@ def check_values(recipe: Recipe) -> None:
         _r3gan,
         _face_embedding,
         _face_decoder,
+        _appearance_model,
         _speech2face,
         _run,
     ):
@@ -152,6 +153,29 @@ def _face_decoder(recipe: Recipe) -> _Checks:
         yield f"face_decoder.{name} must not be negative", getattr(recipe.face_decoder, name) >= 0
     share = recipe.face_decoder.embedding_share
     yield "face_decoder.embedding_share must be above 0 and at most 1", 0 < share <= 1
+
+
+def _appearance_model(recipe: Recipe) -> _Checks:
+    own = recipe.appearance_model
+    for name in ("feature_matching", "coarse_loss", "embedding_loss"):
+        yield f"appearance_model.{name} must not be negative", getattr(own, name) >= 0
+    yield "appearance_model.flow_iterations must be 1 or more", own.flow_iterations >= 1
+    share = own.embedding_share
+    yield "appearance_model.embedding_share must be above 0 and at most 1", 0 < share <= 1
+    models = recipe.model.generator.type == "appearance_model" and not recipe.encoder_alone
+    yield (
+        "model.generator.type = 'appearance_model' needs gan.g_adversarial above 0",
+        not models or recipe.gan.g_adversarial > 0,
+    )
+    yield (
+        "model.generator.type = 'appearance_model' needs face_embedding.space",
+        not models or bool(recipe.face_embedding.space),
+    )
+    side = recipe.model.generator.side
+    yield (
+        "model.generator.side of an appearance model that is trained must be a multiple of 32",
+        not models or side % 32 == 0,
+    )
 
 
 def _speech2face(recipe: Recipe) -> _Checks:

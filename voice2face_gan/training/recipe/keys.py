@@ -26,6 +26,7 @@ _OF_GENERATOR = (
     "r3gan.*",
     "face_embedding.*",
     "face_decoder.*",
+    "appearance_model.*",
     "data.crop_frames",
     "data.flip",
     "data.hold_out_clip",
@@ -90,6 +91,10 @@ def _is_r3gan(values: Values) -> bool:
 
 def _decodes(values: Values) -> bool:
     return values["model.generator.type"] == "face_decoder"
+
+
+def _models_appearance(values: Values) -> bool:
+    return values["model.generator.type"] == "appearance_model"
 
 
 # In order: what an earlier line has set to its default, a later one sees so.
@@ -202,8 +207,24 @@ _RULES = (
     Idle(("r3gan.same_identity",), _on_space, "with face_embedding.space every face comes with its own e"),
     Idle(
         ("r3gan.*",),
-        lambda v: not _is_r3gan(v),
-        "it needs model.generator.type = 'r3gan'",
+        lambda v: not _is_r3gan(v) and not _models_appearance(v),
+        "it needs model.generator.type = 'r3gan' or 'appearance_model'",
+    ),
+    Idle(
+        ("r3gan.embedding_loss", "gan.d_identity", "gan.g_identity", "run.compile"),
+        _models_appearance,
+        "an appearance model's discriminator has no such head",
+        take={"r3gan.embedding_loss": 0.0, "gan.d_identity": 0.0, "gan.g_identity": 0.0},
+    ),
+    Idle(
+        ("appearance_model.*",),
+        lambda v: not _models_appearance(v),
+        "it needs model.generator.type = 'appearance_model'",
+    ),
+    Idle(
+        ("appearance_model.embedding_share",),
+        lambda v: _models_appearance(v) and not v["appearance_model.embedding_loss"],
+        "it needs appearance_model.embedding_loss",
     ),
     Idle(
         ("face_decoder.*",),

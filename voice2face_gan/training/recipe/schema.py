@@ -191,6 +191,28 @@ class FaceDecoderRecipe:
     embedding_share: float = 1.0
 
 
+@dataclass(frozen=True)
+class AppearanceModelRecipe:
+    """What the stage of the appearance model adds to [gan] and [r3gan] (training/stages/appearance_model.py).
+
+    Args:
+        flow_iterations: of the flow, before the first iteration, of 256 faces each.
+        feature_matching: weight of the difference of the discriminator's maps between a refined face and the
+            real one.
+        coarse_loss: of the absolute difference of averaged pixels between a refined face and the coarse one,
+            where coefficients are drawn.
+        embedding_loss: of 1 - cosine between the space's reading of the refined image and the one that e
+            calls for, each less the average face's.
+        embedding_share: part of a batch whose images are read, above 0.
+    """
+
+    flow_iterations: int = 3000
+    feature_matching: float = 1.0
+    coarse_loss: float = 4.0
+    embedding_loss: float = 1.0
+    embedding_share: float = 0.25
+
+
 PAIRINGS = ("all-to-all", "one-to-one", "all-to-one", "all-to-mean")
 """Which face a clip is trained with (data/batches/pairing.py)."""
 
@@ -281,6 +303,7 @@ class Recipe:
     r3gan: R3GANRecipe = field(default_factory=R3GANRecipe)
     face_embedding: FaceEmbeddingRecipe = field(default_factory=FaceEmbeddingRecipe)
     face_decoder: FaceDecoderRecipe = field(default_factory=FaceDecoderRecipe)
+    appearance_model: AppearanceModelRecipe = field(default_factory=AppearanceModelRecipe)
     speech2face: Speech2FaceRecipe = field(default_factory=Speech2FaceRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     idle: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -315,6 +338,7 @@ SECTIONS = {
     "r3gan": R3GANRecipe,
     "face_embedding": FaceEmbeddingRecipe,
     "face_decoder": FaceDecoderRecipe,
+    "appearance_model": AppearanceModelRecipe,
     "speech2face": Speech2FaceRecipe,
     "run": RunRecipe,
 }

@@ -24,8 +24,8 @@ from voice2face_gan.models.face_readers.base import FaceFeatures, FaceReaderNet
 from voice2face_gan.models.face_space_base import BaseFaceSpace
 from voice2face_gan.models.reader_space import ReaderSpace
 from voice2face_gan.models.registry import build_generator
+from voice2face_gan.training.fits.linear_face import fit_linear_face, mean_textures
 from voice2face_gan.training.stages.gan_base import GanStage
-from voice2face_gan.training.stages.linear_face import fit_linear_face, mean_textures
 from voice2face_gan.training.stages.losses import detached
 from voice2face_gan.training.stages.speech2face_losses import DecoderWeights, decoder_losses
 

@@ -43,14 +43,12 @@ from torch import Tensor, nn
 
 from voice2face_gan.models.discriminators.r3gan import FaceTrunk, Heads
 from voice2face_gan.models.registry import build_generator
-from voice2face_gan.training.augmentation.diff_augment import augment
+from voice2face_gan.training.fits.linear_image import fit_linear_image
+from voice2face_gan.training.stages.adversarial import AdversarialStage
 from voice2face_gan.training.stages.batches import Batch
-from voice2face_gan.training.stages.gan_base import GanStage
-from voice2face_gan.training.stages.linear_image import fit_linear_image
 from voice2face_gan.training.stages.losses import (
     classification,
     cosine_distance,
-    cosine_schedule,
     detached,
     discriminator_loss,
     generator_loss,
@@ -58,7 +56,6 @@ from voice2face_gan.training.stages.losses import (
     l1,
     loss_ramp,
     perceptual_loss,
-    r1_r2_penalty,
     weighted_sum,
 )
 
@@ -82,7 +79,7 @@ class Counts(NamedTuple):
     e: Tensor
 
 
-class R3GANStage(GanStage):
+class R3GANStage(AdversarialStage):
     """Generator against a conditional discriminator; arguments and errors as in GanStage."""
 
     saved = ("generator", "generator_optimiser")
@@ -160,8 +157,12 @@ class R3GANStage(GanStage):
             losses["R_real"] = cosine_distance(read_e, e)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         weighted_sum(losses, {"C_real": weight.d_identity}).backward()
-        if gamma := self._gamma(iteration):
-            losses["D_penalty"] = self._backward_penalty(images.detach(), e, gamma)
+        if gamma := self.gamma(iteration):
+
+            def of_pairs(faces: Tensor, pairs: int) -> Tensor:
+                return self.heads.score(self.trunk(faces), torch.cat([e[:pairs], e[:pairs]]))
+
+            losses["D_penalty"] = self.backward_penalty(images.detach(), of_pairs, gamma)
         self._step_discriminator()
         return losses, score[:size].detach()
 
@@ -209,11 +210,6 @@ class R3GANStage(GanStage):
             losses["G_l1"] = fade * l1(masked_fake, batch.real, counts.beside_real, self.processes)
         return losses
 
-    def augmented(self, faces: Tensor, drawn: Tensor) -> Tensor:
-        """Faces (B, 3, side, side) as the discriminator sees them; `drawn` (B, NUMBERS) decides how."""
-        faces = augment(faces, self.recipe.r3gan.augment, drawn)
-        return faces.contiguous(memory_format=torch.channels_last)
-
     def _discriminate(self, images: Tensor, e: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (N,) of images beside their e; of the first `size` images the classifier's logits and the
         regressed e."""
@@ -221,38 +217,6 @@ class R3GANStage(GanStage):
             h = self.trunk(images)
             score = self.heads.score(h, e).float()
             return score, self.heads.identity(h[:size]), self.heads.read(h[:size])
-
-    def _gamma(self, iteration: int) -> float:
-        """Weight of the penalties: along half a cosine from gamma to gamma_end."""
-        r3gan = self.recipe.r3gan
-        return cosine_schedule(r3gan.gamma, r3gan.gamma_end, iteration / max(self.iterations, 1))
-
-    def _backward_penalty(self, images: Tensor, e: Tensor, gamma: float) -> Tensor:
-        """Adds the gradient of gamma / 2 (R1 + R2) of a share of the batch's pairs; returns their R1 + R2.
-
-        A share in every iteration rather than all in every k-th (lazy regularisation): the cost is the same,
-        and Adam with a short memory (small betas) sees no jumps.
-
-        Args:
-            images: the augmented real, then generated faces.
-        """
-        size, whole = len(e), self.settings.batch
-        # The first pairs of the whole batch, at least one; which are first is chance, because batches are
-        # shuffled. This process's part keeps their order.
-        chosen = max(1, round(self.recipe.r3gan.penalty_share * whole))
-        count = len(range(chosen)[self.processes.shard(whole)])
-        if not count:  # the other losses have given every weight that this would move a gradient
-            return e.new_zeros(())
-
-        def score(faces: Tensor) -> Tensor:
-            with self.autocast():
-                return self.heads.score(self.trunk(faces), torch.cat([e[:count], e[:count]]))
-
-        penalty = r1_r2_penalty(score, torch.cat([images[:count], images[size : size + count]]))
-        # So that the mean over the processes is that over the chosen.
-        penalty = penalty * (count * self.processes.size / chosen)
-        (gamma / 2 * penalty).backward()
-        return penalty.detach()
 
     def ramp(self, iteration: int) -> float:
         """Share of the identity loss that counts; all of it from the beginning where the generator came from

@@ -9,9 +9,9 @@ from voice2face_gan.data.batches.sampling import FaceBank
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.models.generators.r3gan import R3GANGenerator, R3GANGeneratorConfig
 from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.fits.linear_image import SPREAD, fit_linear_image
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
-from voice2face_gan.training.stages.linear_image import SPREAD, fit_linear_image
 from voice2face_gan.training.stages.r3gan import OWN_Z, R3GANStage
 
 

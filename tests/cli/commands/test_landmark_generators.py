@@ -1,5 +1,5 @@
-"""Every command and option that the README names for the default, with a checkpoint of a face decoder: each
-works, or refuses in one sentence."""
+"""Every command and option that the README names for the default, with a checkpoint of a face decoder and
+of an appearance model: each works, or refuses in one sentence."""
 
 import json
 import shutil
@@ -17,25 +17,44 @@ from voice2face_gan.faces.mean_shape import MEAN_SHAPE
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.conditioning import Controls
 from voice2face_gan.models.face_embedding_space import FaceSpace
-from voice2face_gan.models.generators.face_decoder import FaceDecoder, FaceDecoderConfig
-from voice2face_gan.models.registry import face_space_class
+from voice2face_gan.models.registry import build_generator, face_space_class, generator_config
 from voice2face_gan.pipeline import VoiceToFace
 from voice2face_gan.training.recipe.recipe import load_recipe
 
 SIZE = 64
-TINY = ("model.generator.side=64", "model.generator.narrow=4", "gan.batch=4", "run.tensorboard=false")
+TINY = ("model.generator.side=64", "gan.batch=4", "run.tensorboard=false")
+APPEARANCE = {
+    "texture_side": 32,
+    "shape_components": 4,
+    "texture_components": 5,
+    "flow_width": 16,
+    "flow_blocks": 1,
+    "flow_steps": 2,
+    "channels": (4, 4, 4),
+}
+KINDS = {"face_decoder": {"narrow": 4}, "appearance_model": APPEARANCE}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def kind(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def decoder(trained, tmp_path_factory):
-    """The folder of a checkpoint: the trained run's voice encoder and gender probe, a decoder whose landmarks
-    and texture differ from e to e, the classifier's face space."""
+def decoder(kind, trained, tmp_path_factory):
+    """The folder of a checkpoint: the trained run's voice encoder and gender probe, a generator whose
+    landmarks and texture differ from e to e, the classifier's face space."""
     given, kept = load_checkpoint(trained), load_checkpoint("synthetic")
     torch.manual_seed(5)
-    config = FaceDecoderConfig(side=64, narrow=4)
-    net = FaceDecoder(config)
-    torch.nn.init.normal_(net.landmark_head[-1].weight, std=0.1)
-    torch.nn.init.normal_(net.texture_head.to_rgb.weight, std=0.5)
+    config = generator_config({"type": kind, "side": 64, **KINDS[kind]})
+    net = build_generator(config)
+    if kind == "face_decoder":
+        torch.nn.init.normal_(net.landmark_head[-1].weight, std=0.1)
+        torch.nn.init.normal_(net.texture_head.to_rgb.weight, std=0.5)
+    else:
+        torch.nn.init.normal_(net.shape.weight, std=0.1)
+        torch.nn.init.normal_(net.texture.weight, std=0.05)
+        torch.nn.init.normal_(net.flow.last.weight, std=0.1)
     with torch.no_grad():  # its e was of length 1, and now has elements of about 1
         mels = torch.randn(8, 64, 300, generator=torch.Generator().manual_seed(0))
         length = given.encoder(mels).norm(dim=1).mean()
@@ -51,9 +70,12 @@ def decoder(trained, tmp_path_factory):
         normalise_embedding=False,
         embedding_noise_std=0.0,
     )
+    settings = [
+        f"model.generator.{key}={list(v) if key == 'channels' else v}" for key, v in KINDS[kind].items()
+    ]
     info = {
         **given.info,
-        "recipe": load_recipe("face-decoder", TINY).to_dict(),
+        "recipe": load_recipe(kind.replace("_", "-"), (*TINY, *settings)).to_dict(),
         "face_space": kept.info["face_space"],
     }
     made = replace(
@@ -191,18 +213,18 @@ def test_evaluate(cli, decoder):
 
 
 @pytest.mark.slow
-def test_report(cli, decoder):
+def test_report(cli, decoder, kind):
     done = cli("report", decoder, "--data", "synthetic:20", "--metric", "l1", "-o", "report.html")
-    assert done.code == 0 and "face_decoder" in Path("report.html").read_text(), done.stderr
+    assert done.code == 0 and kind in Path("report.html").read_text(), done.stderr
 
 
 # publishing, export, speed, runs
 
 
-def test_push_without_sending(cli, decoder):
+def test_push_without_sending(cli, decoder, kind):
     done = cli("push", decoder, "me/mine", "--dry-run")
     assert done.code == 0, done.stderr
-    assert "face_decoder" in done.stdout or "face decoder" in done.stdout
+    assert kind in done.stdout or kind.replace("_", " ") in done.stdout
 
 
 @pytest.mark.slow
@@ -221,12 +243,12 @@ def test_bench(cli, decoder):
 # training
 
 
-def test_init_fine_tunes_it_with_its_own_recipe(cli, decoder, marked):
+def test_init_fine_tunes_it_with_its_own_recipe(cli, decoder, kind, marked):
     done = cli("train", "--init", decoder, "--data", marked, "--iterations", 2, "-o", "runs", "--json")
     assert done.code == 0, done.stderr
     (run,) = Path("runs").iterdir()
     about = json.loads((run / "run.json").read_text())
-    assert "face-decoder" in json.dumps(about)
+    assert kind.replace("_", "-") in json.dumps(about)
     before, after = load_checkpoint(decoder), load_checkpoint(run)
     change = [
         float((a - b).abs().max())
@@ -235,7 +257,7 @@ def test_init_fine_tunes_it_with_its_own_recipe(cli, decoder, marked):
     assert 0 < max(change) < 0.01, "from its weights, a little"
     assert after.face_space.keys() == before.face_space.keys()
     listed = told(cli("runs", "runs", "--json"))
-    assert "face-decoder" in json.dumps(listed)
+    assert kind.replace("_", "-") in json.dumps(listed)
 
 
 def test_init_on_a_store_without_landmarks_is_refused(cli, decoder):

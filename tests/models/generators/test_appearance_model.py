@@ -1,0 +1,138 @@
+"""The appearance model: what it is made of, its noise, what is drawn and refined."""
+
+import pytest
+import torch
+
+from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models.generators.appearance_model import AppearanceModel, AppearanceModelConfig
+
+TINY = {
+    "side": 64,
+    "texture_side": 32,
+    "shape_components": 4,
+    "texture_components": 5,
+    "flow_width": 16,
+    "flow_blocks": 1,
+    "flow_steps": 3,
+    "channels": (4, 4, 4),
+}
+
+
+def make(**more) -> AppearanceModel:
+    torch.manual_seed(0)
+    model = AppearanceModel(AppearanceModelConfig(6, **(TINY | more))).eval()
+    torch.nn.init.normal_(model.shape.weight, std=0.1)
+    torch.nn.init.normal_(model.texture.weight, std=0.1)
+    torch.nn.init.normal_(model.flow.last.weight, std=0.1)
+    return model
+
+
+def test_a_new_model_draws_the_mean_shape_in_grey():
+    model = AppearanceModel(AppearanceModelConfig(6, **TINY))
+    e = torch.randn(2, 6)
+    decoded = model.decoded(e, torch.randn(2, 9))
+    torch.testing.assert_close(decoded.landmarks, model.warp.mean.expand(2, -1, -1))
+    assert not model(e).any() and model(e).shape == (2, 3, 64, 64)
+
+
+def test_landmarks_and_texture_are_linear_in_e_and_their_own_coefficients():
+    model = make()
+    e, c = torch.randn(3, 6), torch.randn(3, 9)
+    with torch.no_grad():
+        one, two, both = (
+            model.decoded(*of) for of in ((e, c), (2 * e, 2 * c), (torch.zeros(3, 6), torch.zeros(3, 9)))
+        )
+        torch.testing.assert_close(two.texture - both.texture, 2 * (one.texture - both.texture))
+        moved = two.landmarks - both.landmarks
+        torch.testing.assert_close(moved, 2 * (one.landmarks - both.landmarks), rtol=1e-4, atol=1e-4)
+        other = c.clone()
+        other[:, :4] += 1
+        shape = model.decoded(e, other)
+        assert torch.equal(shape.texture, one.texture) and not torch.equal(shape.landmarks, one.landmarks)
+        other = c.clone()
+        other[:, 4:] += 1
+        colour = model.decoded(e, other)
+        assert torch.equal(colour.landmarks, one.landmarks)
+        assert not torch.equal(colour.texture, one.texture)
+        assert one.texture.shape == (3, 3, 32, 32) and one.image.shape == (3, 3, 64, 64)
+
+
+def test_a_texture_of_the_images_side_is_not_resampled():
+    model = make(texture_side=64)
+    model.shape.weight.data.zero_()
+    with torch.no_grad():
+        decoded = model.decoded(torch.randn(1, 6), torch.randn(1, 9))
+    torch.testing.assert_close(
+        decoded.image, decoded.texture, atol=2e-3, rtol=0
+    )  # as drawn in the mean shape
+
+
+def test_each_e_has_noise_of_its_own():
+    """Of the direction of e alone; z adds to it without making it larger; none for the average e."""
+    model = make(noise_scale=0.5)
+    e = torch.randn(200, 6)
+    own = model.noise(e)
+    torch.testing.assert_close(model.noise(3 * e), own, atol=1e-5, rtol=1e-4)
+    assert not model.noise(torch.zeros(1, 6)).any()
+    model = make(noise_scale=1.0, texture_components=400)
+    z = torch.randn(200, 404)
+    plain, drawn = model.noise(e), model.noise(e, z)
+    torch.testing.assert_close(model.noise(e, torch.zeros_like(z)), plain)
+    assert plain.std() == pytest.approx(1, abs=0.05) and drawn.std() == pytest.approx(1, abs=0.05)
+    correlation = torch.nn.functional.cosine_similarity(plain, drawn, dim=1).mean()
+    assert 0.6 < correlation < 0.8, "half of the variance is z's"
+
+
+def test_noise_scale_moves_coefficients_to_the_mean():
+    e, z = torch.randn(4, 6), torch.randn(4, 9)
+    none, half, whole = (make(noise_scale=scale).draw(e, z) for scale in (0.0, 0.5, 1.0))
+    assert (half - none).norm() < (whole - none).norm()
+    torch.testing.assert_close(none, make(noise_scale=0.0).draw(e, 2 * z))
+
+
+def test_forward_is_drawn_decoded_refined():
+    model = make()
+    torch.nn.init.normal_(model.refiner.to_rgb.weight, std=0.1)
+    e, z = torch.randn(2, 6), torch.randn(2, 9)
+    with torch.no_grad():
+        coefficients = model.draw(e, z)
+        coarse = model.decoded(e, coefficients).image
+        refined = model.refine(e, coefficients, coarse)
+        torch.testing.assert_close(model(e, z), refined)
+    assert (refined - coarse).abs().mean() > 0
+    torch.testing.assert_close(model(e[:1], z[:1]), refined[:1], atol=1e-5, rtol=1e-4)
+
+
+def test_a_new_refiner_leaves_the_image_and_its_code_matters_once_it_learns():
+    refiner = make().refiner
+    image, code = torch.randn(2, 3, 64, 64), torch.randn(2, 15)
+    assert torch.equal(refiner(image, code), image)
+    for part in refiner.parameters():
+        torch.nn.init.normal_(part, std=0.1)
+    assert not torch.equal(refiner(image, code), refiner(image, code + 1))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("side", 60),
+        ("texture_side", 128),
+        ("texture_side", 0),
+        ("shape_components", 137),
+        ("texture_components", 0),
+        ("flow_steps", 0),
+        ("channels", (4, 4)),
+        ("noise_scale", -0.1),
+        ("face_scale", 0),
+    ],
+)
+def test_settings_out_of_range_are_refused(key, value):
+    with pytest.raises(CheckpointError, match=f"generator.{key}"):
+        AppearanceModelConfig(**(TINY | {key: value}))
+
+
+def test_it_fits_what_ships():
+    """At most 16 MB in half precision beside an encoder of 3 MB."""
+    model = AppearanceModel(AppearanceModelConfig())
+    numbers = sum(p.numel() for p in model.parameters()) + model.mixing.numel()
+    assert 2 * numbers < 13e6

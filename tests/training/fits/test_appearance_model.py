@@ -1,0 +1,154 @@
+"""The fit of an appearance model: what is linear comes back, with pixels missing; coefficients; the flow."""
+
+import numpy as np
+import pytest
+import torch
+
+from voice2face_gan.faces.mean_shape import MEAN_SHAPE
+from voice2face_gan.models.generators.appearance_model import AppearanceModel, AppearanceModelConfig
+from voice2face_gan.training.fits.appearance_model import (
+    Textures,
+    coefficients_of,
+    fit_appearance_model,
+    textures_of,
+)
+
+E, COUNT = 4, 240
+CONFIG = AppearanceModelConfig(
+    embedding=E,
+    side=32,
+    texture_side=16,
+    shape_components=2,
+    texture_components=3,
+    flow_width=32,
+    flow_blocks=1,
+    flow_steps=8,
+    channels=(4, 4, 4),
+)
+
+
+class Bank:
+    """Faces whose colours are linear in e and in two causes of their own, their landmarks in e and in one.
+
+    Half of them do not show the lower half of the image.
+    """
+
+    def __init__(self):
+        random = torch.Generator().manual_seed(0)
+        self.e = torch.randn(COUNT, E, generator=random)
+        self.own = torch.randn(COUNT, 3, generator=random)
+        colour = 0.1 * torch.randn(E, 3, generator=random)
+        halves = torch.zeros(2, 3, 32, 32)
+        halves[0] = 0.3  # of all alike
+        halves[1, :, 16:] = 0.2  # of the lower half
+        self.faces = (self.e @ colour)[:, :, None, None].expand(-1, -1, 32, 32).clone()
+        self.faces += torch.einsum("nk,kchw->nchw", self.own[:, :2], halves)
+        self.whole = self.faces.clone()
+        self.faces[::2, :, 16:] = torch.nan
+        push = 0.002 * torch.randn(E + 1, 136, generator=random)
+        moved = torch.cat([self.e, 5 * self.own[:, 2:]], dim=1) @ push
+        self.landmarks = torch.from_numpy(MEAN_SHAPE).float() + moved.unflatten(1, (68, 2))
+
+    def batch(self, items, flips=None):
+        assert flips is None
+        return self.faces[torch.from_numpy(items)], torch.from_numpy(items)
+
+    def landmarks_of(self, items, flips=None):
+        return self.landmarks[torch.from_numpy(items)]
+
+
+class Batches:
+    def __init__(self):
+        self.faces = Bank()
+        self.e = self.faces.e
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    torch.manual_seed(0)
+    model, batches = AppearanceModel(CONFIG).eval().requires_grad_(False), Batches()
+    fit_appearance_model(model, batches, 0, False, 300)
+    return model, batches.faces
+
+
+def own_coefficients(model, bank, real):
+    visible = real[:, :1].isfinite().float()
+    faces = textures_of(model, bank.e, real.nan_to_num(), visible, 32 * bank.landmarks)
+    return coefficients_of(model, faces), faces
+
+
+def test_faces_come_back_from_e_and_their_own_coefficients(fitted):
+    """Also in the pixels that half of them do not show, as far as what is shown tells of them."""
+    model, bank = fitted
+    coefficients, _ = own_coefficients(model, bank, bank.whole)
+    decoded = model.decoded(bank.e, coefficients)
+    assert (decoded.image - bank.whole).abs().mean() < 0.05 * bank.whole.abs().mean()
+    wanted = 32 * bank.landmarks
+    assert (decoded.landmarks - wanted).abs().mean() < 0.03 * (wanted - model.warp.mean).abs().mean()
+
+
+def test_components_are_orthogonal_and_coefficients_have_variance_1(fitted):
+    model, bank = fitted
+    basis = model.texture.weight[:, E:]
+    gram = basis.t() @ basis
+    assert (gram - gram.diagonal().diag()).abs().max() < 1e-3 * gram.max()
+    coefficients, _ = own_coefficients(model, bank, bank.whole)
+    spread = coefficients[:, [0, 2, 3]].std(dim=0)  # one cause of landmarks, two of textures
+    assert ((spread - 1).abs() < 0.35).all(), spread  # one is found in half of the faces alone
+
+
+def test_missing_pixels_count_for_nothing(fitted):
+    """What stands in them makes no difference, and the first cause is found without them."""
+    model, bank = fitted
+    coefficients, faces = own_coefficients(model, bank, bank.faces)
+    other = torch.where(faces.shown, faces.texture, 9.0)
+    torch.testing.assert_close(coefficients_of(model, faces._replace(texture=other)), coefficients)
+    assert not faces.shown[::2].all() and faces.shown[1::2].all()
+    complete, _ = own_coefficients(model, bank, bank.whole)
+    torch.testing.assert_close(coefficients[1::2], complete[1::2], atol=1e-3, rtol=1e-3)
+    drawn = model.decoded(bank.e, coefficients).image[::2, :, 2:13]
+    assert (drawn - bank.whole[::2, :, 2:13]).abs().mean() < 0.1 * bank.whole.abs().mean()
+
+
+def test_the_flow_draws_coefficients_like_those_of_faces(fitted):
+    model, _ = fitted
+    random = torch.Generator().manual_seed(3)
+    e, noise = torch.randn(400, E, generator=random), torch.randn(400, 5, generator=random)
+    drawn = model.flow.draw(e, noise)
+    causes = drawn[:, [0, 2, 3]]
+    assert ((causes.std(dim=0) - 1).abs() < 0.35).all() and (causes.mean(dim=0).abs() < 0.35).all()
+
+
+def test_a_fit_depends_on_the_seed_alone():
+    made = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        model = AppearanceModel(CONFIG).eval().requires_grad_(False)
+        fit_appearance_model(model, Batches(), 7, False, 5)
+        made.append(model.state_dict())
+    assert all(torch.equal(part, made[1][name]) for name, part in made[0].items())
+
+
+def test_fewer_faces_than_components(fitted):
+    torch.manual_seed(0)
+    config = AppearanceModelConfig(**{**CONFIG.__dict__, "texture_components": 300, "shape_components": 100})
+    model, batches = AppearanceModel(config).eval().requires_grad_(False), Batches()
+    fit_appearance_model(model, batches, 0, False, 2)
+    assert all(part.isfinite().all() for part in model.state_dict().values())
+    assert not model.texture.weight[:, E + COUNT :].any(), "components that there are not are 0"
+    e = batches.e
+    faces = Textures(e, torch.zeros(COUNT, 136), torch.zeros(COUNT, 768), torch.ones(COUNT, 768, dtype=bool))
+    assert coefficients_of(model, faces).isfinite().all()
+
+
+def test_every_second_face_is_mirrored_where_batches_are():
+    class Both(Bank):
+        def batch(self, items, flips=None):
+            self.flips = flips
+            return super().batch(items)
+
+    batches = Batches()
+    batches.faces = Both()
+    model = AppearanceModel(CONFIG).eval().requires_grad_(False)
+    fit_appearance_model(model, batches, 0, True, 1)
+    assert np.array_equal(batches.faces.flips, np.arange(len(batches.faces.flips)) % 2 == 1)

@@ -1,0 +1,184 @@
+"""The stage of the appearance model on the small world: its losses, what learns, what is kept and refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from voice2face_gan.errors import DataError
+from voice2face_gan.faces.mean_shape import MEAN_SHAPE
+from voice2face_gan.models.checkpoint import load_checkpoint
+from voice2face_gan.models.generators.appearance_model import AppearanceModel
+from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.fits.appearance_model import coefficients_of, textures_of
+from voice2face_gan.training.recipe.recipe import load_recipe
+from voice2face_gan.training.run.folder import Run
+from voice2face_gan.training.stages.appearance_model import AppearanceModelStage
+
+CPU = torch.device("cpu")
+SMALL = (
+    "model.generator.side=64",
+    "model.generator.texture_side=16",
+    "model.generator.shape_components=3",
+    "model.generator.texture_components=5",
+    "model.generator.flow_width=16",
+    "model.generator.flow_blocks=1",
+    "model.generator.flow_steps=2",
+    "model.generator.channels=[4,4,4]",
+    "appearance_model.flow_iterations=5",
+    "gan.batch=6",
+    "gan.iterations=4",
+    "run.log_every=1",
+    "run.precision='fp32'",
+    "run.tensorboard=false",
+)
+
+
+@pytest.fixture
+def marked(read_store):
+    """The small world with landmarks: the mean shape, each face's moved a little."""
+    store = read_store.select(np.ones(len(read_store), dtype=bool))
+    moved = np.random.default_rng(0).normal(0, 0.01, (len(store.faces), 68, 2))
+    store.landmarks = (MEAN_SHAPE + moved).astype(np.float32)
+    return store
+
+
+@pytest.fixture
+def recipe(space_folder):
+    """Function (*overrides) -> a recipe of small nets."""
+    folder = f"face_embedding.space={json.dumps(str(space_folder))}"
+    return lambda *overrides: load_recipe("appearance-model", (*SMALL, folder, *overrides))
+
+
+@pytest.fixture
+def make_stage(marked, recipe, space_encoder):
+    """Function (*overrides, data) -> a new stage."""
+
+    def make(*overrides: str, data=marked) -> AppearanceModelStage:
+        encoder = load_checkpoint(space_encoder, need_generator=False)
+        people = data.of_split("train"), data.of_split("val")
+        return AppearanceModelStage(*people, encoder, recipe(*overrides), 0, CPU)
+
+    return make
+
+
+def test_it_is_fitted_before_the_first_iteration_and_only_the_refiner_learns(make_stage):
+    stage = make_stage("gan.ema_decay=0")
+    assert not stage.fitted
+    stage.step(0)
+    assert stage.fitted
+    before = {n: p.clone() for n, p in stage.generator.state_dict().items()}
+    discriminator = [p.clone() for p in stage.discriminator_parameters]
+    for iteration in (1, 2, 3):
+        stage.step(iteration)
+    changed = {n for n, p in stage.generator.state_dict().items() if not torch.equal(p, before[n])}
+    assert changed == {n for n in before if n.startswith("refiner.")}
+    assert not [a for a, b in zip(stage.discriminator_parameters, discriminator, strict=True) if a.equal(b)]
+
+
+def test_the_ema_begins_with_what_was_fitted(make_stage):
+    stage = make_stage()
+    stage.step(0)
+    for name in ("shape", "texture", "flow"):
+        ours, theirs = (getattr(net, name).state_dict() for net in (stage.generator, stage.generator_ema))
+        assert all(torch.equal(part, theirs[key]) for key, part in ours.items()), name
+
+
+def test_own_faces_have_their_own_coefficients_and_the_others_drawn_ones(make_stage):
+    stage = make_stage()
+    stage.step(0)
+    model, batch = stage.generator, stage.batches.draw(1)
+    assert batch.own_e.any() and not batch.own_e.all()
+    with torch.no_grad():
+        e, coefficients, coarse = stage._coarse(1, batch)
+        faces = textures_of(model, batch.face_e, batch.real, batch.visible, 64 * batch.landmarks)
+        own = coefficients_of(model, faces)
+        drawn = model.flow.draw(e, 0.7 * stage.streams.z(1, 8))
+    wanted = torch.where(batch.own_e[:, None], own, drawn)
+    torch.testing.assert_close(coefficients, wanted)
+    torch.testing.assert_close(coarse, model.decoded(e, wanted).image)
+    assert torch.equal(e[batch.own_e], batch.face_e[batch.own_e])
+
+
+def test_simulated_e_is_clipped_as_a_voices_is(make_stage):
+    from dataclasses import replace
+
+    stage = make_stage("face_embedding.strength_range=[50,60]")
+    stage.step(0)
+    stage.controls = replace(stage.controls, soft_clip=(0.5,) * 64)
+    batch = stage.batches.draw(1)
+    with torch.no_grad():
+        e, *_ = stage._coarse(1, batch)
+    assert batch.e[~batch.own_e].abs().max() > 1 and e[~batch.own_e].abs().max() <= 0.5
+
+
+def test_the_losses_are_those_of_the_text(make_stage):
+    """Of a later iteration, written out; the generator's through the discriminator after its step."""
+    stage = make_stage("r3gan.augment=0", "appearance_model.embedding_share=0.5")
+    stage.step(0)
+    batch = stage.batches.draw(1)
+    own = batch.own_e
+    with torch.no_grad():
+        e, coefficients, coarse = stage._coarse(1, batch)
+        fake = stage.generator.refine(e, coefficients, coarse)
+        masked = fake * batch.visible
+        before = F.softplus(stage.discriminator(masked) - stage.discriminator(batch.real)).mean()
+        reading = stage.space.read(fake[:3], stage.streams.zooms(1)[:3])[0] - stage.space.centre
+        target = stage.space.target(e[:3])[0] - stage.space.centre
+    losses = {name: float(value) for name, value in stage.step(1).items()}
+    assert losses.keys() == {
+        *("D", "D_penalty", "G", "G_features", "G_l1", "G_coarse", "G_embedding"),
+    }
+    with torch.no_grad():
+        real, fake_score = stage.discriminator(batch.real), stage.discriminator(masked)
+        maps, wanted = (stage.discriminator.with_maps(x)[1] for x in (masked, batch.real))
+    features = [(a - b)[own].abs().mean() / b.abs().mean() for a, b in zip(maps, wanted, strict=True)]
+    expected = {
+        "D": before,
+        "G": F.softplus(real - fake_score).mean(),
+        "G_l1": (masked - batch.real)[own].abs().mean(),
+        "G_coarse": (F.avg_pool2d(fake, 8) - F.avg_pool2d(coarse, 8))[~own].abs().mean(),
+        "G_features": sum(features) / len(features),
+        "G_embedding": (1 - F.cosine_similarity(reading, target, dim=1)).mean(),
+    }
+    for name, value in expected.items():
+        assert losses[name] == pytest.approx(float(value), rel=2e-3, abs=1e-6), name
+
+
+def test_a_term_of_weight_0_is_left_out(make_stage):
+    stage = make_stage("gan.l1=0", "appearance_model.embedding_loss=0", "appearance_model.feature_matching=0")
+    assert not stage.step(0).keys() & {"G_l1", "G_embedding", "G_features"}
+
+
+def test_a_resumed_stage_goes_on_as_an_uninterrupted_one(make_stage):
+    whole, half = make_stage(), make_stage()
+    for iteration in range(3):
+        losses = whole.step(iteration)
+    half.step(0)
+    rest = make_stage()
+    rest.load(half.state())
+    assert rest.fitted, "nothing is fitted again"
+    for iteration in (1, 2):
+        again = rest.step(iteration)
+    for name, value in losses.items():
+        assert float(again[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-7), name
+
+
+def test_a_run_makes_a_checkpoint_that_answers_voices(tmp_path, marked, recipe, space_encoder):
+    settings = {"data": "", "gender": "all", "seed": 0, "iterations": None, "encoder": str(space_encoder)}
+    run = Run.create(tmp_path, recipe(), settings)
+    assert train(run, marked, CPU).finished
+    made = load_checkpoint(run.folder)
+    assert isinstance(made.generator, AppearanceModel) and made.generator_config.face_scale == marked.zoom
+    e, z = torch.randn(2, 64), torch.randn(2, 8)
+    with torch.no_grad():
+        plain, drawn = made.generator(e), made.generator(e, z)
+    assert plain.shape == (2, 3, 64, 64) and not torch.equal(plain, drawn)
+    assert (run.folder / "grids" / "0000004.png").is_file()
+
+
+def test_a_store_without_landmarks_is_refused_with_what_to_do(make_stage, read_store):
+    with pytest.raises(DataError, match="--set faces.landmarks=true"):
+        make_stage(data=read_store)

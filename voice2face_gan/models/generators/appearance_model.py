@@ -1,0 +1,154 @@
+"""An active appearance model of faces, with a voice's embedding among its causes.
+
+    (e, coefficients) -> landmarks and texture, linear    what e says + components of what it leaves open
+                      -> warp                             the texture drawn in the shape of the landmarks
+                      -> refiner                          hair, skin and background
+    (e, noise)        -> coefficients                     a rectified flow (coefficient_flow.py)
+
+Cootes, Edwards and Taylor, "Active Appearance Models", PAMI 2001: principal components of landmarks, and of
+textures in the mean shape. Geometry and texture apart give sharp eyes and mouths without training; what is
+linear in neither, hair and background, a refiner is trained for adversarially
+(training/stages/appearance_model.py). Linear part and flow are fitted before
+(training/fits/appearance_model.py).
+
+Noise z = 0 does not mean the mean face: each e has noise of its own, a fixed random projection of its
+direction, to which z adds. So two voices differ in hair and light, one voice keeps them from clip to clip,
+and voices that are morphed pass over smoothly.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voice2face_gan.faces.align import zoomed
+from voice2face_gan.faces.mean_shape import MEAN_SHAPE, POINTS, SHAPE_STD
+from voice2face_gan.models.generators.coefficient_flow import CoefficientFlow
+from voice2face_gan.models.generators.face_decoder import Decoded
+from voice2face_gan.models.generators.refiner import Refiner
+from voice2face_gan.models.generators.warp import Warp
+from voice2face_gan.models.settings import Settings
+
+_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class AppearanceModelConfig(Settings):
+    """Dimensions of the appearance model; the table `generator` of a checkpoint's config.json.
+
+    Args:
+        embedding: numbers of e.
+        side: of the image in pixels, a multiple of 8.
+        texture_side: of the linear texture, which is enlarged to the image's side.
+        shape_components, texture_components: of what e leaves open in landmarks and texture; 40 hold 99 % of
+            the landmarks' variance, and 160 94 % of the textures' (CelebA, UTKFace and the pairs).
+        flow_width, flow_blocks, flow_steps: of the flow.
+        channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
+        noise_scale: factor of all noise; below 1 faces are nearer to what is usual (truncation).
+        face_scale: how much larger its faces are than the template of faces/align.py lays them, as those were
+            that it learned from.
+    """
+
+    table: ClassVar[str] = "generator"
+    type: ClassVar[str] = "appearance_model"
+    outside_weights: ClassVar[tuple[str, ...]] = ("flow_steps", "noise_scale", "face_scale")
+
+    embedding: int = 64
+    side: int = 128
+    texture_side: int = 64
+    shape_components: int = 40
+    texture_components: int = 160
+    flow_width: int = 384
+    flow_blocks: int = 4
+    flow_steps: int = 8
+    channels: tuple[int, ...] = (24, 48, 96)
+    noise_scale: float = 0.7
+    face_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.make_tuples("channels")
+        least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
+        self.check(
+            {
+                "side must be a multiple of 8 pixels, such as 64 or 128": self.side > 0
+                and self.side % 8 == 0,
+                **{f"{name} must be 1 or more": getattr(self, name) >= 1 for name in least},
+                f"shape_components must be 1 to {2 * POINTS}": 1 <= self.shape_components <= 2 * POINTS,
+                "texture_side must not be above side": self.texture_side <= self.side,
+                "channels must be three numbers, 1 or more": len(self.channels) == 3
+                and all(n >= 1 for n in self.channels),
+                "noise_scale must not be negative": self.noise_scale >= 0,
+                "face_scale must be above 0": self.face_scale > 0,
+            }
+        )
+
+    @property
+    def z_dim(self) -> int:
+        """Numbers of noise, one for each coefficient."""
+        return self.shape_components + self.texture_components
+
+
+class AppearanceModel(nn.Module):
+    """(e, z) to face.
+
+    forward: (B, embedding) and, for other noise than e's own, (B, z_dim) -> the image (B, 3, side, side),
+    aimed at [-1, 1].
+
+    Attributes:
+        shape: (e, shape coefficients) -> displacements of the landmarks from the mean shape.
+        texture: (e, texture coefficients) -> the texture in the mean shape, texture_side pixels wide.
+        flow: the coefficients' distribution; refiner: see the module.
+        mixing: (z_dim, embedding), e's direction to its own noise.
+    """
+
+    def __init__(self, config: AppearanceModelConfig):
+        super().__init__()
+        self.config, self.side = config, config.side
+        e, shapes, textures = config.embedding, config.shape_components, config.texture_components
+        self.shape = nn.Linear(e + shapes, 2 * POINTS)
+        self.texture = nn.Linear(e + textures, 3 * config.texture_side**2)
+        for layer in (self.shape, self.texture):  # the mean shape, in grey, until they are fitted
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.flow = CoefficientFlow(e, config.z_dim, config.flow_width, config.flow_blocks, config.flow_steps)
+        self.refiner = Refiner(config.channels, e + config.z_dim)
+        self.register_buffer("mixing", torch.randn(config.z_dim, e))
+        mean = zoomed(MEAN_SHAPE, config.face_scale)
+        self.warp = Warp(self.side, mean=mean)
+        self.spread = SHAPE_STD * config.face_scale * self.side  # of a landmark, in pixels
+
+    def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
+        coefficients = self.draw(e, z)
+        return self.refine(e, coefficients, self.decoded(e, coefficients).image)
+
+    def noise(self, e: Tensor, z: Tensor | None = None) -> Tensor:
+        """Noise (B, z_dim) of each e (B, embedding), of the same size with z (B, z_dim) as without."""
+        own = e / (e.norm(dim=1, keepdim=True) + _EPSILON) @ self.mixing.t()
+        if z is not None:
+            own = (own + z) / (1 + z.square().mean(dim=1, keepdim=True)).sqrt()
+        return self.config.noise_scale * own
+
+    def draw(self, e: Tensor, z: Tensor | None = None) -> Tensor:
+        """Coefficients (B, z_dim) of e (B, embedding) and z (B, z_dim)."""
+        return self.flow.draw(e, self.noise(e, z))
+
+    def decoded(self, e: Tensor, coefficients: Tensor) -> Decoded:
+        """The coarse face of e (B, embedding) and coefficients (B, z_dim); its texture has texture_side
+        pixels a side."""
+        shapes, textures = coefficients.split(
+            [self.config.shape_components, self.config.texture_components], dim=1
+        )
+        displacement = self.shape(torch.cat([e, shapes], dim=1))
+        landmarks = self.warp.mean + self.spread * displacement.unflatten(1, (POINTS, 2))
+        small = self.config.texture_side
+        texture = self.texture(torch.cat([e, textures], dim=1)).unflatten(1, (3, small, small))
+        whole = texture
+        if small != self.side:
+            whole = F.interpolate(texture, (self.side, self.side), mode="bicubic", align_corners=False)
+        return Decoded(landmarks, texture, self.warp.to_image(whole, landmarks))
+
+    def refine(self, e: Tensor, coefficients: Tensor, coarse: Tensor) -> Tensor:
+        """The refined image (B, 3, side, side) of a coarse one."""
+        return self.refiner(coarse, torch.cat([e, coefficients], dim=1))

@@ -1,0 +1,58 @@
+"""A small U-Net that gives a coarse image of a face its hair, skin and background.
+
+    coarse image -> groups of 2 x 2 pixels -> three resolutions down, blocks, up again with skips -> + coarse
+    image
+
+It works at half the image's side and below. Blocks are those of the R3GAN networks, their gains linear in a
+short code of what the face was made from (FiLM, Perez et al., AAAI 2018). It begins as the identity. Layout
+of Ronneberger et al., "U-Net", MICCAI 2015.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voice2face_gan.models.residual import SLOPE, Residual, one_by_one
+
+_CODE = 64  # numbers that the gains depend on
+_GROUP = 2  # side of a group of pixels
+
+
+class Refiner(nn.Module):
+    """forward: a coarse image (B, 3, side, side) in [-1, 1] and what it was made from (B, inputs) -> an image
+    (B, 3, side, side), aimed at [-1, 1].
+
+    Args:
+        channels: at 1/2, 1/4 and 1/8 of the side.
+        inputs: numbers that the image was made from.
+    """
+
+    def __init__(self, channels: tuple[int, int, int], inputs: int):
+        super().__init__()
+        fine, middle, coarse = channels
+        self.code = nn.Sequential(nn.Linear(inputs, _CODE), nn.LeakyReLU(SLOPE))
+        self.from_rgb = nn.Conv2d(3 * _GROUP**2, fine, 3, padding=1)
+        self.down = nn.ModuleList([Residual(fine, _CODE), Residual(middle, _CODE)])
+        self.widen = nn.ModuleList([one_by_one(fine, middle), one_by_one(middle, coarse)])
+        self.deep = nn.ModuleList(Residual(coarse, _CODE) for _ in range(3))
+        self.narrow = nn.ModuleList([one_by_one(coarse, middle), one_by_one(middle, fine)])
+        self.up = nn.ModuleList(
+            nn.ModuleList([Residual(width, _CODE), Residual(width, _CODE)]) for width in (middle, fine)
+        )
+        self.to_rgb = nn.Conv2d(fine, 3 * _GROUP**2, 3, padding=1)
+        nn.init.zeros_(self.to_rgb.weight)
+        nn.init.zeros_(self.to_rgb.bias)
+
+    def forward(self, coarse: Tensor, made_from: Tensor) -> Tensor:
+        code = self.code(made_from)
+        x, skips = self.from_rgb(F.pixel_unshuffle(coarse, _GROUP)), []
+        for block, widen in zip(self.down, self.widen, strict=True):
+            x = block(x, code)
+            skips.append(x)
+            x = widen(F.avg_pool2d(x, 2))
+        for block in self.deep:
+            x = block(x, code)
+        for narrow, blocks in zip(self.narrow, self.up, strict=True):
+            x = skips.pop() + F.interpolate(narrow(x), scale_factor=2.0, mode="nearest")
+            for block in blocks:
+                x = block(x, code)
+        return coarse + F.pixel_shuffle(self.to_rgb(F.leaky_relu(x, SLOPE)), _GROUP)
