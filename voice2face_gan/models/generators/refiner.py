@@ -3,9 +3,9 @@
     coarse image -> groups of 2 x 2 pixels -> three resolutions down, blocks, up again with skips -> + coarse
     image
 
-It works at half the image's side and below. Blocks are those of the R3GAN networks, their gains linear in a
-short code of what the face was made from (FiLM, Perez et al., AAAI 2018). It begins as the identity. Layout
-of Ronneberger et al., "U-Net", MICCAI 2015.
+It works at half the image's side and below, but for two convolutions at the end. Blocks are those of the
+R3GAN networks, their gains linear in a short code of what the face was made from (FiLM, Perez et al., AAAI
+2018). It begins as the identity. Layout of Ronneberger et al., "U-Net", MICCAI 2015.
 """
 
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from voice2face_gan.models.residual import SLOPE, Residual, one_by_one
 
 _CODE = 64  # numbers that the gains depend on
 _GROUP = 2  # side of a group of pixels
+_WHOLE = 12  # channels at the image's own side
 
 
 class Refiner(nn.Module):
@@ -38,7 +39,10 @@ class Refiner(nn.Module):
         self.up = nn.ModuleList(
             nn.ModuleList([Residual(width, _CODE), Residual(width, _CODE)]) for width in (middle, fine)
         )
-        self.to_rgb = nn.Conv2d(fine, 3 * _GROUP**2, 3, padding=1)
+        # Pixel shuffle would leave a grid of groups in flat skin.
+        self.whole = nn.Conv2d(fine, _WHOLE, 1)
+        self.smooth = nn.Conv2d(_WHOLE, _WHOLE, 3, padding=1)
+        self.to_rgb = nn.Conv2d(_WHOLE, 3, 3, padding=1)
         nn.init.zeros_(self.to_rgb.weight)
         nn.init.zeros_(self.to_rgb.bias)
 
@@ -55,4 +59,7 @@ class Refiner(nn.Module):
             x = skips.pop() + F.interpolate(narrow(x), scale_factor=2.0, mode="nearest")
             for block in blocks:
                 x = block(x, code)
-        return coarse + F.pixel_shuffle(self.to_rgb(F.leaky_relu(x, SLOPE)), _GROUP)
+        size = coarse.shape[-2:]
+        x = F.interpolate(self.whole(F.leaky_relu(x, SLOPE)), size, mode="bilinear", align_corners=False)
+        x = self.smooth(x)
+        return coarse + self.to_rgb(F.leaky_relu(x, SLOPE))
