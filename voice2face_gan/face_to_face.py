@@ -138,7 +138,8 @@ class FaceToFace(VoiceFaceModel):
     ) -> Reconstruction:
         """`reconstruct` of a face that `find` found."""
         e = self.read(torch.from_numpy(face.pixels)[None])[0]
-        made = to_image(self.decode(self.condition_read(e, strength)[None], noise_scale=0)[0], size)
+        (image,) = self.decode(self.condition_read(e, strength)[None], noise_scale=0)
+        made = to_image(image, size or self.image_side)
         made.info = synthetic_metadata(self.name, Strength=f"{strength:g}")
         return Reconstruction(photo.name, made, e, face.found, face.box, photo.notes)
 

@@ -249,7 +249,7 @@ class VoiceToFace(VoiceFaceModel):
         reflected = (self.reflect_gender(voice.embedding, gender) for voice in voices)
         ends = [self.condition(e, options.strength) for e in reflected]
         e = interpolated(*ends, n, self.controls.normalise_embedding)
-        images = [to_image(face, size) for face in self.decode(e, noise_scale=0)]
+        images = [to_image(face, size or self.image_side) for face in self.decode(e, noise_scale=0)]
         for k, image in enumerate(images, 1):
             image.info = synthetic_metadata(self.name, Morph=f"{k} of {n}")
         return images
@@ -358,7 +358,7 @@ class VoiceToFace(VoiceFaceModel):
             if isinstance(item, VoiceToFaceError):
                 yield item
                 continue
-            images = [to_image(face, options.size) for face in next(faces)]
+            images = [to_image(face, options.size or self.image_side) for face in next(faces)]
             for number, image in enumerate(images, 1):
                 image.info = synthetic_metadata(self.name, Seed=str(seed), Variant=str(number))
             yield Generation(

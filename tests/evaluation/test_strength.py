@@ -12,22 +12,26 @@ from voice2face_gan.models.checkpoint import load_checkpoint
 def scored(monkeypatch, scores: dict[float, tuple[float, float]]):
     """U and G by strength, in place of a model and dlib."""
     monkeypatch.setattr(strength, "open_reader", lambda name: name)
-    monkeypatch.setattr(strength.VoiceToFace, "from_pretrained", lambda folder: "model")
+    model = SimpleNamespace(with_strength=lambda strength: strength)
+    monkeypatch.setattr(strength.VoiceToFace, "from_pretrained", lambda folder: model)
 
     def eval_set(*given, strength):
-        assert given == ("model", "people", "val", "all", "dlib")
+        assert given == (model, "people", "val", "all", "dlib")
         return SimpleNamespace(voices="voices", reading=read.append, with_generated=lambda faces: faces)
 
     def compute(metric, faces):
         assert metric == "matching" and read == ["real"], "the real faces are read before, and once"
         return {name: SimpleNamespace(value=v) for name, v in zip("UG", scores[faces], strict=True)}
 
-    read = []
+    read, encoded = [], []
     monkeypatch.setattr(strength, "generate_eval_set", eval_set)
-    monkeypatch.setattr(strength, "generator_inputs", lambda model, voices, strength: strength)
+    monkeypatch.setattr(strength, "predicted_embeddings", lambda model, voices: encoded.append(voices))
+    monkeypatch.setattr(strength, "condition", lambda e, controls: controls)
     monkeypatch.setattr(strength, "generate_framed", lambda model, e: e)
     monkeypatch.setattr(strength, "compute", compute)
-    return strength.choose_strength("folder", "people", strengths=tuple(scores))
+    chosen = strength.choose_strength("folder", "people", strengths=tuple(scores))
+    assert encoded == ["voices"], "once for all strengths"
+    return chosen
 
 
 @pytest.mark.parametrize(

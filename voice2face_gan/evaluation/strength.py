@@ -7,10 +7,11 @@ from pathlib import Path
 
 from voice2face_gan.data.store import Store
 from voice2face_gan.evaluation.eval_set import generate_framed
-from voice2face_gan.evaluation.protocol import generate_eval_set, generator_inputs
+from voice2face_gan.evaluation.protocol import generate_eval_set, generator_inputs, predicted_embeddings
 from voice2face_gan.evaluation.readers import open_reader
 from voice2face_gan.evaluation.registry import compute
 from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.conditioning import condition
 from voice2face_gan.pipeline import VoiceToFace
 
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
@@ -42,9 +43,10 @@ def choose_strength(
     model, tried = VoiceToFace.from_pretrained(folder), {}
     first = generate_eval_set(model, people, split, "all", open_reader(judge), strength=strengths[0])
     first.reading("real")  # once for all strengths
+    predicted = predicted_embeddings(model, first.voices)
     for strength in strengths:
         # Without e the figures from e, which no strength changes, are left out.
-        e = generator_inputs(model, first.voices, strength=strength)
+        e = condition(predicted, model.with_strength(strength))
         figures = compute("matching", first.with_generated(generate_framed(model, e)))
         tried[strength] = round(figures["U"].value + figures["G"].value, 2)
     best = max(tried.values())

@@ -5,7 +5,7 @@ A new network is one entry here: its type -> (class of its settings, class of th
     every encoder config     mel_bins (None where it takes speech), embedding, feature_size
     every encoder            takes (audio/encoder_input.py), recurrent, has_agreement, last_name, features,
                              with_features, frozen
-    every generator config   embedding, side, z_dim, face_scale, outside_weights
+    every generator config   embedding, side, image_side, z_dim, face_scale, outside_weights
     every generator          forward(e), and forward(e, z) where z_dim is not 0
 """
 

@@ -51,3 +51,15 @@ class Settings:
         for sentence, holds in sentences.items():
             if not holds:
                 raise CheckpointError(f"{self.table}.{sentence}.")
+
+
+class GeneratorSettings(Settings):
+    """Base of the generators' configurations; the table `generator` of a checkpoint's config.json."""
+
+    table: ClassVar[str] = "generator"
+    side: int
+
+    @property
+    def image_side(self) -> int:
+        """Side of an image in pixels where none is asked for: the network's own."""
+        return self.side

@@ -45,6 +45,11 @@ class VoiceFaceModel:
         return self.checkpoint.generator_config.face_scale
 
     @property
+    def image_side(self) -> int:
+        """Side of an image in pixels where none is asked for."""
+        return self.checkpoint.generator_config.image_side
+
+    @property
     def strength(self) -> float | None:
         """The model's own strength; None for models whose embeddings are of unit norm."""
         return None if self.controls.normalise_embedding else self.controls.strength

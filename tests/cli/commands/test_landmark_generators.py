@@ -174,6 +174,22 @@ def test_size_and_grid_and_together(cli, decoder, clips):
     assert done.code == 0 and Image.open("both.png").size == (64, 64)
 
 
+def test_images_have_the_size_that_the_checkpoint_says(cli, decoder, kind, clips, tmp_path):
+    """Smaller ones are made from the network's own side."""
+    made = load_checkpoint(decoder)
+    assert made.generator_config.image_side == 64
+    if kind != "appearance_model":
+        return
+    config = replace(made.generator_config, image_side=32)
+    other = replace(made, generator_config=config).save(tmp_path / "other")
+    for name, options in (("own", ()), ("whole", ("--size", 64))):
+        done = cli("generate", clips[0], "-o", f"{name}.png", *options, "--checkpoint", other)
+        assert done.code == 0, done.stderr
+    assert Image.open("own.png").size == (32, 32) and Image.open("whole.png").size == (64, 64)
+    assert cli("morph", *clips[:2], "-o", "strip.png", "--checkpoint", other).code == 0
+    assert Image.open("strip.png").height == 32
+
+
 def test_reconstruct(cli, decoder, store):
     for i in (0, 1):
         Image.fromarray(np.asarray(store.faces[30 * i])).save(f"{i}.png")

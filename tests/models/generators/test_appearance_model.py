@@ -124,6 +124,7 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_once_it_learns():
         ("channels", (4, 4)),
         ("noise_scale", -0.1),
         ("face_scale", 0),
+        ("image_side", 4),
     ],
 )
 def test_settings_out_of_range_are_refused(key, value):

@@ -29,18 +29,19 @@ from voice2face_gan.models.generators.coefficient_flow import CoefficientFlow
 from voice2face_gan.models.generators.face_decoder import Decoded
 from voice2face_gan.models.generators.refiner import Refiner
 from voice2face_gan.models.generators.warp import Warp
-from voice2face_gan.models.settings import Settings
+from voice2face_gan.models.settings import GeneratorSettings
 
 _EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class AppearanceModelConfig(Settings):
+class AppearanceModelConfig(GeneratorSettings):
     """Dimensions of the appearance model; the table `generator` of a checkpoint's config.json.
 
     Args:
         embedding: numbers of e.
-        side: of the image in pixels, a multiple of 8.
+        side: of the network's image in pixels, a multiple of 8.
+        image_side: of an image where no other is asked for; smaller ones are made from the network's.
         texture_side: of the linear texture, which is enlarged to the image's side.
         shape_components, texture_components: of what e leaves open in landmarks and texture; 40 hold 99 % of
             the landmarks' variance, and 160 94 % of the textures' (CelebA, UTKFace and the pairs).
@@ -51,12 +52,12 @@ class AppearanceModelConfig(Settings):
             that it learned from.
     """
 
-    table: ClassVar[str] = "generator"
     type: ClassVar[str] = "appearance_model"
-    outside_weights: ClassVar[tuple[str, ...]] = ("flow_steps", "noise_scale", "face_scale")
+    outside_weights: ClassVar[tuple[str, ...]] = ("image_side", "flow_steps", "noise_scale", "face_scale")
 
     embedding: int = 64
     side: int = 128
+    image_side: int = 64
     texture_side: int = 64
     shape_components: int = 40
     texture_components: int = 160
@@ -81,6 +82,7 @@ class AppearanceModelConfig(Settings):
                 and all(n >= 1 for n in self.channels),
                 "noise_scale must not be negative": self.noise_scale >= 0,
                 "face_scale must be above 0": self.face_scale > 0,
+                "image_side must be 8 to 4096": 8 <= self.image_side <= 4096,
             }
         )
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from voice2face_gan.faces.align import zoomed
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE, POINTS, SHAPE_STD
 from voice2face_gan.models.generators.warp import BOUNDARY, ORDER, RENDERINGS, SMOOTHING, Warp
-from voice2face_gan.models.settings import Settings
+from voice2face_gan.models.settings import GeneratorSettings
 
 STEM = 1000
 CHANNELS = (256, 128, 64, 32, 32)
@@ -51,7 +51,7 @@ class Decoded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FaceDecoderConfig(Settings):
+class FaceDecoderConfig(GeneratorSettings):
     """Dimensions of the decoder; the table `generator` of a checkpoint's config.json.
 
     Args:
@@ -73,7 +73,6 @@ class FaceDecoderConfig(Settings):
             that it learned from.
     """
 
-    table: ClassVar[str] = "generator"
     type: ClassVar[str] = "face_decoder"
     outside_weights: ClassVar[tuple[str, ...]] = ("rendering", "face_scale", "head_gain")
     z_dim: ClassVar[int] = 0

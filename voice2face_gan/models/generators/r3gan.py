@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voice2face_gan.models.residual import SLOPE, Residual, one_by_one
-from voice2face_gan.models.settings import Settings
+from voice2face_gan.models.settings import GeneratorSettings
 
 FURTHEST_Z = 3.0  # standard deviations
 
 
 @dataclass(frozen=True)
-class R3GANGeneratorConfig(Settings):
+class R3GANGeneratorConfig(GeneratorSettings):
     """Dimensions of the generator and its discriminator; the table `generator` of a checkpoint's config.json.
 
     Args:
@@ -50,7 +50,6 @@ class R3GANGeneratorConfig(Settings):
             that it learned from.
     """
 
-    table: ClassVar[str] = "generator"
     type: ClassVar[str] = "r3gan"
     outside_weights: ClassVar[tuple[str, ...]] = ("replicate_border", "face_scale")
     """Settings that make no difference to the generator's weights."""

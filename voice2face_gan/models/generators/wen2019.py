@@ -14,11 +14,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from voice2face_gan.models.settings import Settings
+from voice2face_gan.models.settings import GeneratorSettings
 
 
 @dataclass(frozen=True)
-class Wen2019GeneratorConfig(Settings):
+class Wen2019GeneratorConfig(GeneratorSettings):
     """Dimensions of the generator and its discriminator; the table `generator` of a checkpoint's config.json.
 
     Args:
@@ -33,7 +33,6 @@ class Wen2019GeneratorConfig(Settings):
             that it learned from.
     """
 
-    table: ClassVar[str] = "generator"
     type: ClassVar[str] = "wen2019"
     side: ClassVar[int] = 64  # of its faces, in pixels
     z_dim: ClassVar[int] = 0  # it takes no noise
