@@ -18,10 +18,9 @@ class GenerateOptions:
         gender: "auto" (the side of the gender probe on which e lies), "female" or "male".
         size: side of an image in pixels; None for the model's own.
         strength: distance from the average face, 0 to 10: 0 the average face, 1 as predicted, above 1
-            exaggerated. None for the model's own: 4 for `default`, chosen on validation people, for a
+            exaggerated. None for the model's own, which is above 1 where validation people chose it: a
             predicted e is smaller than people's own. The elements of strength x e are softly clipped
-            (models/conditioning.py). Models whose e is of unit norm, such as `synthetic`, have no strength: a
-            number is refused.
+            (models/conditioning.py). Models whose e is of unit norm have no strength: a number is refused.
         noise_scale: standard deviation of the noise z, and factor of the noise that variants add to e. 1 as
             in training; less gives variants that are more alike.
     Raises:

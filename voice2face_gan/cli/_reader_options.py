@@ -84,8 +84,7 @@ _OPTIONS = (
         "--strength",
         type=STRENGTH,
         metavar="X",
-        help="Distance from the average face: 0 that face, 1 as predicted. [default: the model's own, 4 for "
-        "'default']",
+        help="Distance from the average face: 0 that face, 1 as predicted. [default: the model's own]",
     ),
     click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of resampling."),
     click.option("--device", default="cpu", show_default=True, help="Device of generators."),

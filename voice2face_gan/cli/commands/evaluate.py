@@ -56,8 +56,8 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
     "--zoom",
     type=click.FloatRange(1, 3),
     metavar="X",
-    help="With --faces: size of the faces, relative to the template; 1.4 for images that generate makes "
-    "with the model 'default'.",
+    help="With --faces: size of the faces, relative to the template; for images that generate makes, the "
+    "checkpoint's face_scale.",
 )
 @click.option(
     "--data", default="synthetic", show_default=True, help="A store, a raw data set, or synthetic[:SPEAKERS]."

@@ -50,8 +50,8 @@ _NOTICE = "Synthetic images: what the training data associate with a voice, not 
     "--strength",
     type=STRENGTH,
     metavar="X",
-    help="0 the average face, 1 as predicted, above 1 exaggerated; refused by models without one, such as "
-    "'synthetic'. [default: the model's own, 4 for 'default']",
+    help="0 the average face, 1 as predicted, above 1 exaggerated; refused by models whose embeddings are of "
+    "length 1. [default: the model's own]",
 )
 @click.option(
     "--noise-scale",
