@@ -45,7 +45,8 @@ def measure(folder: Path, stores, work: Path, real: Path | None = None) -> dict:
     recorded = Recorded(folder, stores, work, real)  # beside the rest
     report: dict = {"checkpoint": str(folder), "test": {}}
     # With the faces without voices, for `memory` looks for the nearest of all training faces.
-    both = ",".join(str(stores[name]) for name in (*PAIRED, "utkface"))
+    faces = [name for name in stores if name not in (*PAIRED, "voices")]
+    both = ",".join(str(stores[name]) for name in (*PAIRED, *faces))
     sources = {"both": both, **{name: str(stores[name]) for name in PAIRED}}
     judges = {
         "dlib": ("matching", "retrieval", "detection", "memory"),

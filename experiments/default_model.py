@@ -5,10 +5,11 @@
 What is done already in --work is left, and a run that was stopped goes on: call it again as often as it
 takes. It needs the extra `faces`, and the teacher's weights: pip install --no-deps resemblyzer.
 
-1. v2f-gan prepare     paired/voxceleb, paired/avspeech, voices (speech kept), faces/utkface -> stores
+1. v2f-gan prepare     paired/voxceleb, paired/avspeech, voices (speech kept), faces/utkface -> stores; with
+                       faces/celeba again, whole heads of 128 pixels with landmarks
 2. v2f-gan face-space  on the three stores with faces
 3. v2f-gan train       --recipe default-encoder: voice -> e
-4. v2f-gan train       --recipe default: e, z -> face, on that encoder
+4. v2f-gan train       --recipe appearance-model: e, z -> face, on that encoder and the heads
 5. v2f-gan compose     both networks in half precision, gender probe, limits, strength by validation people
 6. default_measure.py  on test people -> report.json, sheet.png; also by human_models.py, where
                        V2F_HUMAN_MODELS says what it needs; default_publish.py: the checkpoint with its card
@@ -29,7 +30,8 @@ from voice2face_gan.training.run.index import list_runs
 
 CLI = [sys.executable, "-m", "voice2face_gan"]
 ZOOM = 1.4  # UTKFace's images end where the frame of a whole head has a third of its side to go
-TRAINED_ON = "utkface,voxceleb1,avspeech,librispeech,speechocean762,ravdess"
+SIDE = 128  # of the heads
+TRAINED_ON = "celeba,utkface,voxceleb1,avspeech,librispeech,speechocean762,ravdess"
 LICENCE = "research only, non-commercial (see MODEL_CARD.md)"
 
 
@@ -40,7 +42,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint's folder")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--real", type=Path, help="recorded sounds that are no speech, see robustness.py")
-    parser.add_argument("--set", action="append", default=[], help="override of the recipe default")
+    parser.add_argument("--set", action="append", default=[], help="override of the recipe appearance-model")
     options = parser.parse_args()
     if options.real and not options.real.is_dir():
         parser.error(f"--real {options.real}: there is no such folder.")
@@ -66,16 +68,25 @@ def main() -> None:
     recipe = ("--recipe", "default-encoder", "--set", f'encoder.space="{space}"')
     encoder = trained(work / "encoder", *device, new=(*recipe, "--data", data))
 
-    data = f"{stores['utkface']},{paired}"
-    recipe = ["--recipe", "default", "--set", f'face_embedding.space="{space}"']
+    heads = {name: work / f"{name}-{SIDE}.store" for name in (*PAIRED, "utkface", "celeba")}
+    whole = ("--set", f"faces.side={SIDE}", "--set", "faces.landmarks=true")
+    for name, store in heads.items():
+        kind = ("paired", options.data / "paired" / name, "--keep-speech")
+        if name not in PAIRED:
+            kind = ("faces", options.data / "faces" / name)
+        once(store / "store.json", "prepare", *kind, *whole, "-o", store)
+    data = ",".join(map(str, heads.values()))
+    recipe = ["--recipe", "appearance-model"]
     recipe += [part for text in options.set for part in ("--set", text)]
     generator = trained(work / "generator", *device, new=(*recipe, "--data", data, "--encoder", encoder))
 
     composed = work / "composed"
     about = ("--trained-on", TRAINED_ON, "--licence", LICENCE)
-    run("compose", encoder, generator, "-o", composed, "--data", paired, "--faces", stores["utkface"], *about)
+    pairs = ",".join(str(heads[name]) for name in PAIRED)
+    run("compose", encoder, generator, "-o", composed, "--data", pairs, "--faces", stores["utkface"], *about)
 
-    publish(composed, measure(composed, stores, work, options.real), options.out)
+    measured = {**heads, "voices": stores["voices"]}
+    publish(composed, measure(composed, measured, work, options.real), options.out)
 
 
 def once(made: Path, *command) -> None:

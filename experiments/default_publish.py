@@ -73,7 +73,7 @@ def publish(composed: Path, report: dict, out: Path) -> None:
         }[checkpoint.encoder_config.type],
         "encoder_size": f"{parameters(checkpoint.encoder) / 1e6:.2f} M",
         "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",
-        "width": str(checkpoint.generator_config.width),
+        "generator_about": generator_about(checkpoint.generator_config),
         "half_pixels": f"{checkpoint.info['half_precision']['pixels']:.3f}",
         "made_by": f" The encoder was {made}." if (made := checkpoint.info.get("encoder_made_by")) else "",
         "encoder_iterations": f"{checkpoint.info['iterations']['encoder']:,}",
@@ -83,6 +83,16 @@ def publish(composed: Path, report: dict, out: Path) -> None:
         card = card.replace(f"{{{name}}}", text)
     (out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     print(f"{out}: written.")
+
+
+def generator_about(config) -> str:
+    """The card's words on a generator."""
+    if config.type == "r3gan":
+        return f"residual blocks, (e, z) to a {config.side} x {config.side} face, width {config.width}"
+    return (
+        f"appearance model: landmarks and a texture of {config.texture_side} pixels linear in e and in "
+        f"{config.z_dim} components that a rectified flow draws; warp; a refiner; {config.side} pixels"
+    )
 
 
 IN_TURN = "two speakers, one after the other"
