@@ -4,7 +4,11 @@ import pytest
 import torch
 
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models.generators.appearance_model import AppearanceModel, AppearanceModelConfig
+from voice2face_gan.models.generators.appearance_model import (
+    AppearanceModel,
+    AppearanceModelConfig,
+    head_mask,
+)
 
 TINY = {
     "side": 64,
@@ -98,9 +102,21 @@ def test_forward_is_drawn_decoded_refined():
         coefficients = model.draw(e, z)
         coarse = model.decoded(e, coefficients).image
         refined = model.refine(e, coefficients, coarse)
-        torch.testing.assert_close(model(e, z), refined)
+        wanted = coarse + model.focus * (refined - coarse)
+        torch.testing.assert_close(model(e, z), wanted)
+        torch.testing.assert_close(model(e[:1], z[:1]), wanted[:1], atol=1e-5, rtol=1e-4)
     assert (refined - coarse).abs().mean() > 0
-    torch.testing.assert_close(model(e[:1], z[:1]), refined[:1], atol=1e-5, rtol=1e-4)
+
+
+def test_soft_focus_leaves_the_refiners_work_out_beyond_the_head():
+    whole, none = make().focus, make(soft_focus=0.0).focus
+    assert whole[32, 32] > 0.99 and whole[40, 32] > 0.99, "the face"
+    assert max(whole[0, 0], whole[0, -1], whole[-1, 0], whole[32, 0]) < 0.01, "corners and sides"
+    torch.testing.assert_close(whole, whole.flip(1))
+    assert (none == 1).all()
+    torch.testing.assert_close(make(soft_focus=0.5).focus, (1 + whole) / 2)
+    near = head_mask(64, 1.4)
+    assert near.sum() > 1.4 * whole.sum(), "larger faces, a larger head"
 
 
 def test_a_new_refiner_leaves_the_image_and_its_code_matters_once_it_learns():
@@ -125,6 +141,7 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_once_it_learns():
         ("noise_scale", -0.1),
         ("face_scale", 0),
         ("image_side", 4),
+        ("soft_focus", 1.5),
     ],
 )
 def test_settings_out_of_range_are_refused(key, value):

@@ -19,6 +19,7 @@ and voices that are morphed pass over smoothly.
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,6 +32,10 @@ from voice2face_gan.models.generators.refiner import Refiner
 from voice2face_gan.models.generators.warp import Warp
 from voice2face_gan.models.settings import GeneratorSettings
 
+HEAD_CENTRE, HEAD_RADII = (0.5, 0.52), (0.33, 0.455)
+"""An ellipse around a head with its hair: x and y in fractions of the side, at zoom 1."""
+
+HEAD_EDGE = 0.06  # of its radii, over which the mask falls
 _EPSILON = 1e-6
 
 
@@ -48,12 +53,20 @@ class AppearanceModelConfig(GeneratorSettings):
         flow_width, flow_blocks, flow_steps: of the flow.
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
         noise_scale: factor of all noise; below 1 faces are nearer to what is usual (truncation).
+        soft_focus: share of the refiner's work that is left out beyond the head, 0 to 1: a background that is
+            drawn from principal components has no edges that could be sharpened, and becomes stripes.
         face_scale: how much larger its faces are than the template of faces/align.py lays them, as those were
             that it learned from.
     """
 
     type: ClassVar[str] = "appearance_model"
-    outside_weights: ClassVar[tuple[str, ...]] = ("image_side", "flow_steps", "noise_scale", "face_scale")
+    outside_weights: ClassVar[tuple[str, ...]] = (
+        "image_side",
+        "flow_steps",
+        "noise_scale",
+        "soft_focus",
+        "face_scale",
+    )
 
     embedding: int = 64
     side: int = 128
@@ -66,6 +79,7 @@ class AppearanceModelConfig(GeneratorSettings):
     flow_steps: int = 8
     channels: tuple[int, ...] = (24, 48, 96)
     noise_scale: float = 0.7
+    soft_focus: float = 1.0
     face_scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -81,6 +95,7 @@ class AppearanceModelConfig(GeneratorSettings):
                 "channels must be three numbers, 1 or more": len(self.channels) == 3
                 and all(n >= 1 for n in self.channels),
                 "noise_scale must not be negative": self.noise_scale >= 0,
+                "soft_focus must be between 0 and 1": 0 <= self.soft_focus <= 1,
                 "face_scale must be above 0": self.face_scale > 0,
                 "image_side must be 8 to 4096": 8 <= self.image_side <= 4096,
             }
@@ -102,6 +117,7 @@ class AppearanceModel(nn.Module):
         shape: (e, shape coefficients) -> displacements of the landmarks from the mean shape.
         texture: (e, texture coefficients) -> the texture in the mean shape, texture_side pixels wide.
         flow: the coefficients' distribution; refiner: see the module.
+        focus: (side, side), how much of the refiner's work each pixel gets.
         mixing: (z_dim, embedding), e's direction to its own noise.
     """
 
@@ -119,11 +135,15 @@ class AppearanceModel(nn.Module):
         self.register_buffer("mixing", torch.randn(config.z_dim, e))
         mean = zoomed(MEAN_SHAPE, config.face_scale)
         self.warp = Warp(self.side, mean=mean)
+        with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
+            focus = 1 - config.soft_focus * (1 - head_mask(self.side, config.face_scale))
+        self.register_buffer("focus", focus, persistent=False)
         self.spread = SHAPE_STD * config.face_scale * self.side  # of a landmark, in pixels
 
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         coefficients = self.draw(e, z)
-        return self.refine(e, coefficients, self.decoded(e, coefficients).image)
+        coarse = self.decoded(e, coefficients).image
+        return torch.lerp(coarse, self.refine(e, coefficients, coarse), self.focus)
 
     def noise(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         """Noise (B, z_dim) of each e (B, embedding), of the same size with z (B, z_dim) as without."""
@@ -154,3 +174,19 @@ class AppearanceModel(nn.Module):
     def refine(self, e: Tensor, coefficients: Tensor, coarse: Tensor) -> Tensor:
         """The refined image (B, 3, side, side) of a coarse one."""
         return self.refiner(coarse, torch.cat([e, coefficients], dim=1))
+
+
+def head_mask(side: int, zoom: float) -> Tensor:
+    """1 on a head with its hair, 0 far from it, float32 (side, side).
+
+    Args:
+        zoom: size of the faces, relative to the template.
+    """
+    (centre,) = zoomed(np.array([HEAD_CENTRE]), zoom)
+    places = (torch.arange(side) + 0.5) / side
+    x, y = (
+        ((places - middle) / (radius * zoom))
+        for middle, radius in zip(centre.tolist(), HEAD_RADII, strict=True)
+    )
+    distance = (x[None].square() + y[:, None].square()).sqrt()
+    return torch.sigmoid((1 - distance) / HEAD_EDGE)
