@@ -15,6 +15,7 @@ import argparse
 import numpy as np
 import torch
 
+from voice2face_gan.data.cache import cached
 from voice2face_gan.data.open import open_source, source_names
 from voice2face_gan.data.store import Store
 from voice2face_gan.evaluation.eval_set import framed_faces, generate_framed
@@ -67,7 +68,13 @@ def held_out_faces(names: list[str], count: int, seed: int = 0) -> tuple[np.ndar
 
 def distance(reader: FaceReader, faces, real: np.ndarray) -> float:
     """Frechet distance of faces uint8 (N, side, side, 3) to real features (M, D)."""
-    return frechet_distance(reader.read(torch.as_tensor(faces)).embedding, real)
+    return frechet_distance(features_of(reader, faces), real)
+
+
+def features_of(reader: FaceReader, faces) -> np.ndarray:
+    """float32 (N, D) of faces uint8 (N, side, side, 3), from the cache where they were read before."""
+    faces = torch.as_tensor(faces)
+    return cached(reader.name, faces, lambda x: np.asarray(reader.read(x).embedding, np.float32))
 
 
 def main() -> None:
@@ -89,7 +96,7 @@ def main() -> None:
         generated[name] = variants_of(model, e, options.count), generate_framed(model, e, noise_scale=0)
     for judge in options.judge:
         reader = open_reader(judge)
-        features = reader.read(torch.from_numpy(real)).embedding
+        features = features_of(reader, real)
         few = features[np.random.default_rng(0).permutation(len(features))[: len(voices)]]
         print(f"{judge}: floor {distance(reader, others, features):.0f} at {options.count}", flush=True)
         for name, (variants, plain) in generated.items():
