@@ -123,8 +123,9 @@ def test_the_losses_are_those_of_the_text(make_stage):
     with torch.no_grad():
         e, coefficients, coarse = stage._coarse(1, batch)
         fake = stage.generator.refine(e, coefficients, coarse)
-        masked = fake * batch.visible
-        before = F.softplus(stage.discriminator(masked) - stage.discriminator(batch.real)).mean()
+        shown = batch.visible * stage.generator.focus
+        masked, shown_real = fake * shown, batch.real * shown
+        before = F.softplus(stage.discriminator(masked) - stage.discriminator(shown_real)).mean()
         reading = stage.space.read(fake[:3], stage.streams.zooms(1)[:3])[0] - stage.space.centre
         target = stage.space.target(e[:3])[0] - stage.space.centre
     losses = {name: float(value) for name, value in stage.step(1).items()}
@@ -132,13 +133,13 @@ def test_the_losses_are_those_of_the_text(make_stage):
         *("D", "D_penalty", "G", "G_features", "G_l1", "G_coarse", "G_embedding"),
     }
     with torch.no_grad():
-        real, fake_score = stage.discriminator(batch.real), stage.discriminator(masked)
-        maps, wanted = (stage.discriminator.with_maps(x)[1] for x in (masked, batch.real))
+        real, fake_score = stage.discriminator(shown_real), stage.discriminator(masked)
+        maps, wanted = (stage.discriminator.with_maps(x)[1] for x in (masked, shown_real))
     features = [(a - b)[own].abs().mean() / b.abs().mean() for a, b in zip(maps, wanted, strict=True)]
     expected = {
         "D": before,
         "G": F.softplus(real - fake_score).mean(),
-        "G_l1": (masked - batch.real)[own].abs().mean(),
+        "G_l1": (masked - shown_real)[own].abs().mean(),
         "G_coarse": (F.avg_pool2d(fake, 8) - F.avg_pool2d(coarse, 8))[~own].abs().mean(),
         "G_features": sum(features) / len(features),
         "G_embedding": (1 - F.cosine_similarity(reading, target, dim=1)).mean(),

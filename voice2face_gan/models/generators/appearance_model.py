@@ -54,7 +54,8 @@ class AppearanceModelConfig(GeneratorSettings):
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
         noise_scale: factor of all noise; below 1 faces are nearer to what is usual (truncation).
         soft_focus: share of the refiner's work that is left out beyond the head, 0 to 1: a background that is
-            drawn from principal components has no edges that could be sharpened, and becomes stripes.
+            drawn from principal components has no edges that could be sharpened, and becomes stripes. The
+            discriminator sees as much of it.
         face_scale: how much larger its faces are than the template of faces/align.py lays them, as those were
             that it learned from.
     """
@@ -142,8 +143,7 @@ class AppearanceModel(nn.Module):
 
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         coefficients = self.draw(e, z)
-        coarse = self.decoded(e, coefficients).image
-        return torch.lerp(coarse, self.refine(e, coefficients, coarse), self.focus)
+        return self.refine(e, coefficients, self.decoded(e, coefficients).image)
 
     def noise(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         """Noise (B, z_dim) of each e (B, embedding), of the same size with z (B, z_dim) as without."""
@@ -172,8 +172,8 @@ class AppearanceModel(nn.Module):
         return Decoded(landmarks, texture, self.warp.to_image(whole, landmarks))
 
     def refine(self, e: Tensor, coefficients: Tensor, coarse: Tensor) -> Tensor:
-        """The refined image (B, 3, side, side) of a coarse one."""
-        return self.refiner(coarse, torch.cat([e, coefficients], dim=1))
+        """The refined image (B, 3, side, side) of a coarse one; the coarse one where `focus` is 0."""
+        return torch.lerp(coarse, self.refiner(coarse, torch.cat([e, coefficients], dim=1)), self.focus)
 
 
 def head_mask(side: int, zoom: float) -> Tensor:

@@ -96,20 +96,21 @@ class AppearanceModelStage(AdversarialStage):
         with self.autocast():
             fake = self.generator.refine(e, coefficients, coarse)
         fake = fake.float()
-        masked_fake = fake * batch.visible
+        # What is not refined teaches nothing: the discriminator would tell images apart by it.
+        shown = batch.visible * self.generator.focus
+        real, masked_fake = batch.real * shown, fake * shown
         for_real, for_fake, for_generator = self.streams.augmentation(iteration)
-        images = self.augmented(
-            torch.cat([batch.real, masked_fake.detach()]), torch.cat([for_real, for_fake])
-        )
+        images = self.augmented(torch.cat([real, masked_fake.detach()]), torch.cat([for_real, for_fake]))
         losses = self._discriminator_phase(iteration, images)
         if iteration < self.discriminator_first:
             return detached(losses)
         self._freeze_discriminator(True)
-        g_losses = self._adversarial_losses(batch, masked_fake, for_generator)
+        own = batch.own_e.float()
+        g_losses = self._adversarial_losses(real, masked_fake, own, for_generator)
         if self.settings.l1:
-            g_losses["G_l1"] = l1(masked_fake, batch.real, batch.own_e.float(), self.processes)
+            g_losses["G_l1"] = l1(masked_fake, real, own, self.processes)
         pooled = F.avg_pool2d(fake, POOLED), F.avg_pool2d(coarse, POOLED)
-        g_losses["G_coarse"] = l1(*pooled, (~batch.own_e).float(), self.processes)
+        g_losses["G_coarse"] = l1(*pooled, 1 - own, self.processes)
         if self.g_weights["G_embedding"]:
             g_losses["G_embedding"] = self._embedding_loss(iteration, fake, e)
         self._step_generator(weighted_sum(g_losses, self.g_weights))
@@ -160,16 +161,24 @@ class AppearanceModelStage(AdversarialStage):
         self._step_discriminator()
         return losses
 
-    def _adversarial_losses(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
-        """Losses of generated images through the discriminator, beside the real ones augmented alike."""
+    def _adversarial_losses(
+        self, real: Tensor, fake: Tensor, own: Tensor, drawn: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses of generated images through the discriminator, beside the real ones augmented alike.
+
+        Args:
+            real, fake: (B, 3, side, side).
+            own: (B,), 1 where the i-th of both are of one face.
+            drawn: as in `augmented`.
+        """
         with self.autocast():
             with torch.no_grad():
-                real_score, real_maps = self.discriminator.with_maps(self.augmented(batch.real, drawn))
+                real_score, real_maps = self.discriminator.with_maps(self.augmented(real, drawn))
             score, maps = self.discriminator.with_maps(self.augmented(fake, drawn))
         losses = {"G": generator_loss(score.float(), real_score.float(), self.recipe.r3gan.loss)}
         if self.g_weights["G_features"]:
             both = ([part.float() for part in of] for of in (maps, real_maps))
-            losses["G_features"] = perceptual_loss(*both, batch.own_e.float(), self.processes)
+            losses["G_features"] = perceptual_loss(*both, own, self.processes)
         return losses
 
     def _embedding_loss(self, iteration: int, fake: Tensor, e: Tensor) -> Tensor:
