@@ -72,7 +72,8 @@ def distance(reader: FaceReader, faces, real: np.ndarray) -> float:
 
 
 def features_of(reader: FaceReader, faces) -> np.ndarray:
-    """float32 (N, D) of faces uint8 (N, side, side, 3), from the cache where they were read before."""
+    """float32 (N, D) of faces uint8 (N, side, side, 3), from the cache where they were read before by a
+    reader of this name, which must say its weights."""
     faces = torch.as_tensor(faces)
     return cached(reader.name, faces, lambda x: np.asarray(reader.read(x).embedding, np.float32))
 
@@ -88,19 +89,20 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     options = parser.parse_args()
     real, others = held_out_faces(source_names(options.faces), options.count)
+    count = len(real)  # less where the sets do not divide it
     voices, _ = identities_with_voice_and_face(open_source(options.data), "test")
     generated = {}
     for name in options.checkpoint:
         model = VoiceToFace.from_pretrained(name)
         e = generator_inputs(model, voices)
-        generated[name] = variants_of(model, e, options.count), generate_framed(model, e, noise_scale=0)
+        generated[name] = variants_of(model, e, count), generate_framed(model, e, noise_scale=0)
     for judge in options.judge:
         reader = open_reader(judge)
         features = features_of(reader, real)
-        few = features[np.random.default_rng(0).permutation(len(features))[: len(voices)]]
-        print(f"{judge}: floor {distance(reader, others, features):.0f} at {options.count}", flush=True)
+        few = features[np.random.default_rng(0).permutation(count)[: len(voices)]]
+        print(f"{judge}: floor {distance(reader, others, features):.0f} at {count}", flush=True)
         for name, (variants, plain) in generated.items():
-            far, near = distance(reader, variants, features), distance(reader, plain, few)
+            far, near = distance(reader, variants, features), distance(reader, plain[: len(few)], few)
             print(f"  {name}: variants {far:.0f}, {len(plain)} plain answers {near:.0f}", flush=True)
 
 

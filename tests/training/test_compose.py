@@ -64,11 +64,11 @@ def test_the_encoder_of_a_composed_checkpoint_brings_its_limits(parts, read_stor
 
 
 def test_limits_are_those_of_training_faces(read_store):
-    limits = e_limits(read_store)
+    limits = np.array(e_limits(read_store))
     e = read_face_embedding(read_store)[0]
     train = e[read_store.face_index[read_store.has_face & (read_store.split == "train")]]
     beyond = (np.abs(train) > limits).mean(axis=0)
-    assert limits.shape == (SIZE,) and (np.abs(beyond - 0.05) < 0.02).all()
+    assert limits.shape == (SIZE,) and (np.abs(beyond - 0.05) < 0.03).all()
 
 
 def test_what_cannot_be_composed(parts, read_store, store):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.settings import Settings
 
+LIMIT_QUANTILE = 0.95
 _LINEAR = 0.6  # of an element's limit: up to there it is left alone
 
 
@@ -95,6 +97,12 @@ def condition(
         return e if noise is None or scale == 0 else F.normalize(e + scale * noise, dim=1)
     e = soft_clip(e * controls.strength, controls.soft_clip)
     return e if noise is None or scale == 0 else e + scale * e.norm(dim=1, keepdim=True) * noise
+
+
+def soft_clip_limits(e: np.ndarray) -> tuple[float, ...]:
+    """Limits of the soft clip: how large each element of faces' own e (N, embedding) is for all but one face
+    in twenty."""
+    return tuple(round(float(x), 3) for x in np.quantile(np.abs(e), LIMIT_QUANTILE, axis=0))
 
 
 def soft_clip(e: Tensor, limit: Sequence[float] | Tensor) -> Tensor:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from voice2face_gan.data.face_embedding import read_face_embedding
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.conditioning import soft_clip_limits
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.probes.gender import gender_probe
 from voice2face_gan.training.stages.face_embedding import KEPT
 
 BORDER = 1  # pixels at each edge that repeat the next ones: the generator's outermost are the worst
-LIMIT_QUANTILE = 0.95  # of the training faces, whose elements of e are the soft clip's limits
 
 
 def compose(
@@ -77,7 +76,7 @@ def compose(
         config = replace(config, head_gain=head_gain)
     net = build_generator(config).eval().requires_grad_(False)
     net.load_state_dict(generator.generator.state_dict())
-    soft_clip = controls.soft_clip or tuple(round(float(x), 3) for x in e_limits(faces))
+    soft_clip = controls.soft_clip or e_limits(faces)
     controls = replace(controls, strength=1.0, soft_clip=soft_clip)
     probe = gender_probe(paired.of_split("train"), encoder.encoder, controls, torch.device("cpu"))
     kept = encoder.info  # where it is composed itself, of a generator of its own
@@ -101,8 +100,9 @@ def compose(
     )
 
 
-def e_limits(faces: Store) -> np.ndarray:
-    """(64,) how large each element of e is for all but one in twenty of the training faces.
+def e_limits(faces: Store) -> tuple[float, ...]:
+    """Limits of the soft clip (`soft_clip_limits`) by the training faces of stores that were read into a
+    space.
 
     Raises:
         DataError: the faces were not read into a face space.
@@ -110,7 +110,7 @@ def e_limits(faces: Store) -> np.ndarray:
     train = faces.of_split("train")
     train = train.select(train.has_face)
     e = read_face_embedding(train)[0][train.face_index]
-    return np.quantile(np.abs(e), LIMIT_QUANTILE, axis=0)
+    return soft_clip_limits(e)
 
 
 def _with_space(recipe: dict, section: str, space: str) -> dict:

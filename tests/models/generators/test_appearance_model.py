@@ -73,12 +73,12 @@ def test_a_texture_of_the_images_side_is_not_resampled():
 
 def test_each_e_has_noise_of_its_own():
     """Of the direction of e alone; z adds to it without making it larger; none for the average e."""
-    model = make(noise_scale=0.5)
+    model = make(truncation=0.5)
     e = torch.randn(200, 6)
     own = model.noise(e)
     torch.testing.assert_close(model.noise(3 * e), own, atol=1e-5, rtol=1e-4)
     assert not model.noise(torch.zeros(1, 6)).any()
-    model = make(noise_scale=1.0, texture_components=400)
+    model = make(truncation=1.0, texture_components=400)
     z = torch.randn(200, 404)
     plain, drawn = model.noise(e), model.noise(e, z)
     torch.testing.assert_close(model.noise(e, torch.zeros_like(z)), plain)
@@ -87,11 +87,11 @@ def test_each_e_has_noise_of_its_own():
     assert 0.6 < correlation < 0.8, "half of the variance is z's"
 
 
-def test_noise_scale_moves_coefficients_to_the_mean():
+def test_truncation_moves_coefficients_to_the_mean():
     e, z = torch.randn(4, 6), torch.randn(4, 9)
-    none, half, whole = (make(noise_scale=scale).draw(e, z) for scale in (0.0, 0.5, 1.0))
+    none, half, whole = (make(truncation=scale).draw(e, z) for scale in (0.0, 0.5, 1.0))
     assert (half - none).norm() < (whole - none).norm()
-    torch.testing.assert_close(none, make(noise_scale=0.0).draw(e, 2 * z))
+    torch.testing.assert_close(none, make(truncation=0.0).draw(e, 2 * z))
 
 
 def test_forward_is_drawn_decoded_refined():
@@ -105,17 +105,17 @@ def test_forward_is_drawn_decoded_refined():
         torch.testing.assert_close(model(e, z), refined)
         torch.testing.assert_close(model(e[:1], z[:1]), refined[:1], atol=1e-5, rtol=1e-4)
         everywhere = model.refiner(coarse, torch.cat([e, coefficients], dim=1))
-        torch.testing.assert_close(refined, coarse + model.focus * (everywhere - coarse))
+        torch.testing.assert_close(refined, coarse + model.refined * (everywhere - coarse))
     assert (refined - coarse).abs().mean() > 0
 
 
-def test_soft_focus_leaves_the_refiners_work_out_beyond_the_head():
-    whole, none = make().focus, make(soft_focus=0.0).focus
+def test_beyond_the_head_nothing_is_refined():
+    whole, none = make().refined, make(background_refinement=1.0).refined
     assert whole[32, 32] > 0.99 and whole[40, 32] > 0.99, "the face"
     assert max(whole[0, 0], whole[0, -1], whole[-1, 0], whole[32, 0]) < 0.01, "corners and sides"
     torch.testing.assert_close(whole, whole.flip(1))
     assert (none == 1).all()
-    torch.testing.assert_close(make(soft_focus=0.5).focus, (1 + whole) / 2)
+    torch.testing.assert_close(make(background_refinement=0.5).refined, (1 + whole) / 2)
     near = head_mask(64, 1.4)
     assert near.sum() > 1.4 * whole.sum(), "larger faces, a larger head"
 
@@ -139,10 +139,10 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_once_it_learns():
         ("texture_components", 0),
         ("flow_steps", 0),
         ("channels", (4, 4)),
-        ("noise_scale", -0.1),
+        ("truncation", -0.1),
         ("face_scale", 0),
         ("image_side", 4),
-        ("soft_focus", 1.5),
+        ("background_refinement", 1.5),
     ],
 )
 def test_settings_out_of_range_are_refused(key, value):
@@ -153,5 +153,5 @@ def test_settings_out_of_range_are_refused(key, value):
 def test_it_fits_what_ships():
     """At most 16 MB in half precision beside an encoder of 3 MB."""
     model = AppearanceModel(AppearanceModelConfig())
-    numbers = sum(p.numel() for p in model.parameters()) + model.mixing.numel()
+    numbers = sum(p.numel() for p in model.parameters()) + model.projection.numel()
     assert 2 * numbers < 13e6

@@ -12,6 +12,7 @@ from voice2face_gan.faces.mean_shape import MEAN_SHAPE
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.generators.appearance_model import AppearanceModel
 from voice2face_gan.training.engine.train import train
+from voice2face_gan.training.engine.warm_start import check_zoom
 from voice2face_gan.training.fits.appearance_model import coefficients_of, textures_of
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
@@ -54,21 +55,27 @@ def recipe(space_folder):
 
 @pytest.fixture
 def make_stage(marked, recipe, space_encoder):
-    """Function (*overrides, data) -> a new stage."""
+    """Function (*overrides, data, fit) -> a new stage, fitted."""
 
-    def make(*overrides: str, data=marked) -> AppearanceModelStage:
+    def make(*overrides: str, data=marked, fit=True) -> AppearanceModelStage:
         encoder = load_checkpoint(space_encoder, need_generator=False)
         people = data.of_split("train"), data.of_split("val")
-        return AppearanceModelStage(*people, encoder, recipe(*overrides), 0, CPU)
+        stage = AppearanceModelStage(*people, encoder, recipe(*overrides), 0, CPU)
+        if fit:
+            stage.prepare(lambda sentence: None)
+        return stage
 
     return make
 
 
 def test_it_is_fitted_before_the_first_iteration_and_only_the_refiner_learns(make_stage):
-    stage = make_stage("gan.ema_decay=0")
-    assert not stage.fitted
+    stage, said = make_stage("gan.ema_decay=0", fit=False), []
+    assert not stage.generator.texture.weight.any()
+    stage.prepare(said.append)
+    assert stage.generator.texture.weight.any() and len(said) == 1
+    stage.prepare(said.append)
+    assert len(said) == 1, "once"
     stage.step(0)
-    assert stage.fitted
     before = {n: p.clone() for n, p in stage.generator.state_dict().items()}
     discriminator = [p.clone() for p in stage.discriminator_parameters]
     for iteration in (1, 2, 3):
@@ -103,11 +110,10 @@ def test_own_faces_have_their_own_coefficients_and_the_others_drawn_ones(make_st
 
 
 def test_simulated_e_is_clipped_as_a_voices_is(make_stage):
-    from dataclasses import replace
-
     stage = make_stage("face_embedding.strength_range=[50,60]")
-    stage.step(0)
-    stage.controls = replace(stage.controls, soft_clip=(0.5,) * 64)
+    limits = np.quantile(stage.batches.e.abs().numpy(), 0.95, axis=0)
+    np.testing.assert_allclose(stage.limits, limits, atol=1e-3)  # the encoder has none
+    stage.limits = torch.full((64,), 0.5)
     batch = stage.batches.draw(1)
     with torch.no_grad():
         e, *_ = stage._coarse(1, batch)
@@ -123,7 +129,7 @@ def test_the_losses_are_those_of_the_text(make_stage):
     with torch.no_grad():
         e, coefficients, coarse = stage._coarse(1, batch)
         fake = stage.generator.refine(e, coefficients, coarse)
-        shown = batch.visible * stage.generator.focus
+        shown = batch.visible * stage.generator.refined
         masked, shown_real = fake * shown, batch.real * shown
         before = F.softplus(stage.discriminator(masked) - stage.discriminator(shown_real)).mean()
         reading = stage.space.read(fake[:3], stage.streams.zooms(1)[:3])[0] - stage.space.centre
@@ -158,9 +164,9 @@ def test_a_resumed_stage_goes_on_as_an_uninterrupted_one(make_stage):
     for iteration in range(3):
         losses = whole.step(iteration)
     half.step(0)
-    rest = make_stage()
+    rest = make_stage(fit=False)
     rest.load(half.state())
-    assert rest.fitted, "nothing is fitted again"
+    rest.prepare(lambda sentence: pytest.fail("it is fitted again"))
     for iteration in (1, 2):
         again = rest.step(iteration)
     for name, value in losses.items():
@@ -183,3 +189,14 @@ def test_a_run_makes_a_checkpoint_that_answers_voices(tmp_path, marked, recipe, 
 def test_a_store_without_landmarks_is_refused_with_what_to_do(make_stage, read_store):
     with pytest.raises(DataError, match="--set faces.landmarks=true"):
         make_stage(data=read_store)
+
+
+def test_faces_of_another_size_than_it_was_fitted_on_are_refused(tmp_path, marked, recipe, space_encoder):
+    settings = {"data": "", "gender": "all", "seed": 0, "iterations": None, "encoder": str(space_encoder)}
+    run = Run.create(tmp_path, recipe(), settings)
+    train(run, marked, CPU)
+    made = load_checkpoint(run.folder)
+    check_zoom(made, marked)
+    marked.about = {**marked.about, "zoom": 1.4}
+    with pytest.raises(DataError, match="--set faces.zoom=1"):
+        check_zoom(made, marked)

@@ -244,6 +244,8 @@ def kept_discriminator(model: VoiceToFace) -> FaceDiscriminator | PairDiscrimina
     if path is None or not path.is_file():
         return None
     config = model.checkpoint.generator_config
+    if config.type not in _DISCRIMINATORS:  # it knows nothing of e
+        return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         kept = _DISCRIMINATORS[config.type](config, state)

@@ -35,7 +35,7 @@ from voice2face_gan.models.settings import GeneratorSettings
 HEAD_CENTRE, HEAD_RADII = (0.5, 0.52), (0.33, 0.455)
 """An ellipse around a head with its hair: x and y in fractions of the side, at zoom 1."""
 
-HEAD_EDGE = 0.06  # of its radii, over which the mask falls
+HEAD_EDGE = 0.06  # of its radii, over which the mask falls; all three by eye, on 24 faces
 _EPSILON = 1e-6
 
 
@@ -52,10 +52,11 @@ class AppearanceModelConfig(GeneratorSettings):
             the landmarks' variance, and 160 94 % of the textures' (CelebA, UTKFace and the pairs).
         flow_width, flow_blocks, flow_steps: of the flow.
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
-        noise_scale: factor of all noise; below 1 faces are nearer to what is usual (truncation).
-        soft_focus: share of the refiner's work that is left out beyond the head, 0 to 1: a background that is
-            drawn from principal components has no edges that could be sharpened, and becomes stripes. The
-            discriminator sees as much of it.
+        truncation: factor of all noise; below 1 faces are nearer to what is usual (the truncation trick,
+            Brock et al., ICLR 2019).
+        background_refinement: share of the refiner's work that is kept beyond the head, 0 to 1: a background
+            that is drawn from principal components has no edges that could be sharpened, and becomes stripes.
+            The discriminator sees as much of it.
         face_scale: how much larger its faces are than the template of faces/align.py lays them, as those were
             that it learned from.
     """
@@ -64,8 +65,8 @@ class AppearanceModelConfig(GeneratorSettings):
     outside_weights: ClassVar[tuple[str, ...]] = (
         "image_side",
         "flow_steps",
-        "noise_scale",
-        "soft_focus",
+        "truncation",
+        "background_refinement",
         "face_scale",
     )
 
@@ -79,8 +80,8 @@ class AppearanceModelConfig(GeneratorSettings):
     flow_blocks: int = 4
     flow_steps: int = 8
     channels: tuple[int, ...] = (24, 48, 96)
-    noise_scale: float = 0.7
-    soft_focus: float = 1.0
+    truncation: float = 0.7
+    background_refinement: float = 0.0
     face_scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -95,8 +96,8 @@ class AppearanceModelConfig(GeneratorSettings):
                 "texture_side must not be above side": self.texture_side <= self.side,
                 "channels must be three numbers, 1 or more": len(self.channels) == 3
                 and all(n >= 1 for n in self.channels),
-                "noise_scale must not be negative": self.noise_scale >= 0,
-                "soft_focus must be between 0 and 1": 0 <= self.soft_focus <= 1,
+                "truncation must not be negative": self.truncation >= 0,
+                "background_refinement must be between 0 and 1": 0 <= self.background_refinement <= 1,
                 "face_scale must be above 0": self.face_scale > 0,
                 "image_side must be 8 to 4096": 8 <= self.image_side <= 4096,
             }
@@ -118,8 +119,8 @@ class AppearanceModel(nn.Module):
         shape: (e, shape coefficients) -> displacements of the landmarks from the mean shape.
         texture: (e, texture coefficients) -> the texture in the mean shape, texture_side pixels wide.
         flow: the coefficients' distribution; refiner: see the module.
-        focus: (side, side), how much of the refiner's work each pixel gets.
-        mixing: (z_dim, embedding), e's direction to its own noise.
+        refined: (side, side), how much of the refiner's work each pixel gets, 0 to 1.
+        projection: (z_dim, embedding), e's direction to its own noise.
     """
 
     def __init__(self, config: AppearanceModelConfig):
@@ -133,12 +134,12 @@ class AppearanceModel(nn.Module):
             nn.init.zeros_(layer.bias)
         self.flow = CoefficientFlow(e, config.z_dim, config.flow_width, config.flow_blocks, config.flow_steps)
         self.refiner = Refiner(config.channels, e + config.z_dim)
-        self.register_buffer("mixing", torch.randn(config.z_dim, e))
+        self.register_buffer("projection", torch.randn(config.z_dim, e))
         mean = zoomed(MEAN_SHAPE, config.face_scale)
         self.warp = Warp(self.side, mean=mean)
         with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
-            focus = 1 - config.soft_focus * (1 - head_mask(self.side, config.face_scale))
-        self.register_buffer("focus", focus, persistent=False)
+            head = head_mask(self.side, config.face_scale)
+        self.register_buffer("refined", head + config.background_refinement * (1 - head), persistent=False)
         self.spread = SHAPE_STD * config.face_scale * self.side  # of a landmark, in pixels
 
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
@@ -147,10 +148,10 @@ class AppearanceModel(nn.Module):
 
     def noise(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         """Noise (B, z_dim) of each e (B, embedding), of the same size with z (B, z_dim) as without."""
-        own = e / (e.norm(dim=1, keepdim=True) + _EPSILON) @ self.mixing.t()
+        own = e / (e.norm(dim=1, keepdim=True) + _EPSILON) @ self.projection.t()
         if z is not None:
             own = (own + z) / (1 + z.square().mean(dim=1, keepdim=True)).sqrt()
-        return self.config.noise_scale * own
+        return self.config.truncation * own
 
     def draw(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         """Coefficients (B, z_dim) of e (B, embedding) and z (B, z_dim)."""
@@ -172,8 +173,8 @@ class AppearanceModel(nn.Module):
         return Decoded(landmarks, texture, self.warp.to_image(whole, landmarks))
 
     def refine(self, e: Tensor, coefficients: Tensor, coarse: Tensor) -> Tensor:
-        """The refined image (B, 3, side, side) of a coarse one; the coarse one where `focus` is 0."""
-        return torch.lerp(coarse, self.refiner(coarse, torch.cat([e, coefficients], dim=1)), self.focus)
+        """The refined image (B, 3, side, side) of a coarse one; the coarse one where `refined` is 0."""
+        return torch.lerp(coarse, self.refiner(coarse, torch.cat([e, coefficients], dim=1)), self.refined)
 
 
 def head_mask(side: int, zoom: float) -> Tensor:

@@ -46,8 +46,8 @@ class Refiner(nn.Module):
         nn.init.zeros_(self.to_rgb.weight)
         nn.init.zeros_(self.to_rgb.bias)
 
-    def forward(self, coarse: Tensor, made_from: Tensor) -> Tensor:
-        code = self.code(made_from)
+    def forward(self, coarse: Tensor, condition: Tensor) -> Tensor:
+        code = self.code(condition)
         x, skips = self.from_rgb(F.pixel_unshuffle(coarse, _GROUP)), []
         for block, widen in zip(self.down, self.widen, strict=True):
             x = block(x, code)

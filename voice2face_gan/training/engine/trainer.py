@@ -56,7 +56,8 @@ class Stage(Protocol):
     iterations: int
     settings: EncoderRecipe | GanRecipe
 
-    def step(self, iteration: int) -> dict[str, torch.Tensor]: ...  # `schedule_fits_time` where it has one
+    def step(self, iteration: int) -> dict[str, torch.Tensor]: ...
+    # Where it has them: `schedule_fits_time`; `prepare(note)`, called before the first step.
     def state(self) -> dict: ...
     def load(self, state: dict) -> None: ...
     def checkpoint(self, iteration: int) -> Checkpoint: ...
@@ -128,6 +129,8 @@ class Trainer:
         later = () if stage.name != "encoder" else ("gan",)
         processes.on_main(lambda: self.run.forget_after(stage.name, start, later))
         self.reporter.stage(stage.name, start, total)
+        if start < total and hasattr(stage, "prepare"):
+            stage.prepare(self.reporter.note)
         done, meter = start, _Meter(start, processes)
         if start < total:
             self._open_tracker(stage, start, held_out)

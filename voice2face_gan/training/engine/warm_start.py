@@ -220,9 +220,27 @@ def check_given(run: Run, store: Store) -> None:
             FaceSpace.load(recipe.encoder.space)
     else:
         encoder = given_encoder(run, records)
-        given_nets(run)
+        given = given_nets(run)
+        if given is not None:
+            check_zoom(given[0], store)
         if recipe.face_embedding.space and encoder is not None:
             open_space(recipe.face_embedding.space, encoder)
+
+
+def check_zoom(checkpoint: Checkpoint, store: Store) -> None:
+    """Whether faces are as large as those that an appearance model was fitted on; others are enlarged, or
+    learned.
+
+    Raises:
+        DataError: they are not.
+    """
+    config = checkpoint.generator_config
+    if config.type == "appearance_model" and config.face_scale != store.zoom:
+        raise DataError(
+            f"{store.folder}: its faces were taken at zoom {store.zoom:g}, and {checkpoint.folder} was "
+            f"fitted on faces at {config.face_scale:g}; prepare them again with "
+            f"--set faces.zoom={config.face_scale:g}."
+        )
 
 
 def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:

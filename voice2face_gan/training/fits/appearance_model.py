@@ -15,15 +15,16 @@ from torch import Tensor
 
 from voice2face_gan.data.batches.sampling import gaussian, random_source
 from voice2face_gan.models.generators.appearance_model import AppearanceModel
-from voice2face_gan.training.fits.linear_face import mean_textures
+from voice2face_gan.training.fits.linear_face import SHOWN, mean_textures
 from voice2face_gan.training.ridge import RidgeSystem
 from voice2face_gan.training.stages.batches import FaceEmbeddingBatches
+from voice2face_gan.training.stages.losses import cosine_schedule
 
 MAX_FACES = 8000  # that all of it is fitted on
-SHOWN = 0.99  # least part of a texture's pixel that shows the image
-FILLINGS = 3  # of missing pixels
+IMPUTATIONS = 3  # of missing pixels
 _RIDGE = 0.02  # of the mean variance of the elements of e
 _PIECE = 64  # faces warped together
+_NOISE = 1e-3  # of the first component's deviation: below it there is rounding alone
 _LEAST = 1e-12  # square of a component that counts
 _BATCH, _LR, _WEIGHT_DECAY, _WARM_UP = 256, 1e-3, 0.01, 100  # of the flow, by AdamW
 _EMA = 0.999
@@ -57,13 +58,13 @@ def fit_appearance_model(
         iterations: of the flow.
     """
     faces = _collect(model, batches, flip)
-    device, generator = faces.e.device, torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     shapes = _components(faces.e, faces.displacement, model.config.shape_components, generator)
     _set(model.shape, *shapes)
     texture = faces.texture
     mean = (texture * faces.shown).sum(dim=0) / faces.shown.sum(dim=0).clamp(min=1)
     filled = torch.where(faces.shown, texture, mean)
-    for _ in range(FILLINGS):
+    for _ in range(IMPUTATIONS):
         weights, offset, basis = _components(faces.e, filled, model.config.texture_components, generator)
         predicted = faces.e @ weights.t() + offset
         scores = (filled - predicted) @ basis / basis.square().sum(dim=0).clamp(min=_LEAST)
@@ -72,7 +73,7 @@ def fit_appearance_model(
     pieces = zip(*(part.split(_PIECE * 4) for part in faces), strict=True)
     coefficients = torch.cat([coefficients_of(model, Textures(*piece)) for piece in pieces])
     with torch.enable_grad():
-        _fit_flow(model, faces.e, coefficients.to(device), seed, iterations)
+        _fit_flow(model, faces.e, coefficients, seed, iterations)
 
 
 def textures_of(
@@ -107,7 +108,7 @@ def coefficients_of(model: AppearanceModel, faces: Textures) -> Tensor:
             found.append(rest @ basis / squares)
             continue
         rest, filled = rest * shown, 0.0
-        for _ in range(FILLINGS + 1):
+        for _ in range(IMPUTATIONS + 1):
             scores = (rest + filled * ~shown) @ basis / squares
             filled = scores @ basis.t()
         found.append(scores)
@@ -146,7 +147,8 @@ def _principal(rest: Tensor, count: int, generator: torch.Generator, rounds: int
     columns of 0 where there are fewer. Halko, Martinsson and Tropp, "Finding structure with randomness",
     2011."""
     people, size = rest.shape
-    found = min(count, people, size)
+    # With as many components as faces every other face has some that are huge.
+    found = min(count, people // 2, size)
     start = torch.randn(size, min(found + 16, people, size), generator=generator).to(rest.device)
     span = rest @ start
     for _ in range(rounds):
@@ -154,7 +156,8 @@ def _principal(rest: Tensor, count: int, generator: torch.Generator, rounds: int
     span = torch.linalg.qr(span)[0]
     _, deviation, components = torch.linalg.svd(span.t() @ rest, full_matrices=False)
     basis = rest.new_zeros(size, count)
-    basis[:, :found] = components[:found].t() * (deviation[:found] / people**0.5)
+    deviation = torch.where(deviation < _NOISE * deviation[:1], 0, deviation)[:found] / people**0.5
+    basis[:, :found] = components[:found].t() * deviation
     return basis
 
 
@@ -170,8 +173,7 @@ def _fit_flow(model: AppearanceModel, e: Tensor, coefficients: Tensor, seed: int
     optimiser = torch.optim.AdamW(flow.parameters(), _LR, weight_decay=_WEIGHT_DECAY)
     torch.manual_seed(seed)  # of dropout
     for iteration in range(iterations):
-        done = torch.tensor(iteration / iterations)
-        rate = _LR * min(1.0, iteration / _WARM_UP) * float(1 + torch.cos(torch.pi * done)) / 2
+        rate = min(1.0, iteration / _WARM_UP) * cosine_schedule(_LR, 0.0, iteration / iterations)
         for group in optimiser.param_groups:
             group["lr"] = rate
         drawn = random_source(seed, "flow faces", iteration).integers(0, len(e), _BATCH)

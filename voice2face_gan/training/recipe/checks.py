@@ -121,7 +121,9 @@ def _r3gan(recipe: Recipe) -> _Checks:
     yield "r3gan.loss must be 'relativistic' or 'softplus'", r3gan.loss in ("relativistic", "softplus")
     yield (
         "r3gan.same_identity = false needs model.generator.projection = false",
-        r3gan.same_identity or not recipe.model.generator.projection,
+        r3gan.same_identity
+        or recipe.model.generator.type != "r3gan"
+        or not recipe.model.generator.projection,
     )
     yield "r3gan.penalty_share must be above 0 and at most 1", 0 < r3gan.penalty_share <= 1
     yield "r3gan.augment must be between 0 and 1", 0 <= r3gan.augment <= 1

@@ -211,10 +211,22 @@ _RULES = (
         "it needs model.generator.type = 'r3gan' or 'appearance_model'",
     ),
     Idle(
-        ("r3gan.embedding_loss", "gan.d_identity", "gan.g_identity", "run.compile"),
+        ("r3gan.embedding_loss", "r3gan.same_identity", "gan.d_identity", "gan.g_identity"),
         _models_appearance,
         "an appearance model's discriminator has no such head",
         take={"r3gan.embedding_loss": 0.0, "gan.d_identity": 0.0, "gan.g_identity": 0.0},
+    ),
+    Idle(("run.compile",), _models_appearance, "the networks of an appearance model are not compiled"),
+    Idle(
+        ("appearance_model.coarse_loss",),
+        lambda v: _models_appearance(v) and not v["face_embedding.simulated_voices"],
+        "it needs face_embedding.simulated_voices above 0",
+    ),
+    Idle(
+        ("gan.l1", "appearance_model.feature_matching"),
+        lambda v: _models_appearance(v) and v["face_embedding.simulated_voices"] == 1,
+        "it needs face_embedding.simulated_voices below 1",
+        take={"gan.l1": 0.0, "appearance_model.feature_matching": 0.0},
     ),
     Idle(
         ("appearance_model.*",),

@@ -5,7 +5,8 @@
     [model.encoder]           # type, and dimensions: see the types in models/registry.py
     [model.generator]         # likewise
     [model.controls]          # models/conditioning.py
-    [data]  [encoder]  [gan]  [r3gan]  [face_embedding]  [face_decoder]  [speech2face]  [run]    # schema.py
+    [data]  [encoder]  [gan]  [r3gan]  [face_embedding]  [face_decoder]  [appearance_model]
+    [speech2face]  [run]      # schema.py
 
 `--set gan.batch=64` or `--set model.generator.width=64` overrides one key for one run. Unknown keys are
 refused with the nearest known one, keys that have no effect beside the others (keys.py) with the reason.

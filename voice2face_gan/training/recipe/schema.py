@@ -116,7 +116,7 @@ class GanRecipe:
 
 @dataclass(frozen=True)
 class R3GANRecipe:
-    """What the R3GAN stage adds to [gan] (training/stages/r3gan.py).
+    """What the stages with a relativistic loss add to [gan] (training/stages/r3gan.py, appearance_model.py).
 
     Args:
         loss: "relativistic" (a generated face against the real one of the same pair) or "softplus" (each
@@ -140,7 +140,7 @@ class R3GANRecipe:
 
 @dataclass(frozen=True)
 class FaceEmbeddingRecipe:
-    """Training on a face embedding space (training/stages/face_embedding.py), of either generator.
+    """Training on a face embedding space (training/stages/face_embedding.py), of any generator.
 
     Args:
         space: folder of a face space (`v2f-gan face-space`); "checkpoint" for the one that the voice

@@ -19,13 +19,13 @@ strengths of face_embedding.strength_range and clipped as a checkpoint clips the
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from voice2face_gan.errors import DataError
-from voice2face_gan.models.conditioning import soft_clip
+from voice2face_gan.models.conditioning import soft_clip, soft_clip_limits
 from voice2face_gan.models.discriminators.residual import ResidualDiscriminator
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.fits.appearance_model import (
@@ -52,10 +52,8 @@ POOLED = 8  # pixels a side that are averaged, where a refined image is compared
 class AppearanceModelStage(AdversarialStage):
     """The refiner against a discriminator; arguments and errors as in GanStage.
 
-    Attributes:
-        fitted: linear part and flow are, or came with a checkpoint.
     Raises:
-        DataError: the store kept no landmarks, or the recipe names no face space.
+        DataError: the store kept no landmarks.
     """
 
     saved = ("generator", "discriminator", "generator_optimiser", "discriminator_optimiser")
@@ -64,8 +62,6 @@ class AppearanceModelStage(AdversarialStage):
     same_identity = False
 
     def _build(self) -> None:
-        if self.space is None:
-            raise DataError("An appearance model is trained on a face space; set face_embedding.space.")
         check_landmarks(self.batches.faces.landmarks is not None)
         layout = {"device": self.device, "memory_format": torch.channels_last}
         model = build_generator(self.config).to(**layout).eval()
@@ -74,6 +70,9 @@ class AppearanceModelStage(AdversarialStage):
         self.discriminator = ResidualDiscriminator(self.config.side).to(**layout)
         self._set_networks(model, [self.discriminator])
         own = self.recipe.appearance_model
+        # A voice encoder that was composed with no generator yet has no limits.
+        limits = self.controls.soft_clip or soft_clip_limits(self.batches.e.cpu().numpy())
+        self.limits = torch.tensor(limits, device=self.device)
         self.g_weights = {
             "G": self.settings.g_adversarial,
             "G_l1": self.settings.l1,
@@ -82,13 +81,23 @@ class AppearanceModelStage(AdversarialStage):
             "G_embedding": own.embedding_loss,
         }
 
-    @property
-    def fitted(self) -> bool:
-        return bool(self.generator.texture.weight.any())
+    def prepare(self, note: Callable[[str], None]) -> None:
+        """Fits linear part and flow, unless they came with a checkpoint.
+
+        Args:
+            note: called with a sentence for the user.
+        """
+        if self.generator.texture.weight.any():
+            return
+        note("Landmarks, textures and their distribution are fitted first; that takes minutes.")
+        own = self.recipe.appearance_model
+        fit_appearance_model(
+            self.generator, self.batches, self.seed, self.recipe.data.flip, own.flow_iterations
+        )
+        if self.generator_ema is not None:
+            self.generator_ema.load_state_dict(self.generator.state_dict())
 
     def step(self, iteration: int) -> dict[str, Tensor]:
-        if not self.fitted:
-            self._fit()
         self._set_lr(iteration)
         batch = self.batches.draw(iteration)
         with torch.no_grad():
@@ -97,7 +106,7 @@ class AppearanceModelStage(AdversarialStage):
             fake = self.generator.refine(e, coefficients, coarse)
         fake = fake.float()
         # What is not refined teaches nothing: the discriminator would tell images apart by it.
-        shown = batch.visible * self.generator.focus
+        shown = batch.visible * self.generator.refined
         real, masked_fake = batch.real * shown, fake * shown
         for_real, for_fake, for_generator = self.streams.augmentation(iteration)
         images = self.augmented(torch.cat([real, masked_fake.detach()]), torch.cat([for_real, for_fake]))
@@ -118,30 +127,15 @@ class AppearanceModelStage(AdversarialStage):
         self._update_ema(iteration)
         return detached(losses | g_losses)
 
-    def load(self, state: dict) -> None:
-        super().load(state)
-        self.generator.eval()
-
-    def sample(self, generator: nn.Module, e: Tensor) -> Tensor:
-        return generator(e)
-
-    def _fit(self) -> None:
-        own = self.recipe.appearance_model
-        fit_appearance_model(
-            self.generator, self.batches, self.seed, self.recipe.data.flip, own.flow_iterations
-        )
-        if self.generator_ema is not None:
-            self.generator_ema.load_state_dict(self.generator.state_dict())
-
     def _coarse(self, iteration: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """e (B, embedding), coefficients (B, z_dim) and coarse images (B, 3, side, side) of a batch: own ones
         where e is the face's own, else drawn ones."""
         model = self.generator
-        e = torch.where(batch.own_e[:, None], batch.e, soft_clip(batch.e, self.controls.soft_clip))
+        e = torch.where(batch.own_e[:, None], batch.e, soft_clip(batch.e, self.limits))
         textures = textures_of(
             model, batch.face_e, batch.real, batch.visible, self.config.side * batch.landmarks
         )
-        noise = self.config.noise_scale * self.streams.z(iteration, self.config.z_dim)
+        noise = self.config.truncation * self.streams.z(iteration, self.config.z_dim)
         coefficients = torch.where(
             batch.own_e[:, None], coefficients_of(model, textures), model.flow.draw(e, noise)
         )
@@ -182,8 +176,14 @@ class AppearanceModelStage(AdversarialStage):
         return losses
 
     def _embedding_loss(self, iteration: int, fake: Tensor, e: Tensor) -> Tensor:
-        """1 - cosine between what the space reads in the first images of the batch and what e calls for."""
-        count = math.ceil(self.recipe.appearance_model.embedding_share * len(e))
-        reader = SpaceReader(self.space, self.streams.zooms(iteration)[:count])
-        wanted = self.space.target(e[:count])[0] - self.space.centre
-        return embedding_loss(reader(fake[:count]).feature, wanted).mean()
+        """1 - cosine between what the space reads in the first images of the whole batch and what e calls
+        for."""
+        whole = self.settings.batch
+        read = math.ceil(self.recipe.appearance_model.embedding_share * whole)
+        count = len(range(read)[self.processes.shard(whole)])  # of this process's images
+        total = fake.new_zeros(())
+        if count:
+            reader = SpaceReader(self.space, self.streams.zooms(iteration)[:count])
+            wanted = self.space.target(e[:count])[0] - self.space.centre
+            total = embedding_loss(reader(fake[:count]).feature, wanted).sum()
+        return self.processes.masked_mean(total, torch.tensor(float(count), device=self.device))

@@ -11,7 +11,7 @@ with the recipe's weights [face_decoder]; the losses are functions in speech2fac
 reading an image takes most of the time: the first `embedding_share` of a batch are drawn. Faces of simulated
 voices count by face_embedding.simulated_l1. Pixels beyond an image's edges count in no texture.
 There is no discriminator. With a linear part (model.generator.linear) the decoder begins with the ridge
-regression on e_i (linear_face.py).
+regression on e_i (fits/linear_face.py).
 """
 
 import math
@@ -98,7 +98,7 @@ def check_landmarks(kept: bool) -> None:
     """
     if not kept:
         raise DataError(
-            "A face decoder learns landmarks, which the store did not keep; prepare it again with "
+            "This generator learns landmarks, which the store did not keep; prepare it again with "
             "--set faces.landmarks=true."
         )
 
