@@ -56,7 +56,7 @@ class Refiner(nn.Module):
         for block in self.deep:
             x = block(x, code)
         for narrow, blocks in zip(self.narrow, self.up, strict=True):
-            x = skips.pop() + F.interpolate(narrow(x), scale_factor=2.0, mode="nearest")
+            x = skips.pop() + F.interpolate(narrow(x), scale_factor=2.0, mode="bilinear", align_corners=False)
             for block in blocks:
                 x = block(x, code)
         size = coarse.shape[-2:]
