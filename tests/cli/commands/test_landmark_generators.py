@@ -24,7 +24,9 @@ from voice2face_gan.training.recipe.recipe import load_recipe
 SIZE = 64
 TINY = ("model.generator.side=64", "gan.batch=4", "run.tensorboard=false")
 APPEARANCE = {
-    "texture_side": 32,
+    "texture_side": 64,
+    "narrow": 4,
+    "linear": 0,
     "shape_components": 4,
     "texture_components": 5,
     "flow_width": 16,
@@ -52,6 +54,8 @@ def decoder(kind, trained, tmp_path_factory):
         torch.nn.init.normal_(net.landmark_head[-1].weight, std=0.1)
         torch.nn.init.normal_(net.texture_head.to_rgb.weight, std=0.5)
     else:
+        torch.nn.init.normal_(net.decoder.landmark_head[-1].weight, std=0.1)
+        torch.nn.init.normal_(net.decoder.texture_head.to_rgb.weight, std=0.5)
         torch.nn.init.normal_(net.shape.weight, std=0.1)
         torch.nn.init.normal_(net.texture.weight, std=0.05)
         torch.nn.init.normal_(net.flow.last.weight, std=0.1)

@@ -1,19 +1,21 @@
 """The stage of the appearance model on the small world: its losses, what learns, what is kept and refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from voice2face_gan.errors import DataError
+from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.generators.appearance_model import AppearanceModel
+from voice2face_gan.models.generators.face_decoder import FaceDecoder
 from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.engine.warm_start import check_zoom
-from voice2face_gan.training.fits.appearance_model import coefficients_of, textures_of
+from voice2face_gan.training.fits.appearance_model import coefficients_of, take_decoder, textures_of
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.appearance_model import AppearanceModelStage
@@ -21,7 +23,8 @@ from voice2face_gan.training.stages.appearance_model import AppearanceModelStage
 CPU = torch.device("cpu")
 SMALL = (
     "model.generator.side=64",
-    "model.generator.texture_side=16",
+    "model.generator.narrow=4",
+    "model.generator.linear=0",
     "model.generator.shape_components=3",
     "model.generator.texture_components=5",
     "model.generator.flow_width=16",
@@ -47,10 +50,11 @@ def marked(read_store):
 
 
 @pytest.fixture
-def recipe(space_folder):
+def recipe(space_folder, decoder_folder):
     """Function (*overrides) -> a recipe of small nets."""
     folder = f"face_embedding.space={json.dumps(str(space_folder))}"
-    return lambda *overrides: load_recipe("appearance-model", (*SMALL, folder, *overrides))
+    decoder = f"appearance_model.decoder={json.dumps(str(decoder_folder))}"
+    return lambda *overrides: load_recipe("appearance-model", (*SMALL, folder, decoder, *overrides))
 
 
 @pytest.fixture
@@ -88,7 +92,7 @@ def test_it_is_fitted_before_the_first_iteration_and_only_the_refiner_learns(mak
 def test_the_ema_begins_with_what_was_fitted(make_stage):
     stage = make_stage()
     stage.step(0)
-    for name in ("shape", "texture", "flow"):
+    for name in ("decoder", "shape", "texture", "flow"):
         ours, theirs = (getattr(net, name).state_dict() for net in (stage.generator, stage.generator_ema))
         assert all(torch.equal(part, theirs[key]) for key, part in ours.items()), name
 
@@ -200,3 +204,36 @@ def test_faces_of_another_size_than_it_was_fitted_on_are_refused(tmp_path, marke
     marked.about = {**marked.about, "zoom": 1.4}
     with pytest.raises(DataError, match="--set faces.zoom=1"):
         check_zoom(made, marked)
+
+
+def test_a_decoder_that_does_not_fit_is_refused_in_a_sentence(
+    make_stage, decoder_folder, space_encoder, trained
+):
+    stage = make_stage(fit=False)
+    given = load_checkpoint(decoder_folder)
+    with pytest.raises(CheckpointError, match="takes e of the face space .*, and this one is other"):
+        take_decoder(stage.generator, given, "other")
+    with pytest.raises(CheckpointError, match="has no face decoder; train one with the recipe face-decoder"):
+        take_decoder(stage.generator, load_checkpoint(trained), stage.space.name)
+    wide = make_stage("model.generator.narrow=5", fit=False)
+    with pytest.raises(CheckpointError, match="its narrow is 4, the recipe's 5"):
+        wide.prepare(lambda sentence: None)
+
+
+def test_a_decoders_linear_texture_is_made_smaller(make_stage, decoder_folder):
+    """Of an image twice as large whose texture head works at half its side."""
+    given = load_checkpoint(decoder_folder)
+    config = replace(given.generator_config, side=128, head_scale=2, linear=5)
+    torch.manual_seed(0)
+    net = FaceDecoder(config)
+    for part in net.linear.parameters():
+        torch.nn.init.normal_(part, std=0.1)
+    larger = replace(given, generator_config=config, generator=net)
+    model = make_stage("model.generator.linear=5", "model.generator.head_gain=1", fit=False).generator
+    take_decoder(model, larger, given.info["face_space"]["name"])
+    e = torch.randn(2, 64)
+    with torch.no_grad():
+        theirs, ours = net.decoded(e), model.decoder.decoded(e)
+        small = F.interpolate(net.linear.texture_of(net.stem(e)), (64, 64), mode="area")
+        torch.testing.assert_close(model.decoder.linear.texture_of(model.decoder.stem(e)), small)
+    torch.testing.assert_close(2 * ours.landmarks, theirs.landmarks, atol=1e-3, rtol=1e-4)

@@ -1,15 +1,15 @@
 """An active appearance model of faces, with a voice's embedding among its causes.
 
-    (e, coefficients) -> landmarks and texture, linear    what e says + components of what it leaves open
-                      -> warp                             the texture drawn in the shape of the landmarks
-                      -> refiner                          hair, skin and background
-    (e, noise)        -> coefficients                     a rectified flow (coefficient_flow.py)
+    e            -> face decoder            landmarks and texture (face_decoder.py)
+    (e, noise)   -> flow -> coefficients    of what e leaves open (coefficient_flow.py)
+    both         -> landmarks, texture      + principal components times coefficients
+                 -> warp                    the texture drawn in the shape of the landmarks
+                 -> refiner                 hair and skin (refiner.py)
 
 Cootes, Edwards and Taylor, "Active Appearance Models", PAMI 2001: principal components of landmarks, and of
-textures in the mean shape. Geometry and texture apart give sharp eyes and mouths without training; what is
-linear in neither, hair and background, a refiner is trained for adversarially
-(training/stages/appearance_model.py). Linear part and flow are fitted before
-(training/fits/appearance_model.py).
+textures in the mean shape. Geometry and texture apart give sharp eyes and mouths. The face decoder comes
+trained; components and flow are fitted (training/fits/appearance_model.py), then the refiner is trained
+adversarially (training/stages/appearance_model.py).
 
 Noise z = 0 does not mean the mean face: each e has noise of its own, a fixed random projection of its
 direction, to which z adds. So two voices differ in hair and light, one voice keeps them from clip to clip,
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from voice2face_gan.faces.align import zoomed
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE, POINTS, SHAPE_STD
 from voice2face_gan.models.generators.coefficient_flow import CoefficientFlow
-from voice2face_gan.models.generators.face_decoder import Decoded
+from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.refiner import Refiner
 from voice2face_gan.models.generators.warp import Warp
 from voice2face_gan.models.settings import GeneratorSettings
@@ -36,7 +36,6 @@ HEAD_CENTRE, HEAD_RADII = (0.5, 0.52), (0.33, 0.455)
 """An ellipse around a head with its hair: x and y in fractions of the side, at zoom 1."""
 
 HEAD_EDGE = 0.06  # of its radii, over which the mask falls; all three by eye, on 24 faces
-_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,15 @@ class AppearanceModelConfig(GeneratorSettings):
     Args:
         embedding: numbers of e.
         side: of the network's image in pixels, a multiple of 8.
+        narrow, linear, head_gain: of the face decoder (FaceDecoderConfig), whose side is texture_side.
         image_side: of an image where no other is asked for; smaller ones are made from the network's.
-        texture_side: of the linear texture, which is enlarged to the image's side.
-        shape_components, texture_components: of what e leaves open in landmarks and texture; 40 hold 99 % of
-            the landmarks' variance, and 160 94 % of the textures' (CelebA, UTKFace and the pairs).
+        texture_side: of the texture, which is enlarged to the image's side; a multiple of 16.
+        shape_components, texture_components: of what e leaves open in landmarks and texture.
         flow_width, flow_blocks, flow_steps: of the flow.
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
         truncation: factor of all noise; below 1 faces are nearer to what is usual (the truncation trick,
             Brock et al., ICLR 2019).
+        refinement: factor of what the refiner adds, 0 to 1.
         background_refinement: share of the refiner's work that is kept beyond the head, 0 to 1: a background
             that is drawn from principal components has no edges that could be sharpened, and becomes stripes.
             The discriminator sees as much of it.
@@ -66,6 +66,8 @@ class AppearanceModelConfig(GeneratorSettings):
         "image_side",
         "flow_steps",
         "truncation",
+        "head_gain",
+        "refinement",
         "background_refinement",
         "face_scale",
     )
@@ -74,18 +76,23 @@ class AppearanceModelConfig(GeneratorSettings):
     side: int = 128
     image_side: int = 64
     texture_side: int = 64
+    narrow: int = 64
+    linear: int = 64
+    head_gain: float = 0.5
     shape_components: int = 40
-    texture_components: int = 160
+    texture_components: int = 128
     flow_width: int = 384
     flow_blocks: int = 4
     flow_steps: int = 8
     channels: tuple[int, ...] = (24, 48, 96)
     truncation: float = 0.7
+    refinement: float = 1.0
     background_refinement: float = 0.0
     face_scale: float = 1.0
 
     def __post_init__(self) -> None:
         self.make_tuples("channels")
+        self.decoder  # noqa: B018 (checks its settings)
         least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
         self.check(
             {
@@ -97,10 +104,23 @@ class AppearanceModelConfig(GeneratorSettings):
                 "channels must be three numbers, 1 or more": len(self.channels) == 3
                 and all(n >= 1 for n in self.channels),
                 "truncation must not be negative": self.truncation >= 0,
+                "refinement must be between 0 and 1": 0 <= self.refinement <= 1,
                 "background_refinement must be between 0 and 1": 0 <= self.background_refinement <= 1,
                 "face_scale must be above 0": self.face_scale > 0,
                 "image_side must be 8 to 4096": 8 <= self.image_side <= 4096,
             }
+        )
+
+    @property
+    def decoder(self) -> FaceDecoderConfig:
+        """Of the face decoder; refused as one with such settings is."""
+        return FaceDecoderConfig(
+            embedding=self.embedding,
+            side=self.texture_side,
+            narrow=self.narrow,
+            linear=self.linear,
+            head_gain=self.head_gain if self.linear else 1.0,
+            face_scale=self.face_scale,
         )
 
     @property
@@ -116,8 +136,9 @@ class AppearanceModel(nn.Module):
     aimed at [-1, 1].
 
     Attributes:
-        shape: (e, shape coefficients) -> displacements of the landmarks from the mean shape.
-        texture: (e, texture coefficients) -> the texture in the mean shape, texture_side pixels wide.
+        decoder: the face decoder.
+        shape: shape coefficients -> displacements of the landmarks, (B, 136) in the decoder's spread.
+        texture: texture coefficients -> what they add to the texture, (B, 3 texture_side^2).
         flow: the coefficients' distribution; refiner: see the module.
         refined: (side, side), how much of the refiner's work each pixel gets, 0 to 1.
         projection: (z_dim, embedding), e's direction to its own noise.
@@ -127,9 +148,10 @@ class AppearanceModel(nn.Module):
         super().__init__()
         self.config, self.side = config, config.side
         e, shapes, textures = config.embedding, config.shape_components, config.texture_components
-        self.shape = nn.Linear(e + shapes, 2 * POINTS)
-        self.texture = nn.Linear(e + textures, 3 * config.texture_side**2)
-        for layer in (self.shape, self.texture):  # the mean shape, in grey, until they are fitted
+        self.decoder = FaceDecoder(config.decoder)
+        self.shape = nn.Linear(shapes, 2 * POINTS)
+        self.texture = nn.Linear(textures, 3 * config.texture_side**2)
+        for layer in (self.shape, self.texture):  # nothing, until they are fitted
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.flow = CoefficientFlow(e, config.z_dim, config.flow_width, config.flow_blocks, config.flow_steps)
@@ -139,7 +161,8 @@ class AppearanceModel(nn.Module):
         self.warp = Warp(self.side, mean=mean)
         with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
             head = head_mask(self.side, config.face_scale)
-        self.register_buffer("refined", head + config.background_refinement * (1 - head), persistent=False)
+        refined = config.refinement * (head + config.background_refinement * (1 - head))
+        self.register_buffer("refined", refined, persistent=False)
         self.spread = SHAPE_STD * config.face_scale * self.side  # of a landmark, in pixels
 
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
@@ -148,7 +171,10 @@ class AppearanceModel(nn.Module):
 
     def noise(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         """Noise (B, z_dim) of each e (B, embedding), of the same size with z (B, z_dim) as without."""
-        own = e / (e.norm(dim=1, keepdim=True) + _EPSILON) @ self.projection.t()
+        least = (
+            e.shape[1] ** 0.5 / 2
+        )  # half as long as faces' own e: a shorter one has less noise, 0 has none
+        own = e / e.norm(dim=1, keepdim=True).clamp(min=least) @ self.projection.t()
         if z is not None:
             own = (own + z) / (1 + z.square().mean(dim=1, keepdim=True)).sqrt()
         return self.config.truncation * own
@@ -160,17 +186,26 @@ class AppearanceModel(nn.Module):
     def decoded(self, e: Tensor, coefficients: Tensor) -> Decoded:
         """The coarse face of e (B, embedding) and coefficients (B, z_dim); its texture has texture_side
         pixels a side."""
-        shapes, textures = coefficients.split(
-            [self.config.shape_components, self.config.texture_components], dim=1
-        )
-        displacement = self.shape(torch.cat([e, shapes], dim=1))
+        sizes = [self.config.shape_components, self.config.texture_components]
+        shapes, textures = coefficients.split(sizes, dim=1)
+        displacement, texture = self.said(e)
+        displacement = displacement + self.shape(shapes)
+        texture = texture + self.texture(textures)
         landmarks = self.warp.mean + self.spread * displacement.unflatten(1, (POINTS, 2))
         small = self.config.texture_side
-        texture = self.texture(torch.cat([e, textures], dim=1)).unflatten(1, (3, small, small))
+        texture = texture.unflatten(1, (3, small, small))
         whole = texture
         if small != self.side:
             whole = F.interpolate(texture, (self.side, self.side), mode="bicubic", align_corners=False)
         return Decoded(landmarks, texture, self.warp.to_image(whole, landmarks))
+
+    def said(self, e: Tensor) -> tuple[Tensor, Tensor]:
+        """What e (B, embedding) says: displacements of the landmarks from the mean shape (B, 136), in their
+        spread, and the texture (B, 3 texture_side^2)."""
+        decoder = self.decoder
+        stem = decoder.stem(e)
+        displacement = (decoder.landmarks(stem) - decoder.warp.mean) / decoder.spread
+        return displacement.flatten(1), decoder.texture(stem).flatten(1)
 
     def refine(self, e: Tensor, coefficients: Tensor, coarse: Tensor) -> Tensor:
         """The refined image (B, 3, side, side) of a coarse one; the coarse one where `refined` is 0."""

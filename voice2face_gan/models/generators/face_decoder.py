@@ -154,13 +154,17 @@ class FaceDecoder(nn.Module):
 
     def decode(self, stem: Tensor, images: int | None = None) -> Decoded:
         """What `decoded` gives, of the stem's numbers (B, 1000)."""
-        landmarks = self.landmarks(stem)
+        landmarks, texture = self.landmarks(stem), self.texture(stem)
+        return Decoded(landmarks, texture, self.warp.to_image(texture[:images], landmarks[:images]))
+
+    def texture(self, stem: Tensor) -> Tensor:
+        """The texture (B, 3, side, side) of the stem's numbers."""
         texture = self.texture_head(stem)
         if texture.shape[-1] != self.side:
             texture = F.interpolate(texture, (self.side, self.side), mode="bilinear", align_corners=False)
         if self.linear is not None:
             texture = self.head_gain * texture + self.linear.texture_of(stem)
-        return Decoded(landmarks, texture, self.warp.to_image(texture[:images], landmarks[:images]))
+        return texture
 
     def landmarks(self, stem: Tensor) -> Tensor:
         """The landmarks (B, 68, 2) of the stem's numbers, x and y in pixels of the image."""

@@ -1,5 +1,5 @@
-"""The fitted parts of an appearance model: what e says of landmarks and textures by ridge regression,
-principal components of what it leaves open, and the flow of their coefficients.
+"""The fitted parts of an appearance model: principal components of what its face decoder leaves open in
+landmarks and textures, and the flow of their coefficients.
 
 Two thirds of the faces reach beyond the images that they were taken from. Pixels that a texture lacks are
 filled by what is fitted, which is then fitted again (principal components with missing values, as in Roweis,
@@ -14,21 +14,56 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from voice2face_gan.data.batches.sampling import gaussian, random_source
+from voice2face_gan.errors import CheckpointError
+from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.generators.appearance_model import AppearanceModel
+from voice2face_gan.models.generators.face_decoder import FaceDecoderConfig
 from voice2face_gan.training.fits.linear_face import SHOWN, mean_textures
-from voice2face_gan.training.ridge import RidgeSystem
 from voice2face_gan.training.stages.batches import FaceEmbeddingBatches
 from voice2face_gan.training.stages.losses import cosine_schedule
 
 MAX_FACES = 8000  # that all of it is fitted on
 IMPUTATIONS = 3  # of missing pixels
-_RIDGE = 0.02  # of the mean variance of the elements of e
 _PIECE = 64  # faces warped together
 _NOISE = 1e-3  # of the first component's deviation: below it there is rounding alone
 _LEAST = 1e-12  # square of a component that counts
 _BATCH, _LR, _WEIGHT_DECAY, _WARM_UP = 256, 1e-3, 0.01, 100  # of the flow, by AdamW
 _EMA = 0.999
 E_NOISE = 0.3  # standard deviation that the flow's e is moved by: it depends on e smoothly
+
+
+def take_decoder(model: AppearanceModel, given: Checkpoint, space: str) -> None:
+    """Gives a model the face decoder of a checkpoint, its linear texture made smaller where the model's is.
+
+    Args:
+        space: name of the face space that the model's e is of.
+    Raises:
+        CheckpointError: the checkpoint has no such decoder.
+    """
+    config, theirs = model.config, given.generator_config
+    called = f"appearance_model.decoder = '{given.folder}'"
+    if theirs is None or theirs.type != FaceDecoderConfig.type:
+        raise CheckpointError(f"{called} has no face decoder; train one with the recipe face-decoder.")
+    if (kept := given.info.get("face_space", {}).get("name")) != space:
+        raise CheckpointError(f"{called} takes e of the face space {kept}, and this one is {space}.")
+    head = theirs.side // theirs.head_scale
+    for name, there, here in (
+        ("embedding", theirs.embedding, config.embedding),
+        ("narrow", theirs.narrow, config.narrow),
+        ("linear", theirs.linear, config.linear),
+        ("side / head_scale", head, config.texture_side),
+        ("face_scale", theirs.face_scale, config.face_scale),
+    ):
+        if there != here:
+            raise CheckpointError(f"{called}: its {name} is {there:g}, the recipe's {here:g}.")
+    weights = dict(given.generator.state_dict())
+    for name in ("linear.texture.weight", "linear.texture.bias"):
+        if name in weights:
+            part = weights[name]
+            maps = part.reshape(3, theirs.side, theirs.side, -1).permute(3, 0, 1, 2)
+            small = F.interpolate(maps, (head, head), mode="area").permute(1, 2, 3, 0)
+            weights[name] = small.reshape(-1, *part.shape[1:])
+    model.decoder.load_state_dict(weights)
 
 
 class Textures(NamedTuple):
@@ -50,7 +85,7 @@ class Textures(NamedTuple):
 def fit_appearance_model(
     model: AppearanceModel, batches: FaceEmbeddingBatches, seed: int, flip: bool, iterations: int
 ) -> None:
-    """Fits all of a model but its refiner.
+    """Fits all of a model but its decoder and its refiner.
 
     Args:
         batches: of faces with landmarks.
@@ -59,17 +94,16 @@ def fit_appearance_model(
     """
     faces = _collect(model, batches, flip)
     generator = torch.Generator().manual_seed(seed)
-    shapes = _components(faces.e, faces.displacement, model.config.shape_components, generator)
-    _set(model.shape, *shapes)
-    texture = faces.texture
-    mean = (texture * faces.shown).sum(dim=0) / faces.shown.sum(dim=0).clamp(min=1)
-    filled = torch.where(faces.shown, texture, mean)
+    said = [
+        torch.cat(parts) for parts in zip(*(model.said(e) for e in faces.e.split(_PIECE * 4)), strict=True)
+    ]
+    _set(model.shape, faces.displacement - said[0], generator)
+    # Pixels that a texture lacks are as its decoder draws them at first, then as the model does.
+    rest = torch.where(faces.shown, faces.texture - said[1], 0)
+    known = rest
     for _ in range(IMPUTATIONS):
-        weights, offset, basis = _components(faces.e, filled, model.config.texture_components, generator)
-        predicted = faces.e @ weights.t() + offset
-        scores = (filled - predicted) @ basis / basis.square().sum(dim=0).clamp(min=_LEAST)
-        filled = torch.where(faces.shown, texture, predicted + scores @ basis.t())
-    _set(model.texture, weights, offset, basis)
+        scores = _set(model.texture, rest, generator)
+        rest = torch.where(faces.shown, known, model.texture(scores))
     pieces = zip(*(part.split(_PIECE * 4) for part in faces), strict=True)
     coefficients = torch.cat([coefficients_of(model, Textures(*piece)) for piece in pieces])
     with torch.enable_grad():
@@ -95,24 +129,19 @@ def textures_of(
 
 def coefficients_of(model: AppearanceModel, faces: Textures) -> Tensor:
     """The coefficients (B, z_dim) that a fitted model makes faces of."""
-    size = faces.e.shape[1]
-    found = []
-    for layer, wanted, shown in (
-        (model.shape, faces.displacement, None),
-        (model.texture, faces.texture, faces.shown),
-    ):
-        weights, basis = layer.weight[:, :size], layer.weight[:, size:]
-        rest = wanted - (faces.e @ weights.t() + layer.bias)
-        squares = basis.square().sum(dim=0).clamp(min=_LEAST)
-        if shown is None:
-            found.append(rest @ basis / squares)
-            continue
-        rest, filled = rest * shown, 0.0
-        for _ in range(IMPUTATIONS + 1):
-            scores = (rest + filled * ~shown) @ basis / squares
-            filled = scores @ basis.t()
-        found.append(scores)
-    return torch.cat(found, dim=1)
+    displacement, texture = model.said(faces.e)
+    shapes = _scores(model.shape, faces.displacement - displacement)
+    known = torch.where(faces.shown, faces.texture - texture, 0)
+    rest = torch.where(faces.shown, known, model.texture.bias)
+    for _ in range(IMPUTATIONS + 1):
+        textures = _scores(model.texture, rest)
+        rest = torch.where(faces.shown, known, model.texture(textures))
+    return torch.cat([shapes, textures], dim=1)
+
+
+def _scores(layer: torch.nn.Linear, rest: Tensor) -> Tensor:
+    """Coefficients of rows (B, D) by a layer's orthogonal columns."""
+    return (rest - layer.bias) @ layer.weight / layer.weight.square().sum(dim=0).clamp(min=_LEAST)
 
 
 def _collect(model: AppearanceModel, batches: FaceEmbeddingBatches, flip: bool) -> Textures:
@@ -128,18 +157,6 @@ def _collect(model: AppearanceModel, batches: FaceEmbeddingBatches, flip: bool) 
         visible = real[:, :1].isfinite().float()
         pieces.append(textures_of(model, e, real.nan_to_num(), visible, landmarks))
     return Textures(*(torch.cat(parts) for parts in zip(*pieces, strict=True)))
-
-
-def _components(
-    e: Tensor, y: Tensor, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """y (N, D) by ridge regression on e (N, E), weights (D, E) and offset (D,); and the principal components
-    (D, count) of the rest, each as long as its standard deviation."""
-    system = RidgeSystem(e, y, torch.ones_like(e[:, 0]))
-    weights = system.weights(_RIDGE)
-    offset = system.y_mean - system.x_mean @ weights
-    rest = y - (e @ weights + offset)
-    return weights.t(), offset, _principal(rest, count, generator)
 
 
 def _principal(rest: Tensor, count: int, generator: torch.Generator, rounds: int = 2) -> Tensor:
@@ -161,9 +178,13 @@ def _principal(rest: Tensor, count: int, generator: torch.Generator, rounds: int
     return basis
 
 
-def _set(layer: torch.nn.Linear, weights: Tensor, offset: Tensor, basis: Tensor) -> None:
-    layer.weight.copy_(torch.cat([weights, basis], dim=1))
-    layer.bias.copy_(offset)
+def _set(layer: torch.nn.Linear, rest: Tensor, generator: torch.Generator) -> Tensor:
+    """Gives a layer the mean and the principal components of rows (N, D), each as long as its standard
+    deviation; the rows' coefficients."""
+    mean = rest.mean(dim=0)
+    layer.weight.copy_(_principal(rest - mean, layer.in_features, generator))
+    layer.bias.copy_(mean)
+    return _scores(layer, rest)
 
 
 def _fit_flow(model: AppearanceModel, e: Tensor, coefficients: Tensor, seed: int, iterations: int) -> None:

@@ -196,6 +196,7 @@ class AppearanceModelRecipe:
     """What the stage of the appearance model adds to [gan] and [r3gan] (training/stages/appearance_model.py).
 
     Args:
+        decoder: checkpoint of the recipe face-decoder, on the same face space: what e says of a face.
         flow_iterations: of the flow, before the first iteration, of 256 faces each.
         feature_matching: weight of the difference of the discriminator's maps between a refined face and the
             real one.
@@ -206,6 +207,7 @@ class AppearanceModelRecipe:
         embedding_share: part of a batch whose images are read, above 0.
     """
 
+    decoder: str = "speech2face"
     flow_iterations: int = 3000
     feature_matching: float = 1.0
     coarse_loss: float = 4.0

@@ -1,10 +1,11 @@
-"""The stage of the appearance model: a linear model of faces and its refiner, against a discriminator.
+"""The stage of the appearance model: its refiner against a discriminator.
 
-Before the first iteration linear part and flow are fitted (training/fits/appearance_model.py) and stay as
-they are. Each iteration draws real faces r_i with e_i read from them, a share of these as a voice would give
-them (batches.FaceEmbeddingBatches). Faces of their own e come with their own coefficients: what is drawn of
-them, c_i, is the face itself without its fine structure. The others' coefficients are drawn from the flow.
-g_i is c_i refined, D a discriminator, m its maps.
+Before the first iteration the face decoder comes from a checkpoint (appearance_model.decoder), components and
+flow are fitted (training/fits/appearance_model.py), and all of these stay as they are. Each iteration draws
+real faces r_i with e_i read from them, a share of these as a voice would give them
+(batches.FaceEmbeddingBatches). Faces of their own e come with their own coefficients: what is drawn of them,
+c_i, is the face itself without its fine structure. The others' coefficients are drawn from the flow. g_i is
+c_i refined, D a discriminator, m its maps.
 
     L_D = softplus(D(g_i) - D(r_i)) + gamma / 2 (R1 + R2)
     L_G = softplus(D(r_i) - D(g_i))
@@ -25,12 +26,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.conditioning import soft_clip, soft_clip_limits
 from voice2face_gan.models.discriminators.residual import ResidualDiscriminator
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.fits.appearance_model import (
     coefficients_of,
     fit_appearance_model,
+    take_decoder,
     textures_of,
 )
 from voice2face_gan.training.stages.adversarial import AdversarialStage
@@ -65,7 +68,7 @@ class AppearanceModelStage(AdversarialStage):
         check_landmarks(self.batches.faces.landmarks is not None)
         layout = {"device": self.device, "memory_format": torch.channels_last}
         model = build_generator(self.config).to(**layout).eval()
-        for part in (model.shape, model.texture, model.flow):
+        for part in (model.decoder, model.shape, model.texture, model.flow):
             part.requires_grad_(False)
         self.discriminator = ResidualDiscriminator(self.config.side).to(**layout)
         self._set_networks(model, [self.discriminator])
@@ -82,15 +85,19 @@ class AppearanceModelStage(AdversarialStage):
         }
 
     def prepare(self, note: Callable[[str], None]) -> None:
-        """Fits linear part and flow, unless they came with a checkpoint.
+        """Takes the face decoder and fits components and flow, unless they came with a checkpoint.
 
         Args:
             note: called with a sentence for the user.
+        Raises:
+            CheckpointError: the recipe's decoder cannot be read, or is of other settings or another face
+                space.
         """
         if self.generator.texture.weight.any():
             return
-        note("Landmarks, textures and their distribution are fitted first; that takes minutes.")
+        note("What e leaves open of landmarks and textures is fitted first; that takes minutes.")
         own = self.recipe.appearance_model
+        take_decoder(self.generator, load_checkpoint(own.decoder), self.space.name)
         fit_appearance_model(
             self.generator, self.batches, self.seed, self.recipe.data.flip, own.flow_iterations
         )
