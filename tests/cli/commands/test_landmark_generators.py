@@ -158,14 +158,17 @@ def test_gender_is_reflected_in_e(cli, decoder, clips):
     )
 
 
-def test_strength(cli, decoder, clips):
+def test_strength(cli, decoder, kind, clips):
     for strength in (0, 1, 2):
         for i in (0, 1):
             name = f"{strength}-{i}.png"
             done = cli("generate", clips[i], "-o", name, "--strength", strength, "--checkpoint", decoder)
             assert done.code == 0, done.stderr
     assert far("0-0.png", "0-1.png") == 0, "the average face"
-    assert 0 < far("0-0.png", "1-0.png") < far("0-0.png", "2-0.png")
+    near, away = far("0-0.png", "1-0.png"), far("0-0.png", "2-0.png")
+    assert near > 0 and away > 0
+    if kind == "face_decoder":  # else what is drawn beside e makes them differ as much
+        assert near < away
     assert cli("generate", clips[0], "-o", "own.png", "--checkpoint", decoder).code == 0
     assert far("own.png", "2-0.png") == 0, "the checkpoint's own is 2"
 
