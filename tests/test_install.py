@@ -28,6 +28,7 @@ def test_wheel_holds_assets_and_recipes(wheel):
         "assets/sample.wav",
         "assets/default/model.safetensors",
         "assets/default/MODEL_CARD.md",
+        "assets/r3gan/model.safetensors",
         "assets/LICENSE-WEIGHTS",
         "assets/synthetic/config.json",
         "recipes/wen2019.toml",

@@ -64,8 +64,8 @@ class VoiceToFace(VoiceFaceModel):
         """Load a model.
 
         Args:
-            name: "default", "speech2face" or "synthetic" (shipped; the last for the synthetic world), a
-                checkpoint folder, a run folder, or a model on the Hugging Face hub, "owner/name" or
+            name: "default", "speech2face", "r3gan" or "synthetic" (shipped; the last for the synthetic
+                world), a checkpoint folder, a run folder, or a model on the Hugging Face hub, "owner/name" or
                 "owner/name@revision" (needs the extra `hub`).
             device: "cpu", "cuda", ...
         Raises:

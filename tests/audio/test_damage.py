@@ -27,6 +27,7 @@ def test_thousands_of_damaged_files():
     assert sum(fates.values()) == 4000 and fates["read"] > 1000 and fates["refused"] > 500
 
 
+@pytest.mark.slow
 def test_undamaged_files_are_read():
     """So that what is damaged above is a recording at all; and the child lives on from file to file."""
     child = Child()

@@ -90,6 +90,7 @@ def test_other_worlds_have_other_speakers_and_their_own_folder(store):
     assert not np.array_equal(other.faces, store.faces)
 
 
+@pytest.mark.slow
 def test_a_world_that_was_never_finished_is_made_again(store, tmp_path, monkeypatch):
     """Ctrl-C while it is made leaves nothing; a damaged one is replaced."""
     monkeypatch.setenv("V2F_CACHE", str(tmp_path))

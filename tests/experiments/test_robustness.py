@@ -162,6 +162,7 @@ def test_one_clip_a_person_and_all_of_a_group():
     assert orders == {("a", "b"), ("b", "a")}
 
 
+@pytest.mark.slow
 def test_the_whole_on_a_small_world(model_folder, tmp_path, capsys, one_thread):
     """Every row is there; what is too short is refused, what is short is warned of."""
     out = tmp_path / "robustness.json"

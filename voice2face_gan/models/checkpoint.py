@@ -38,7 +38,7 @@ from voice2face_gan.resources import resource
 from voice2face_gan.version import __version__
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 2
-SHIPPED = ("default", "speech2face", "synthetic")  # real people's, twice; the synthetic world's
+SHIPPED = ("default", "speech2face", "r3gan", "synthetic")  # of real people; the synthetic world's
 _PROBE, _SPACE, _SIMULATION = "probe.", "face_space.", "voice_simulation."
 BEST = "best.json"  # in a run folder: names its best checkpoint
 HASH_DIGITS = 16  # of SHA-256, in hexadecimal, by which weights are known
@@ -162,10 +162,9 @@ def find_checkpoint(name: str | Path) -> Path:
     """The checkpoint folder that a name means.
 
     Args:
-        name: "default", "speech2face" or "synthetic" (shipped with the package), a checkpoint folder, a run
-            folder (its newest one), RUN/best (its best one by the figures of training), or, where no such
-            file or folder exists, "owner/name" or "owner/name@revision" on the Hugging Face hub (see
-            `hub.hub_name`).
+        name: one of SHIPPED (in the package), a checkpoint folder, a run folder (its newest one), RUN/best
+            (its best one by the figures of training), or, where no such file or folder exists, "owner/name"
+            or "owner/name@revision" on the Hugging Face hub (see `hub.hub_name`).
     Raises:
         CheckpointError: there is none, or the hub does not give it.
     """

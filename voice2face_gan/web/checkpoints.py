@@ -12,8 +12,9 @@ from voice2face_gan.errors import ServeError, VoiceToFaceError
 from voice2face_gan.web.refusal import Refusal
 
 _ABOUT = {
-    "default": "learnt from recordings and photographs of people",
-    "speech2face": "whole heads of 128 pixels: landmarks, texture and warp",
+    "default": "whole heads, each voice its own hair and light",
+    "speech2face": "whole heads, an average of what a voice leaves open",
+    "r3gan": "the first edition: residual blocks, faces of 64 pixels",
     "synthetic": "knows the synthetic world alone",
 }
 SHIPPED = tuple(_ABOUT)  # as models/checkpoint.py names them, which imports PyTorch

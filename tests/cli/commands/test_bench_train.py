@@ -24,6 +24,7 @@ def small(tiny_settings) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_both_loops_are_timed_and_agree(cli, store, small):
     result = cli("bench", "train", *small, "--threads", 1, "--no-memory", "--json")
     assert result.code == 0
@@ -40,6 +41,7 @@ def test_both_loops_are_timed_and_agree(cli, store, small):
     assert "images/s" in result.stderr
 
 
+@pytest.mark.slow
 def test_memory_is_of_a_process_of_its_own(store, tiny_settings):
     recipe = load_recipe("wen2019", tiny_settings())
     device = torch.device("cpu")

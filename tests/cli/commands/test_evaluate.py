@@ -44,6 +44,7 @@ def test_help_needs_no_torch(python):
     assert all(option in result.stdout for option in ("--judge", "--faces", "--seconds", "--gallery"))
 
 
+@pytest.mark.slow
 def test_all_of_them(cli, model_folder):
     result = evaluate(cli, "--checkpoint", model_folder, "--json", "-o", "figures.json")
     assert result.code == 0, result.stderr
@@ -134,6 +135,7 @@ def test_parts_of_the_data(cli, model_folder, store):
         assert result.code == 2 and "empty" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_same_figures_again(cli, model_folder):
     given = [*names("gender", "matching", "noise", "kid"), "--checkpoint", model_folder, "--json"]
     told = [json.loads(evaluate(cli, *given).stdout) for _ in range(2)]
@@ -186,6 +188,7 @@ def test_a_sheet_of_faces(cli, model_folder):
 # Faces of any system
 
 
+@pytest.mark.slow
 def test_faces_saved_and_given_back_have_the_same_figures(cli, model_folder):
     ours = evaluate(cli, "--checkpoint", model_folder, "--save-faces", "made", "--json")
     assert ours.code == 0, ours.stderr

@@ -148,6 +148,7 @@ def test_a_server_that_keeps_refusing_is_left_alone(server, tmp_path):
     assert fetch_avspeech(path, tmp_path / "out", settings=settings(server)).done == 9
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_then_the_same_command(server, tmp_path):
     server.behaviour = dict.fromkeys(GOOD[2:], "slow")
     videos = [*GOOD[:2], "good0000004", GOOD[2]]

@@ -105,6 +105,7 @@ def test_two_processes_make_the_same_bytes(made, world, tmp_path):
     assert content(two.store.folder) == content(made.store.folder)
 
 
+@pytest.mark.slow
 def test_a_cluster_makes_the_same_bytes(made, world, tmp_path):
     pytest.importorskip("ray")
     there = prepare("folders", [world], tmp_path / "store", PLAIN, cluster="local")
@@ -307,6 +308,7 @@ def test_open_source(world, made, tmp_path, monkeypatch):
         open_source(tmp_path / "nothing")
 
 
+@pytest.mark.slow
 def test_training_reads_a_store_without_what_prepares_it():
     code = (
         "import sys; sys.modules |= dict.fromkeys(('av', 'webrtcvad', 'dlib'))\n"

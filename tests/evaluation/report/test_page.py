@@ -5,6 +5,7 @@ import re
 import tomllib
 from html.parser import HTMLParser
 
+import pytest
 from PIL import Image
 
 from voice2face_gan.evaluation.report import build, cards, gather, page, tables
@@ -110,6 +111,7 @@ def test_both_say_the_same_numbers(report, with_plots):
         assert said in " ".join(html.text) and said in markdown, said
 
 
+@pytest.mark.slow
 def test_odd_names_stay_text(report, with_plots):
     odd = report(ODD, data=gather.DataCard(ODD, report().data.store, False))
     made = build([odd, report("surrogate \udcff")], f"v2f-gan report '{ODD}' ```")

@@ -4,12 +4,14 @@ import io
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from voice2face_gan.evaluation.report import plots
 from voice2face_gan.results import Figure
 
 
+@pytest.mark.slow
 def test_the_plots_there_are(report):
     found = {p.name: p for p in plots.all_plots([report("$ODD$"), report("b", 2.0)])}
     assert set(found) == {

@@ -149,10 +149,10 @@ def test_a_generator_that_was_given_changes_slowly(make_stage):
 def test_fine_tuning_the_default_needs_nothing_set(cli, store):
     """At iteration 0 the images are the shipped model's; what the checkpoint brought is kept."""
     pytest.importorskip("face_recognition_models")
-    result = cli("train", "--data", store.folder, "--init", "default", "--iterations", 2, "--json")
+    result = cli("train", "--data", store.folder, "--init", "r3gan", "--iterations", 2, "--json")
     assert result.code == 0, result.stderr
     told = json.loads(result.stdout)
-    shipped = load_checkpoint("default")
+    shipped = load_checkpoint("r3gan")
     first = load_checkpoint(f"{told['run']}/checkpoints/gan-0000000")
     for name, value in shipped.tensors().items():
         assert torch.equal(first.tensors()[name], value), name
@@ -169,6 +169,6 @@ def test_faces_of_another_frame_are_not_read_into_it(cli, store, tmp_path):
     shutil.copytree(store.folder, tmp_path / "near")
     about = json.loads((tmp_path / "near" / "store.json").read_text())
     (tmp_path / "near" / "store.json").write_text(json.dumps({**about, "zoom": 2.0}))
-    result = cli("train", "--data", tmp_path / "near", "--init", "default", "--iterations", 1)
+    result = cli("train", "--data", tmp_path / "near", "--init", "r3gan", "--iterations", 1)
     assert result.code == 2 and "taken at zoom 2, face-space-" in result.stderr
     assert "--set faces.zoom=1.4" in result.stderr
