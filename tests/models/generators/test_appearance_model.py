@@ -86,19 +86,22 @@ def test_a_texture_of_the_images_side_is_not_resampled():
 def test_each_e_has_noise_of_its_own():
     """Of the direction of e alone, unless e is short; z adds to it without making it larger; none for the
     average e."""
-    model = make(truncation=0.5)
+    model = make(truncation=0.5, own_noise=1.0)
     e = 2 * torch.nn.functional.normalize(torch.randn(200, 6), dim=1)
     own = model.noise(e)
     torch.testing.assert_close(model.noise(e / 8), own / 8 * 2 / (6**0.5 / 2))
     torch.testing.assert_close(model.noise(3 * e), own, atol=1e-5, rtol=1e-4)
     assert not model.noise(torch.zeros(1, 6)).any()
-    model = make(truncation=1.0, texture_components=400)
+    model = make(truncation=1.0, own_noise=1.0, texture_components=400)
     z = torch.randn(200, 404)
     plain, drawn = model.noise(e), model.noise(e, z)
     torch.testing.assert_close(model.noise(e, torch.zeros_like(z)), plain)
     assert plain.std() == pytest.approx(1, abs=0.05) and drawn.std() == pytest.approx(1, abs=0.05)
     correlation = torch.nn.functional.cosine_similarity(plain, drawn, dim=1).mean()
     assert 0.6 < correlation < 0.8, "half of the variance is z's"
+    model = make(truncation=1.0, own_noise=0.5, texture_components=400)
+    torch.testing.assert_close(model.noise(e), plain / 2)
+    assert model.noise(e, z).std() == pytest.approx(1, abs=0.05), "a variant's noise is as large as z"
 
 
 def test_truncation_moves_coefficients_to_the_mean():
@@ -158,6 +161,7 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_once_it_learns():
         ("flow_steps", 0),
         ("channels", (4, 4)),
         ("truncation", -0.1),
+        ("own_noise", -1),
         ("face_scale", 0),
         ("image_side", 4),
         ("background_refinement", 1.5),

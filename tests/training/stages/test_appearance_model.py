@@ -106,7 +106,7 @@ def test_own_faces_have_their_own_coefficients_and_the_others_drawn_ones(make_st
         e, coefficients, coarse = stage._coarse(1, batch)
         faces = textures_of(model, batch.face_e, batch.real, batch.visible, 64 * batch.landmarks)
         own = coefficients_of(model, faces)
-        drawn = model.flow.draw(e, 0.7 * stage.streams.z(1, 8))
+        drawn = model.flow.draw(e, 0.6 * stage.streams.z(1, 8))
     wanted = torch.where(batch.own_e[:, None], own, drawn)
     torch.testing.assert_close(coefficients, wanted)
     torch.testing.assert_close(coarse, model.decoded(e, wanted).image)

@@ -53,6 +53,8 @@ class AppearanceModelConfig(GeneratorSettings):
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
         truncation: factor of all noise; below 1 faces are nearer to what is usual (the truncation trick,
             Brock et al., ICLR 2019).
+        own_noise: size of each e's own noise beside z: below 1 plain answers are nearer to what is usual than
+            variants.
         refinement: factor of what the refiner adds, 0 to 1.
         background_refinement: share of the refiner's work that is kept beyond the head, 0 to 1: a background
             that is drawn from principal components has no edges that could be sharpened, and becomes stripes.
@@ -66,6 +68,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "image_side",
         "flow_steps",
         "truncation",
+        "own_noise",
         "head_gain",
         "refinement",
         "background_refinement",
@@ -85,7 +88,8 @@ class AppearanceModelConfig(GeneratorSettings):
     flow_blocks: int = 4
     flow_steps: int = 8
     channels: tuple[int, ...] = (24, 48, 96)
-    truncation: float = 0.7
+    truncation: float = 0.6
+    own_noise: float = 0.7
     refinement: float = 1.0
     background_refinement: float = 0.0
     face_scale: float = 1.0
@@ -104,6 +108,7 @@ class AppearanceModelConfig(GeneratorSettings):
                 "channels must be three numbers, 1 or more": len(self.channels) == 3
                 and all(n >= 1 for n in self.channels),
                 "truncation must not be negative": self.truncation >= 0,
+                "own_noise must not be negative": self.own_noise >= 0,
                 "refinement must be between 0 and 1": 0 <= self.refinement <= 1,
                 "background_refinement must be between 0 and 1": 0 <= self.background_refinement <= 1,
                 "face_scale must be above 0": self.face_scale > 0,
@@ -170,13 +175,15 @@ class AppearanceModel(nn.Module):
         return self.refine(e, coefficients, self.decoded(e, coefficients).image)
 
     def noise(self, e: Tensor, z: Tensor | None = None) -> Tensor:
-        """Noise (B, z_dim) of each e (B, embedding), of the same size with z (B, z_dim) as without."""
+        """Noise (B, z_dim) of each e (B, embedding), and of z (B, z_dim) beside it."""
         least = (
             e.shape[1] ** 0.5 / 2
         )  # half as long as faces' own e: a shorter one has less noise, 0 has none
         own = e / e.norm(dim=1, keepdim=True).clamp(min=least) @ self.projection.t()
+        own = self.config.own_noise * own
         if z is not None:
-            own = (own + z) / (1 + z.square().mean(dim=1, keepdim=True)).sqrt()
+            # As large as z where that is normal, and e's own where it is 0.
+            own = (own + z) / (1 + self.config.own_noise**2 * z.square().mean(dim=1, keepdim=True)).sqrt()
         return self.config.truncation * own
 
     def draw(self, e: Tensor, z: Tensor | None = None) -> Tensor:
