@@ -82,6 +82,19 @@ def read_store(_space):
     return _space[1]
 
 
+@pytest.fixture
+def marked(read_store):
+    """The small world with landmarks: the mean shape, each face's moved a little."""
+    import numpy as np
+
+    from voice2face_gan.faces.mean_shape import MEAN_SHAPE
+
+    store = read_store.select(np.ones(len(read_store), dtype=bool))
+    moved = np.random.default_rng(0).normal(0, 0.01, (len(store.faces), 68, 2))
+    store.landmarks = (MEAN_SHAPE + moved).astype(np.float32)
+    return store
+
+
 @pytest.fixture(scope="session")
 def taught_store(tmp_path_factory, space_folder):
     """22 people of a clip each, the last to validate on, with speech, and faces read into the space. Do

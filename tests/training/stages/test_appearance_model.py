@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.errors import CheckpointError, DataError
-from voice2face_gan.faces.mean_shape import MEAN_SHAPE
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.generators.appearance_model import AppearanceModel
 from voice2face_gan.models.generators.face_decoder import FaceDecoder
@@ -38,15 +37,6 @@ SMALL = (
     "run.precision='fp32'",
     "run.tensorboard=false",
 )
-
-
-@pytest.fixture
-def marked(read_store):
-    """The small world with landmarks: the mean shape, each face's moved a little."""
-    store = read_store.select(np.ones(len(read_store), dtype=bool))
-    moved = np.random.default_rng(0).normal(0, 0.01, (len(store.faces), 68, 2))
-    store.landmarks = (MEAN_SHAPE + moved).astype(np.float32)
-    return store
 
 
 @pytest.fixture

@@ -30,15 +30,6 @@ SMALL = (
 
 
 @pytest.fixture
-def marked(read_store):
-    """The small world with landmarks: the mean shape, each face's moved a little."""
-    store = read_store.select(np.ones(len(read_store), dtype=bool))
-    moved = np.random.default_rng(0).normal(0, 0.01, (len(store.faces), 68, 2))
-    store.landmarks = (MEAN_SHAPE + moved).astype(np.float32)
-    return store
-
-
-@pytest.fixture
 def make_stage(marked, space_folder, space_encoder):
     """Function (*overrides, data) -> a new stage."""
 
