@@ -10,7 +10,6 @@ from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 from voice2face_gan.evaluation.eval_set import EvalSet, framed_faces, generate_framed
 from voice2face_gan.evaluation.readers import FaceReader, open_reader
-from voice2face_gan.models.conditioning import condition
 from voice2face_gan.pipeline import VoiceToFace
 
 
@@ -103,19 +102,9 @@ def generator_inputs(
     """Inputs of the generator, float32 (clips, embedding), for every voice of a store.
 
     Args:
-        frames: as of `predicted_embeddings`.
-        strength: see `GenerateOptions`.
-    """
-    controls = model.with_strength(strength)
-    return condition(predicted_embeddings(model, voices, frames), controls)
-
-
-def predicted_embeddings(model: VoiceToFace, voices: Store, frames: int = 0) -> Tensor:
-    """e that the voice encoder predicts, float32 (clips, embedding), for every voice of a store.
-
-    Args:
         frames: number of first frames of each voice that are used; 0 for all of them. Either way a short
             voice is repeated to the length that the features ask for.
+        strength: see `GenerateOptions`.
     """
     if frames:
         voices = voices.select(np.ones(len(voices), dtype=bool))
@@ -124,6 +113,12 @@ def predicted_embeddings(model: VoiceToFace, voices: Store, frames: int = 0) -> 
         voices.speech_samples = np.minimum(
             voices.speech_samples, (frames - 1) * features.hop + features.window
         )
+    bank = VoiceBank.unlabelled(voices, model.encoder.takes)
+    return torch.stack([model.generator_input(bank.whole(i), strength) for i in range(len(bank))])
+
+
+def predicted_embeddings(model: VoiceToFace, voices: Store) -> Tensor:
+    """e that the voice encoder predicts, float32 (clips, embedding), for every voice of a store."""
     bank = VoiceBank.unlabelled(voices, model.encoder.takes)
     return torch.stack([model.predict(bank.whole(i)) for i in range(len(bank))])
 
