@@ -31,9 +31,8 @@ def variants_of(model: VoiceToFace, e: torch.Tensor, count: int) -> torch.Tensor
     """`count` variants of inputs of the generator (clips, embedding), uint8 (count, side, side, 3)."""
     clips = -(-count // VARIANTS)
     made = []
-    for number in range(clips):
-        seed = number
-        inputs = model.variant_embeddings(e[number % len(e)], VARIANTS + 1, seed)[1:]
+    for seed in range(clips):
+        inputs = model.variant_embeddings(e[seed % len(e)], VARIANTS + 1, seed)[1:]
         noise = model.noise(VARIANTS + 1, seed)
         made.append(generate_framed(model, inputs, None if noise is None else noise[1:]))
     return torch.cat(made)[:count]

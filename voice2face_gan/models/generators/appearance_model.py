@@ -176,9 +176,8 @@ class AppearanceModel(nn.Module):
 
     def noise(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         """Noise (B, z_dim) of each e (B, embedding), and of z (B, z_dim) beside it."""
-        least = (
-            e.shape[1] ** 0.5 / 2
-        )  # half as long as faces' own e: a shorter one has less noise, 0 has none
+        # Half as long as faces' own e: a shorter one has less noise, 0 has none.
+        least = e.shape[1] ** 0.5 / 2
         own = e / e.norm(dim=1, keepdim=True).clamp(min=least) @ self.projection.t()
         own = self.config.own_noise * own
         if z is not None:
@@ -209,10 +208,8 @@ class AppearanceModel(nn.Module):
     def said(self, e: Tensor) -> tuple[Tensor, Tensor]:
         """What e (B, embedding) says: displacements of the landmarks from the mean shape (B, 136), in their
         spread, and the texture (B, 3 texture_side^2)."""
-        decoder = self.decoder
-        stem = decoder.stem(e)
-        displacement = (decoder.landmarks(stem) - decoder.warp.mean) / decoder.spread
-        return displacement.flatten(1), decoder.texture(stem).flatten(1)
+        stem = self.decoder.stem(e)
+        return self.decoder.displacement(stem), self.decoder.texture(stem).flatten(1)
 
     def refine(self, e: Tensor, coefficients: Tensor, coarse: Tensor) -> Tensor:
         """The refined image (B, 3, side, side) of a coarse one; the coarse one where `refined` is 0."""

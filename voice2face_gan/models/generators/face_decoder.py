@@ -168,10 +168,14 @@ class FaceDecoder(nn.Module):
 
     def landmarks(self, stem: Tensor) -> Tensor:
         """The landmarks (B, 68, 2) of the stem's numbers, x and y in pixels of the image."""
+        return self.warp.mean + self.spread * self.displacement(stem).unflatten(1, (POINTS, 2))
+
+    def displacement(self, stem: Tensor) -> Tensor:
+        """Displacements (B, 136) of the landmarks from the mean shape, in their spread."""
         displacement = self.landmark_head(stem)
         if self.linear is not None:
             displacement = displacement + self.linear.displacement_of(stem)
-        return self.warp.mean + self.spread * displacement.unflatten(1, (POINTS, 2))
+        return displacement
 
 
 class ConvolutionalTexture(nn.Module):

@@ -8,7 +8,6 @@ filled by what is fitted, which is then fitted again (principal components with 
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,13 +17,14 @@ from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.generators.appearance_model import AppearanceModel
 from voice2face_gan.models.generators.face_decoder import FaceDecoderConfig
+from voice2face_gan.training.fits.faces import landmarked_faces, spread
 from voice2face_gan.training.fits.linear_face import SHOWN, mean_textures
 from voice2face_gan.training.stages.batches import FaceEmbeddingBatches
 from voice2face_gan.training.stages.losses import cosine_schedule
 
 MAX_FACES = 8000  # that all of it is fitted on
 IMPUTATIONS = 3  # of missing pixels
-_PIECE = 64  # faces warped together
+_PIECE = 256  # faces whose coefficients are found together
 _NOISE = 1e-3  # of the first component's deviation: below it there is rounding alone
 _LEAST = 1e-12  # square of a component that counts
 _BATCH, _LR, _WEIGHT_DECAY, _WARM_UP = 256, 1e-3, 0.01, 100  # of the flow, by AdamW
@@ -94,9 +94,7 @@ def fit_appearance_model(
     """
     faces = _collect(model, batches, flip)
     generator = torch.Generator().manual_seed(seed)
-    said = [
-        torch.cat(parts) for parts in zip(*(model.said(e) for e in faces.e.split(_PIECE * 4)), strict=True)
-    ]
+    said = [torch.cat(parts) for parts in zip(*(model.said(e) for e in faces.e.split(_PIECE)), strict=True)]
     _set(model.shape, faces.displacement - said[0], generator)
     # Pixels that a texture lacks are as its decoder draws them at first, then as the model does.
     rest = torch.where(faces.shown, faces.texture - said[1], 0)
@@ -104,7 +102,7 @@ def fit_appearance_model(
     for _ in range(IMPUTATIONS):
         scores = _set(model.texture, rest, generator)
         rest = torch.where(faces.shown, known, model.texture(scores))
-    pieces = zip(*(part.split(_PIECE * 4) for part in faces), strict=True)
+    pieces = zip(*(part.split(_PIECE) for part in faces), strict=True)
     coefficients = torch.cat([coefficients_of(model, Textures(*piece)) for piece in pieces])
     with torch.enable_grad():
         _fit_flow(model, faces.e, coefficients, seed, iterations)
@@ -146,17 +144,12 @@ def _scores(layer: torch.nn.Linear, rest: Tensor) -> Tensor:
 
 def _collect(model: AppearanceModel, batches: FaceEmbeddingBatches, flip: bool) -> Textures:
     """Faces of a store, evenly spread, at most MAX_FACES."""
-    device, count = model.shape.weight.device, len(batches.e)
-    items = np.unique(np.linspace(0, count - 1, min(count, MAX_FACES)).round().astype(int))
-    pieces = []
-    for piece in np.split(items, range(_PIECE, len(items), _PIECE)):
-        flips = np.arange(len(piece)) % 2 == 1 if flip else None
-        real = batches.faces.batch(piece, flips)[0].to(device)
-        landmarks = model.side * batches.faces.landmarks_of(piece, flips).to(device)
+    device, found = model.shape.weight.device, []
+    items = spread(len(batches.e), MAX_FACES)
+    for piece, real, visible, landmarks in landmarked_faces(batches, items, flip, model.side, device):
         e = batches.e[torch.from_numpy(piece).to(batches.e.device)].to(device)
-        visible = real[:, :1].isfinite().float()
-        pieces.append(textures_of(model, e, real.nan_to_num(), visible, landmarks))
-    return Textures(*(torch.cat(parts) for parts in zip(*pieces, strict=True)))
+        found.append(textures_of(model, e, real, visible, landmarks))
+    return Textures(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def _principal(rest: Tensor, count: int, generator: torch.Generator, rounds: int = 2) -> Tensor:

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from voice2face_gan.models.generators.face_decoder import STEM, FaceDecoder
 from voice2face_gan.models.generators.warp import Warp
+from voice2face_gan.training.fits.faces import PIECE, landmarked_faces, spread
 from voice2face_gan.training.stages.batches import FaceEmbeddingBatches
 
 MAX_FACES = 6000  # that the regression is fitted on
 SHOWN = 0.99  # least part of a texture's pixel that shows the image
 _RIDGE = 0.02  # of the mean variance of an element of e
-_PIECE = 64  # faces warped together
 
 
 @torch.no_grad()
@@ -26,14 +26,13 @@ def fit_linear_face(decoder: FaceDecoder, batches: FaceEmbeddingBatches, flip: b
         flip: faces are mirrored in half of the batches, so that every second face is mirrored here.
     """
     device = decoder.stem.weight.device
-    items = np.unique(np.linspace(0, len(batches.e) - 1, min(len(batches.e), MAX_FACES)).round().astype(int))
-    flips = np.arange(len(items)) % 2 == 1 if flip else None
+    items = spread(len(batches.e), MAX_FACES)
     e = batches.e[torch.from_numpy(items).to(batches.e.device)].to(device)
     centre, basis = _directions(e, decoder.linear.first.out_features)
     x = torch.cat([(e - centre) @ basis, torch.ones_like(e[:, :1])], dim=1)
     penalty = _RIDGE * x[:, :-1].square().mean() * torch.ones(x.shape[1], device=device)
     penalty[-1] = 1e-6  # of the constant
-    texture, landmarks = _texture_weights(decoder, batches, items, flips, x, penalty)
+    texture, landmarks = _texture_weights(decoder, batches, items, flip, x, penalty)
     displacement = (landmarks - decoder.warp.mean).flatten(1) / decoder.spread
     system = x.t() @ x / len(x) + penalty.diag()
     shape = torch.linalg.solve(system, x.t() @ displacement / len(x))
@@ -87,7 +86,12 @@ def _through_stem(stem: nn.Linear, basis: Tensor, centre: Tensor) -> Tensor:
 
 
 def _texture_weights(
-    decoder: FaceDecoder, batches: FaceEmbeddingBatches, items: np.ndarray, flips, x: Tensor, penalty: Tensor
+    decoder: FaceDecoder,
+    batches: FaceEmbeddingBatches,
+    items: np.ndarray,
+    flip: bool,
+    x: Tensor,
+    penalty: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Ridge weights (numbers + 1, 3 side^2) of x (N, numbers + 1) to textures, each pixel by the faces that
     show it; and all landmarks (N, 68, 2) in pixels."""
@@ -96,14 +100,10 @@ def _texture_weights(
     square = torch.zeros(pixels, width * width, device=device)
     product = torch.zeros(pixels, 3 * width, device=device)
     found = []
-    for start in range(0, len(items), _PIECE):
-        part = slice(start, start + _PIECE)
-        mirror = None if flips is None else flips[part]
-        real = batches.faces.batch(items[part], mirror)[0].to(device)
-        landmarks = side * batches.faces.landmarks_of(items[part], mirror).to(device)
-        visible = real[:, :1].isfinite().float()
-        texture, shown = mean_textures(decoder.warp, real.nan_to_num(), visible, landmarks)
-        texture, mine = texture * shown, x[part]
+    faces = landmarked_faces(batches, items, flip, side, device)
+    for (_, real, visible, landmarks), mine in zip(faces, x.split(PIECE), strict=True):
+        texture, shown = mean_textures(decoder.warp, real, visible, landmarks)
+        texture = texture * shown
         square += shown.flatten(1).t() @ (mine[:, :, None] * mine[:, None]).flatten(1)
         for channel in range(3):
             columns = slice(channel * width, (channel + 1) * width)

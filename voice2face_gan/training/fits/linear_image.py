@@ -10,6 +10,7 @@ from torch import Tensor
 from voice2face_gan.data.batches.sampling import FaceBank, gaussian
 from voice2face_gan.faces.pixels import to_unit
 from voice2face_gan.models.generators.r3gan import R3GANGenerator
+from voice2face_gan.training.fits.faces import pieces, spread
 from voice2face_gan.training.ridge import RidgeSystem
 from voice2face_gan.training.stages.batches import FaceEmbeddingBatches
 
@@ -32,8 +33,8 @@ def fit_linear_image(generator: R3GANGenerator, batches: FaceEmbeddingBatches, s
     side, people = generator.linear_side, batches.of_people
     noise = gaussian(tuple(people.shape), seed, "linear image", 0).to(people.device)
     e = batches.of_voices(people, noise).cpu()
-    items = _spread(len(e), MAX_FACES)
-    images = torch.cat([_small(batches.faces, part, side) for part in _pieces(items)])
+    items = spread(len(e), MAX_FACES)
+    images = torch.cat([_small(batches.faces, part, side) for part in pieces(items, _PIECE)])
     if flip:
         images = (images + _mirrored(images, side)) / 2
     system = RidgeSystem(e[items], images, torch.ones(len(items)))
@@ -42,8 +43,8 @@ def fit_linear_image(generator: R3GANGenerator, batches: FaceEmbeddingBatches, s
     del images, system
     columns = [weights.t()]
     if generator.z_dim:
-        items = _spread(len(e), MAX_OPEN)
-        rest = torch.cat([_small(batches.faces, part, side) for part in _pieces(items)])
+        items = spread(len(e), MAX_OPEN)
+        rest = torch.cat([_small(batches.faces, part, side) for part in pieces(items, _PIECE)])
         predicted = e[items] @ weights + offset
         rest = torch.cat([rest, _mirrored(rest, side)]) - predicted.repeat(2, 1)
         _, deviation, components = torch.svd_lowrank(rest, generator.z_dim + 8, niter=3)
@@ -52,15 +53,6 @@ def fit_linear_image(generator: R3GANGenerator, batches: FaceEmbeddingBatches, s
     generator.linear.weight.copy_(torch.cat(columns, dim=1))
     generator.linear.bias.copy_(offset)
     generator.linear.requires_grad_(False)
-
-
-def _spread(count: int, most: int) -> np.ndarray:
-    """At most so many of `count` places, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
-
-
-def _pieces(items: np.ndarray) -> list[np.ndarray]:
-    return np.split(items, range(_PIECE, len(items), _PIECE))
 
 
 def _small(faces: FaceBank, items: np.ndarray, side: int) -> Tensor:
