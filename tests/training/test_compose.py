@@ -29,7 +29,7 @@ def parts(space_encoder, space_folder):
     info = {
         **about,
         "iteration": 9,
-        "recipe": {"name": "default", "face_embedding": {"space": "/secret/space"}},
+        "recipe": {"name": "r3gan-face-embedding", "face_embedding": {"space": "/secret/space"}},
     }
     net = build_generator(config).eval()
     return encoder, replace(encoder, generator_config=config, generator=net, info=info)

@@ -16,7 +16,7 @@ RUNS = {
     "wen2019": ("gan.l1=1",),
     "speaker-encoder": (),
     "r3gan": (),
-    "default": ("face_embedding.fully_visible=0.5", "face_embedding.identity_loss_from=0"),
+    "r3gan-face-embedding": ("face_embedding.fully_visible=0.5", "face_embedding.identity_loss_from=0"),
     "wen2019-face-embedding": ("face_embedding.fully_visible=0.5",),
     "default-encoder": (),
 }

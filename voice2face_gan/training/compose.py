@@ -33,7 +33,7 @@ def compose(
     Args:
         encoder: of a voice encoder that predicts e of a face space (recipe `default-encoder`), or a composed
             one, such as the default.
-        generator: trained on that space (recipe `default`).
+        generator: trained on that space (recipe `r3gan-face-embedding`).
         paired: voices and faces; the gender probe is fitted on its training people.
         faces: what the generator was trained on, read into the space; the limits are taken from the training
             people's faces.
@@ -66,7 +66,7 @@ def compose(
     if generator.controls.normalise_embedding != controls.normalise_embedding:
         raise CheckpointError(
             f"{generator.folder}: its generator was trained on e of length 1, not on a face space; train one "
-            "with v2f-gan train --recipe default."
+            "with v2f-gan train --recipe r3gan-face-embedding."
         )
     if "replicate_border" in config.outside_weights:
         config = replace(config, replicate_border=BORDER)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voice2face_gan.cli.commands.train import _side_of_landmarks
+from voice2face_gan.cli.commands.train import _default_recipe, _side_of_landmarks
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE
 from voice2face_gan.models.checkpoint import load_checkpoint
 
@@ -80,7 +80,7 @@ def test_the_recipe_that_is_taken_on_other_data(cli, store, monkeypatch):
     result = cli("train", "--data", store.folder, *small, "--iterations", 1, "--json")
     assert result.code == 0, result.stderr
     told = json.loads(result.stdout)
-    assert told["run"] == "runs/00000-default-all-b8" and told["recipe"]["name"] == "default"
+    assert told["run"] == "runs/00000-r3gan-face-embedding-all-b8"
     made, default = load_checkpoint(cli.here / told["run"]), load_checkpoint("default")
     assert made.generator_config.face_scale == default.info["face_space"]["zoom"] > store.zoom
     ours, theirs = made.encoder.state_dict(), default.encoder.state_dict()
@@ -97,7 +97,7 @@ def test_the_recipe_that_is_taken_on_other_data(cli, store, monkeypatch):
         "--out",
         "third",
         "--recipe",
-        "default",
+        "r3gan-face-embedding",
         "--encoder",
         "default",
     )
@@ -105,8 +105,9 @@ def test_the_recipe_that_is_taken_on_other_data(cli, store, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_recipe_that_is_taken_on_stores_that_keep_landmarks(cli, store, tmp_path):
-    """The face decoder, at the stores' side, on the default's voice encoder."""
+def test_the_recipe_that_is_taken_on_stores_that_keep_landmarks(cli, store, tmp_path, monkeypatch):
+    """The face decoder, at the stores' side, on the default's voice encoder; at the shipped decoder's side
+    what the default is."""
     pytest.importorskip("face_recognition_models")
     folder = Path(shutil.copytree(store.folder, tmp_path / "marked.store"))
     np.save(folder / "landmarks.npy", np.tile(MEAN_SHAPE.astype(np.float32), (len(store.faces), 1, 1)))
@@ -117,6 +118,11 @@ def test_the_recipe_that_is_taken_on_stores_that_keep_landmarks(cli, store, tmp_
     assert made.info["recipe"]["name"] == "face-decoder"
     assert made.generator_config.type == "face_decoder" and made.generator_config.side == 64
     assert _side_of_landmarks(f"{folder},{store.folder}") is None
+    shipped = load_checkpoint("speech2face").generator_config.side
+    monkeypatch.setitem(_default_recipe.__globals__, "_side_of_landmarks", lambda data: shipped)
+    assert _default_recipe("heads", None, None) == ("appearance-model", "default", ())
+    other = ("face-decoder", "default", (f"model.generator.side={shipped}",))
+    assert _default_recipe("heads", "default", None) == other
     assert _side_of_landmarks("synthetic") is None and _side_of_landmarks(str(tmp_path)) is None
 
 
@@ -126,7 +132,7 @@ def test_the_recipe_that_is_taken_with_an_encoder_without_a_face_space(cli, stor
     result = cli("train", "--data", store.folder, "--encoder", trained, *small, "--json")
     assert result.code == 0, result.stderr
     assert json.loads(result.stdout)["recipe"]["name"] == "r3gan"
-    said = f"The voice encoder {trained} keeps no face embedding space, which the recipe default needs"
+    said = f"The voice encoder {trained} keeps no face embedding space, which the recipe r3gan-face-embedding"
     assert result.stderr.count(said) == 1 and "the recipe is r3gan" in result.stderr
     named = cli("train", "--data", store.folder, "--encoder", trained, *small, "--recipe", "r3gan")
     assert named.code == 0 and "face embedding space" not in named.stderr
@@ -193,7 +199,9 @@ def test_wens_nets_train_on_the_defaults_encoder_too(cli, tiny, clips):
 
 
 def test_a_recipe_of_a_face_space_wants_a_voice_encoder(cli):
-    said = error(cli("train", "--data", "synthetic:20", "--recipe", "default", "--iterations", 1))
+    said = error(
+        cli("train", "--data", "synthetic:20", "--recipe", "r3gan-face-embedding", "--iterations", 1)
+    )
     assert "needs a trained voice encoder" in said and list(cli.here.iterdir()) == []
 
 

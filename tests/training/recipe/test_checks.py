@@ -14,7 +14,7 @@ def refused(name: str, *overrides: str) -> str:
 
 
 def test_the_recipes_of_the_space():
-    faces, hearing = load_recipe("default"), load_recipe("default-encoder")
+    faces, hearing = load_recipe("r3gan-face-embedding"), load_recipe("default-encoder")
     for recipe in (faces, hearing):
         assert not recipe.model.controls.normalise_embedding
     assert (
@@ -49,12 +49,12 @@ def test_the_recipes_of_the_space():
     ],
 )
 def test_what_the_stage_of_faces_refuses(override, words):
-    assert words in refused("default", override)
+    assert words in refused("r3gan-face-embedding", override)
 
 
 def test_what_the_stage_of_faces_takes():
     load_recipe(
-        "default",
+        "r3gan-face-embedding",
         (
             "face_embedding.identity_loss_from=0.5",
             "face_embedding.simulated_voices=0",

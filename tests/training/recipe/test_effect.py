@@ -127,7 +127,7 @@ QUICK = {  # the others, whose effect is the same code's, are slow
         "model.generator.replicate_border",
     )
     + ("model.generator.film", "model.generator.projection", "model.controls.embedding_noise_std"),
-    "default": (
+    "r3gan-face-embedding": (
         "face_embedding.space",
         "face_embedding.identity_loss",
         "face_embedding.simulated_voices",
@@ -271,7 +271,7 @@ def test_each_key_of_each_recipe_has_an_effect(outcome, folders, name, key):
 STAGES = {
     "wen2019": (SpeakerClassificationStage, Wen2019Stage),
     "r3gan": (SpeakerClassificationStage, R3GANStage),
-    "default": (R3GANStage,),
+    "r3gan-face-embedding": (R3GANStage,),
     "wen2019-face-embedding": (Wen2019Stage,),
     "default-encoder": (DistillationStage,),
 }

@@ -168,7 +168,11 @@ def test_what_is_wrong_is_said(override, words):
         ("r3gan", "model.generator.side=65", "model.generator.side must be 64 or 128"),
         ("r3gan", "model.generator.width=3", "model.generator.width must be 2 or more, and even"),
         ("wen2019", "model.encoder.mel_bins=0", "model.encoder.mel_bins, embedding and all channels"),
-        ("default", "model.generator.replicate_border=9", "model.generator.replicate_border must be 0 to 8"),
+        (
+            "r3gan-face-embedding",
+            "model.generator.replicate_border=9",
+            "model.generator.replicate_border must be 0 to 8",
+        ),
     ],
 )
 def test_a_wrong_value_names_recipe_and_key_in_the_model_too(name, override, words):
@@ -240,10 +244,14 @@ def test_a_recipe_survives_the_run_folder():
         ("r3gan", "run.best=kid", "it needs run.evaluate_every above 0"),
         ("r3gan", "model.generator.face_scale=1.4", "it is found after training, or comes with the data"),
         ("r3gan", "model.controls.strength=2", "it is found after training"),
-        ("default", "encoder.lr=1", "the voice encoder comes trained (--encoder)"),
-        ("default", "model.encoder.channels=[8,8]", "the voice encoder comes trained (--encoder)"),
-        ("default", "data.crop_frames=[8,8]", "voices are simulated"),
-        ("default", "r3gan.same_identity=false", "every face comes with its own e"),
+        ("r3gan-face-embedding", "encoder.lr=1", "the voice encoder comes trained (--encoder)"),
+        (
+            "r3gan-face-embedding",
+            "model.encoder.channels=[8,8]",
+            "the voice encoder comes trained (--encoder)",
+        ),
+        ("r3gan-face-embedding", "data.crop_frames=[8,8]", "voices are simulated"),
+        ("r3gan-face-embedding", "r3gan.same_identity=false", "every face comes with its own e"),
         (
             "wen2019-face-embedding",
             "face_embedding.identity_loss=1",
@@ -252,7 +260,11 @@ def test_a_recipe_survives_the_run_folder():
         ("voice-to-face", "encoder.lr=0.1", "fitted in closed form"),
         ("voice-to-face", "model.encoder.embedding=32", "64 numbers"),
         ("voice-to-face", "data.crop_frames=[8,8]", "voices are simulated"),
-        ("default", "face_embedding.perceptual_loss=1", "it needs face_embedding.space = 'classifier'"),
+        (
+            "r3gan-face-embedding",
+            "face_embedding.perceptual_loss=1",
+            "it needs face_embedding.space = 'classifier'",
+        ),
         ("default-encoder", "gan.lr=1", "a voice encoder is trained alone"),
         ("default-encoder", "r3gan.gamma=1", "a voice encoder is trained alone"),
         ("default-encoder", "encoder.crop_frames=[100,200]", "by a teacher whose layers and pieces it has"),
@@ -275,7 +287,7 @@ def test_a_key_without_an_effect_is_refused_with_the_reason(name, override, why)
 
 
 def test_it_is_refused_in_a_file_and_passed_over_in_its_base(tmp_path):
-    (tmp_path / "mine.toml").write_text('base = "default"\n[encoder]\nlr = 1e-3\n')
+    (tmp_path / "mine.toml").write_text('base = "r3gan-face-embedding"\n[encoder]\nlr = 1e-3\n')
     with pytest.raises(RecipeError, match="Recipe mine: encoder.lr has no effect: with face_embedding.space"):
         load_recipe(str(tmp_path / "mine.toml"))
     (tmp_path / "base.toml").write_text('base = "r3gan"\n[encoder]\nlr = 0.5\n')
@@ -309,7 +321,7 @@ def test_an_override_may_take_the_effect_of_what_a_file_says():
 
 def test_what_a_space_takes_for_granted():
     hearing, faces, wen = (
-        load_recipe(name) for name in ("default-encoder", "default", "wen2019-face-embedding")
+        load_recipe(name) for name in ("default-encoder", "r3gan-face-embedding", "wen2019-face-embedding")
     )
     for recipe in (hearing, faces, wen):
         controls = recipe.model.controls
@@ -339,8 +351,8 @@ def test_an_encoder_alone_is_given_none_and_one_of_a_space_is_given():
         with pytest.raises(RecipeError, match="go on from a trained one with --init"):
             check_encoder(load_recipe(name), given=True)
     with pytest.raises(RecipeError, match="give one with --encoder, such as --encoder default"):
-        check_encoder(load_recipe("default"), given=False)
-    check_encoder(load_recipe("default"), given=True)
+        check_encoder(load_recipe("r3gan-face-embedding"), given=False)
+    check_encoder(load_recipe("r3gan-face-embedding"), given=True)
     check_encoder(load_recipe("voice-to-face"), given=False)
     with pytest.raises(RecipeError, match="needs model.encoder.type = 'statistics'"):
         check_encoder(load_recipe("voice-to-face", ("model.encoder.type=conv",)), given=False)

@@ -364,7 +364,7 @@ def test_a_stage_is_of_its_own_kind_of_recipe(taught_store, recipe, tiny_setting
     with pytest.raises(RecipeError, match="not for the stage of the voice encoder that classifies speakers"):
         SpeakerClassificationStage(taught_store, recipe(), 0, CPU)
     with pytest.raises(RecipeError, match="not for the stage of the voice encoder that classifies speakers"):
-        SpeakerClassificationStage(taught_store, load_recipe("default"), 0, CPU)
+        SpeakerClassificationStage(taught_store, load_recipe("r3gan-face-embedding"), 0, CPU)
 
 
 def test_a_run_of_it_ends_in_an_encoder_of_e(make_stage, taught_store, tmp_path):

@@ -59,7 +59,7 @@ def make_space_stage(read_store, encoder, space_folder):
 
     def make(*overrides: str, data: Store = read_store, checkpoint=None, processes=None) -> R3GANStage:
         folder = f"face_embedding.space={json.dumps(str(space_folder))}"
-        recipe = load_recipe("default", (*SMALL, folder, *overrides))
+        recipe = load_recipe("r3gan-face-embedding", (*SMALL, folder, *overrides))
         people = data.of_split("train"), data.of_split("val")
         return R3GANStage(*people, checkpoint or encoder(), recipe, 0, CPU, processes)
 
@@ -389,13 +389,13 @@ def new_space_run(read_store, space_folder, tmp_path):
 
 
 def test_a_run_takes_the_space_and_keeps_the_encoders_residual(read_store, encoder_folder, new_space_run):
-    run = new_space_run("default", SMALL, encoder=encoder_folder)
+    run = new_space_run("r3gan-face-embedding", SMALL, encoder=encoder_folder)
     outcome = train(run, read_store, CPU)
     assert outcome.finished and "G_face_embedding" in outcome.losses
     kept = load_checkpoint(outcome.checkpoint)
     assert kept.controls.residual_std == RESIDUAL and not kept.controls.normalise_embedding
     assert kept.info["data"]["faces"] == read_store.of_split("train").has_face.sum()
-    again = train(new_space_run("default", SMALL, init=outcome.folder), read_store, CPU)
+    again = train(new_space_run("r3gan-face-embedding", SMALL, init=outcome.folder), read_store, CPU)
     assert load_checkpoint(again.checkpoint).tables() == kept.tables()
 
 

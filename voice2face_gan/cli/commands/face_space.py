@@ -22,7 +22,7 @@ def face_space(stores, out, checkpoint, as_json):
     \b
       v2f-gan face-space utk.store vox.store -o space
       v2f-gan train --recipe default-encoder --data vox.store,voices.store --set encoder.space=space
-      v2f-gan train --recipe default --data vox.store,utk.store --encoder RUN --set face_embedding.space=space
+      v2f-gan train --data vox.store,utk.store --encoder RUN
 
     Faces of test people are read, but nothing is fitted on them. The space's centre is the average face of
     the people who have a voice. It holds dlib's encoder (extra `faces`): evaluate what it trained with

@@ -8,9 +8,12 @@ from voice2face_gan.cli._console import SEED, json_option, open_data, say
 from voice2face_gan.cli._train_progress import Show, describe, finish
 from voice2face_gan.errors import CheckpointError, TrainingError
 
-DEFAULT = "default"  # of recipes, and of checkpoints
+DEFAULT = "default"  # the checkpoint whose voice encoder is kept
 FIRST = "voice-to-face"  # the recipe that needs no extra, and no voice encoder
-OF_LANDMARKS = "face-decoder"  # the recipe of stores that keep the landmarks of their faces
+OF_FACES = "r3gan-face-embedding"  # of a voice encoder with a face embedding space
+OF_LANDMARKS = "face-decoder"  # the same on stores that keep the landmarks of their faces
+OF_HEADS = "appearance-model"  # the same at the side of the shipped face decoder, on its voice encoder
+SIDE = 128  # of the shipped face decoder
 
 
 @click.command()
@@ -25,9 +28,10 @@ OF_LANDMARKS = "face-decoder"  # the recipe of stores that keep the landmarks of
 )
 @click.option(
     "--recipe",
-    help="Recipe name or TOML file. [default: 'default', with the default model's voice encoder unless "
-    "--encoder is given; face-decoder on stores that keep landmarks; r3gan with an --encoder that keeps no "
-    "face embedding space; on the synthetic world, and without the extra 'faces', voice-to-face]",
+    help="Recipe name or TOML file. [default: on the default model's voice encoder, appearance-model (what "
+    "the default is) for stores of 128 pixels that keep landmarks, face-decoder for others that do, "
+    "r3gan-face-embedding for the rest; with an --encoder face-decoder or r3gan-face-embedding, r3gan if it "
+    "keeps no face embedding space; on the synthetic world, and without the extra 'faces', voice-to-face]",
 )
 @click.option(
     "--set",
@@ -153,10 +157,8 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
         resolved = _recipe_of(init, override)
     else:
         if recipe is None:
-            recipe, encoder = _default_recipe(data, encoder, here)
-            if recipe == DEFAULT and (side := _side_of_landmarks(data)):
-                recipe = OF_LANDMARKS
-                override = (f"model.generator.side={side}", *override)
+            recipe, encoder, sides = _default_recipe(data, encoder, here)
+            override = (*sides, *override)
         resolved = load_recipe(recipe, override)
         if decodes_alone(resolved, encoder, init):
             resolved = load_recipe(recipe, (*override, "model.encoder.type='none'"))
@@ -179,9 +181,9 @@ def _new_run(data, recipe, overrides, root, encoder, init, settings, here):
     return Run(folder, resolved, settings), store
 
 
-def _default_recipe(data: str, encoder: str | None, here) -> tuple[str, str | None]:
-    """The recipe that is taken where none is named, and the voice encoder given to it. A recipe other than
-    `default` on a user's own data is said."""
+def _default_recipe(data: str, encoder: str | None, here) -> tuple[str, str | None, tuple[str, ...]]:
+    """What is taken where no recipe is named: the recipe, the voice encoder given to it, overrides of it. An
+    encoder that keeps no face space is named to the user."""
     from voice2face_gan.data.synthetic import is_synthetic
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.models.classifier_space import ClassifierSpace
@@ -190,21 +192,32 @@ def _default_recipe(data: str, encoder: str | None, here) -> tuple[str, str | No
 
     if encoder is not None:
         space = load_checkpoint(encoder, need_generator=False).face_space
-        if space:
-            return (FIRST if face_space_class(space) is ClassifierSpace else DEFAULT), encoder
-        if here.is_main:
-            say(
-                f"The voice encoder {encoder} keeps no face embedding space, which the recipe default needs: "
-                "the recipe is r3gan. --recipe takes another."
-            )
-        return "r3gan", encoder
-    if is_synthetic(data):
-        return FIRST, None
+        if not space:
+            if here.is_main:
+                say(
+                    f"The voice encoder {encoder} keeps no face embedding space, which the recipe {OF_FACES} "
+                    "needs: the recipe is r3gan. --recipe takes another."
+                )
+            return "r3gan", encoder, ()
+        if face_space_class(space) is ClassifierSpace:
+            return FIRST, encoder, ()
+    elif is_synthetic(data) or not _there(weights_file):
+        return FIRST, None, ()
+    side = _side_of_landmarks(data)
+    if side is None:
+        return OF_FACES, encoder or DEFAULT, ()
+    if encoder is None and side == SIDE:
+        return OF_HEADS, DEFAULT, ()
+    return OF_LANDMARKS, encoder or DEFAULT, (f"model.generator.side={side}",)
+
+
+def _there(weights_file) -> bool:
+    """True if the extra that brings a file of weights is installed."""
     try:
         weights_file()
     except CheckpointError:
-        return FIRST, None
-    return DEFAULT, DEFAULT
+        return False
+    return True
 
 
 def _side_of_landmarks(data: str) -> int | None:

@@ -14,9 +14,9 @@ gradient penalties R1 (real faces) and R2 (generated ones) are those of Huang et
 penalties are computed on a share of each batch. `read` is a head of the discriminator that regresses e
 from a face; it is trained on real faces alone. The discriminator sees augmented faces (DiffAugment).
 
-With a face space (face_embedding.space, as in the recipe `default`) it draws real faces r_i with or without a
-voice, and e_i read from them, a share of these as a voice would give them (batches.FaceEmbeddingBatches). Two
-terms change:
+With a face space (face_embedding.space, as in the recipe r3gan-face-embedding) it draws real faces r_i with
+or without a voice, and e_i read from them, a share of these as a voice would give them
+(batches.FaceEmbeddingBatches). Two terms change:
 
     L_G += ramp identity_loss (|space(g_i) - target(e_i)|^2 + 1/4 |sex, age of g_i - those of e_i|^2)
     |g_i - r_i|   counts where e_i is the face's own, and by `simulated_l1` where it is as a voice would give
