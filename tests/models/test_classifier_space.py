@@ -14,6 +14,7 @@ from voice2face_gan.models.face_space_base import AGE, SEX, SIZE
 from voice2face_gan.models.registry import face_space_class
 from voice2face_gan.models.voice_simulation import VoiceSimulation
 from voice2face_gan.resources import resource
+from voice2face_gan.training.stages.face_embedding import KEPT, embeddings_of_faces
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +108,19 @@ def test_at_another_zoom_a_chip_shows_the_same_part():
     placed = other.place(1.4).chip.clone()
     assert torch.allclose(space.at_zoom(1.4).chip, placed, atol=1e-6) and space.about["zoom"] == 1.4
     assert torch.allclose(space.at_zoom(1.0).chip, ClassifierSpace().place(1.0).chip, atol=1e-6)
+
+
+def test_long_reading_is_told(store, space, monkeypatch):
+    """Piece by piece, up to the last; kept faces are not read again, and short reading is not told."""
+    space = space.with_map(space.map_tensors(), space.about)
+    records = store.select(store.has_face)
+    monkeypatch.setenv("V2F_CACHE", str(store.folder.parent / "none of it read"))
+    told = []
+    assert len(embeddings_of_faces(records, space, KEPT, told.append)) == len(records) and not told
+    monkeypatch.setenv("V2F_CACHE", str(store.folder.parent / "nor here"))
+    monkeypatch.setattr("voice2face_gan.training.stages.face_embedding._Progress.SECONDS", -1)
+    embeddings_of_faces(records, space, KEPT, told.append)
+    faces = len(store.faces)
+    assert len(told) == -(-faces // space.piece) and told[-1].endswith(f": {faces} of {faces}.")
+    embeddings_of_faces(records, space, KEPT, told.append)
+    assert len(told) == -(-faces // space.piece)

@@ -146,7 +146,9 @@ def _train_gan(trainer: Trainer, store: Store, records: Store, state: dict | Non
     encoder = load_checkpoint(run.encoder_folder, need_generator=False)
     held_out = held_out_people(store, records, run)
     kind = GAN_STAGES[run.recipe.model.generator.type]
-    stage = kind(records, held_out, encoder, run.recipe, run.settings["seed"], device, processes)
+    stage = kind(
+        records, held_out, encoder, run.recipe, run.settings["seed"], device, processes, trainer.reporter.note
+    )
     if state is None or state["stage"] == "encoder":
         nets = processes.on_all_ranks(lambda: given_nets(run))
         if nets is not None:

@@ -5,6 +5,9 @@ The GAN is trained on faces with e of their own; a voice encoder of the same spa
 encoder predicts. Batches are drawn in batches.py.
 """
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -49,13 +52,16 @@ def open_space(name: str, encoder: Checkpoint) -> BaseFaceSpace:
     return open_kept_space(encoder)
 
 
-def embeddings_of_faces(faces: Store, space: BaseFaceSpace, named: str) -> np.ndarray:
+def embeddings_of_faces(
+    faces: Store, space: BaseFaceSpace, named: str, note: Callable[[str], None] | None = None
+) -> np.ndarray:
     """e of each record's face, float32 (records, size): as the stores keep them, else read now where the
     space came with a checkpoint or is of a face reader, and kept in the cache.
 
     Args:
         faces: records with faces only.
         named: the recipe's face_embedding.space.
+        note: called with a sentence for the user, now and then while faces are read.
     Raises:
         DataError: the stores' faces were read by something else, if at all.
     """
@@ -69,8 +75,23 @@ def embeddings_of_faces(faces: Store, space: BaseFaceSpace, named: str) -> np.nd
             f"{zoom:g}; prepare them again with --set faces.zoom={zoom:g}."
         )
     pixels = torch.from_numpy(np.asarray(faces.faces))
-    read = cached(f"{space.name} {space.network}", pixels, lambda x: space.encode_faces(x).numpy())
+    progress = _Progress(note) if note else None
+    read = cached(f"{space.name} {space.network}", pixels, lambda x: space.encode_faces(x, progress).numpy())
     return read[faces.face_index]
+
+
+class _Progress:
+    """Says how many faces were read, at most every SECONDS; nothing of what takes less."""
+
+    SECONDS = 15
+
+    def __init__(self, note: Callable[[str], None]):
+        self.note, self.said = note, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self.said > self.SECONDS:
+            self.said = time.monotonic()
+            self.note(f"The faces are read into the face space first: {done} of {total}.")
 
 
 def _kept_embeddings(faces: Store, space: BaseFaceSpace, named: str) -> np.ndarray | None:

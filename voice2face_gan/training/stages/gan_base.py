@@ -5,7 +5,7 @@ losses.py.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -61,6 +61,7 @@ class GanStage:
         seed: of weights and batches.
         device: where it computes.
         processes: those that train together; default: this one alone.
+        note: called with a sentence for the user where faces are read for long.
     Attributes:
         same_identity: without a face space, the real faces of a batch are of its voices' identities.
         discriminator_first: iterations without a step of the generator.
@@ -91,6 +92,7 @@ class GanStage:
         seed: int,
         device: torch.device,
         processes: SingleProcess | None = None,
+        note: Callable[[str], None] | None = None,
     ):
         self.processes = processes or SingleProcess(device)
         self.recipe, self.settings, self.seed, self.device = recipe, recipe.gan, seed, device
@@ -112,7 +114,7 @@ class GanStage:
         self.streams = RandomStreams(seed, self.settings.batch, self.processes, device)
         self.space = None
         if recipe.face_embedding.space:
-            self.batches = self._face_embedding_batches(store)
+            self.batches = self._face_embedding_batches(store, note)
         else:
             self.batches = self._voice_face_batches()
         if self.takes_voices:
@@ -146,7 +148,9 @@ class GanStage:
             voices, faces, encoder, size, controls, self.recipe, self.streams, self.same_identity
         )
 
-    def _face_embedding_batches(self, store: Store) -> FaceEmbeddingBatches:
+    def _face_embedding_batches(
+        self, store: Store, note: Callable[[str], None] | None
+    ) -> FaceEmbeddingBatches:
         name = self.recipe.face_embedding.space
         self.space = open_space(name, self.given).to(device=self.device, memory_format=torch.channels_last)
         if self.any_zoom:
@@ -157,7 +161,7 @@ class GanStage:
                 "(model.generator.type = 'face_decoder'); make a face space with v2f-gan face-space."
             )
         records = store.select(store.has_face)
-        e = torch.from_numpy(embeddings_of_faces(records, self.space, name))
+        e = torch.from_numpy(embeddings_of_faces(records, self.space, name, note))
         if isinstance(self.space, ReaderSpace):
             self.space.fit(e)
         self._keep_space()
