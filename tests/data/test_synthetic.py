@@ -51,6 +51,7 @@ def test_splits_share_no_speaker_and_are_7_1_2_of_ten(store):
     )
 
 
+@pytest.mark.slow
 def test_a_smaller_world_is_the_beginning_of_a_larger_one(store):
     """So that whoever is held out from one model is held out from all."""
     small = synthetic_store("synthetic:10")

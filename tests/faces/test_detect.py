@@ -91,6 +91,7 @@ def test_points_are_in_the_image_s_own_pixels():
 
 @needs_dlib
 @needs_faces
+@pytest.mark.slow
 def test_the_cnn_finds_the_same_face():
     image = open_image(sorted(SHARED.glob("paired/voxceleb/face/*.webp"))[0])
     hog, cnn = (FaceDetector(kind).find(image)[0].points for kind in ("hog", "cnn"))

@@ -143,6 +143,7 @@ def test_from_the_cache_without_a_network(here, fake_hub, model_folder, monkeypa
     assert fake_hub.requests == []
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_takes_it_then_works_offline(fake_hub, model_folder, clips, tmp_path, python):
     """As people use it: the command line, and huggingface_hub's environment variables."""
     fake_hub.add("owner/name", model_folder)

@@ -101,6 +101,7 @@ def test_faces_taken_nearer_are_refused(singles):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_people_with_one_face_and_without_labels_are_learnt_from(monkeypatch, singles):
     """Each is told from the others through what disturbs its face; what is unknown costs nothing."""
     monkeypatch.setattr(face_classifier, "_BATCH", 16)

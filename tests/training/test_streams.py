@@ -57,7 +57,9 @@ def clashes(asked) -> dict:
     return {stream: places for stream, places in by_name.items() if len(places) > 1}
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "default-encoder" else n for n in RUNS]
+)
 def test_no_two_purposes_share_a_stream(two_iterations, asked, name, tmp_path):
     """In a run, all of its stages together: not even at different steps."""
     two_iterations(name, RUNS[name], tmp_path)

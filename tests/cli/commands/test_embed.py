@@ -212,6 +212,7 @@ def test_faces_in_images(cli, faces):
 
 
 @needs_dlib
+@pytest.mark.slow
 def test_faces_are_as_dlib_reads_them_itself(cli, faces):
     """Its own alignment of the whole image, and its own network."""
     import dlib

@@ -279,6 +279,7 @@ def test_what_cannot_be_evaluated(cli, model_folder, trained, tmp_path, monkeypa
     assert result.code == 2 and "train-face-classifier" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_judge_from_the_command_line(cli, monkeypatch):
     from voice2face_gan.models.face_readers.classifier import load_classifier
     from voice2face_gan.training import face_classifier

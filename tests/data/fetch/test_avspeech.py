@@ -46,6 +46,7 @@ def table(path: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_clip_is_fetched_or_has_its_reason(server, tmp_path):
     server.behaviour = {
         "gone0000001": "404", "broken00001": "500", "later000001": "429 once", "short000001": "short",

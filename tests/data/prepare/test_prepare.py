@@ -100,6 +100,7 @@ def test_other_settings_are_refused_until_forced(made, world, tmp_path):
         prepare("folders", [world], tmp_path / "mine", PLAIN, workers=1, force=True)
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_bytes(made, world, tmp_path):
     two = prepare("folders", [world], tmp_path / "store", PLAIN, workers=2)
     assert content(two.store.folder) == content(made.store.folder)

@@ -216,6 +216,7 @@ def test_its_numbers_are_dlibs_own(store):
 
 
 @needs_dlib
+@pytest.mark.slow
 def test_dlib_reads_larger_images_alike_and_grey_ones_as_not_found(store):
     """The same faces at 128 pixels give nearly the same numbers; a grey image has no face but is read."""
     from voice2face_gan.faces.pixels import to_uint8, to_unit
