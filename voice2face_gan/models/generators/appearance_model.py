@@ -161,7 +161,9 @@ class AppearanceModel(nn.Module):
             nn.init.zeros_(layer.bias)
         self.flow = CoefficientFlow(e, config.z_dim, config.flow_width, config.flow_blocks, config.flow_steps)
         self.refiner = Refiner(config.channels, e + config.z_dim)
-        self.register_buffer("projection", torch.randn(config.z_dim, e))
+        self.register_buffer(
+            "projection", torch.empty(config.z_dim, e).normal_()
+        )  # randn on meta imports SymPy
         mean = zoomed(MEAN_SHAPE, config.face_scale)
         self.warp = Warp(self.side, mean=mean)
         with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
