@@ -18,6 +18,7 @@ from voice2face_gan.training.fits.appearance_model import coefficients_of, take_
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.appearance_model import AppearanceModelStage
+from voice2face_gan.training.stages.windows import draw_windows
 
 CPU = torch.device("cpu")
 SMALL = (
@@ -114,19 +115,30 @@ def test_simulated_e_is_clipped_as_a_voices_is(make_stage):
     assert batch.e[~batch.own_e].abs().max() > 1 and e[~batch.own_e].abs().max() <= 0.5
 
 
-def test_the_losses_are_those_of_the_text(make_stage):
-    """Of a later iteration, written out; the generator's through the discriminator after its step."""
-    stage = make_stage("r3gan.augment=0", "appearance_model.embedding_share=0.5")
+@pytest.mark.parametrize("window", [64, 32])
+def test_the_losses_are_those_of_the_text(make_stage, window):
+    """Of a later iteration, written out; the generator's through the discriminator after its step. All but the
+    reading are of a part of the images."""
+    overrides = (
+        "r3gan.augment=0",
+        "appearance_model.embedding_share=0.5",
+        f"appearance_model.window={window}",
+    )
+    stage = make_stage(*overrides)
+    assert stage.generator.state_dict().keys() == make_stage().generator.state_dict().keys()
     stage.step(0)
     batch = stage.batches.draw(1)
     own = batch.own_e
     with torch.no_grad():
         e, coefficients, coarse = stage._coarse(1, batch)
-        fake = stage.generator.refine(e, coefficients, coarse)
-        shown = batch.visible * stage.generator.refined
-        masked, shown_real = fake * shown, batch.real * shown
+        part, judged = draw_windows(stage.seed, 1, 64, window, stage.config.face_scale)
+        assert (judged.side, part.side) == (window, 64)
+        whole = stage.generator.refine(e, coefficients, coarse)
+        assert (whole - coarse).abs().max() > 1e-3
+        shown = judged.of(batch.visible * stage.generator.refined)
+        masked, shown_real = judged.of(whole) * shown, judged.of(batch.real) * shown
         before = F.softplus(stage.discriminator(masked) - stage.discriminator(shown_real)).mean()
-        reading = stage.space.read(fake[:3], stage.streams.zooms(1)[:3])[0] - stage.space.centre
+        reading = stage.space.read(whole[:3], stage.streams.zooms(1)[:3])[0] - stage.space.centre
         target = stage.space.target(e[:3])[0] - stage.space.centre
     losses = {name: float(value) for name, value in stage.step(1).items()}
     assert losses.keys() == {
@@ -140,7 +152,7 @@ def test_the_losses_are_those_of_the_text(make_stage):
         "D": before,
         "G": F.softplus(real - fake_score).mean(),
         "G_l1": (masked - shown_real)[own].abs().mean(),
-        "G_coarse": (F.avg_pool2d(fake, 8) - F.avg_pool2d(coarse, 8))[~own].abs().mean(),
+        "G_coarse": (F.avg_pool2d(whole, 8) - F.avg_pool2d(coarse, 8))[~own].abs().mean(),
         "G_features": sum(features) / len(features),
         "G_embedding": (1 - F.cosine_similarity(reading, target, dim=1)).mean(),
     }

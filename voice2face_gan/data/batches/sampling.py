@@ -40,6 +40,8 @@ STREAMS = {
     "zooms": 13,  # zooms and shifts of the images that the space reads
     "flow faces": 28,  # that an appearance model's flow is fitted on
     "flow noise": 29,  # likewise
+    "flow lengths": 30,  # how much shorter than a face's own its e is made
+    "window": 31,  # which part of the images an iteration judges
     # The voice encoder's stages
     "clips": 14,  # order of the voices
     "cuts": 15,  # how long a batch's voices are, and where they are cut

@@ -213,9 +213,16 @@ class AppearanceModel(nn.Module):
         stem = self.decoder.stem(e)
         return self.decoder.displacement(stem), self.decoder.texture(stem).flatten(1)
 
-    def refine(self, e: Tensor, coefficients: Tensor, coarse: Tensor) -> Tensor:
-        """The refined image (B, 3, side, side) of a coarse one; the coarse one where `refined` is 0."""
-        return torch.lerp(coarse, self.refiner(coarse, torch.cat([e, coefficients], dim=1)), self.refined)
+    def refine(
+        self, e: Tensor, coefficients: Tensor, coarse: Tensor, refined: Tensor | None = None
+    ) -> Tensor:
+        """The refined image (B, 3, side, side) of a coarse one; the coarse one where `refined` is 0.
+
+        Args:
+            refined: where the coarse image is a part of the whole one, that part of the attribute.
+        """
+        fine = self.refiner(coarse, torch.cat([e, coefficients], dim=1))
+        return torch.lerp(coarse, fine, self.refined if refined is None else refined)
 
 
 def head_mask(side: int, zoom: float) -> Tensor:

@@ -30,6 +30,9 @@ _LEAST = 1e-12  # square of a component that counts
 _BATCH, _LR, _WEIGHT_DECAY, _WARM_UP = 256, 1e-3, 0.01, 100  # of the flow, by AdamW
 _EMA = 0.999
 E_NOISE = 0.3  # standard deviation that the flow's e is moved by: it depends on e smoothly
+SHORTENED = (
+    0.5  # share of the flow's e that are shortened, to anything from 0: voices at low strengths are so
+)
 
 
 def take_decoder(model: AppearanceModel, given: Checkpoint, space: str) -> None:
@@ -192,11 +195,13 @@ def _fit_flow(model: AppearanceModel, e: Tensor, coefficients: Tensor, seed: int
             group["lr"] = rate
         drawn = random_source(seed, "flow faces", iteration).integers(0, len(e), _BATCH)
         chosen = torch.from_numpy(drawn).to(e.device)
+        lengths = random_source(seed, "flow lengths", iteration).uniform(0, 1 / SHORTENED, (_BATCH, 1))
+        length = torch.from_numpy(lengths).clamp(max=1).to(e)
         size, z_dim = e.shape[1], coefficients.shape[1]
         normal = gaussian((_BATCH, z_dim + size + 1), seed, "flow noise", iteration).to(e.device)
         noise, moved, t = normal.split([z_dim, size, 1], dim=1)
         # Logit-normal times, as in Esser et al. 2024: the middle of the way is the hardest.
-        loss = flow.loss(coefficients[chosen], e[chosen] + E_NOISE * moved, noise, t[:, 0].sigmoid())
+        loss = flow.loss(coefficients[chosen], length * e[chosen] + E_NOISE * moved, noise, t[:, 0].sigmoid())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -164,6 +164,10 @@ def _appearance_model(recipe: Recipe) -> _Checks:
     yield "appearance_model.flow_iterations must be 1 or more", own.flow_iterations >= 1
     share = own.embedding_share
     yield "appearance_model.embedding_share must be above 0 and at most 1", 0 < share <= 1
+    yield (
+        "appearance_model.window must be a multiple of 32 pixels, such as 64",
+        own.window > 0 and own.window % 32 == 0,
+    )
     models = recipe.model.generator.type == "appearance_model" and not recipe.encoder_alone
     yield (
         "model.generator.type = 'appearance_model' needs gan.g_adversarial above 0",

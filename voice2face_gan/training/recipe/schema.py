@@ -205,6 +205,8 @@ class AppearanceModelRecipe:
         embedding_loss: of 1 - cosine between the space's reading of the refined image and the one that e
             calls for, each less the average face's.
         embedding_share: part of a batch whose images are read, above 0.
+        window: side in pixels, a multiple of 32, of the part of the images that an iteration judges
+            (training/stages/windows.py); the whole image where it is as large.
     """
 
     decoder: str = "speech2face"
@@ -213,6 +215,7 @@ class AppearanceModelRecipe:
     coarse_loss: float = 4.0
     embedding_loss: float = 1.0
     embedding_share: float = 0.25
+    window: int = 64
 
 
 PAIRINGS = ("all-to-all", "one-to-one", "all-to-one", "all-to-mean")

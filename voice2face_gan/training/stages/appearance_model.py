@@ -13,8 +13,8 @@ c_i refined, D a discriminator, m its maps.
         + coarse_loss |pooled g_i - pooled c_i|                        of drawn ones
         + embedding_loss (1 - cos(read(g_i) - a, target(e_i) - a))     a the average face's
 
-with the recipe's weights; the relativistic loss and its penalties are those of r3gan.py. Feature matching:
-Wang et al., "pix2pixHD", CVPR 2018. So half of the batch is a restoration, which is learned fast and holds
+with the recipe's weights, all but the last within a window on the head (windows.py); the relativistic loss
+and its penalties are those of r3gan.py. Feature matching: Wang et al., "pix2pixHD", CVPR 2018. So half of the batch is a restoration, which is learned fast and holds
 the refiner to what it is given; the other half holds it to what it will be given: faces of voices, at the
 strengths of face_embedding.strength_range and clipped as a checkpoint clips them.
 """
@@ -48,6 +48,7 @@ from voice2face_gan.training.stages.losses import (
     weighted_sum,
 )
 from voice2face_gan.training.stages.speech2face_losses import embedding_loss
+from voice2face_gan.training.stages.windows import draw_windows
 
 POOLED = 8  # pixels a side that are averaged, where a refined image is compared with the coarse one
 
@@ -70,7 +71,8 @@ class AppearanceModelStage(AdversarialStage):
         model = build_generator(self.config).to(**layout).eval()
         for part in (model.decoder, model.shape, model.texture, model.flow):
             part.requires_grad_(False)
-        self.discriminator = ResidualDiscriminator(self.config.side).to(**layout)
+        window = min(self.recipe.appearance_model.window, self.config.side)
+        self.discriminator = ResidualDiscriminator(window).to(**layout)
         self._set_networks(model, [self.discriminator])
         own = self.recipe.appearance_model
         # A voice encoder that was composed with no generator yet has no limits.
@@ -108,13 +110,17 @@ class AppearanceModelStage(AdversarialStage):
         self._set_lr(iteration)
         batch = self.batches.draw(iteration)
         with torch.no_grad():
-            e, coefficients, coarse = self._coarse(iteration, batch)
+            e, coefficients, whole = self._coarse(iteration, batch)
+        # The same for all processes, whose penalties are of pairs alike.
+        window = self.recipe.appearance_model.window
+        part, judged = draw_windows(self.seed, iteration, self.config.side, window, self.config.face_scale)
+        coarse = part.of(whole)
         with self.autocast():
-            fake = self.generator.refine(e, coefficients, coarse)
+            fake = self.generator.refine(e, coefficients, coarse, part.of(self.generator.refined))
         fake = fake.float()
         # What is not refined teaches nothing: the discriminator would tell images apart by it.
-        shown = batch.visible * self.generator.refined
-        real, masked_fake = batch.real * shown, fake * shown
+        shown = judged.of(batch.visible * self.generator.refined)
+        real, masked_fake = judged.of(batch.real) * shown, judged.within(part).of(fake) * shown
         for_real, for_fake, for_generator = self.streams.augmentation(iteration)
         images = self.augmented(torch.cat([real, masked_fake.detach()]), torch.cat([for_real, for_fake]))
         losses = self._discriminator_phase(iteration, images)
@@ -128,7 +134,9 @@ class AppearanceModelStage(AdversarialStage):
         pooled = F.avg_pool2d(fake, POOLED), F.avg_pool2d(coarse, POOLED)
         g_losses["G_coarse"] = l1(*pooled, 1 - own, self.processes)
         if self.g_weights["G_embedding"]:
-            g_losses["G_embedding"] = self._embedding_loss(iteration, fake, e)
+            image = whole.clone()
+            part.of(image).copy_(fake)
+            g_losses["G_embedding"] = self._embedding_loss(iteration, image, e)
         self._step_generator(weighted_sum(g_losses, self.g_weights))
         self._freeze_discriminator(False)
         self._update_ema(iteration)
@@ -183,8 +191,11 @@ class AppearanceModelStage(AdversarialStage):
         return losses
 
     def _embedding_loss(self, iteration: int, fake: Tensor, e: Tensor) -> Tensor:
-        """1 - cosine between what the space reads in the first images of the whole batch and what e calls
-        for."""
+        """1 - cosine between what the space reads in the first of all images and what e calls for.
+
+        Args:
+            fake: this process's images (B, 3, side, side).
+        """
         whole = self.settings.batch
         read = math.ceil(self.recipe.appearance_model.embedding_share * whole)
         count = len(range(read)[self.processes.shard(whole)])  # of this process's images
