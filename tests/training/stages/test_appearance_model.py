@@ -117,8 +117,8 @@ def test_simulated_e_is_clipped_as_a_voices_is(make_stage):
 
 @pytest.mark.parametrize("window", [64, 32])
 def test_the_losses_are_those_of_the_text(make_stage, window):
-    """Of a later iteration, written out; the generator's through the discriminator after its step. All but the
-    reading are of a part of the images."""
+    """Of a later iteration, written out; the generator's through the discriminator after its step. All but
+    the reading are of a part of the images."""
     overrides = (
         "r3gan.augment=0",
         "appearance_model.embedding_share=0.5",
