@@ -13,6 +13,7 @@ from voice2face_gan.data.splits import (
     seeded_split,
     shared_videos,
     split_identities,
+    stratum,
     wen_split,
 )
 from voice2face_gan.data.store import Store
@@ -53,6 +54,35 @@ def test_identities_that_share_a_video_stay_together():
     chain = [(name, f"v{i + k}") for i, name in enumerate(PEOPLE) for k in (0, 1)]
     with pytest.raises(DataError, match="leaves val and test empty"):
         split_identities("seeded", PEOPLE, groups=chain)  # everyone is linked with everyone
+
+
+def test_stratified_split_keeps_age_groups_and_ethnicities_alike():
+    """Strata of a few identities too, whose shares add up; where nothing is known it is one by gender."""
+    ages, ethnicities = (5, 25, 35, 50, 70, None), ("asian", "Black ", "indian", "white", "")
+    random = np.random.default_rng(0)
+    labels = {
+        f"p{i:03d}": (PEOPLE[f"p{i % 100:03d}"], ages[random.integers(6)], ethnicities[random.integers(5)])
+        for i in range(300)
+    }
+    strata = {name: stratum(*label) for name, label in labels.items()}
+    assert len(set(strata.values())) > 50 and stratum("male", 29.9, " Black") == stratum("male", 18, "black")
+    assert stratum("male", 30, "") != stratum("male", 29.9, "") != stratum("male", None, "")
+    genders = {name: label[0] for name, label in labels.items()}
+    split = split_identities("stratified", genders, strata=strata)
+    assert Counter(split.values()) == {"train": 210, "val": 30, "test": 60}
+    assert split == split_identities("stratified", genders, strata=dict(reversed(strata.items())))
+    for which in range(3):
+        for value, count in Counter(label[which] for label in labels.values()).items():
+            mine = sum(split[name] == "test" for name, label in labels.items() if label[which] == value)
+            assert abs(mine - 0.2 * count) < 4, value
+    of_each = Counter(strata.values())
+    for name, count in of_each.items():
+        mine = sum(split[n] == "test" for n, s in strata.items() if s == name)
+        assert int(0.2 * count) <= mine <= int(0.2 * count) + 1
+    alike = split_identities(
+        "stratified", PEOPLE, strata={n: stratum(g, None, "") for n, g in PEOPLE.items()}
+    )
+    assert Counter((PEOPLE[n], side) for n, side in alike.items())["female", "test"] == 12
 
 
 def test_letters_of_wen():

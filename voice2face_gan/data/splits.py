@@ -1,10 +1,10 @@
 """Splits into training, validation and test, by whole identities.
 
-Three rules. "wen-letters": the first letter of the name, A-B validation, C-E test, F-Z training (Nagrani
-2018, section 4; Wen 2019). "official": the data set's metadata or a list. "seeded": shuffled,
-stratified by gender. Clips of one video are never on both sides: the seeded rule keeps identities
-that share a video together; where names decide, the clips of a shared video stay on one side and are left out
-of the others (`shared_videos`).
+Four rules. "wen-letters": the first letter of the name, A-B validation, C-E test, F-Z training (Nagrani
+2018, section 4; Wen 2019). "official": the data set's metadata or a list. "seeded": shuffled, stratified by
+gender. "stratified": likewise by gender, age group and ethnicity, as far as they are known. Clips of one
+video are never on both sides: the seeded rules keep identities that share a video together; where names
+decide, the clips of a shared video stay on one side and are left out of the others (`shared_videos`).
 """
 
 import re
@@ -20,7 +20,10 @@ from voice2face_gan.data.records import SPLITS
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
 
-RULES = ("wen-letters", "official", "seeded")
+RULES = ("wen-letters", "official", "seeded", "stratified")
+AGE_GROUPS = (18, 30, 45, 60)
+"""First year of each age group but the youngest."""
+
 _WORDS = (
     dict.fromkeys(("train", "training", "dev"), "train")
     | dict.fromkeys(("val", "valid", "validation"), "val")
@@ -36,17 +39,19 @@ def split_identities(
     validation: float = 0.1,
     test: float = 0.2,
     seed: int = 0,
+    strata: dict[str, str] | None = None,
 ) -> dict[str, str]:
     """Split identities by a rule.
 
     Args:
-        rule: "wen-letters", "official" or "seeded".
+        rule: one of RULES.
         genders: identity -> "female", "male" or "".
         official: identity -> "train", "val", "test" or "": for the official rule.
-        groups: (identity, video) of every clip: for the seeded rule.
-        validation, test: shares, for the seeded rule; an official list without validation gives this share of
-            its training identities to it.
+        groups: (identity, video) of every clip: for the seeded rules.
+        validation, test: shares, for the seeded rules; an official list without validation gives this share
+            of its training identities to it.
         seed: of the shuffle.
+        strata: identity -> `stratum`: for the stratified rule.
     Returns:
         identity -> "train", "val" or "test"; none of the three is empty.
     Raises:
@@ -58,7 +63,17 @@ def split_identities(
         return checked(official_split(genders, official or {}, validation, seed), "of the official list")
     if rule == "seeded":
         return checked(seeded_split(genders, validation, test, seed, groups), "at random")
+    if rule == "stratified":
+        split = seeded_split(strata or genders, validation, test, seed, groups, apportioned=True)
+        return checked(split, "at random, stratified")
     raise DataError(f"there is no split '{rule}'; choose one of {', '.join(RULES)}.")
+
+
+def stratum(gender: str, age: float | None, ethnicity: str) -> str:
+    """What the stratified rule holds an identity for: gender, age group and ethnicity; "" stands for each
+    that is not known."""
+    group = "" if age is None else str(sum(age >= first for first in AGE_GROUPS))
+    return "|".join((gender, group, ethnicity.strip().lower()))
 
 
 def checked(split: dict[str, str], how: str) -> dict[str, str]:
@@ -116,15 +131,18 @@ def seeded_split(
     test: float = 0.2,
     seed: int = 0,
     groups: Iterable[tuple[str, str]] = (),
+    apportioned: bool = False,
 ) -> dict[str, str]:
     """A seeded identity-disjoint split, stratified by gender.
 
     Args:
-        genders: identity -> "female", "male" or "".
+        genders: identity -> "female", "male" or "", or another stratum.
         validation, test: shares of the identities of each gender, rounded; at least one identity in all, if
             the share is not zero.
         seed: of the shuffle.
         groups: (identity, video): identities that share a video come to the same side.
+        apportioned: the shares hold over all, to which strata of a few identities add up; the largest
+            remainders are rounded up (Hamilton's method). Else each stratum's share is rounded by itself.
     Returns:
         identity -> "train", "val" or "test".
     Raises:
@@ -133,10 +151,10 @@ def seeded_split(
     if len(genders) < 3:
         raise DataError(f"A split needs three identities or more; the data have {len(genders)}.")
     units = _units(genders, groups)
-    tested = _draw(units, genders, test, seed, least_left=2)
+    tested = _draw(units, genders, test, seed, 2, apportioned)
     rest = [unit for unit in units if unit[0] not in tested]
     share = min(validation / max(1 - test, 1e-9), 1.0)
-    validating = _draw(rest, genders, share, seed + 1, least_left=1)
+    validating = _draw(rest, genders, share, seed + 1, 1, apportioned)
     return {name: "test" if name in tested else "val" if name in validating else "train" for name in genders}
 
 
@@ -247,7 +265,12 @@ def _units(genders: dict[str, str], groups: Iterable[tuple[str, str]]) -> list[l
 
 
 def _draw(
-    units: list[list[str]], genders: dict[str, str], share: float, seed: int, least_left: int
+    units: list[list[str]],
+    genders: dict[str, str],
+    share: float,
+    seed: int,
+    least_left: int,
+    apportioned: bool = False,
 ) -> set[str]:
     """Identities of a share of each gender, at least one unit in all; at least `least_left` units are
     left."""
@@ -259,6 +282,12 @@ def _draw(
         order = np.random.default_rng([seed, len(gender)]).permutation(len(strata[gender]))
         queues.append([strata[gender][i] for i in order])
     wanted = [round(share * len(queue)) for queue in queues]
+    if apportioned:
+        exact = share * np.array([len(queue) for queue in queues], dtype=float)
+        wanted = np.floor(exact).astype(int)
+        missing = round(float(exact.sum())) - wanted.sum()
+        wanted[np.argsort(wanted - exact, kind="stable")[:missing]] += 1
+        wanted = wanted.tolist()
     if share > 0 and queues and not sum(wanted):
         wanted[int(np.argmax([len(queue) for queue in queues]))] = 1
     drawn = [unit for queue, n in zip(queues, wanted, strict=True) for unit in queue[:n]]

@@ -263,6 +263,7 @@ def test_splits(world, tmp_path):
         return set(store.split)
 
     assert sides("none", "a") == {""}
+    assert sides("stratified", "e") == {"train", "val", "test"}
     names = [p.name for p in sorted(world.iterdir())]
     listed = tmp_path / "list.csv"
     listed.write_text("\n".join(f"{n},{('train', 'val', 'test')[i % 3]}" for i, n in enumerate(names)))

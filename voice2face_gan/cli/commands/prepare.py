@@ -52,9 +52,12 @@ def _layouts(context: click.Context, parameter: click.Parameter, value: bool) ->
     "--split",
     default="",
     metavar="RULE",
-    help="wen-letters, official, seeded, none or a list (a file). [default: the layout's]",
+    help="wen-letters, official, seeded, stratified (by gender, age and ethnicity), none or a list (a file). "
+    "[default: the layout's]",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a seeded split.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a seeded or stratified split."
+)
 @click.option(
     "--keep-speech",
     is_flag=True,

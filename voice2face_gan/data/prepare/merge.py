@@ -17,7 +17,7 @@ import torch
 from voice2face_gan.data.layouts import RawRecord
 from voice2face_gan.data.layouts.base import OFFICIAL, SEEDED
 from voice2face_gan.data.prepare.shards import Plan, load_shard
-from voice2face_gan.data.splits import RULES, read_split_list, shared_videos, split_identities
+from voice2face_gan.data.splits import RULES, read_split_list, shared_videos, split_identities, stratum
 from voice2face_gan.data.store_writer import StoreWriter
 from voice2face_gan.errors import DataError
 from voice2face_gan.faces.aligned_landmarks import SEARCH_SIDE, enlarged
@@ -46,10 +46,16 @@ def assign(records: Iterator[RawRecord], about: dict) -> tuple[dict[str, str], s
         DataError: a side would be empty, or somebody is on two.
     """
     genders: dict[str, str] = {}
+    ages: dict[str, float] = {}
+    ethnicities: dict[str, str] = {}
     given: dict[str, str] = {}
     videos: set[tuple[str, str]] = set()
     for record in records:
         genders[record.identity] = genders.get(record.identity) or record.gender
+        if record.age is not None:
+            ages.setdefault(record.identity, record.age)
+        if record.ethnicity:
+            ethnicities.setdefault(record.identity, record.ethnicity)
         if record.split and given.setdefault(record.identity, record.split) != record.split:
             raise DataError(f"'{record.identity}' is on two sides of the official split; correct the labels.")
         if record.group:
@@ -62,7 +68,8 @@ def assign(records: Iterator[RawRecord], about: dict) -> tuple[dict[str, str], s
     if rule not in RULES:
         rule, given = OFFICIAL, read_split_list(Path(rule), genders)
     # Sorted: the order of a set differs from run to run.
-    split = split_identities(rule, genders, given, sorted(videos), seed=about["seed"])
+    strata = {n: stratum(gender, ages.get(n), ethnicities.get(n, "")) for n, gender in genders.items()}
+    split = split_identities(rule, genders, given, sorted(videos), seed=about["seed"], strata=strata)
     return split, shared_videos(split, sorted(videos))
 
 

@@ -41,8 +41,8 @@ class SplitChoice:
     """The split of the identities.
 
     Attributes:
-        rule: "wen-letters", "official", "seeded", "none", the path of a list, or "" for the layout's own;
-            where that is "seeded" and the records name everybody's side, theirs.
+        rule: "wen-letters", "official", "seeded", "stratified", "none", the path of a list, or "" for the
+            layout's own; where that is "seeded" and the records name everybody's side, theirs.
         seed: of the shuffle.
     """
 
