@@ -11,8 +11,15 @@ import click
 
 from voice2face_gan.cli._clip_options import clip_options
 from voice2face_gan.cli._clips import Arguments, Clip, ClipsCommand
-from voice2face_gan.cli._console import SEED, STRENGTH, console, json_option, print_json, progress_bar, say
+from voice2face_gan.cli._console import SEED, console, json_option, print_json, progress_bar, say
 from voice2face_gan.cli._image_files import Names, exists, refuse_existing, wanted
+from voice2face_gan.cli._image_options import (
+    checkpoint_option,
+    device_option,
+    gender_option,
+    size_option,
+    strength_option,
+)
 from voice2face_gan.cli._output_paths import STANDARD_OUTPUT, grid_name, together_names
 from voice2face_gan.cli._png import refuse_terminal, write_grid, write_png
 from voice2face_gan.cli._tally import Tally
@@ -29,29 +36,15 @@ _NOTICE = "Synthetic images: what the training data associate with a voice, not 
     metavar="PATH",
     help="A .png file for one clip, a folder, or - (standard output). [default: .]",
 )
-@click.option(
-    "--checkpoint",
-    default="default",
-    show_default=True,
-    help="'default', a checkpoint or a run folder, or OWNER/NAME on the Hugging Face hub.",
-)
-@click.option(
-    "--gender",
-    type=click.Choice(["auto", "female", "male"]),
-    default="auto",
-    show_default=True,
-    help="Gender of the face; auto: as the model reads the voice.",
-)
+@checkpoint_option()
+@gender_option
 @click.option(
     "--variants", type=click.IntRange(1, 1000), default=1, show_default=True, help="Faces for each clip."
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the variants' noise.")
-@click.option(
-    "--strength",
-    type=STRENGTH,
-    metavar="X",
-    help="0 the average face, 1 as predicted, above 1 exaggerated; refused by models whose embeddings are of "
-    "length 1. [default: the model's own]",
+@strength_option(
+    "0 the average face, 1 as predicted, above 1 exaggerated; refused by models whose embeddings are of "
+    "length 1. [default: the model's own]"
 )
 @click.option(
     "--noise-scale",
@@ -61,9 +54,7 @@ _NOTICE = "Synthetic images: what the training data associate with a voice, not 
     metavar="X",
     help="Of the variants' noise: 1 as in training; less makes variants more alike.",
 )
-@click.option(
-    "--size", type=click.IntRange(8, 4096), metavar="PX", help="Side of an image. [default: the model's]"
-)
+@size_option()
 @click.option("--grid", is_flag=True, help="One image of all faces, a row a clip, instead of one file each.")
 @click.option(
     "--together",
@@ -75,7 +66,7 @@ _NOTICE = "Synthetic images: what the training data associate with a voice, not 
 @click.option(
     "--skip-existing", is_flag=True, help="Pass over clips whose image exists, to go on with a folder."
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+@device_option
 @click.option("--json-lines", is_flag=True, help="Print a JSON line for each clip as soon as it is done.")
 @json_option
 def generate(

@@ -3,7 +3,14 @@
 import click
 
 from voice2face_gan.cli._clip_options import clip_options
-from voice2face_gan.cli._console import STRENGTH, json_option, print_json, say
+from voice2face_gan.cli._console import json_option, print_json, say
+from voice2face_gan.cli._image_options import (
+    checkpoint_option,
+    device_option,
+    gender_option,
+    size_option,
+    strength_option,
+)
 from voice2face_gan.cli._output_paths import STANDARD_OUTPUT, image_names
 from voice2face_gan.cli._png import refuse_terminal, write_png
 from voice2face_gan.errors import OutputError
@@ -13,19 +20,13 @@ from voice2face_gan.errors import OutputError
 @click.argument("clips", nargs=2, metavar="FROM TO")
 @click.option("-o", "--output", metavar="PATH", default="morph.png", show_default=True, help="A .png, or -.")
 @click.option("--steps", type=click.IntRange(2, 64), default=7, show_default=True, help="Images.")
-@click.option("--checkpoint", default="default", show_default=True, help="As for generate.")
-@click.option(
-    "--gender",
-    type=click.Choice(["auto", "female", "male"]),
-    default="auto",
-    show_default=True,
-    help="Of both.",
-)
-@click.option("--strength", type=STRENGTH, metavar="X", help="As for generate. [default: the model's own]")
-@click.option("--size", type=click.IntRange(8, 1024), metavar="PX", help="Side of an image.")
+@checkpoint_option()
+@gender_option
+@strength_option("As for generate. [default: the model's own]")
+@size_option(most=1024)
 @clip_options
 @click.option("--force", is_flag=True, help="Replace an image that exists.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+@device_option
 @json_option
 def morph(
     clips, output, steps, checkpoint, gender, strength, size, audio_track, start, end, force, device, as_json

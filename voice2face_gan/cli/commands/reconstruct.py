@@ -6,8 +6,14 @@ from collections.abc import Iterator
 import click
 
 from voice2face_gan.cli._clips import IMAGES, Arguments, ClipsCommand
-from voice2face_gan.cli._console import STRENGTH, console, json_option, print_json, progress_bar, say
+from voice2face_gan.cli._console import console, json_option, print_json, progress_bar, say
 from voice2face_gan.cli._image_files import Names, wanted
+from voice2face_gan.cli._image_options import (
+    checkpoint_option,
+    device_option,
+    size_option,
+    strength_option,
+)
 from voice2face_gan.cli._output_paths import STANDARD_OUTPUT
 from voice2face_gan.cli._png import refuse_terminal, write_png
 from voice2face_gan.cli._tally import Tally
@@ -24,23 +30,9 @@ _NOTICE = "Synthetic images: what the model makes of the numbers that it reads f
     metavar="PATH",
     help="A .png file for one image, a folder, or - (standard output). [default: .]",
 )
-@click.option(
-    "--checkpoint",
-    default="default",
-    show_default=True,
-    help="'default', a checkpoint or a run folder, or OWNER/NAME on the Hugging Face hub; with a face space.",
-)
-@click.option(
-    "--strength",
-    type=STRENGTH,
-    default=1.0,
-    show_default=True,
-    metavar="X",
-    help="0 the average face, 1 as read, above 1 exaggerated.",
-)
-@click.option(
-    "--size", type=click.IntRange(8, 4096), metavar="PX", help="Side of an image. [default: the model's]"
-)
+@checkpoint_option("; with a face space")
+@strength_option("0 the average face, 1 as read, above 1 exaggerated.", default=1.0, show_default=True)
+@size_option()
 @click.option(
     "--detector",
     type=click.Choice(["hog", "cnn", "none"]),
@@ -57,7 +49,7 @@ _NOTICE = "Synthetic images: what the model makes of the numbers that it reads f
 @click.option(
     "--skip-existing", is_flag=True, help="Pass over photos whose image exists, to go on with a folder."
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+@device_option
 @json_option
 def reconstruct(
     images, output, checkpoint, strength, size, detector, reader, force, skip_existing, device, as_json
