@@ -12,13 +12,13 @@ from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.generators.appearance_model import AppearanceModel
 from voice2face_gan.models.generators.face_decoder import FaceDecoder
+from voice2face_gan.training.augmentation.windows import draw_windows
 from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.engine.warm_start import check_zoom
 from voice2face_gan.training.fits.appearance_model import coefficients_of, take_decoder, textures_of
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.appearance_model import AppearanceModelStage
-from voice2face_gan.training.stages.windows import draw_windows
 
 CPU = torch.device("cpu")
 SMALL = (

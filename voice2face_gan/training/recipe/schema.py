@@ -206,7 +206,7 @@ class AppearanceModelRecipe:
             calls for, each less the average face's.
         embedding_share: part of a batch whose images are read, above 0.
         window: side in pixels, a multiple of 32, of the part of the images that an iteration judges
-            (training/stages/windows.py); the whole image where it is as large.
+            (training/augmentation/windows.py); the whole image where it is as large.
     """
 
     decoder: str = "speech2face"

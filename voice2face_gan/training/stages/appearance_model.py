@@ -13,7 +13,7 @@ c_i refined, D a discriminator, m its maps.
         + coarse_loss |pooled g_i - pooled c_i|                        of drawn ones
         + embedding_loss (1 - cos(read(g_i) - a, target(e_i) - a))     a the average face's
 
-with the recipe's weights, all but the last within a window on the head (windows.py); the relativistic loss
+with the recipe's weights, all but the last within a window on the head (augmentation/windows.py); the relativistic loss
 and its penalties are those of r3gan.py. Feature matching: Wang et al., "pix2pixHD", CVPR 2018. So half of the
 batch is a restoration, which is learned fast and holds the refiner to what it is given; the other half holds
 it to what it will be given: faces of voices, at the strengths of face_embedding.strength_range and clipped as
@@ -31,6 +31,7 @@ from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.conditioning import soft_clip, soft_clip_limits
 from voice2face_gan.models.discriminators.residual import ResidualDiscriminator
 from voice2face_gan.models.registry import build_generator
+from voice2face_gan.training.augmentation.windows import draw_windows
 from voice2face_gan.training.fits.appearance_model import (
     coefficients_of,
     fit_appearance_model,
@@ -49,7 +50,6 @@ from voice2face_gan.training.stages.losses import (
     weighted_sum,
 )
 from voice2face_gan.training.stages.speech2face_losses import embedding_loss
-from voice2face_gan.training.stages.windows import draw_windows
 
 POOLED = 8  # pixels a side that are averaged, where a refined image is compared with the coarse one
 

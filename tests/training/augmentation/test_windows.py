@@ -3,7 +3,7 @@
 import torch
 
 from voice2face_gan.models.generators.appearance_model import HEAD_CENTRE, HEAD_RADII
-from voice2face_gan.training.stages.windows import MARGIN, Window, draw_windows
+from voice2face_gan.training.augmentation.windows import MARGIN, Window, draw_windows
 
 
 def test_a_window_is_a_part_of_images():
