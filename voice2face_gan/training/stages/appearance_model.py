@@ -13,11 +13,11 @@ c_i refined, D a discriminator, m its maps.
         + coarse_loss |pooled g_i - pooled c_i|                        of drawn ones
         + embedding_loss (1 - cos(read(g_i) - a, target(e_i) - a))     a the average face's
 
-with the recipe's weights, all but the last within a window on the head (augmentation/windows.py); the relativistic loss
-and its penalties are those of r3gan.py. Feature matching: Wang et al., "pix2pixHD", CVPR 2018. So half of the
-batch is a restoration, which is learned fast and holds the refiner to what it is given; the other half holds
-it to what it will be given: faces of voices, at the strengths of face_embedding.strength_range and clipped as
-a checkpoint clips them.
+with the recipe's weights, all but the last within a window on the head (augmentation/windows.py); the
+relativistic loss and its penalties are those of r3gan.py. Feature matching: Wang et al., "pix2pixHD", CVPR
+2018. So half of the batch is a restoration, which is learned fast and holds the refiner to what it is given;
+the other half holds it to what it will be given: faces of voices, at the strengths of
+face_embedding.strength_range and clipped as a checkpoint clips them.
 """
 
 import math
