@@ -163,3 +163,21 @@ def test_every_second_face_is_mirrored_where_batches_are():
     model = new_model(CONFIG)
     fit_appearance_model(model, batches, 0, True, 1)
     assert np.array_equal(batches.faces.flips, np.arange(len(batches.faces.flips)) % 2 == 1)
+
+
+def test_half_of_the_flows_e_are_shortened(monkeypatch):
+    """To any length from 0, beside those of faces."""
+    torch.manual_seed(0)
+    model, batches, seen = new_model(CONFIG), Batches(), []
+    monkeypatch.setattr("voice2face_gan.training.fits.appearance_model.E_NOISE", 0.0)
+    loss = model.flow.loss
+    monkeypatch.setattr(model.flow, "loss", lambda c, e, *rest: (seen.append(e), loss(c, e, *rest))[1])
+    fit_appearance_model(model, batches, 0, False, 8)
+    e, bank = torch.cat(seen), batches.faces
+    # The face of the same direction.
+    alike = torch.nn.functional.normalize(e, dim=1) @ torch.nn.functional.normalize(bank.e, dim=1).t()
+    lengths = e.norm(dim=1) / bank.e.norm(dim=1)[alike.argmax(dim=1)]
+    assert alike.amax(dim=1).min() > 0.999 and lengths.max() < 1.001
+    assert (lengths > 0.999).float().mean() == pytest.approx(0.5, abs=0.04)
+    short = lengths[lengths < 0.999]
+    assert short.min() < 0.02 and short.mean() == pytest.approx(0.5, abs=0.03)
