@@ -4,7 +4,6 @@ A stage (wen2019.py, r3gan.py) builds its networks and has a `step`; batches com
 losses.py.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -265,8 +264,8 @@ class GanStage:
             parameter.requires_grad_(not frozen)
 
     @torch.no_grad()
-    def _update_ema(self, iteration: float = math.inf) -> None:
-        """Moves the EMA towards the generator; with an iteration given, faster early in training."""
+    def _update_ema(self, iteration: int) -> None:
+        """Moves the EMA towards the generator, faster early in training."""
         if self.generator_ema is None:
             return
         decay = self.settings.ema_decay

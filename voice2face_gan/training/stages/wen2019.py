@@ -100,5 +100,5 @@ class Wen2019Stage(GanStage):
         self._step_generator(weighted_sum(g_losses, weights))
         self._freeze_discriminator(False)
 
-        self._update_ema()
+        self._update_ema(iteration)
         return detached(losses | g_losses)
