@@ -137,13 +137,15 @@ def test_beyond_the_head_nothing_is_refined():
     assert near.sum() > 1.4 * whole.sum(), "larger faces, a larger head"
 
 
-def test_a_new_refiner_leaves_the_image_and_its_code_matters_once_it_learns():
-    refiner = make().refiner
+@pytest.mark.parametrize("film", [False, True])
+def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(film):
+    refiner = make(film=film).refiner
     image, code = torch.randn(2, 3, 64, 64), torch.randn(2, 15)
     assert torch.equal(refiner(image, code), image)
     for part in refiner.parameters():
         torch.nn.init.normal_(part, std=0.1)
-    assert not torch.equal(refiner(image, code), refiner(image, code + 1))
+    assert not torch.equal(refiner(image, code), image)
+    assert torch.equal(refiner(image, code), refiner(image, code + 1)) is not film
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def compose(encoder, generator, out, data, faces, judge, trained_on, licence, he
     """Compose a checkpoint, in half precision, of the voice encoder of one run and the generator of another.
 
     \b
-      v2f-gan compose runs/00000-default-encoder-all-b64 runs/00001-default-all-b32 \\
+      v2f-gan compose runs/00000-default-encoder-all-b64 runs/00001-r3gan-face-embedding-all-b32 \\
           --data vox.store --faces utk.store -o mine
 
     It gets a gender probe (fitted on training people), limits of e (from training faces), and the strength at

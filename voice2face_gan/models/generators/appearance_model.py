@@ -51,6 +51,7 @@ class AppearanceModelConfig(GeneratorSettings):
         shape_components, texture_components: of what e leaves open in landmarks and texture.
         flow_width, flow_blocks, flow_steps: of the flow.
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
+        film: the refiner's gains depend on e and coefficients, beside the image that it is given.
         truncation: factor of all noise; below 1 faces are nearer to what is usual (the truncation trick,
             Brock et al., ICLR 2019).
         own_noise: size of each e's own noise beside z: below 1 plain answers are nearer to what is usual than
@@ -88,6 +89,7 @@ class AppearanceModelConfig(GeneratorSettings):
     flow_blocks: int = 4
     flow_steps: int = 8
     channels: tuple[int, ...] = (24, 48, 96)
+    film: bool = False
     truncation: float = 0.6
     own_noise: float = 0.7
     refinement: float = 1.0
@@ -160,7 +162,7 @@ class AppearanceModel(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.flow = CoefficientFlow(e, config.z_dim, config.flow_width, config.flow_blocks, config.flow_steps)
-        self.refiner = Refiner(config.channels, e + config.z_dim)
+        self.refiner = Refiner(config.channels, e + config.z_dim if config.film else 0)
         self.register_buffer(
             "projection", torch.empty(config.z_dim, e).normal_()
         )  # randn on meta imports SymPy

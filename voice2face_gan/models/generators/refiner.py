@@ -4,8 +4,9 @@
     image
 
 It works at half the image's side and below, but for two convolutions at the end. Blocks are those of the
-R3GAN networks, their gains linear in a short code of what the face was made from (FiLM, Perez et al., AAAI
-2018). It begins as the identity. Layout of Ronneberger et al., "U-Net", MICCAI 2015.
+R3GAN networks. Their gains may be linear in a short code of what the face was made from (FiLM, Perez et al.,
+AAAI 2018), which longer training turns into halos on some faces and softness on others. It begins as the
+identity. Layout of Ronneberger et al., "U-Net", MICCAI 2015.
 """
 
 import torch.nn.functional as F
@@ -24,20 +25,22 @@ class Refiner(nn.Module):
 
     Args:
         channels: at 1/2, 1/4 and 1/8 of the side.
-        inputs: numbers that the image was made from.
+        inputs: numbers that the image was made from; 0 for gains that do not depend on them.
     """
 
     def __init__(self, channels: tuple[int, int, int], inputs: int):
         super().__init__()
         fine, middle, coarse = channels
-        self.code = nn.Sequential(nn.Linear(inputs, _CODE), nn.LeakyReLU(SLOPE))
+        self.code, size = None, 0
+        if inputs:
+            self.code, size = nn.Sequential(nn.Linear(inputs, _CODE), nn.LeakyReLU(SLOPE)), _CODE
         self.from_rgb = nn.Conv2d(3 * _GROUP**2, fine, 3, padding=1)
-        self.down = nn.ModuleList([Residual(fine, _CODE), Residual(middle, _CODE)])
+        self.down = nn.ModuleList([Residual(fine, size), Residual(middle, size)])
         self.widen = nn.ModuleList([one_by_one(fine, middle), one_by_one(middle, coarse)])
-        self.deep = nn.ModuleList(Residual(coarse, _CODE) for _ in range(3))
+        self.deep = nn.ModuleList(Residual(coarse, size) for _ in range(3))
         self.narrow = nn.ModuleList([one_by_one(coarse, middle), one_by_one(middle, fine)])
         self.up = nn.ModuleList(
-            nn.ModuleList([Residual(width, _CODE), Residual(width, _CODE)]) for width in (middle, fine)
+            nn.ModuleList([Residual(width, size), Residual(width, size)]) for width in (middle, fine)
         )
         # Pixel shuffle would leave a grid of groups in flat skin.
         self.whole = nn.Conv2d(fine, _WHOLE, 1)
@@ -47,7 +50,7 @@ class Refiner(nn.Module):
         nn.init.zeros_(self.to_rgb.bias)
 
     def forward(self, coarse: Tensor, condition: Tensor) -> Tensor:
-        code = self.code(condition)
+        code = None if self.code is None else self.code(condition)
         x, skips = self.from_rgb(F.pixel_unshuffle(coarse, _GROUP)), []
         for block, widen in zip(self.down, self.widen, strict=True):
             x = block(x, code)
