@@ -82,6 +82,8 @@ def test_a_morph_goes_from_one_face_to_the_other(studio, sample, model):
     faces = [pixels(opened(entry["png"])) for entry in answer["faces"]]
     wanted = [pixels(image) for image in model.interpolate(io.BytesIO(sample), io.BytesIO(other), 4)]
     assert len(faces) == 4 and all(np.array_equal(a, b) for a, b in zip(faces, wanted, strict=True))
+    refused = studio.post("/api/v1/morph", sample, b"A letter.")
+    assert refused.status == 400 and refused.json["error"].startswith("The second recording is text")
     strip = opened(studio.post("/api/v1/morph", sample, other, steps=4, accept="image/png").body)
     assert np.array_equal(pixels(strip), pixels(opened(answer["strip"]))) and strip.text["Morph"] == "1 to 4"
 
@@ -116,6 +118,9 @@ def test_accept_chooses(accept, wanted):
         ({"variants": "two"}, "variants is 'two'"),
         ({"seed": -1}, "seed is '-1'"),
         ({"strength": "nan"}, "strength is 'nan'; give a number from 0 to 10."),
+        ({"strength": "1_0"}, "strength is '1_0'"),
+        ({"seed": "\u0663"}, "give a whole number from 0 to"),
+        ({"end": "1e7"}, "give a number from 0 to 1000000."),
         ({"gender": "robot"}, "give one of auto, female, male."),
         ({"size": 100000}, "size is '100000'"),
         ({"checkpoint": "../../etc"}, "There is no such checkpoint here; this server has synthetic."),
@@ -143,7 +148,11 @@ def test_wrong_forms_are_refused(studio, sample, form):
     assert post(form()) == (400, "Send one recording as the file field 'audio', not 0.")
     assert post(form(audio="text"))[1].startswith("The field 'audio' must be a file")
     assert post(form([("file", "a.wav", sample)]))[1] == "The file field is called 'audio', not 'file'."
-    assert post(form([("audio", "a.wav", sample)] * 2))[0] == 400
+    two = "Send one recording as the file field 'audio', and everything else as text."
+    assert post(form([("audio", "a.wav", sample)] * 2)) == (400, two)
+    assert post(form([("audio", "a.wav", sample), ("seed", "b", b"1")])) == (400, two)
+    answer = studio("POST", "/api/v1/faces?variants=4", form([("audio", "a.wav", sample)]))
+    assert "'variants' stands in the address" in answer.json["error"]
     assert post(form([("audio", "a.wav", sample)])[:-1000])[0] == 400
     assert post(b"nonsense")[0] == 400 and post(b"", "multipart/form-data")[0] == 400
     assert post(form(variants="1" * 5000))[0] == 400
@@ -155,7 +164,7 @@ def test_speech_is_needed(studio, write_wav, tmp_path):
     assert answer.status == 422
     assert answer.json["error"].startswith("0.00 s of speech found, 0.30 s needed; give a longer")
     answer = studio.post("/api/v1/faces", b"<html>no sound</html>")
-    assert answer.status == 400 and answer.json["error"].startswith("The recording: is ")
+    assert answer.status == 400 and answer.json["error"].startswith("The recording is a web page")
 
 
 def test_what_is_served(studio):

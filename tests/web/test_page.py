@@ -6,6 +6,7 @@ are skipped.
 
 import contextlib
 import io
+import json
 import os
 import re
 import shutil
@@ -148,7 +149,7 @@ def test_variants_options_and_errors(page, clip, tmp_path):
     assert page.locator(".face").count() == 0
     (tmp_path / "empty.wav").write_bytes(b"")
     choose(page, tmp_path / "empty.wav")
-    page.locator(".problem", has_text="empty.wav is empty").wait_for()
+    page.locator(".problem", has_text="empty.wav: it is empty").wait_for()
 
 
 def test_the_keyboard_alone(page):
@@ -177,20 +178,28 @@ def test_every_control_has_a_name(page):
 
 def test_several_files_become_one_zip(page, tmp_path, sample):
     files = []
-    for name in ("one.wav", "two.wav", "bad.wav"):
+    contents = {"one.wav": sample, "two.wav": sample, "bad.wav": b"no sound", "none.wav": b""}
+    for name, content in contents.items():
         files.append(tmp_path / name)
-        files[-1].write_bytes(sample if name != "bad.wav" else b"no sound")
+        files[-1].write_bytes(content)
     choose(page, *files)
-    assert page.inner_text("#go") == "Show 3 faces"
+    assert page.inner_text("#go") == "Show 4 faces"
     page.click("#go")
     page.locator("#batch-zip").wait_for()
-    assert page.inner_text("#batch-text") == "2 of 3 recordings became faces."
-    assert "bad.wav" in page.inner_text("#batch-failed") and page.locator("#batch-faces img").count() == 2
+    assert page.inner_text("#batch-text") == "2 of 4 recordings became faces."
+    failed = page.inner_text("#batch-failed")
+    assert (
+        "bad.wav: " in failed
+        and "none.wav: it is empty." in failed
+        and page.locator("#batch-faces img").count() == 2
+    )
     with page.expect_download() as download:
         page.click("#batch-zip")
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.testzip() is None
         assert sorted(archive.namelist()) == ["one.png", "results.json", "two.png"]
+        results = json.loads(archive.read("results.json"))
+        assert [row.get("images") for row in results] == [["one.png"], ["two.png"], None, None]
         image = Image.open(io.BytesIO(archive.read("one.png")))
         image.load()
         assert image.text["Synthetic"].startswith("yes")

@@ -72,6 +72,7 @@ def test_a_client_that_leaves_keeps_its_place_until_the_job_ends():
 
 
 def test_limits_are_checked():
-    with pytest.raises(ServeError, match="queue must be above 0"):
-        Limits(queue=0)
+    for value in (0, float("nan"), float("inf")):
+        with pytest.raises(ServeError, match="queue must be a number above 0"):
+            Limits(queue=value)
     assert Limits().workers >= 1

@@ -98,6 +98,26 @@ def test_a_face_and_nothing_left(serve, client, sample, form, tmp_path):
     assert served.lines[-1] == "The studio has ended.\n"
 
 
+def test_ended_in_the_middle_a_request_is_told(serve, client, sample):
+    served = serve("--port", "0", "--checkpoint", "synthetic")
+    ask, answers = client(served.port), []
+    assert ask.post("/api/v1/faces", sample).status == 200
+
+    def ask_for_long():
+        answers.append(ask.post("/api/v1/faces", sample, variants=16, size=1024))
+
+    threads = [threading.Thread(target=ask_for_long) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    served.process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join(120)
+    assert {answer.status for answer in answers} <= {200, 429, 503}
+    ended = [answer.json["error"] for answer in answers if answer.status == 503]
+    assert all(text == "The studio is ending; ask again once it runs." for text in ended)
+
+
 @pytest.mark.slow
 def test_killed_in_the_middle_and_started_again(serve, client, sample):
     served = serve("--port", "0")
@@ -128,7 +148,11 @@ def test_killed_in_the_middle_and_started_again(serve, client, sample):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--checkpoint", "no/such/run/at/all"), "no/such/run/at/all"),
+        (("--checkpoint", "no/such/run/at/all"), "--checkpoint 'no/such/run/at/all': nothing is there"),
+        (("--checkpoint", ""), "--checkpoint '': nothing is there"),
+        (("--max-mb", "nan"), "is not a number"),
+        (("--max-minutes", "nan"), "is not a number"),
+        (("--allow-host", "http://x/"), "--allow-host 'http://x/' is no name"),
         (
             ("--checkpoint", "synthetic", "--runs", "nowhere"),
             "--runs nowhere: there is no such folder of runs.",
@@ -143,7 +167,7 @@ def test_killed_in_the_middle_and_started_again(serve, client, sample):
 def test_what_cannot_start_is_one_sentence(cli, arguments, sentence):
     done = cli("serve", "--port", "0", *arguments)
     assert done.code == 2 and sentence in done.stderr and "Traceback" not in done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
+    assert done.stderr.strip().splitlines()[-1].startswith("Error: ") and "Studio: " not in done.stderr
 
 
 def test_a_taken_port(cli):

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import math
 import os
 import sys
 
@@ -10,8 +11,19 @@ import click
 
 from voice2face_gan.errors import VoiceToFaceError
 
+
+class NumberRange(click.FloatRange):
+    """A range of numbers; nan, which compares with nothing, is in none."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
 SEED = click.IntRange(0, 2**63 - 2)  # the seeds of torch, less one for a second stream
-STRENGTH = click.FloatRange(0, 10)  # as generate_options.MAX_STRENGTH
+STRENGTH = NumberRange(0, 10)  # as generate_options.MAX_STRENGTH
 
 
 class Group(click.Group):

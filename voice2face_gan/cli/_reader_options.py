@@ -4,7 +4,7 @@ import contextlib
 
 import click
 
-from voice2face_gan.cli._console import SEED, STRENGTH, progress_bar, say
+from voice2face_gan.cli._console import SEED, STRENGTH, NumberRange, progress_bar, say
 from voice2face_gan.errors import DownloadError, MetricError
 
 _THROUGH_INCEPTION = ("fid", "kid", "prdc")
@@ -75,7 +75,7 @@ _OPTIONS = (
     ),
     click.option(
         "--noise-scale",
-        type=click.FloatRange(0),
+        type=NumberRange(0),
         default=1.0,
         show_default=True,
         help="Standard deviation of a generator's noise z: 0 its plain answers, 1 as in training.",

@@ -64,7 +64,8 @@ class Engine:
         def run():
             decoded = []
             while recordings:  # the file is let go as soon as its waveform is there
-                decoded.append(self.decoders.decode(recordings.pop(0), **fields.part))
+                which = "recording" if files == 1 else f"{('first', 'second')[len(decoded)]} recording"
+                decoded.append(self.decoders.decode(recordings.pop(0), called=which, **fields.part))
             try:
                 return job(model, fields, *decoded)
             except VoiceToFaceError as error:

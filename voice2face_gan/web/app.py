@@ -1,5 +1,6 @@
 """The application: routes, and what is started and ended with it."""
 
+import asyncio
 import contextlib
 import logging
 import traceback
@@ -162,6 +163,8 @@ def _answering(handler, path: str, metrics: Callable):
             response = await handler(request)
         except Refusal as refusal:
             response = refusal_response(refusal)
+        except asyncio.CancelledError:  # the server ends, and waits no longer
+            response = refusal_response(Refusal(503, "The studio is ending; ask again once it runs."))
         except ClientDisconnect:
             response = refusal_response(Refusal(400, "The client has left."))
         except Exception as error:

@@ -4,6 +4,7 @@ A request names a checkpoint by its id, which is looked up here: it never become
 """
 
 import asyncio
+import re
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -31,7 +32,7 @@ class Checkpoints:
         ids: in the order given: a shipped checkpoint's or a hub model's name, the last part of a path; a
             number follows where two would be equal.
     Raises:
-        ServeError: no names.
+        ServeError: no names, or one that can be no checkpoint's.
     """
 
     def __init__(self, names: tuple[str, ...], device: str = "cpu"):
@@ -39,6 +40,7 @@ class Checkpoints:
             raise ServeError("no checkpoint was named; give --checkpoint default.")
         self._names, self._device = {}, device
         for name in dict.fromkeys(names):
+            _check_place(str(name))
             short = Path(name).resolve().name if Path(name).is_dir() else str(name)
             number = sum(known.partition(" (")[0] == short for known in self._names)
             self._names[f"{short} ({number + 1})" if number else short] = name
@@ -101,6 +103,19 @@ class Checkpoints:
             "strength": model.strength,
             "gender": model.checkpoint.gender_probe is not None,
         }
+
+
+def _check_place(name: str) -> None:
+    """Refuses a path where nothing is before the models are loaded, which takes seconds.
+
+    Raises:
+        ServeError: it is neither shipped, nor there, nor as a model on the hub is called.
+    """
+    of_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name)
+    within = Path(name).name == "best" and Path(name).parent.is_dir()  # of a run folder
+    if not name or not (name in SHIPPED or of_hub or within or Path(name).exists()):
+        known = ", ".join(SHIPPED)
+        raise ServeError(f"--checkpoint '{name}': nothing is there; give a folder, OWNER/NAME, or {known}.")
 
 
 def _load(name: str, device: str):

@@ -45,9 +45,11 @@ class Decoders:
         for child in self._children:
             self._idle.put(child)
 
-    def decode(self, data: bytes, track=None, start=None, end=None) -> Decoded:
+    def decode(self, data: bytes, track=None, start=None, end=None, called: str = "recording") -> Decoded:
         """A recording's waveform. Blocks; for a worker's thread.
 
+        Args:
+            called: what a refusal calls it.
         Raises:
             Refusal: 413 for a recording that is too long; 400 for one that cannot be decoded, or not within
                 the limits of time and memory.
@@ -64,17 +66,18 @@ class Decoders:
             self.killed += 1
             raise Refusal(
                 400,
-                f"The recording could not be decoded within {self.limits.decode_seconds:g} s and "
+                f"The {called} could not be decoded within {self.limits.decode_seconds:g} s and "
                 f"{self.limits.decode_bytes / 2**30:g} GiB; export it as WAV or MP3.",
             )
         if answer.get("kind") == "long":
             raise Refusal(
                 413,
-                f"The recording is longer than {_duration(self.limits.recording_seconds)}; "
+                f"The {called} is longer than {_duration(self.limits.recording_seconds)}; "
                 "cut it, or give start and end.",
             )
         if "error" in answer:
-            raise Refusal(400, sentence_case(answer["error"]))
+            sentence = answer["error"].replace("the recording: is ", "the recording is ")
+            raise Refusal(400, sentence_case(sentence.replace("the recording", f"the {called}", 1)))
         waveform = np.frombuffer(body, "<f4")
         return Decoded(waveform, answer["tracks"], answer["track"], answer["note"])
 

@@ -1,5 +1,6 @@
 """Limits of the studio: sizes, durations, numbers of jobs."""
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -47,8 +48,8 @@ class Limits:
         if not self.workers:
             object.__setattr__(self, "workers", min(4, _processors()))
         for name, value in vars(self).items():
-            if value <= 0:
-                raise ServeError(f"{name} must be above 0, not {value:g}.")
+            if not 0 < value < math.inf:
+                raise ServeError(f"{name} must be a number above 0, not {value:g}.")
 
 
 def _processors() -> int:

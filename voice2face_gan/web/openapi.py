@@ -3,7 +3,7 @@
 from voice2face_gan.version import __version__
 from voice2face_gan.web.api import EMBEDDINGS_FIELDS, FACES_FIELDS, MORPH_FIELDS
 from voice2face_gan.web.limits import Limits
-from voice2face_gan.web.options import GENDERS, MAX_SEED, MAX_SIDE
+from voice2face_gan.web.options import GENDERS, MAX_SECONDS, MAX_SEED, MAX_SIDE, MAX_TRACK
 
 
 def openapi_document(limits: Limits, with_runs: bool = False) -> dict:
@@ -75,9 +75,16 @@ def _fields(limits: Limits) -> dict[str, dict]:
         "size": {"type": "integer", "minimum": 8, "maximum": MAX_SIDE, "description": "default: the model's"},
         "details": {"type": "boolean", "default": False, "description": "envelope, speech and log-mel too"},
         "steps": {"type": "integer", "minimum": 2, "maximum": limits.morph_steps, "default": 7},
-        "track": {"type": "integer", "minimum": 1, "description": "sound track of a film"},
-        "start": {"type": "number", "minimum": 0, "description": "seconds"},
-        "end": {"type": "number", "minimum": 0, "description": "seconds"},
+        "track": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MAX_TRACK,
+            "description": "sound track of a film",
+        },
+        **dict.fromkeys(
+            ("start", "end"),
+            {"type": "number", "minimum": 0, "maximum": MAX_SECONDS, "description": "seconds"},
+        ),
     }
 
 

@@ -8,6 +8,7 @@ from voice2face_gan.web.refusal import Refusal
 
 MAX_SEED = 2**53 - 1  # JavaScript counts no further
 MAX_SIDE = 1024
+MAX_TRACK, MAX_SECONDS = 1000, 10**6
 GENDERS = ("auto", "female", "male")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
@@ -46,11 +47,11 @@ def read_fields(given: dict[str, str], allowed: tuple[str, ...], limits: Limits)
         "seed": lambda t: _integer(t, 0, MAX_SEED),
         "size": lambda t: _integer(t, 8, MAX_SIDE),
         "steps": lambda t: _integer(t, 2, limits.morph_steps),
-        "track": lambda t: _integer(t, 1, 1000),
+        "track": lambda t: _integer(t, 1, MAX_TRACK),
         "strength": lambda t: _number(t, 0, 10),
         "noise_scale": lambda t: _number(t, 0, 10),
-        "start": lambda t: _number(t, 0, 1e6),
-        "end": lambda t: _number(t, 0, 1e6),
+        "start": lambda t: _number(t, 0, MAX_SECONDS),
+        "end": lambda t: _number(t, 0, MAX_SECONDS),
         "gender": lambda t: _one_of(t, GENDERS),
         "details": lambda t: _one_of(t.lower(), TRUE + FALSE) in TRUE,
         "checkpoint": lambda t: t,
@@ -77,7 +78,7 @@ def read_fields(given: dict[str, str], allowed: tuple[str, ...], limits: Limits)
 
 def _integer(text: str, low: int, high: int) -> int:
     try:
-        value = int(text)
+        value = int(_plain(text))
     except ValueError:
         value = None
     if value is None or not low <= value <= high:
@@ -87,12 +88,19 @@ def _integer(text: str, low: int, high: int) -> int:
 
 def _number(text: str, low: float, high: float) -> float:
     try:
-        value = float(text)
+        value = float(_plain(text))
     except ValueError:
         value = math.nan
     if not low <= value <= high:
-        raise ValueError(f"a number from {low:g} to {high:g}")
+        raise ValueError(f"a number from {low} to {high}")
     return value
+
+
+def _plain(text: str) -> str:
+    """A number's text, without the spellings of Python alone."""
+    if "_" in text or not text.isascii():
+        raise ValueError
+    return text
 
 
 def _one_of(text: str, known: tuple[str, ...]) -> str:

@@ -1,6 +1,7 @@
 """The server: its address, its socket, its run from start to end."""
 
 import ipaddress
+import re
 import socket
 import threading
 import webbrowser
@@ -36,6 +37,17 @@ def check_access(host: str, token: str | None, no_token: bool) -> None:
         raise ServeError(
             f"--host {host} lets others reach the studio: give --token WORD, or --no-token if that is meant."
         )
+
+
+def check_hosts(names: tuple[str, ...]) -> None:
+    """Refuse what no Host header can name.
+
+    Raises:
+        ServeError: an address, a port or nothing in the place of a name.
+    """
+    for name in names:
+        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):
+            raise ServeError(f"--allow-host '{name}' is no name; give one such as studio.example.org.")
 
 
 def bind(host: str, port: int) -> socket.socket:

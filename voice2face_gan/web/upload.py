@@ -1,6 +1,7 @@
 """A multipart body in memory, never in a file, within limits of size and time."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -9,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from voice2face_gan.web.limits import Limits
 from voice2face_gan.web.refusal import Refusal
 
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a client's faults are told to the client
 _FIELDS = 32
 _FIELD_BYTES = 4096
 
@@ -28,8 +30,10 @@ async def read_upload(request: Request, limits: Limits, files: int) -> tuple[lis
         The content of the parts `audio`, in their order, and the other fields. File names are not looked at.
     Raises:
         Refusal: 415 for another content type, 413 beyond the size, 408 beyond the time, 400 for a body that
-            is no form, holds other files, or another number of recordings.
+            is no form, holds other files, or another number of recordings, and for options in the address.
     """
+    if unknown := [name for name in request.query_params if name != "token"]:
+        raise Refusal(400, f"'{unknown[0][:40]}' stands in the address; send it as a field of the form.")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise Refusal(415, "Send multipart/form-data with the recording as the file field 'audio'.")
@@ -49,6 +53,8 @@ async def read_upload(request: Request, limits: Limits, files: int) -> tuple[lis
         raise Refusal(400, "The upload was cut short.") from None
     except (MultiPartException, AssertionError, UnicodeError, ValueError) as error:
         detail = str(error) if isinstance(error, MultiPartException) else "it is not well formed"
+        if detail.startswith("Too many files"):
+            raise Refusal(400, f"Send {_wanted(files)}, and everything else as text.") from None
         raise Refusal(400, f"The form could not be read ({detail.rstrip('.')}).") from None
     try:
         return await _parts(form, files)
@@ -70,9 +76,12 @@ async def _parts(form, files: int) -> tuple[list[bytes], dict[str, str]]:
         else:
             recordings.append(await value.read())
     if len(recordings) != files:
-        wanted = "one recording" if files == 1 else f"{files} recordings"
-        raise Refusal(400, f"Send {wanted} as the file field 'audio', not {len(recordings)}.")
+        raise Refusal(400, f"Send {_wanted(files)}, not {len(recordings)}.")
     return recordings, fields
+
+
+def _wanted(files: int) -> str:
+    return ("one recording" if files == 1 else f"{files} recordings") + " as the file field 'audio'"
 
 
 async def _bounded(request: Request, limits: Limits) -> AsyncIterator[bytes]:

@@ -2,7 +2,7 @@
 
 import click
 
-from voice2face_gan.cli._console import json_option, open_data, print_json, say
+from voice2face_gan.cli._console import NumberRange, json_option, open_data, print_json, say
 
 
 @click.command()
@@ -18,7 +18,7 @@ from voice2face_gan.cli._console import json_option, open_data, print_json, say
 @click.option("--licence", metavar="TEXT", help="Of the weights: kept in the checkpoint's config.")
 @click.option(
     "--head-gain",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     help="Of a face decoder with a linear part: factor of what its texture head adds. [default: its own]",
 )
 @json_option

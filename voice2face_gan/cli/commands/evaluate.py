@@ -4,7 +4,7 @@ import os
 
 import click
 
-from voice2face_gan.cli._console import json_option, open_data, print_json, progress_bar, say
+from voice2face_gan.cli._console import NumberRange, json_option, open_data, print_json, progress_bar, say
 from voice2face_gan.cli._reader_options import fetch_inception, reader_options
 from voice2face_gan.errors import MetricError, OutputError
 
@@ -54,7 +54,7 @@ _THROUGH_FEATURES = ("fid", "kid", "prdc")
 @click.option("--allow-missing", is_flag=True, help="With --faces: evaluate the clips that have an image.")
 @click.option(
     "--zoom",
-    type=click.FloatRange(1, 3),
+    type=NumberRange(1, 3),
     metavar="X",
     help="With --faces: size of the faces, relative to the template; for images that generate makes, the "
     "checkpoint's face_scale.",

@@ -2,7 +2,7 @@
 
 import click
 
-from voice2face_gan.cli._console import json_option, print_json, progress_bar, say
+from voice2face_gan.cli._console import NumberRange, json_option, print_json, progress_bar, say
 from voice2face_gan.errors import DataError
 
 
@@ -19,7 +19,7 @@ def fetch() -> None:
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Videos at a time.")
 @click.option(
     "--rate",
-    type=click.FloatRange(0, min_open=True),
+    type=NumberRange(0, min_open=True),
     default=1.0,
     show_default=True,
     help="Videos asked for in a second, at most, all workers together.",

@@ -11,7 +11,7 @@ import click
 
 from voice2face_gan.cli._clip_options import clip_options
 from voice2face_gan.cli._clips import Arguments, Clip, ClipsCommand
-from voice2face_gan.cli._console import SEED, console, json_option, print_json, progress_bar, say
+from voice2face_gan.cli._console import SEED, NumberRange, console, json_option, print_json, progress_bar, say
 from voice2face_gan.cli._image_files import Names, exists, refuse_existing, wanted
 from voice2face_gan.cli._image_options import (
     checkpoint_option,
@@ -48,7 +48,7 @@ _NOTICE = "Synthetic images: what the training data associate with a voice, not 
 )
 @click.option(
     "--noise-scale",
-    type=click.FloatRange(0),
+    type=NumberRange(0),
     default=1.0,
     show_default=True,
     metavar="X",

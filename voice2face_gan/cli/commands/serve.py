@@ -2,7 +2,7 @@
 
 import click
 
-from voice2face_gan.cli._console import say
+from voice2face_gan.cli._console import NumberRange, say
 from voice2face_gan.errors import ServeError
 
 
@@ -32,11 +32,11 @@ from voice2face_gan.errors import ServeError
 )
 @click.option("--workers", type=click.IntRange(1, 64), help="Recordings done at once.")
 @click.option(
-    "--max-mb", type=click.FloatRange(0.1, 2048), default=32.0, show_default=True, help="Largest upload, MiB."
+    "--max-mb", type=NumberRange(0.1, 2048), default=32.0, show_default=True, help="Largest upload, MiB."
 )
 @click.option(
     "--max-minutes",
-    type=click.FloatRange(0.1, 600),
+    type=NumberRange(0.1, 600),
     default=10.0,
     show_default=True,
     help="Longest recording, minutes.",
@@ -67,10 +67,11 @@ def serve(
         ) from error
     from voice2face_gan.web.app import Settings
     from voice2face_gan.web.limits import Limits
-    from voice2face_gan.web.server import check_access
+    from voice2face_gan.web.server import check_access, check_hosts
     from voice2face_gan.web.server import serve as run
 
     check_access(host, token, no_token)
+    check_hosts(hosts)
     limits = Limits(
         upload_bytes=int(max_mb * 2**20), recording_seconds=max_minutes * 60, workers=workers or 0
     )

@@ -4,7 +4,7 @@ import contextlib
 
 import click
 
-from voice2face_gan.cli._console import SEED, json_option, open_data, say
+from voice2face_gan.cli._console import SEED, NumberRange, json_option, open_data, say
 from voice2face_gan.cli._train_progress import Show, describe, finish
 from voice2face_gan.errors import CheckpointError, TrainingError
 
@@ -43,7 +43,7 @@ SIDE = 128  # of the shipped face decoder
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="At most N iterations of each stage.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=NumberRange(0, min_open=True),
     help="Time limit: the schedule is fitted to it; "
     "of recipes without gan.lr_decay, stop and save after so long.",
 )

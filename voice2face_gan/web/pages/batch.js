@@ -6,8 +6,9 @@ import { zip } from "/zip.js";
 
 const find = (id) => document.getElementById(id);
 
-/** Make the faces of each file; the section #batch shows how far it is. `fields` are options of /api/v1/faces. */
-export async function runBatch(files, fields) {
+/** Make the faces of each file; the section #batch shows how far it is. `fields` are options of /api/v1/faces,
+ * `fault(file)` says why a file is not sent. */
+export async function runBatch(files, fields, fault) {
   const stopper = new AbortController();
   const [archive, names, table] = [[], new Set(), []];
   const failed = find("batch-failed");
@@ -17,17 +18,19 @@ export async function runBatch(files, fields) {
     progress(index, files.length, file.name);
     const path = file.webkitRelativePath || file.name;
     try {
+      if (fault(file)) throw new Problem(fault(file));
       const wait = (seconds) => progress(index, files.length, `the studio is busy, again in ${seconds} s`);
       const answer = await post("/api/v1/faces", [file], fields, wait, stopper.signal);
       find("batch").querySelector("[data-notice]").textContent = answer.notice;
       const base = unused(stem(path.replaceAll("/", "-")), names);
-      answer.faces.forEach(({ png, variant }) => {
+      const images = answer.faces.map(({ png, variant }) => {
         const name = answer.faces.length > 1 ? `${base}-${variant}.png` : `${base}.png`;
         archive.push([name, bytesOf(png)]);
         if (variant === 1) thumbnail(png, name);
+        return name;
       });
       const { faces, notice, ...found } = answer;
-      table.push({ recording: path, images: faces.length, ...found });
+      table.push({ recording: path, images, ...found });
     } catch (error) {
       if (error.name === "AbortError") {
         stopped = true;

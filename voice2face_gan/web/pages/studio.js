@@ -44,16 +44,20 @@ function arrange() {
   refresh();
 }
 
+/** Why a file is not worth sending, or "". */
+function fault(file) {
+  if (!file.size) return "it is empty.";
+  if (file.size <= limits.upload_bytes) return "";
+  return `it is larger than ${Math.round(limits.upload_bytes / 2 ** 20)} MiB; send a shorter one.`;
+}
+
 function takeFiles(panel, chosen) {
-  const large = chosen.find((file) => file.size > limits.upload_bytes);
-  if (large) {
-    panel.problem(`${large.name} is larger than ${Math.round(limits.upload_bytes / 2 ** 20)} MiB; send a shorter one.`);
-    return;
-  }
-  const empty = chosen.find((file) => !file.size);
-  if (empty) {
-    panel.problem(`${empty.name} is empty.`);
-    return;
+  if (chosen.length === 1 || panels.length > 1) {
+    const bad = chosen.find(fault); // of several for one zip, each is told with the others
+    if (bad) {
+      panel.problem(`${bad.name}: ${fault(bad)}`);
+      return;
+    }
   }
   if (chosen.length === 1 || panels.length > 1) {
     panel.take(chosen[0], chosen[0].name);
@@ -154,7 +158,7 @@ const waiting = (seconds) => say(`The studio is busy; again in ${seconds} s.`);
 async function makeFaces() {
   if (files.length) {
     say("");
-    await runBatch(files, faceFields());
+    await runBatch(files, faceFields(), fault);
     return;
   }
   const start = performance.now();

@@ -2,7 +2,7 @@
 
 import click
 
-from voice2face_gan.cli._console import console, json_option, print_json
+from voice2face_gan.cli._console import NumberRange, console, json_option, print_json
 
 
 @click.command()
@@ -10,7 +10,7 @@ from voice2face_gan.cli._console import console, json_option, print_json
     "--checkpoint", default="default", show_default=True, help="'default', a checkpoint or a run folder."
 )
 @click.option(
-    "--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True, help="Length of the clip."
+    "--seconds", type=NumberRange(1, 600), default=10.0, show_default=True, help="Length of the clip."
 )
 @click.option("--runs", type=click.IntRange(3), default=30, show_default=True, help="Runs of each step.")
 @click.option("--device", default="cpu", show_default=True)
