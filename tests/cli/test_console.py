@@ -91,3 +91,17 @@ def test_json_is_readable_where_it_can_be_and_escaped_where_not(capsysbinary, mo
     assert "Zoë".encode() in capsysbinary.readouterr().out
     print_json({"clip": "caf\udce9"})  # a name that is no text
     assert b"caf\\udce9" in capsysbinary.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("generate", "a.wav", "--strength", "nan"),
+        ("generate", "a.wav", "--noise-scale", "NaN"),
+        ("train", "--minutes", "nan"),
+        ("bench", "generate", "--seconds", "nan"),
+    ],
+)
+def test_nan_is_no_number(cli, arguments):
+    done = cli(*arguments)
+    assert done.code == 2 and f"'{arguments[-1]}' is not a number." in done.stderr
