@@ -64,9 +64,9 @@ class VoiceToFace(VoiceFaceModel):
         """Load a model.
 
         Args:
-            name: "default", "speech2face", "r3gan" or "synthetic" (shipped; the last for the synthetic
-                world), a checkpoint folder, a run folder, or a model on the Hugging Face hub, "owner/name" or
-                "owner/name@revision" (needs the extra `hub`).
+            name: "default", "speech2face", "r3gan", "wen2019-small" or "synthetic" (shipped; the last for the
+                synthetic world), a checkpoint folder, a run folder, or a model on the Hugging Face hub,
+                "owner/name" or "owner/name@revision" (needs the extra `hub`).
             device: "cpu", "cuda", ...
         Raises:
             CheckpointError: it is missing or damaged, or the hub does not give it.

@@ -38,7 +38,7 @@ from voice2face_gan.resources import resource
 from voice2face_gan.version import __version__
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 2
-SHIPPED = ("default", "speech2face", "r3gan", "synthetic")  # of real people; the synthetic world's
+SHIPPED = ("default", "speech2face", "r3gan", "wen2019-small", "synthetic")  # synthetic: no real people
 _PROBE, _SPACE, _SIMULATION = "probe.", "face_space.", "voice_simulation."
 BEST = "best.json"  # in a run folder: names its best checkpoint
 HASH_DIGITS = 16  # of SHA-256, in hexadecimal, by which weights are known

@@ -16,6 +16,7 @@ _ABOUT = {
     "default": "whole heads, each voice its own hair and light",
     "speech2face": "whole heads, an average of what a voice leaves open",
     "r3gan": "the first edition: residual blocks, faces of 64 pixels",
+    "wen2019-small": "networks of 2019 at under half the width, faces of 64 pixels",
     "synthetic": "knows the synthetic world alone",
 }
 SHIPPED = tuple(_ABOUT)  # as models/checkpoint.py names them, which imports PyTorch
