@@ -129,3 +129,19 @@ def test_speech2face_draws_whole_heads_of_128_pixels(default, clips):
     text = json.dumps(model.checkpoint.config())
     assert "yt_" not in text and "id1" not in text and "/work" not in text
     assert "{" not in resource("assets", "speech2face/MODEL_CARD.md").read_text()
+
+
+def test_wen2019_small_is_networks_of_2019_on_real_faces(clips):
+    """Small, on the first edition's voice encoder, with its zoom; another voice, another face."""
+    model, first = VoiceToFace.from_pretrained("wen2019-small"), load_checkpoint("r3gan")
+    info, config = model.checkpoint.info, model.checkpoint.generator_config
+    assert config.type == "wen2019" and config.side == 64 and model.zoom == 1.4
+    assert resource("assets", "wen2019-small/model.safetensors").stat().st_size <= 8 * MEBIBYTE
+    assert "non-commercial" in info["licence"] and info["strength_chosen_on"]["people"] == "validation"
+    ours, theirs = model.encoder.state_dict(), first.encoder.state_dict()
+    assert all((ours[name] == value).all() for name, value in theirs.items())
+    she, he = (np.asarray(model.generate(clips[0], gender=g)[0], float) for g in ("female", "male"))
+    assert np.abs(she - he).mean() > 5
+    text = json.dumps(model.checkpoint.config())
+    assert "yt_" not in text and "id1" not in text and "/work" not in text
+    assert "{" not in resource("assets", "wen2019-small/MODEL_CARD.md").read_text()
