@@ -119,11 +119,14 @@ class StatisticsEncoder(nn.Module):
 
         A frame is loud where the mean over its normalised bins is above 0, the clip's mean.
         """
-        short = 2 * _REACH + 1 - log_mel.shape[2]
-        x = F.pad(log_mel, (0, short), mode="replicate") if short > 0 else log_mel
-        _, bins, frames = x.shape
-        inner = frames - 2 * _REACH
-        loud = (x[:, :, _REACH : _REACH + inner].mean(dim=1, keepdim=True) > 0).to(x.dtype)  # (B, 1, inner)
+        # The last frame is repeated; clips shorter than the differences' reach count one position of that. No
+        # branch on the length: exported graphs take any.
+        _, bins, inner = log_mel.shape
+        x = torch.cat([log_mel, log_mel[:, :, -1:].expand(-1, -1, 2 * _REACH)], dim=2)
+        place = torch.arange(inner, device=x.device)
+        counts = (place < inner - 2 * _REACH) | (place == 0)
+        loud = x[:, :, _REACH : _REACH + inner].mean(dim=1, keepdim=True) > 0
+        loud = (loud & counts).to(x.dtype)  # (B, 1, inner)
         count = loud.sum(dim=2) + 1  # the one keeps a clip without a loud frame finite
         padded = F.pad(x, (0, 0, _REACH, _REACH), mode="replicate")
         found = []
