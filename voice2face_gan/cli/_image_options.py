@@ -1,4 +1,4 @@
-"""Options of the commands that make images: generate, reconstruct, morph."""
+"""Options of the commands that make images: generate, reconstruct, morph, serve."""
 
 import click
 

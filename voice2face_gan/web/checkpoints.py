@@ -4,12 +4,12 @@ A request names a checkpoint by its id, which is looked up here: it never become
 """
 
 import asyncio
-import re
 import threading
 from concurrent.futures import Future
 from pathlib import Path
 
 from voice2face_gan.errors import ServeError, VoiceToFaceError
+from voice2face_gan.models.hub import hub_name
 from voice2face_gan.web.refusal import Refusal
 
 _ABOUT = {
@@ -112,9 +112,8 @@ def _check_place(name: str) -> None:
     Raises:
         ServeError: it is neither shipped, nor there, nor as a model on the hub is called.
     """
-    of_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name)
     within = Path(name).name == "best" and Path(name).parent.is_dir()  # of a run folder
-    if not name or not (name in SHIPPED or of_hub or within or Path(name).exists()):
+    if not name or not (name in SHIPPED or hub_name(name) or within or Path(name).exists()):
         known = ", ".join(SHIPPED)
         raise ServeError(f"--checkpoint '{name}': nothing is there; give a folder, OWNER/NAME, or {known}.")
 

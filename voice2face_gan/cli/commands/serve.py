@@ -3,6 +3,7 @@
 import click
 
 from voice2face_gan.cli._console import NumberRange, say
+from voice2face_gan.cli._image_options import device_option
 from voice2face_gan.errors import ServeError
 
 
@@ -41,7 +42,7 @@ from voice2face_gan.errors import ServeError
     show_default=True,
     help="Longest recording, minutes.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+@device_option
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
 def serve(
     checkpoints, runs, host, port, token, no_token, hosts, workers, max_mb, max_minutes, device, open_browser

@@ -187,7 +187,6 @@ def _default_recipe(data: str, encoder: str | None, here) -> tuple[str, str | No
     from voice2face_gan.data.synthetic import is_synthetic
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.models.classifier_space import ClassifierSpace
-    from voice2face_gan.models.face_readers.dlib_resnet import weights_file
     from voice2face_gan.models.registry import face_space_class
 
     if encoder is not None:
@@ -201,7 +200,7 @@ def _default_recipe(data: str, encoder: str | None, here) -> tuple[str, str | No
             return "r3gan", encoder, ()
         if face_space_class(space) is ClassifierSpace:
             return FIRST, encoder, ()
-    elif is_synthetic(data) or not _there(weights_file):
+    elif is_synthetic(data) or not _can_read_faces():
         return FIRST, None, ()
     side = _side_of_landmarks(data)
     if side is None:
@@ -211,8 +210,10 @@ def _default_recipe(data: str, encoder: str | None, here) -> tuple[str, str | No
     return OF_LANDMARKS, encoder or DEFAULT, (f"model.generator.side={side}",)
 
 
-def _there(weights_file) -> bool:
-    """True if the extra that brings a file of weights is installed."""
+def _can_read_faces() -> bool:
+    """True if the extra `faces` is installed, which brings the weights of dlib's face reader."""
+    from voice2face_gan.models.face_readers.dlib_resnet import weights_file
+
     try:
         weights_file()
     except CheckpointError:
