@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,15 +36,20 @@ def judged(
     return case, {name: compute(name, case, options) for name in metrics}
 
 
-def measure(folder: Path, stores, work: Path, real: Path | None = None) -> dict:
-    """All figures on test people, by data set; also by a face reader that no training used."""
+def measure(folder: Path, stores, speech, work: Path, real: Path | None = None) -> dict:
+    """All figures on test people, by data set; also by face readers that no training used.
+
+    Args:
+        stores: of faces and of pairs, by name, alike in side and zoom.
+        speech: stores whose kept speech robustness.py makes recordings of, alike as well.
+    """
     from voice2face_gan.data.open import open_source
     from voice2face_gan.evaluation.eval_set import sheet
 
-    recorded = Recorded(folder, stores, work, real)  # beside the rest
+    recorded = Recorded(folder, speech, work, real)  # beside the rest
     report: dict = {"checkpoint": str(folder), "test": {}}
     # With the faces without voices, for `memory` looks for the nearest of all training faces.
-    faces = [name for name in stores if name not in (*PAIRED, "voices")]
+    faces = [name for name in stores if name not in PAIRED]
     both = ",".join(str(stores[name]) for name in (*PAIRED, *faces))
     sources = {"both": both, **{name: str(stores[name]) for name in PAIRED}}
     judges = {
@@ -53,7 +57,9 @@ def measure(folder: Path, stores, work: Path, real: Path | None = None) -> dict:
         "trunk": ("gender", "age", "matching", "diversity"),
     }
     if os.environ.get("V2F_HUMAN_MODELS"):  # from outside the project
-        judges[f"{Path(__file__).with_name('human_models.py')}:faceres"] = ("gender", "age", "matching")
+        outside = Path(__file__).with_name("human_models.py")
+        judges[f"{outside}:faceres"] = ("gender", "age", "matching")
+        judges[f"{outside}:mobileface"] = ("matching",)
     report["known_ages"] = known_ages(
         open_source(str(stores["utkface"])), [name for name, which in judges.items() if "age" in which]
     )
@@ -67,7 +73,6 @@ def measure(folder: Path, stores, work: Path, real: Path | None = None) -> dict:
             if name == "both" and judge == "dlib":
                 sheet(case, people=32).save(work / "sheet.png")
     report["distance"] = distances(folder, stores)
-    report["as_painted"] = at_native_frame(folder, open_source(both))
     test = {name: open_source(source).of_split("test") for name, source in sources.items()}
     heard = {name: part.select(part.has_voice & part.has_face) for name, part in test.items()}
     report["counts"] = {
@@ -84,11 +89,10 @@ def measure(folder: Path, stores, work: Path, real: Path | None = None) -> dict:
 class Recorded:
     """robustness.py at work, from now on, on a checkpoint and test people's recordings."""
 
-    def __init__(self, folder: Path, stores, work: Path, real: Path | None = None):
+    def __init__(self, folder: Path, speech, work: Path, real: Path | None = None):
         self.kept = work / "recordings.json"
-        speech = ",".join(str(stores[name]) for name in (*PAIRED, "voices"))
-        script = Path(__file__).with_name("robustness.py")
-        line = [sys.executable, script, "--data", speech, "--checkpoint", folder, "--out", self.kept]
+        script, data = Path(__file__).with_name("robustness.py"), ",".join(map(str, speech))
+        line = [sys.executable, script, "--data", data, "--checkpoint", folder, "--out", self.kept]
         line += ["--real", real] if real else []
         with (work / "recordings.md").open("w") as text:
             self.process = subprocess.Popen([str(part) for part in line], stdout=text)
@@ -115,30 +119,6 @@ def known_ages(store, judges: list[str]) -> dict[str, dict]:
         low, high = interval(drawn)
         read[name.rpartition(":")[2]] = {"r": float(r), "low": low, "high": high, "faces": len(held)}
     return read
-
-
-def at_native_frame(folder: Path, store) -> dict:
-    """Figures by dlib of test people's images as they are generated, not laid on the template: beside
-    real faces taken as near, for it finds and aligns faces by itself."""
-    from voice2face_gan.evaluation import compute
-    from voice2face_gan.evaluation.protocol import generate_eval_set
-    from voice2face_gan.evaluation.readers import open_reader
-    from voice2face_gan.models.checkpoint import load_checkpoint
-    from voice2face_gan.pipeline import VoiceToFace
-
-    checkpoint = load_checkpoint(folder)
-    config = checkpoint.generator_config
-    if config.face_scale != store.zoom:
-        return {}
-    model = VoiceToFace(replace(checkpoint, generator_config=replace(config, face_scale=1.0)), folder.name)
-    far = store.select(np.ones(len(store), dtype=bool))
-    far.about = {**store.about, "zoom": 1.0}  # so that nothing is laid on anything
-    case = generate_eval_set(model, far, "test", "all", open_reader("dlib"), noise_scale=0.0)
-    return {
-        f"{metric} {name}": {"value": f.value, "low": f.low, "high": f.high}
-        for metric in ("matching", "detection")
-        for name, f in compute(metric, case).items()
-    }
 
 
 def distances(folder: Path, stores, count: int = 1500) -> dict:

@@ -43,10 +43,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint's folder")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--real", type=Path, help="recorded sounds that are no speech, see robustness.py")
+    parser.add_argument("--looked", type=Path, help="text for the card: what people saw in its images")
     parser.add_argument("--set", action="append", default=[], help="override of the recipe appearance-model")
     options = parser.parse_args()
     if options.real and not options.real.is_dir():
         parser.error(f"--real {options.real}: there is no such folder.")
+    if options.looked and not options.looked.is_file():
+        parser.error(f"--looked {options.looked}: there is no such file.")
     work, device = options.work, ("--device", options.device)
     work.mkdir(parents=True, exist_ok=True)
 
@@ -86,10 +89,11 @@ def main() -> None:
     composed = work / "composed"
     about = ("--trained-on", TRAINED_ON, "--licence", LICENCE)
     pairs = ",".join(str(heads[name]) for name in PAIRED)
-    run("compose", encoder, generator, "-o", composed, "--data", pairs, "--faces", stores["utkface"], *about)
+    run("compose", encoder, generator, "-o", composed, "--data", pairs, "--faces", heads["utkface"], *about)
 
-    measured = {**heads, "voices": stores["voices"]}
-    publish(composed, measure(composed, measured, work, options.real), options.out)
+    speech = [stores[name] for name in (*PAIRED, "voices")]
+    looked = options.looked.read_text(encoding="utf-8").strip() if options.looked else ""
+    publish(composed, measure(composed, heads, speech, work, options.real), options.out, looked)
 
 
 def once(made: Path, *command) -> None:

@@ -25,11 +25,22 @@ ROWS = (  # title, judge, metric, figure, digits
     ("matching G, centred % (dlib)", "dlib", "matching", "G centred", 1),
     ("matching U % (trunk)", "trunk", "matching", "U", 1),
     ("matching G % (trunk)", "trunk", "matching", "G", 1),
+    ("matching U, centred % (trunk)", "trunk", "matching", "U centred", 1),
+    ("matching G, centred % (trunk)", "trunk", "matching", "G centred", 1),
     ("age r", "trunk", "age", "r", 2),
+    ("matching U % (mobileface)", "mobileface", "matching", "U", 1),
+    ("matching G % (mobileface)", "mobileface", "matching", "G", 1),
+    ("matching U, centred % (mobileface)", "mobileface", "matching", "U centred", 1),
+    ("matching G, centred % (mobileface)", "mobileface", "matching", "G centred", 1),
     ("gender agreement %, faceres", "faceres", "gender", "generated", 1),
     ("matching U % (faceres)", "faceres", "matching", "U", 1),
     ("matching G % (faceres)", "faceres", "matching", "G", 1),
+    ("matching U, centred % (faceres)", "faceres", "matching", "U centred", 1),
+    ("matching G, centred % (faceres)", "faceres", "matching", "G centred", 1),
     ("age r (faceres)", "faceres", "age", "r", 2),
+    ("R@1 % of the set's people (dlib)", "dlib", "retrieval", "R@1 cosine", 1),
+    ("R@5 %", "dlib", "retrieval", "R@5 cosine", 1),
+    ("R@10 %", "dlib", "retrieval", "R@10 cosine", 1),
     ("HOG finds a face %", "dlib", "detection", "generated", 1),
     ("HOG on the real faces %", "dlib", "detection", "real", 1),
 )
@@ -44,8 +55,12 @@ MEMORY = (  # name in the card, figure, digits
 )
 
 
-def publish(composed: Path, report: dict, out: Path) -> None:
-    """The checkpoint with its card, its figures and its licence."""
+def publish(composed: Path, report: dict, out: Path, looked: str = "") -> None:
+    """The checkpoint with its card, its figures and its licence.
+
+    Args:
+        looked: a paragraph for the card, on what people saw who looked at its images.
+    """
     from voice2face_gan.models.checkpoint import load_checkpoint
 
     def parameters(net) -> int:
@@ -74,13 +89,17 @@ def publish(composed: Path, report: dict, out: Path) -> None:
         "encoder_size": f"{parameters(checkpoint.encoder) / 1e6:.2f} M",
         "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",
         "generator_about": generator_about(checkpoint.generator_config),
+        "side": str(checkpoint.generator_config.side),
+        "faces_taught": f"{checkpoint.info['data']['generator']['faces']:,}",
+        "looked": looked,
         "half_pixels": f"{checkpoint.info['half_precision']['pixels']:.3f}",
         "made_by": f" The encoder was {made}." if (made := checkpoint.info.get("encoder_made_by")) else "",
-        "encoder_iterations": f"{checkpoint.info['iterations']['encoder']:,}",
         "gan_iterations": f"{checkpoint.info['iterations']['gan']:,}",
     }
     for name, text in filled.items():
         card = card.replace(f"{{{name}}}", text)
+    if "{" in card:
+        raise SystemExit(f"default_card.md: nothing fills {card[card.index('{') :][:30]!r}.")
     (out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     print(f"{out}: written.")
 
@@ -90,8 +109,10 @@ def generator_about(config) -> str:
     if config.type == "r3gan":
         return f"residual blocks, (e, z) to a {config.side} x {config.side} face, width {config.width}"
     return (
-        f"appearance model: landmarks and a texture of {config.texture_side} pixels linear in e and in "
-        f"{config.z_dim} components that a rectified flow draws; warp; a refiner; {config.side} pixels"
+        "an active appearance model (Cootes et al. 2001): what e says of landmarks and texture, by a face "
+        f"decoder; {config.shape_components} principal components of landmarks and "
+        f"{config.texture_components} of textures of {config.texture_side} pixels that e leaves open, drawn "
+        "by a rectified flow; lips closed; warp; a refiner, trained adversarially"
     )
 
 

@@ -15,8 +15,8 @@ def scored(monkeypatch, scores: dict[float, tuple[float, float]]):
     model = SimpleNamespace(with_strength=lambda strength: strength)
     monkeypatch.setattr(strength.VoiceToFace, "from_pretrained", lambda folder: model)
 
-    def eval_set(*given, strength):
-        assert given == (model, "people", "val", "all", "dlib")
+    def eval_set(*given, noise_scale):
+        assert given == (model, "people", "val", "all", "dlib", next(iter(scores))) and noise_scale == 0
         return SimpleNamespace(voices="voices", reading=read.append, with_generated=lambda faces: faces)
 
     def compute(metric, faces):
@@ -27,7 +27,9 @@ def scored(monkeypatch, scores: dict[float, tuple[float, float]]):
     monkeypatch.setattr(strength, "generate_eval_set", eval_set)
     monkeypatch.setattr(strength, "predicted_embeddings", lambda model, voices: encoded.append(voices))
     monkeypatch.setattr(strength, "condition", lambda e, controls: controls)
-    monkeypatch.setattr(strength, "generate_framed", lambda model, e: e)
+    monkeypatch.setattr(
+        strength, "generate_framed", lambda model, e, noise_scale: e if noise_scale == 0 else None
+    )
     monkeypatch.setattr(strength, "compute", compute)
     chosen = strength.choose_strength("folder", "people", strengths=tuple(scores))
     assert encoded == ["voices"], "once for all strengths"

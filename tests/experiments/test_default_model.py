@@ -49,11 +49,12 @@ def test_a_command_that_fails_ends_it(monkeypatch):
 
 
 def test_recordings_are_heard_beside_the_rest(tmp_path, monkeypatch):
-    stores = {name: tmp_path / name for name in (*default_measure.PAIRED, "voices")}
+    speech = [tmp_path / name for name in (*default_measure.PAIRED, "voices")]
     monkeypatch.setattr(sys, "executable", "true")  # in place of Python: ends well and writes nothing
-    heard = default_measure.Recorded(tmp_path, stores, tmp_path)
+    heard = default_measure.Recorded(tmp_path, speech, tmp_path)
+    assert heard.process.args[3] == ",".join(map(str, speech))
     (tmp_path / "recordings.json").write_text('{"rows": {}}')
     assert heard.figures() == {"rows": {}}
     monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(SystemExit, match=r"robustness\.py failed"):
-        default_measure.Recorded(tmp_path, stores, tmp_path).figures()
+        default_measure.Recorded(tmp_path, speech, tmp_path).figures()

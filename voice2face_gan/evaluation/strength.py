@@ -25,7 +25,7 @@ def choose_strength(
     judge: str = "dlib",
     strengths: Sequence[float] = STRENGTHS,
 ) -> tuple[float, dict[str, float]]:
-    """The strength at which generated faces match their speakers best; the lowest of those within a point.
+    """The strength at which plain answers match their speakers best; the lowest of those within a point.
 
     Args:
         folder: of the checkpoint.
@@ -41,13 +41,14 @@ def choose_strength(
         MetricError: the face reader is not installed, or the metric cannot be computed.
     """
     model, tried = VoiceToFace.from_pretrained(folder), {}
-    first = generate_eval_set(model, people, split, "all", open_reader(judge), strength=strengths[0])
+    reader = open_reader(judge)
+    first = generate_eval_set(model, people, split, "all", reader, strengths[0], noise_scale=0.0)
     first.reading("real")  # once for all strengths
     predicted = predicted_embeddings(model, first.voices)
     for strength in strengths:
         # Without e the figures from e, which no strength changes, are left out.
         e = condition(predicted, model.with_strength(strength))
-        figures = compute("matching", first.with_generated(generate_framed(model, e)))
+        figures = compute("matching", first.with_generated(generate_framed(model, e, noise_scale=0.0)))
         tried[strength] = round(figures["U"].value + figures["G"].value, 2)
     best = max(tried.values())
     chosen = next(s for s in strengths if tried[s] >= best - _ALIKE)

@@ -23,6 +23,12 @@ MIRROR = (
 )
 """The place of each point's mirror image."""
 
+INNER_LIPS = ((61, 67), (62, 66), (63, 65))
+"""Points of the upper and the lower lip that meet where a mouth is closed."""
+
+LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
+"""Points of the upper and the lower lid that meet where an eye is closed."""
+
 SHAPE_STD = 0.027
 """Root mean square of a landmark's displacement from the mean shape along x or y, in fractions of the
 side."""

@@ -9,6 +9,7 @@ from voice2face_gan.models.generators.appearance_model import (
     AppearanceModelConfig,
     head_mask,
 )
+from voice2face_gan.models.generators.expression import OPEN_EYES, openings
 
 TINY = {
     "side": 64,
@@ -92,16 +93,23 @@ def test_each_e_has_noise_of_its_own():
     torch.testing.assert_close(model.noise(e / 8), own / 8 * 2 / (6**0.5 / 2))
     torch.testing.assert_close(model.noise(3 * e), own, atol=1e-5, rtol=1e-4)
     assert not model.noise(torch.zeros(1, 6)).any()
-    model = make(truncation=1.0, own_noise=1.0, texture_components=400)
+    model = make(truncation=1.0, own_noise=1.0, texture_components=400, texture_noise=400)
     z = torch.randn(200, 404)
     plain, drawn = model.noise(e), model.noise(e, z)
     torch.testing.assert_close(model.noise(e, torch.zeros_like(z)), plain)
     assert plain.std() == pytest.approx(1, abs=0.05) and drawn.std() == pytest.approx(1, abs=0.05)
     correlation = torch.nn.functional.cosine_similarity(plain, drawn, dim=1).mean()
     assert 0.6 < correlation < 0.8, "half of the variance is z's"
-    model = make(truncation=1.0, own_noise=0.5, texture_components=400)
+    model = make(truncation=1.0, own_noise=0.5, texture_components=400, texture_noise=400)
     torch.testing.assert_close(model.noise(e), plain / 2)
     assert model.noise(e, z).std() == pytest.approx(1, abs=0.05), "a variant's noise is as large as z"
+
+
+def test_later_texture_components_get_no_noise():
+    model = make(texture_noise=2)
+    noise = model.noise(torch.randn(3, 6), torch.randn(3, 9))
+    assert noise[:, :6].all() and not noise[:, 6:].any()  # four shapes, two textures
+    assert not make(texture_noise=0).noise(torch.randn(3, 6))[:, 4:].any()
 
 
 def test_truncation_moves_coefficients_to_the_mean():
@@ -109,6 +117,31 @@ def test_truncation_moves_coefficients_to_the_mean():
     none, half, whole = (make(truncation=scale).draw(e, z) for scale in (0.0, 0.5, 1.0))
     assert (half - none).norm() < (whole - none).norm()
     torch.testing.assert_close(none, make(truncation=0.0).draw(e, 2 * z))
+
+
+def test_expressions_are_neutral_unless_the_config_or_the_caller_keeps_them():
+    torch.manual_seed(1)
+    displacement, texture = torch.randn(50, 136), torch.randn(50, 3 * 32 * 32)
+    neutral, drawn = make(), make(expression="drawn")
+    for model in (neutral, drawn):
+        model.expression.fit(displacement, texture)
+    e, c = torch.randn(3, 6), torch.randn(3, 9)
+
+    def apart(model, **more):
+        decoded = model.decoded(e, c, **more)
+        return openings((decoded.landmarks - model.warp.mean).flatten(1) / model.spread), decoded.texture
+
+    with torch.no_grad():
+        still, texture = apart(neutral)
+        torch.testing.assert_close(still[:, 0], torch.zeros(3), atol=1e-4, rtol=0)
+        assert (still[:, 1] > OPEN_EYES - 1e-4).all()
+        moving, other = apart(drawn)
+        assert moving[:, 0].abs().min() > 0.05 and moving[:, 1].min() < OPEN_EYES
+        wanted = ((still - moving) @ neutral.expression.texture).view_as(texture)
+        torch.testing.assert_close(texture - other, wanted, atol=1e-4, rtol=1e-3)
+        keep = torch.tensor([0.0, 1.0, 0.0])
+        some, _ = apart(neutral, keep_expression=keep)
+        torch.testing.assert_close(some, torch.where(keep[:, None] > 0, moving, still), atol=1e-4, rtol=0)
 
 
 def test_forward_is_drawn_decoded_refined():
@@ -122,7 +155,9 @@ def test_forward_is_drawn_decoded_refined():
         torch.testing.assert_close(model(e, z), refined)
         torch.testing.assert_close(model(e[:1], z[:1]), refined[:1], atol=1e-5, rtol=1e-4)
         everywhere = model.refiner(coarse, torch.cat([e, coefficients], dim=1))
-        torch.testing.assert_close(refined, coarse + model.refined * (everywhere - coarse))
+        torch.testing.assert_close(refined, coarse + model.share * (everywhere - coarse))
+        whole = model.refine(e, coefficients, coarse, model.refined)
+        torch.testing.assert_close(whole, coarse + model.refined * (everywhere - coarse))
     assert (refined - coarse).abs().mean() > 0
 
 
@@ -135,6 +170,18 @@ def test_beyond_the_head_nothing_is_refined():
     torch.testing.assert_close(make(background_refinement=0.5).refined, (1 + whole) / 2)
     near = head_mask(64, 1.4)
     assert near.sum() > 1.4 * whole.sum(), "larger faces, a larger head"
+
+
+def test_hair_gets_less_of_the_refiners_work_than_eyes_and_mouth():
+    model = make(refinement=0.8, hair_refinement=0.2)
+    share = model.share / model.refined
+    for row in (28, 40, 50):  # eyes, nose, lips
+        assert share[row, 32] == pytest.approx(0.8, abs=0.02)
+    assert share[10, 32] == pytest.approx(0.2, abs=0.02), "hair"
+    assert share[58, 32] < 0.5, "the chin"
+    even = make(refinement=0.5, hair_refinement=0.5)
+    torch.testing.assert_close(even.share, 0.5 * even.refined)
+    assert torch.equal(even.refined, model.refined)
 
 
 @pytest.mark.parametrize("film", [False, True])
@@ -158,6 +205,7 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(fi
         ("linear", 200),
         ("head_gain", 2),
         ("refinement", 1.1),
+        ("hair_refinement", -0.1),
         ("shape_components", 137),
         ("texture_components", 0),
         ("flow_steps", 0),
@@ -165,6 +213,8 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(fi
         ("truncation", -0.1),
         ("own_noise", -1),
         ("face_scale", 0),
+        ("expression", "smiling"),
+        ("texture_noise", -1),
         ("image_side", 4),
         ("background_refinement", 1.5),
     ],

@@ -6,6 +6,7 @@ import torch
 
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE
 from voice2face_gan.models.generators.appearance_model import AppearanceModel, AppearanceModelConfig
+from voice2face_gan.models.generators.expression import openings
 from voice2face_gan.training.fits.appearance_model import (
     coefficients_of,
     fit_appearance_model,
@@ -91,7 +92,7 @@ def test_faces_come_back_from_e_and_their_own_coefficients(fitted):
     """Also in the pixels that half of them do not show, as far as what is shown tells of them."""
     model, bank = fitted
     coefficients, _ = own_coefficients(model, bank, bank.whole)
-    decoded = model.decoded(bank.e, coefficients)
+    decoded = model.decoded(bank.e, coefficients, keep_expression=torch.ones(len(bank.e)))
     assert (decoded.image - bank.whole).abs().mean() < 0.05 * bank.whole.abs().mean()
     wanted = 32 * bank.landmarks
     assert (decoded.landmarks - wanted).abs().mean() < 0.03 * (wanted - model.warp.mean).abs().mean()
@@ -116,8 +117,19 @@ def test_missing_pixels_count_for_nothing(fitted):
     assert not faces.shown[::2].all() and faces.shown[1::2].all()
     complete, _ = own_coefficients(model, bank, bank.whole)
     torch.testing.assert_close(coefficients[1::2], complete[1::2], atol=1e-3, rtol=1e-3)
-    drawn = model.decoded(bank.e, coefficients).image[::2, :, 2:13]
+    drawn = model.decoded(bank.e, coefficients, torch.ones(len(bank.e))).image[::2, :, 2:13]
     assert (drawn - bank.whole[::2, :, 2:13]).abs().mean() < 0.1 * bank.whole.abs().mean()
+
+
+def test_expressions_are_fitted(fitted):
+    """What moves lips apart by one spread moves them so, and neutral faces have closed ones."""
+    model, bank = fitted
+    moved = openings(model.expression.displacement)[:, 0] - openings(torch.zeros(1, 136))[:, 0]
+    torch.testing.assert_close(moved, torch.tensor([1.0, 0.0]), atol=1e-2, rtol=0)
+    coefficients, _ = own_coefficients(model, bank, bank.whole)
+    neutral = model.decoded(bank.e, coefficients).landmarks
+    lips = openings((neutral - model.warp.mean).flatten(1) / model.spread)[:, 0]
+    torch.testing.assert_close(lips, torch.zeros_like(lips), atol=1e-2, rtol=0)
 
 
 def test_the_flow_draws_coefficients_like_those_of_faces(fitted):

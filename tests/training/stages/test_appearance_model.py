@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from voice2face_gan.errors import CheckpointError, DataError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.generators.appearance_model import AppearanceModel
+from voice2face_gan.models.generators.expression import openings
 from voice2face_gan.models.generators.face_decoder import FaceDecoder
 from voice2face_gan.training.augmentation.windows import draw_windows
 from voice2face_gan.training.engine.train import train
@@ -97,10 +98,14 @@ def test_own_faces_have_their_own_coefficients_and_the_others_drawn_ones(make_st
         e, coefficients, coarse = stage._coarse(1, batch)
         faces = textures_of(model, batch.face_e, batch.real, batch.visible, 64 * batch.landmarks)
         own = coefficients_of(model, faces)
-        drawn = model.flow.draw(e, 0.6 * stage.streams.z(1, 8))
+        drawn = model.flow.draw(e, model.truncated(stage.streams.z(1, 8)))
     wanted = torch.where(batch.own_e[:, None], own, drawn)
     torch.testing.assert_close(coefficients, wanted)
-    torch.testing.assert_close(coarse, model.decoded(e, wanted).image)
+    assert model.expression.displacement.any()
+    lips = openings((model.decoded(e, wanted).landmarks - model.warp.mean).flatten(1) / model.spread)[:, 0]
+    torch.testing.assert_close(lips, torch.zeros_like(lips), atol=1e-3, rtol=0)
+    torch.testing.assert_close(coarse, model.decoded(e, wanted, batch.own_e).image)
+    assert not torch.allclose(coarse[batch.own_e], model.decoded(e, wanted).image[batch.own_e])
     assert torch.equal(e[batch.own_e], batch.face_e[batch.own_e])
 
 
@@ -133,7 +138,7 @@ def test_the_losses_are_those_of_the_text(make_stage, window):
         e, coefficients, coarse = stage._coarse(1, batch)
         part, judged = draw_windows(stage.seed, 1, 64, window, stage.config.face_scale)
         assert (judged.side, part.side) == (window, 64)
-        whole = stage.generator.refine(e, coefficients, coarse)
+        whole = stage.generator.refine(e, coefficients, coarse, stage.generator.refined)  # all of it
         assert (whole - coarse).abs().max() > 1e-3
         shown = judged.of(batch.visible * stage.generator.refined)
         masked, shown_real = judged.of(whole) * shown, judged.of(batch.real) * shown

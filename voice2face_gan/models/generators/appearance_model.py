@@ -3,6 +3,7 @@
     e            -> face decoder            landmarks and texture (face_decoder.py)
     (e, noise)   -> flow -> coefficients    of what e leaves open (coefficient_flow.py)
     both         -> landmarks, texture      + principal components times coefficients
+                 -> lips closed, eyes open  (expression.py)
                  -> warp                    the texture drawn in the shape of the landmarks
                  -> refiner                 hair and skin (refiner.py)
 
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from voice2face_gan.faces.align import zoomed
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE, POINTS, SHAPE_STD
 from voice2face_gan.models.generators.coefficient_flow import CoefficientFlow
+from voice2face_gan.models.generators.expression import Expression
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.refiner import Refiner
 from voice2face_gan.models.generators.warp import Warp
@@ -36,6 +38,9 @@ HEAD_CENTRE, HEAD_RADII = (0.5, 0.52), (0.33, 0.455)
 """An ellipse around a head with its hair: x and y in fractions of the side, at zoom 1."""
 
 HEAD_EDGE = 0.06  # of its radii, over which the mask falls; all three by eye, on 24 faces
+
+FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE = (0.5, 0.6), (0.26, 0.27), 0.08
+"""The same around brows, eyes, nose and mouth."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,14 @@ class AppearanceModelConfig(GeneratorSettings):
         film: the refiner's gains depend on e and coefficients, beside the image that it is given.
         truncation: factor of all noise; below 1 faces are nearer to what is usual (the truncation trick,
             Brock et al., ICLR 2019).
+        texture_noise: texture components that get noise, the leading ones. They draw light, complexion and
+            hair; of the later ones a sample is a trace of glasses, or hair that ends on a forehead.
         own_noise: size of each e's own noise beside z: below 1 plain answers are nearer to what is usual than
             variants.
-        refinement: factor of what the refiner adds, 0 to 1.
+        expression: "neutral", all faces have closed lips and open eyes; "drawn", lips and lids are where e
+            and coefficients put them.
+        refinement: factor of what the refiner adds to eyes, nose and mouth, 0 to 1; it learns at 1.
+        hair_refinement: the same for forehead, hair and jaw; below 1 there are fewer specks on foreheads.
         background_refinement: share of the refiner's work that is kept beyond the head, 0 to 1: a background
             that is drawn from principal components has no edges that could be sharpened, and becomes stripes.
             The discriminator sees as much of it.
@@ -69,9 +79,12 @@ class AppearanceModelConfig(GeneratorSettings):
         "image_side",
         "flow_steps",
         "truncation",
+        "texture_noise",
         "own_noise",
+        "expression",
         "head_gain",
         "refinement",
+        "hair_refinement",
         "background_refinement",
         "face_scale",
     )
@@ -90,15 +103,19 @@ class AppearanceModelConfig(GeneratorSettings):
     flow_steps: int = 8
     channels: tuple[int, ...] = (24, 48, 96)
     film: bool = False
-    truncation: float = 0.6
-    own_noise: float = 0.7
-    refinement: float = 1.0
+    truncation: float = 0.75
+    texture_noise: int = 24
+    own_noise: float = 0.6
+    expression: str = "neutral"
+    refinement: float = 0.85
+    hair_refinement: float = 0.35
     background_refinement: float = 0.0
     face_scale: float = 1.0
 
     def __post_init__(self) -> None:
         self.make_tuples("channels")
         self.decoder  # noqa: B018 (checks its settings)
+        shares = ("refinement", "hair_refinement", "background_refinement")
         least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
         self.check(
             {
@@ -110,9 +127,10 @@ class AppearanceModelConfig(GeneratorSettings):
                 "channels must be three numbers, 1 or more": len(self.channels) == 3
                 and all(n >= 1 for n in self.channels),
                 "truncation must not be negative": self.truncation >= 0,
+                "texture_noise must not be negative": self.texture_noise >= 0,
                 "own_noise must not be negative": self.own_noise >= 0,
-                "refinement must be between 0 and 1": 0 <= self.refinement <= 1,
-                "background_refinement must be between 0 and 1": 0 <= self.background_refinement <= 1,
+                "expression must be neutral or drawn": self.expression in ("neutral", "drawn"),
+                **{f"{name} must be between 0 and 1": 0 <= getattr(self, name) <= 1 for name in shares},
                 "face_scale must be above 0": self.face_scale > 0,
                 "image_side must be 8 to 4096": 8 <= self.image_side <= 4096,
             }
@@ -146,8 +164,11 @@ class AppearanceModel(nn.Module):
         decoder: the face decoder.
         shape: shape coefficients -> displacements of the landmarks, (B, 136) in the decoder's spread.
         texture: texture coefficients -> what they add to the texture, (B, 3 texture_side^2).
+        expression: what changes as lips and lids open.
         flow: the coefficients' distribution; refiner: see the module.
-        refined: (side, side), how much of the refiner's work each pixel gets, 0 to 1.
+        refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
+        share: (side, side), how much it gets of it afterwards.
+        noisy: (z_dim,), 1 for coefficients that get noise, 0 for the others.
         projection: (z_dim, embedding), e's direction to its own noise.
     """
 
@@ -161,6 +182,7 @@ class AppearanceModel(nn.Module):
         for layer in (self.shape, self.texture):  # nothing, until they are fitted
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.expression = Expression(3 * config.texture_side**2)
         self.flow = CoefficientFlow(e, config.z_dim, config.flow_width, config.flow_blocks, config.flow_steps)
         self.refiner = Refiner(config.channels, e + config.z_dim if config.film else 0)
         self.register_buffer(
@@ -170,8 +192,13 @@ class AppearanceModel(nn.Module):
         self.warp = Warp(self.side, mean=mean)
         with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
             head = head_mask(self.side, config.face_scale)
-        refined = config.refinement * (head + config.background_refinement * (1 - head))
+            features = _ellipse(self.side, config.face_scale, FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE)
+            noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
+        refined = head + config.background_refinement * (1 - head)
+        share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
         self.register_buffer("refined", refined, persistent=False)
+        self.register_buffer("share", share * refined, persistent=False)
+        self.register_buffer("noisy", noisy, persistent=False)
         self.spread = SHAPE_STD * config.face_scale * self.side  # of a landmark, in pixels
 
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
@@ -179,7 +206,7 @@ class AppearanceModel(nn.Module):
         return self.refine(e, coefficients, self.decoded(e, coefficients).image)
 
     def noise(self, e: Tensor, z: Tensor | None = None) -> Tensor:
-        """Noise (B, z_dim) of each e (B, embedding), and of z (B, z_dim) beside it."""
+        """Noise (B, z_dim) of each e (B, embedding), and of z (B, z_dim) beside it, truncated."""
         # Half as long as faces' own e: a shorter one has less noise, 0 has none.
         least = e.shape[1] ** 0.5 / 2
         own = e / e.norm(dim=1, keepdim=True).clamp(min=least) @ self.projection.t()
@@ -187,20 +214,30 @@ class AppearanceModel(nn.Module):
         if z is not None:
             # As large as z where that is normal, and e's own where it is 0.
             own = (own + z) / (1 + self.config.own_noise**2 * z.square().mean(dim=1, keepdim=True)).sqrt()
-        return self.config.truncation * own
+        return self.truncated(own)
+
+    def truncated(self, noise: Tensor) -> Tensor:
+        """Of normal noise (B, z_dim) what coefficients are drawn with."""
+        return self.config.truncation * self.noisy * noise
 
     def draw(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         """Coefficients (B, z_dim) of e (B, embedding) and z (B, z_dim)."""
         return self.flow.draw(e, self.noise(e, z))
 
-    def decoded(self, e: Tensor, coefficients: Tensor) -> Decoded:
+    def decoded(self, e: Tensor, coefficients: Tensor, keep_expression: Tensor | None = None) -> Decoded:
         """The coarse face of e (B, embedding) and coefficients (B, z_dim); its texture has texture_side
-        pixels a side."""
+        pixels a side.
+
+        Args:
+            keep_expression: (B,), 1 for faces that keep theirs whatever the config says.
+        """
         sizes = [self.config.shape_components, self.config.texture_components]
         shapes, textures = coefficients.split(sizes, dim=1)
         displacement, texture = self.said(e)
         displacement = displacement + self.shape(shapes)
         texture = texture + self.texture(textures)
+        if self.config.expression == "neutral":
+            displacement, texture = self.expression.neutral(displacement, texture, keep_expression)
         landmarks = self.warp.mean + self.spread * displacement.unflatten(1, (POINTS, 2))
         small = self.config.texture_side
         texture = texture.unflatten(1, (3, small, small))
@@ -221,10 +258,10 @@ class AppearanceModel(nn.Module):
         """The refined image (B, 3, side, side) of a coarse one; the coarse one where `refined` is 0.
 
         Args:
-            refined: where the coarse image is a part of the whole one, that part of the attribute.
+            refined: how much of the refiner's work each pixel gets; default `share`.
         """
         fine = self.refiner(coarse, torch.cat([e, coefficients], dim=1))
-        return torch.lerp(coarse, fine, self.refined if refined is None else refined)
+        return torch.lerp(coarse, fine, self.share if refined is None else refined)
 
 
 def head_mask(side: int, zoom: float) -> Tensor:
@@ -233,11 +270,22 @@ def head_mask(side: int, zoom: float) -> Tensor:
     Args:
         zoom: size of the faces, relative to the template.
     """
-    (centre,) = zoomed(np.array([HEAD_CENTRE]), zoom)
+    return _ellipse(side, zoom, HEAD_CENTRE, HEAD_RADII, HEAD_EDGE)
+
+
+def _ellipse(
+    side: int, zoom: float, centre: tuple[float, float], radii: tuple[float, float], edge: float
+) -> Tensor:
+    """1 within an ellipse of a face, 0 far from it, float32 (side, side).
+
+    Args:
+        centre, radii: x and y in fractions of the side, at zoom 1.
+        edge: of the radii, over which it falls.
+    """
+    (centre,) = zoomed(np.array([centre]), zoom)
     places = (torch.arange(side) + 0.5) / side
     x, y = (
-        ((places - middle) / (radius * zoom))
-        for middle, radius in zip(centre.tolist(), HEAD_RADII, strict=True)
+        ((places - middle) / (radius * zoom)) for middle, radius in zip(centre.tolist(), radii, strict=True)
     )
     distance = (x[None].square() + y[:, None].square()).sqrt()
-    return torch.sigmoid((1 - distance) / HEAD_EDGE)
+    return torch.sigmoid((1 - distance) / edge)

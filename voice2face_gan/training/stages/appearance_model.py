@@ -151,11 +151,12 @@ class AppearanceModelStage(AdversarialStage):
         textures = textures_of(
             model, batch.face_e, batch.real, batch.visible, self.config.side * batch.landmarks
         )
-        noise = self.config.truncation * self.streams.z(iteration, self.config.z_dim)
+        noise = model.truncated(self.streams.z(iteration, self.config.z_dim))
         coefficients = torch.where(
             batch.own_e[:, None], coefficients_of(model, textures), model.flow.draw(e, noise)
         )
-        return e, coefficients, model.decoded(e, coefficients).image
+        # A face's own expression is beside the real face's; a drawn face has the one that it will be given.
+        return e, coefficients, model.decoded(e, coefficients, batch.own_e).image
 
     def _discriminator_phase(self, iteration: int, images: Tensor) -> dict[str, Tensor]:
         """One step of the discriminator on augmented images, real then generated ones; its losses."""

@@ -1,0 +1,92 @@
+"""Expressions: how far lips and lids are apart, what is regressed on it, and neutral faces."""
+
+import numpy as np
+import pytest
+import torch
+
+from voice2face_gan.faces.mean_shape import INNER_LIPS, LIDS, MEAN_SHAPE, MIRROR, POINTS, SHAPE_STD
+from voice2face_gan.models.generators.expression import OPEN_EYES, Expression, openings
+
+COUNT = 400
+
+
+@pytest.mark.parametrize("pairs", [INNER_LIPS, LIDS])
+def test_the_pairs_mirror_each_other_and_lie_above_each_other(pairs):
+    for upper, lower in pairs:
+        assert (MIRROR[upper], MIRROR[lower]) in pairs
+        np.testing.assert_allclose(MEAN_SHAPE[upper, 0], MEAN_SHAPE[lower, 0], atol=4e-3)
+        assert MEAN_SHAPE[upper, 1] < MEAN_SHAPE[lower, 1]
+
+
+def test_openings_are_mean_distances():
+    displacement = torch.randn(5, 2 * POINTS)
+    points = MEAN_SHAPE + SHAPE_STD * displacement.reshape(-1, POINTS, 2).numpy()
+    for pairs, found in zip((INNER_LIPS, LIDS), openings(displacement).t(), strict=True):
+        wanted = np.mean([points[:, lower, 1] - points[:, upper, 1] for upper, lower in pairs], axis=0)
+        np.testing.assert_allclose(SHAPE_STD * found, wanted, atol=1e-6)
+
+
+def faces():
+    """Faces whose lips, chin and second colour change with one cause, whose lids and third colour with
+    another that comes with the first, and more by chance."""
+    generator = torch.Generator().manual_seed(0)
+    smile, look = torch.randn(2, COUNT, 1, generator=generator)
+    look = look - 0.5 * smile
+    moved = torch.zeros(2, 2 * POINTS)
+    for row, pairs in enumerate((INNER_LIPS, LIDS)):
+        for upper, lower in pairs:
+            moved[row, 2 * lower + 1] = 1
+            assert moved[row, 2 * upper + 1] == 0
+    moved[0, 2 * 8 + 1] = 0.5  # the chin
+    still = torch.ones(2 * POINTS)
+    still[[2 * point + 1 for pair in (*INNER_LIPS, *LIDS) for point in pair]] = 0
+    chance = 0.1 * torch.randn(COUNT, 2 * POINTS, generator=generator)
+    texture = torch.randn(COUNT, 3, generator=generator)
+    texture[:, 1] += 2 * smile[:, 0]
+    texture[:, 2] -= look[:, 0]
+    return 0.3 + smile * moved[0] + look * moved[1] + chance * still, texture
+
+
+def fitted():
+    displacement, texture = faces()
+    expression = Expression(3)
+    expression.fit(displacement, texture)
+    return expression, displacement, texture
+
+
+def test_each_moves_its_own_alone():
+    expression, *_ = fitted()
+    moved = openings(expression.displacement) - openings(torch.zeros(1, 2 * POINTS))
+    torch.testing.assert_close(moved, torch.eye(2), atol=1e-4, rtol=0)
+    assert abs(expression.displacement[0, 17] - 0.5) < 0.02 and abs(expression.displacement[1, 17]) < 0.02
+    wanted = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, -1.0]])
+    torch.testing.assert_close(expression.texture, wanted, atol=0.15, rtol=0)
+
+
+def test_lips_are_closed_and_narrow_eyes_opened():
+    expression, displacement, texture = fitted()
+    neutral, colours = expression.neutral(displacement, texture)
+    lips, lids = openings(neutral).t()
+    torch.testing.assert_close(lips, torch.zeros(COUNT), atol=1e-3, rtol=0)
+    before = openings(displacement)[:, 1]
+    torch.testing.assert_close(lids, before.clamp(min=OPEN_EYES), atol=1e-3, rtol=0)
+    assert (before < OPEN_EYES).any() and (before > OPEN_EYES).any()
+    assert abs(np.corrcoef(colours[:, 1], openings(displacement)[:, 0])[0, 1]) < 0.02, "colours do not tell"
+    assert (neutral - displacement)[:, 0].abs().max() < 0.2, "what moves with neither stays"
+
+
+def test_what_is_kept_is_kept():
+    expression, displacement, texture = fitted()
+    keep = torch.arange(COUNT) % 2 == 0
+    some, colours = expression.neutral(displacement, texture, keep)
+    neutral, others = expression.neutral(displacement, texture)
+    torch.testing.assert_close(some, torch.where(keep[:, None], displacement, neutral))
+    torch.testing.assert_close(colours, torch.where(keep[:, None], texture, others))
+
+
+def test_nothing_moves_before_it_is_fitted_nor_for_faces_all_alike():
+    expression = Expression(3)
+    displacement, texture = faces()
+    assert torch.equal(expression.neutral(displacement, texture)[0], displacement)
+    expression.fit(torch.ones(4, 2 * POINTS), torch.ones(4, 3))
+    assert not expression.displacement.any() and not expression.texture.any()
