@@ -48,13 +48,14 @@ def measure(folder: Path, stores, speech, work: Path, real: Path | None = None) 
 
     recorded = Recorded(folder, speech, work, real)  # beside the rest
     report: dict = {"checkpoint": str(folder), "test": {}}
-    # With the faces without voices, for `memory` looks for the nearest of all training faces.
+    # With the faces without voices, for `memory` looks for the nearest of all training faces: tens of
+    # thousands, which dlib would read for hours.
     faces = [name for name in stores if name not in PAIRED]
     both = ",".join(str(stores[name]) for name in (*PAIRED, *faces))
     sources = {"both": both, **{name: str(stores[name]) for name in PAIRED}}
     judges = {
-        "dlib": ("matching", "retrieval", "detection", "memory"),
-        "trunk": ("gender", "age", "matching", "diversity"),
+        "dlib": ("matching", "retrieval", "detection"),
+        "trunk": ("gender", "age", "matching", "diversity", "memory"),
     }
     if os.environ.get("V2F_HUMAN_MODELS"):  # from outside the project
         outside = Path(__file__).with_name("human_models.py")
@@ -71,7 +72,7 @@ def measure(folder: Path, stores, speech, work: Path, real: Path | None = None) 
                 metric: {k: f.to_dict() for k, f in values.items()} for metric, values in figures.items()
             }
             if name == "both" and judge == "dlib":
-                sheet(case, people=32).save(work / "sheet.png")
+                sheet(case, identities=32).save(work / "sheet.png")
     report["distance"] = distances(folder, stores)
     test = {name: open_source(source).of_split("test") for name, source in sources.items()}
     heard = {name: part.select(part.has_voice & part.has_face) for name, part in test.items()}

@@ -71,7 +71,7 @@ def publish(composed: Path, report: dict, out: Path, looked: str = "") -> None:
     (out / "measured.json").write_text(json.dumps(brief(report), indent=2) + "\n")
     here = Path(__file__).parent
     card = (here / "default_card.md").read_text(encoding="utf-8")
-    memory = report["test"]["both"]["dlib"]["memory"]
+    memory = report["test"]["both"]["trunk"]["memory"]
     filled = {
         **{name: str(value) for name, value in report["counts"].items()},
         "strength": f"{checkpoint.controls.strength:g}",
