@@ -45,6 +45,7 @@ def measure(folder: Path, stores, speech, work: Path, real: Path | None = None) 
     """
     from voice2face_gan.data.open import open_source
     from voice2face_gan.evaluation.eval_set import sheet
+    from voice2face_gan.evaluation.protocol import identities_with_voice_and_face
 
     recorded = Recorded(folder, speech, work, real)  # beside the rest
     report: dict = {"checkpoint": str(folder), "test": {}}
@@ -74,8 +75,10 @@ def measure(folder: Path, stores, speech, work: Path, real: Path | None = None) 
             if name == "both" and judge == "dlib":
                 sheet(case, identities=32).save(work / "sheet.png")
     report["distance"] = distances(folder, stores)
-    test = {name: open_source(source).of_split("test") for name, source in sources.items()}
-    heard = {name: part.select(part.has_voice & part.has_face) for name, part in test.items()}
+    heard = {
+        name: identities_with_voice_and_face(open_source(source), "test")[0]
+        for name, source in sources.items()
+    }
     report["counts"] = {
         "people": len(np.unique(heard["both"].identity)),
         "clips": len(heard["both"]),
