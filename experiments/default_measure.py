@@ -45,7 +45,6 @@ def measure(folder: Path, stores, speech, work: Path, real: Path | None = None) 
     """
     from voice2face_gan.data.open import open_source
     from voice2face_gan.evaluation.eval_set import sheet
-    from voice2face_gan.evaluation.protocol import identities_with_voice_and_face
 
     recorded = Recorded(folder, speech, work, real)  # beside the rest
     report: dict = {"checkpoint": str(folder), "test": {}}
@@ -65,20 +64,18 @@ def measure(folder: Path, stores, speech, work: Path, real: Path | None = None) 
     report["known_ages"] = known_ages(
         open_source(str(stores["utkface"])), [name for name, which in judges.items() if "age" in which]
     )
+    heard = {}  # the test people's clips of each source
     for name, source in sources.items():
         report["test"][name] = {}
         for judge, metrics in judges.items():
             case, figures = judged(folder, open_source(source), "test", judge, metrics)
+            heard[name] = case.voices
             report["test"][name][judge.rpartition(":")[2]] = {
                 metric: {k: f.to_dict() for k, f in values.items()} for metric, values in figures.items()
             }
             if name == "both" and judge == "dlib":
                 sheet(case, identities=32).save(work / "sheet.png")
     report["distance"] = distances(folder, stores)
-    heard = {
-        name: identities_with_voice_and_face(open_source(source), "test")[0]
-        for name, source in sources.items()
-    }
     report["counts"] = {
         "people": len(np.unique(heard["both"].identity)),
         "clips": len(heard["both"]),

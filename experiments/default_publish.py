@@ -16,27 +16,24 @@ def brief(report: dict) -> dict:
     return {**short, **report["distance"]}
 
 
+def _matching(reader: str) -> tuple[tuple, ...]:
+    """The rows of `matching` by one face reader."""
+    return tuple(
+        (f"matching {letter}{centred} % ({reader})", reader, "matching", letter + centred.replace(",", ""), 1)
+        for centred in ("", ", centred")
+        for letter in "UG"
+    )
+
+
 ROWS = (  # title, judge, metric, figure, digits
     ("gender agreement %", "trunk", "gender", "generated", 1),
     ("the face reader on the real faces %", "trunk", "gender", "real", 1),
-    ("matching U % (dlib)", "dlib", "matching", "U", 1),
-    ("matching G % (dlib)", "dlib", "matching", "G", 1),
-    ("matching U, centred % (dlib)", "dlib", "matching", "U centred", 1),
-    ("matching G, centred % (dlib)", "dlib", "matching", "G centred", 1),
-    ("matching U % (trunk)", "trunk", "matching", "U", 1),
-    ("matching G % (trunk)", "trunk", "matching", "G", 1),
-    ("matching U, centred % (trunk)", "trunk", "matching", "U centred", 1),
-    ("matching G, centred % (trunk)", "trunk", "matching", "G centred", 1),
+    *_matching("dlib"),
+    *_matching("trunk"),
     ("age r", "trunk", "age", "r", 2),
-    ("matching U % (mobileface)", "mobileface", "matching", "U", 1),
-    ("matching G % (mobileface)", "mobileface", "matching", "G", 1),
-    ("matching U, centred % (mobileface)", "mobileface", "matching", "U centred", 1),
-    ("matching G, centred % (mobileface)", "mobileface", "matching", "G centred", 1),
+    *_matching("mobileface"),
     ("gender agreement %, faceres", "faceres", "gender", "generated", 1),
-    ("matching U % (faceres)", "faceres", "matching", "U", 1),
-    ("matching G % (faceres)", "faceres", "matching", "G", 1),
-    ("matching U, centred % (faceres)", "faceres", "matching", "U centred", 1),
-    ("matching G, centred % (faceres)", "faceres", "matching", "G centred", 1),
+    *_matching("faceres"),
     ("age r (faceres)", "faceres", "age", "r", 2),
     ("R@1 % of the set's people (dlib)", "dlib", "retrieval", "R@1 cosine", 1),
     ("R@5 %", "dlib", "retrieval", "R@5 cosine", 1),

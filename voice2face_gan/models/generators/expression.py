@@ -17,15 +17,20 @@ OPEN_EYES = 1.3
 _LEAST = 1e-9  # of a variance, in squares of a landmark's spread: without it faces all alike have no solution
 
 
+_PLACES = [[list(points) for points in zip(*pairs, strict=True)] for pairs in (INNER_LIPS, LIDS)]
+_IN_THE_MEAN = [
+    float((MEAN_SHAPE[lower, 1] - MEAN_SHAPE[upper, 1]).mean() / SHAPE_STD) for upper, lower in _PLACES
+]
+
+
 def openings(displacement: Tensor) -> Tensor:
     """How far lips and lids are apart (B, 2), in a landmark's spread, of displacements from the mean shape
     (B, 136)."""
     height = displacement.unflatten(1, (POINTS, 2))[:, :, 1]
-    apart = []
-    for pairs in (INNER_LIPS, LIDS):
-        upper, lower = ([pair[i] for pair in pairs] for i in (0, 1))
-        mean = float((MEAN_SHAPE[lower, 1] - MEAN_SHAPE[upper, 1]).mean() / SHAPE_STD)
-        apart.append(mean + (height[:, lower] - height[:, upper]).mean(dim=1))
+    apart = [
+        mean + (height[:, lower] - height[:, upper]).mean(dim=1)
+        for mean, (upper, lower) in zip(_IN_THE_MEAN, _PLACES, strict=True)
+    ]
     return torch.stack(apart, dim=1)
 
 
