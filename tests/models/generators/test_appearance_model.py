@@ -10,6 +10,7 @@ from voice2face_gan.models.generators.appearance_model import (
     head_mask,
 )
 from voice2face_gan.models.generators.expression import OPEN_EYES, openings
+from voice2face_gan.models.generators.facial_hair import LIKELY, SHAVED
 
 TINY = {
     "side": 64,
@@ -140,8 +141,25 @@ def test_expressions_are_neutral_unless_the_config_or_the_caller_keeps_them():
         wanted = ((still - moving) @ neutral.expression.texture).view_as(texture)
         torch.testing.assert_close(texture - other, wanted, atol=1e-4, rtol=1e-3)
         keep = torch.tensor([0.0, 1.0, 0.0])
-        some, _ = apart(neutral, keep_expression=keep)
+        some, _ = apart(neutral, keep=keep)
         torch.testing.assert_close(some, torch.where(keep[:, None] > 0, moving, still), atol=1e-4, rtol=0)
+
+
+def test_a_face_has_a_moustache_or_none_unless_the_config_or_the_caller_keeps_it():
+    torch.manual_seed(2)
+    whole, drawn = make(), make(facial_hair="drawn")
+    lip = whole.facial_hair.upper_lip
+    e, c = torch.zeros(2, 6), torch.zeros(2, 9)
+    with torch.no_grad():
+        for model in (whole, drawn):
+            model.facial_hair.texture.copy_(lip / lip.square().sum())
+            said = model.said(e)[1][0] @ lip
+            model.texture.bias.copy_(-(0.2 + said) * model.facial_hair.texture)
+        before, after = drawn.decoded(e, c).texture.flatten(1), whole.decoded(e, c).texture.flatten(1)
+        assert ((before @ lip < -0.1) & (before @ lip > LIKELY[0])).all(), before @ lip
+        torch.testing.assert_close(after @ lip, torch.full((2,), SHAVED), atol=1e-4, rtol=0)
+        some = whole.decoded(e, c, keep=torch.tensor([1.0, 0.0])).texture.flatten(1)
+    torch.testing.assert_close(some, torch.stack([before[0], after[1]]))
 
 
 def test_forward_is_drawn_decoded_refined():
@@ -214,6 +232,7 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(fi
         ("own_noise", -1),
         ("face_scale", 0),
         ("expression", "smiling"),
+        ("facial_hair", "long"),
         ("texture_noise", -1),
         ("image_side", 4),
         ("background_refinement", 1.5),

@@ -92,7 +92,7 @@ def test_faces_come_back_from_e_and_their_own_coefficients(fitted):
     """Also in the pixels that half of them do not show, as far as what is shown tells of them."""
     model, bank = fitted
     coefficients, _ = own_coefficients(model, bank, bank.whole)
-    decoded = model.decoded(bank.e, coefficients, keep_expression=torch.ones(len(bank.e)))
+    decoded = model.decoded(bank.e, coefficients, keep=torch.ones(len(bank.e)))
     assert (decoded.image - bank.whole).abs().mean() < 0.05 * bank.whole.abs().mean()
     wanted = 32 * bank.landmarks
     assert (decoded.landmarks - wanted).abs().mean() < 0.03 * (wanted - model.warp.mean).abs().mean()

@@ -4,6 +4,7 @@
     (e, noise)   -> flow -> coefficients    of what e leaves open (coefficient_flow.py)
     both         -> landmarks, texture      + principal components times coefficients
                  -> lips closed, eyes open  (expression.py)
+                 -> a moustache or none     (facial_hair.py)
                  -> warp                    the texture drawn in the shape of the landmarks
                  -> refiner                 hair and skin (refiner.py)
 
@@ -30,6 +31,7 @@ from voice2face_gan.faces.mean_shape import MEAN_SHAPE, POINTS, SHAPE_STD
 from voice2face_gan.models.generators.coefficient_flow import CoefficientFlow
 from voice2face_gan.models.generators.expression import Expression
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder, FaceDecoderConfig
+from voice2face_gan.models.generators.facial_hair import FacialHair
 from voice2face_gan.models.generators.refiner import Refiner
 from voice2face_gan.models.generators.warp import Warp
 from voice2face_gan.models.settings import GeneratorSettings
@@ -65,6 +67,8 @@ class AppearanceModelConfig(GeneratorSettings):
             variants.
         expression: "neutral", all faces have closed lips and open eyes; "drawn", lips and lids are where e
             and coefficients put them.
+        facial_hair: "whole", a face has a moustache or none; "drawn", as much of one as e and coefficients
+            draw.
         refinement: factor of what the refiner adds to eyes, nose and mouth, 0 to 1; it learns at 1.
         hair_refinement: the same for forehead, hair and jaw; below 1 there are fewer specks on foreheads.
         background_refinement: share of the refiner's work that is kept beyond the head, 0 to 1: a background
@@ -82,6 +86,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "texture_noise",
         "own_noise",
         "expression",
+        "facial_hair",
         "head_gain",
         "refinement",
         "hair_refinement",
@@ -107,6 +112,7 @@ class AppearanceModelConfig(GeneratorSettings):
     texture_noise: int = 24
     own_noise: float = 0.6
     expression: str = "neutral"
+    facial_hair: str = "whole"
     refinement: float = 0.85
     hair_refinement: float = 0.35
     background_refinement: float = 0.0
@@ -130,6 +136,7 @@ class AppearanceModelConfig(GeneratorSettings):
                 "texture_noise must not be negative": self.texture_noise >= 0,
                 "own_noise must not be negative": self.own_noise >= 0,
                 "expression must be neutral or drawn": self.expression in ("neutral", "drawn"),
+                "facial_hair must be whole or drawn": self.facial_hair in ("whole", "drawn"),
                 **{f"{name} must be between 0 and 1": 0 <= getattr(self, name) <= 1 for name in shares},
                 "face_scale must be above 0": self.face_scale > 0,
                 "image_side must be 8 to 4096": 8 <= self.image_side <= 4096,
@@ -165,6 +172,7 @@ class AppearanceModel(nn.Module):
         shape: shape coefficients -> displacements of the landmarks, (B, 136) in the decoder's spread.
         texture: texture coefficients -> what they add to the texture, (B, 3 texture_side^2).
         expression: what changes as lips and lids open.
+        facial_hair: what changes as a moustache grows.
         flow: the coefficients' distribution; refiner: see the module.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
@@ -183,6 +191,7 @@ class AppearanceModel(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.expression = Expression(3 * config.texture_side**2)
+        self.facial_hair = FacialHair(config.texture_side, config.face_scale)
         self.flow = CoefficientFlow(e, config.z_dim, config.flow_width, config.flow_blocks, config.flow_steps)
         self.refiner = Refiner(config.channels, e + config.z_dim if config.film else 0)
         self.register_buffer(
@@ -224,12 +233,12 @@ class AppearanceModel(nn.Module):
         """Coefficients (B, z_dim) of e (B, embedding) and z (B, z_dim)."""
         return self.flow.draw(e, self.noise(e, z))
 
-    def decoded(self, e: Tensor, coefficients: Tensor, keep_expression: Tensor | None = None) -> Decoded:
+    def decoded(self, e: Tensor, coefficients: Tensor, keep: Tensor | None = None) -> Decoded:
         """The coarse face of e (B, embedding) and coefficients (B, z_dim); its texture has texture_side
         pixels a side.
 
         Args:
-            keep_expression: (B,), 1 for faces that keep theirs whatever the config says.
+            keep: (B,), 1 for faces that keep their expressions and facial hair whatever the config says.
         """
         sizes = [self.config.shape_components, self.config.texture_components]
         shapes, textures = coefficients.split(sizes, dim=1)
@@ -237,7 +246,9 @@ class AppearanceModel(nn.Module):
         displacement = displacement + self.shape(shapes)
         texture = texture + self.texture(textures)
         if self.config.expression == "neutral":
-            displacement, texture = self.expression.neutral(displacement, texture, keep_expression)
+            displacement, texture = self.expression.neutral(displacement, texture, keep)
+        if self.config.facial_hair == "whole":
+            texture = self.facial_hair.whole(texture, keep)
         landmarks = self.warp.mean + self.spread * displacement.unflatten(1, (POINTS, 2))
         small = self.config.texture_side
         texture = texture.unflatten(1, (3, small, small))

@@ -155,7 +155,8 @@ class AppearanceModelStage(AdversarialStage):
         coefficients = torch.where(
             batch.own_e[:, None], coefficients_of(model, textures), model.flow.draw(e, noise)
         )
-        # A face's own expression is beside the real face's; a drawn face has the one that it will be given.
+        # A face's own expression is beside the real face's; a drawn face has the one that it will be given,
+        # and facial hair likewise.
         return e, coefficients, model.decoded(e, coefficients, batch.own_e).image
 
     def _discriminator_phase(self, iteration: int, images: Tensor) -> dict[str, Tensor]:
