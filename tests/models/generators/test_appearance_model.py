@@ -9,8 +9,8 @@ from voice2face_gan.models.generators.appearance_model import (
     AppearanceModelConfig,
     head_mask,
 )
+from voice2face_gan.models.generators.attributes import LIKELY, NO_GLASSES, SHAVED
 from voice2face_gan.models.generators.expression import OPEN_EYES, openings
-from voice2face_gan.models.generators.facial_hair import LIKELY, SHAVED
 
 TINY = {
     "side": 64,
@@ -42,7 +42,7 @@ def make(**more) -> AppearanceModel:
 
 def test_a_new_model_draws_what_its_decoder_does():
     """Enlarged, and in the larger image's places."""
-    model = AppearanceModel(AppearanceModelConfig(6, **TINY))
+    model = AppearanceModel(AppearanceModelConfig(6, nose_symmetry=0.0, **TINY))
     torch.nn.init.normal_(model.decoder.landmark_head[-1].weight, std=0.1)
     e = torch.randn(2, 6)
     decoded, theirs = model.decoded(e, torch.randn(2, 9)), model.decoder.decoded(e)
@@ -123,7 +123,7 @@ def test_truncation_moves_coefficients_to_the_mean():
 def test_expressions_are_neutral_unless_the_config_or_the_caller_keeps_them():
     torch.manual_seed(1)
     displacement, texture = torch.randn(50, 136), torch.randn(50, 3 * 32 * 32)
-    neutral, drawn = make(), make(expression="drawn")
+    neutral, drawn = make(nose_symmetry=0.0), make(expression="drawn", nose_symmetry=0.0)
     for model in (neutral, drawn):
         model.expression.fit(displacement, texture)
     e, c = torch.randn(3, 6), torch.randn(3, 9)
@@ -145,21 +145,30 @@ def test_expressions_are_neutral_unless_the_config_or_the_caller_keeps_them():
         torch.testing.assert_close(some, torch.where(keep[:, None] > 0, moving, still), atol=1e-4, rtol=0)
 
 
-def test_a_face_has_a_moustache_or_none_unless_the_config_or_the_caller_keeps_it():
+def test_attributes_are_whole_unless_the_config_or_the_caller_keeps_them():
     torch.manual_seed(2)
-    whole, drawn = make(), make(facial_hair="drawn")
-    lip = whole.facial_hair.upper_lip
+    off = {"nose_symmetry": 0.0}
+    whole, shaved, drawn = (
+        make(**off),
+        make(glasses="drawn", **off),
+        make(facial_hair="drawn", glasses="drawn", **off),
+    )
+    measures = whole.attributes.measures
+    dual = torch.linalg.solve(measures @ measures.t(), measures)  # each changes its own measure alone
     e, c = torch.zeros(2, 6), torch.zeros(2, 9)
     with torch.no_grad():
-        for model in (whole, drawn):
-            model.facial_hair.texture.copy_(lip / lip.square().sum())
-            said = model.said(e)[1][0] @ lip
-            model.texture.bias.copy_(-(0.2 + said) * model.facial_hair.texture)
-        before, after = drawn.decoded(e, c).texture.flatten(1), whole.decoded(e, c).texture.flatten(1)
-        assert ((before @ lip < -0.1) & (before @ lip > LIKELY[0])).all(), before @ lip
-        torch.testing.assert_close(after @ lip, torch.full((2,), SHAVED), atol=1e-4, rtol=0)
+        for model in (whole, shaved, drawn):
+            model.attributes.texture.copy_(dual)
+            said = measures @ model.said(e)[1][0]
+            model.texture.bias.copy_((torch.tensor([-0.2, -0.1]) - said) @ dual)
+        shapes = [model.decoded(e, c).texture.flatten(1) for model in (whole, shaved, drawn)]
+        has = [texture[0] @ measures.t() for texture in shapes]
+        assert LIKELY[0] < -0.2 < SHAVED
+        torch.testing.assert_close(has[0], torch.tensor([SHAVED, NO_GLASSES]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(has[1], torch.tensor([SHAVED, -0.1]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(has[2], torch.tensor([-0.2, -0.1]), atol=1e-4, rtol=0)
         some = whole.decoded(e, c, keep=torch.tensor([1.0, 0.0])).texture.flatten(1)
-    torch.testing.assert_close(some, torch.stack([before[0], after[1]]))
+    torch.testing.assert_close(some, torch.stack([shapes[2][0], shapes[0][1]]))
 
 
 def test_forward_is_drawn_decoded_refined():
@@ -233,6 +242,8 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(fi
         ("face_scale", 0),
         ("expression", "smiling"),
         ("facial_hair", "long"),
+        ("glasses", "sun"),
+        ("nose_symmetry", 1.1),
         ("texture_noise", -1),
         ("image_side", 4),
         ("background_refinement", 1.5),
@@ -249,3 +260,23 @@ def test_it_fits_what_ships():
     model = AppearanceModel(AppearanceModelConfig())
     numbers = sum(p.numel() for p in model.parameters()) + model.projection.numel()
     assert 2 * numbers < 13.6e6
+
+
+def test_both_sides_of_a_nose_are_alike_as_far_as_the_config_says():
+    torch.manual_seed(3)
+    models = [make(nose_symmetry=share) for share in (0.0, 0.5, 1.0)]
+    for model in models[1:]:
+        model.load_state_dict(models[0].state_dict())
+    e, c = torch.randn(2, 6), torch.randn(2, 9)
+    with torch.no_grad():
+        before, half, whole = (model.decoded(e, c).texture for model in models)
+        some = models[2].decoded(e, c, keep=torch.tensor([1.0, 0.0])).texture
+    middle = slice(14, 18)  # of 32 rows and columns
+    nose = whole[:, :, middle, middle]
+    torch.testing.assert_close(nose, nose.flip(3), atol=2e-2 * float(before.abs().max()), rtol=0)
+    assert (before[:, :, middle, middle] - nose).abs().max() > 0.05 * before.abs().max()
+    torch.testing.assert_close(half, (before + whole) / 2)
+    torch.testing.assert_close(
+        whole[:, :, :, :6], before[:, :, :, :6], atol=1e-4, rtol=1e-3
+    )  # cheeks are not
+    torch.testing.assert_close(some, torch.stack([before[0], whole[1]]))

@@ -4,7 +4,7 @@
     (e, noise)   -> flow -> coefficients    of what e leaves open (coefficient_flow.py)
     both         -> landmarks, texture      + principal components times coefficients
                  -> lips closed, eyes open  (expression.py)
-                 -> a moustache or none     (facial_hair.py)
+                 -> a moustache or none, no glasses (attributes.py); both sides of the nose alike
                  -> warp                    the texture drawn in the shape of the landmarks
                  -> refiner                 hair and skin (refiner.py)
 
@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 from voice2face_gan.faces.align import zoomed
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE, POINTS, SHAPE_STD
+from voice2face_gan.models.generators.attributes import Attributes
 from voice2face_gan.models.generators.coefficient_flow import CoefficientFlow
 from voice2face_gan.models.generators.expression import Expression
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder, FaceDecoderConfig
-from voice2face_gan.models.generators.facial_hair import FacialHair
 from voice2face_gan.models.generators.refiner import Refiner
 from voice2face_gan.models.generators.warp import Warp
 from voice2face_gan.models.settings import GeneratorSettings
@@ -43,6 +43,9 @@ HEAD_EDGE = 0.06  # of its radii, over which the mask falls; all three by eye, o
 
 FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE = (0.5, 0.6), (0.26, 0.27), 0.08
 """The same around brows, eyes, nose and mouth."""
+
+NOSE_CENTRE, NOSE_RADII, NOSE_EDGE = (0.5, 0.516), (0.14, 0.2), 0.08
+"""The same around the nose of the mean shape."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class AppearanceModelConfig(GeneratorSettings):
             and coefficients put them.
         facial_hair: "whole", a face has a moustache or none; "drawn", as much of one as e and coefficients
             draw.
+        glasses: "none", or "drawn", as much of them.
+        nose_symmetry: how far both sides of a nose are made alike, 0 to 1: a line along one side is a shadow
+            or the edge of a turned head, and a voice tells neither.
         refinement: factor of what the refiner adds to eyes, nose and mouth, 0 to 1; it learns at 1.
         hair_refinement: the same for forehead, hair and jaw; below 1 there are fewer specks on foreheads.
         background_refinement: share of the refiner's work that is kept beyond the head, 0 to 1: a background
@@ -87,6 +93,8 @@ class AppearanceModelConfig(GeneratorSettings):
         "own_noise",
         "expression",
         "facial_hair",
+        "glasses",
+        "nose_symmetry",
         "head_gain",
         "refinement",
         "hair_refinement",
@@ -113,6 +121,8 @@ class AppearanceModelConfig(GeneratorSettings):
     own_noise: float = 0.6
     expression: str = "neutral"
     facial_hair: str = "whole"
+    glasses: str = "none"
+    nose_symmetry: float = 0.7
     refinement: float = 0.85
     hair_refinement: float = 0.35
     background_refinement: float = 0.0
@@ -121,7 +131,7 @@ class AppearanceModelConfig(GeneratorSettings):
     def __post_init__(self) -> None:
         self.make_tuples("channels")
         self.decoder  # noqa: B018 (checks its settings)
-        shares = ("refinement", "hair_refinement", "background_refinement")
+        shares = ("nose_symmetry", "refinement", "hair_refinement", "background_refinement")
         least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
         self.check(
             {
@@ -137,6 +147,7 @@ class AppearanceModelConfig(GeneratorSettings):
                 "own_noise must not be negative": self.own_noise >= 0,
                 "expression must be neutral or drawn": self.expression in ("neutral", "drawn"),
                 "facial_hair must be whole or drawn": self.facial_hair in ("whole", "drawn"),
+                "glasses must be none or drawn": self.glasses in ("none", "drawn"),
                 **{f"{name} must be between 0 and 1": 0 <= getattr(self, name) <= 1 for name in shares},
                 "face_scale must be above 0": self.face_scale > 0,
                 "image_side must be 8 to 4096": 8 <= self.image_side <= 4096,
@@ -172,10 +183,11 @@ class AppearanceModel(nn.Module):
         shape: shape coefficients -> displacements of the landmarks, (B, 136) in the decoder's spread.
         texture: texture coefficients -> what they add to the texture, (B, 3 texture_side^2).
         expression: what changes as lips and lids open.
-        facial_hair: what changes as a moustache grows.
+        attributes: what changes with a moustache and glasses.
         flow: the coefficients' distribution; refiner: see the module.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
+        nose: (texture_side, texture_side), how much of each pixel is its mirror image's.
         noisy: (z_dim,), 1 for coefficients that get noise, 0 for the others.
         projection: (z_dim, embedding), e's direction to its own noise.
     """
@@ -191,7 +203,7 @@ class AppearanceModel(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.expression = Expression(3 * config.texture_side**2)
-        self.facial_hair = FacialHair(config.texture_side, config.face_scale)
+        self.attributes = Attributes(config.texture_side, config.face_scale)
         self.flow = CoefficientFlow(e, config.z_dim, config.flow_width, config.flow_blocks, config.flow_steps)
         self.refiner = Refiner(config.channels, e + config.z_dim if config.film else 0)
         self.register_buffer(
@@ -202,9 +214,12 @@ class AppearanceModel(nn.Module):
         with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
             head = head_mask(self.side, config.face_scale)
             features = _ellipse(self.side, config.face_scale, FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE)
+            nose = _ellipse(config.texture_side, config.face_scale, NOSE_CENTRE, NOSE_RADII, NOSE_EDGE)
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
+        nose = config.nose_symmetry / 2 * nose
+        self.register_buffer("nose", nose, persistent=False)
         self.register_buffer("refined", refined, persistent=False)
         self.register_buffer("share", share * refined, persistent=False)
         self.register_buffer("noisy", noisy, persistent=False)
@@ -238,7 +253,7 @@ class AppearanceModel(nn.Module):
         pixels a side.
 
         Args:
-            keep: (B,), 1 for faces that keep their expressions and facial hair whatever the config says.
+            keep: (B,), 1 for faces that keep expression, attributes and nose whatever the config says.
         """
         sizes = [self.config.shape_components, self.config.texture_components]
         shapes, textures = coefficients.split(sizes, dim=1)
@@ -247,11 +262,14 @@ class AppearanceModel(nn.Module):
         texture = texture + self.texture(textures)
         if self.config.expression == "neutral":
             displacement, texture = self.expression.neutral(displacement, texture, keep)
-        if self.config.facial_hair == "whole":
-            texture = self.facial_hair.whole(texture, keep)
+        settled = self.config.facial_hair == "whole", self.config.glasses == "none"
+        if any(settled):
+            texture = self.attributes.whole(texture, *settled, keep)
         landmarks = self.warp.mean + self.spread * displacement.unflatten(1, (POINTS, 2))
         small = self.config.texture_side
         texture = texture.unflatten(1, (3, small, small))
+        nose = self.nose if keep is None else self.nose * (1 - keep.to(texture)[:, None, None, None])
+        texture = torch.lerp(texture, texture.flip(3), nose)
         whole = texture
         if small != self.side:
             whole = F.interpolate(texture, (self.side, self.side), mode="bicubic", align_corners=False)

@@ -1,5 +1,5 @@
 """The fitted parts of an appearance model: principal components of what its face decoder leaves open in
-landmarks and textures, what changes with lips, lids and moustaches, and the flow of the coefficients.
+landmarks and textures, what changes with lips, lids, moustaches and glasses, and the coefficients' flow.
 
 Two thirds of the faces reach beyond the images that they were taken from. Pixels that a texture lacks are
 filled by what is fitted, which is then fitted again (principal components with missing values, as in Roweis,
@@ -106,7 +106,7 @@ def fit_appearance_model(
         scores = _set(model.texture, rest, generator)
         rest = torch.where(faces.shown, known, model.texture(scores))
     model.expression.fit(faces.displacement - said[0], rest)
-    model.facial_hair.fit(rest, said[1])
+    model.attributes.fit(rest, said[1])
     pieces = zip(*(part.split(_PIECE) for part in faces), strict=True)
     coefficients = torch.cat([coefficients_of(model, Textures(*piece)) for piece in pieces])
     with torch.enable_grad():

@@ -156,7 +156,7 @@ class AppearanceModelStage(AdversarialStage):
             batch.own_e[:, None], coefficients_of(model, textures), model.flow.draw(e, noise)
         )
         # A face's own expression is beside the real face's; a drawn face has the one that it will be given,
-        # and facial hair likewise.
+        # and moustache and glasses likewise.
         return e, coefficients, model.decoded(e, coefficients, batch.own_e).image
 
     def _discriminator_phase(self, iteration: int, images: Tensor) -> dict[str, Tensor]:
