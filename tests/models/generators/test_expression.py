@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from voice2face_gan.faces.mean_shape import INNER_LIPS, LIDS, MEAN_SHAPE, MIRROR, POINTS, SHAPE_STD
-from voice2face_gan.models.generators.expression import OPEN_EYES, Expression, openings
+from voice2face_gan.models.generators.expression import (
+    EARS,
+    MOST_TURNED,
+    NOSE,
+    OPEN_EYES,
+    Expression,
+    openings,
+    turns,
+)
 
 COUNT = 400
 
@@ -28,23 +36,27 @@ def test_openings_are_mean_distances():
 
 def faces():
     """Faces whose lips, chin and second colour change with one cause, whose lids and third colour with
-    another that comes with the first, and more by chance."""
+    another that comes with the first, whose noses and first colour with a third, and more by chance."""
     generator = torch.Generator().manual_seed(0)
-    smile, look = torch.randn(2, COUNT, 1, generator=generator)
-    look = look - 0.5 * smile
-    moved = torch.zeros(2, 2 * POINTS)
+    smile, look, turn = torch.randn(3, COUNT, 1, generator=generator)
+    look, turn = look - 0.5 * smile, 3 * turn
+    moved = torch.zeros(3, 2 * POINTS)
     for row, pairs in enumerate((INNER_LIPS, LIDS)):
         for upper, lower in pairs:
             moved[row, 2 * lower + 1] = 1
             assert moved[row, 2 * upper + 1] == 0
     moved[0, 2 * 8 + 1] = 0.5  # the chin
+    moved[2, [2 * point for point in NOSE]] = 1
     still = torch.ones(2 * POINTS)
     still[[2 * point + 1 for pair in (*INNER_LIPS, *LIDS) for point in pair]] = 0
+    still[[2 * point for point in (*NOSE, *EARS)]] = 0
     chance = 0.1 * torch.randn(COUNT, 2 * POINTS, generator=generator)
     texture = torch.randn(COUNT, 3, generator=generator)
+    texture[:, 0] += 0.5 * turn[:, 0]
     texture[:, 1] += 2 * smile[:, 0]
     texture[:, 2] -= look[:, 0]
-    return 0.3 + smile * moved[0] + look * moved[1] + chance * still, texture
+    moved = smile * moved[0] + look * moved[1] + turn * moved[2]
+    return 0.3 * still + moved + chance * still, texture
 
 
 def fitted():
@@ -57,9 +69,10 @@ def fitted():
 def test_each_moves_its_own_alone():
     expression, *_ = fitted()
     moved = openings(expression.displacement) - openings(torch.zeros(1, 2 * POINTS))
-    torch.testing.assert_close(moved, torch.eye(2), atol=1e-4, rtol=0)
+    moved = torch.cat([moved, turns(expression.displacement)[:, None]], dim=1)
+    torch.testing.assert_close(moved, torch.eye(3), atol=1e-4, rtol=0)
     assert abs(expression.displacement[0, 17] - 0.5) < 0.02 and abs(expression.displacement[1, 17]) < 0.02
-    wanted = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, -1.0]])
+    wanted = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, -1.0], [0.5, 0.0, 0.0]])
     torch.testing.assert_close(expression.texture, wanted, atol=0.15, rtol=0)
 
 
@@ -73,6 +86,28 @@ def test_lips_are_closed_and_narrow_eyes_opened():
     assert (before < OPEN_EYES).any() and (before > OPEN_EYES).any()
     assert abs(np.corrcoef(colours[:, 1], openings(displacement)[:, 0])[0, 1]) < 0.02, "colours do not tell"
     assert (neutral - displacement)[:, 0].abs().max() < 0.2, "what moves with neither stays"
+
+
+def test_heads_are_turned_at_most_so_far():
+    expression, displacement, texture = fitted()
+    before = turns(displacement)
+    neutral, colours = expression.neutral(displacement, texture)
+    torch.testing.assert_close(turns(neutral), before.clamp(-MOST_TURNED, MOST_TURNED), atol=1e-3, rtol=0)
+    assert (before.abs() > MOST_TURNED).any() and (before.abs() < MOST_TURNED).any()
+    far = before > MOST_TURNED + 1
+    assert (colours[far, 0] - texture[far, 0]).mean() < -0.4, "what changes with it comes along"
+
+
+def test_a_turn_is_the_noses_way_from_the_ears():
+    displacement = torch.randn(5, 2 * POINTS)
+    right = torch.zeros(2 * POINTS)
+    right[[2 * point for point in NOSE]] = 1.0
+    torch.testing.assert_close(turns(displacement + right), turns(displacement) + 1)
+    everything = torch.zeros(2 * POINTS)
+    everything[::2] = 1.0
+    torch.testing.assert_close(turns(displacement + everything), turns(displacement))
+    mirrored = displacement.view(5, POINTS, 2)[:, list(MIRROR)] * torch.tensor([-1.0, 1.0])
+    torch.testing.assert_close(turns(mirrored.flatten(1)), -turns(displacement))
 
 
 def test_what_is_kept_is_kept():

@@ -125,7 +125,7 @@ def test_expressions_are_fitted(fitted):
     """What moves lips apart by one spread moves them so, and neutral faces have closed ones."""
     model, bank = fitted
     moved = openings(model.expression.displacement)[:, 0] - openings(torch.zeros(1, 136))[:, 0]
-    torch.testing.assert_close(moved, torch.tensor([1.0, 0.0]), atol=1e-2, rtol=0)
+    torch.testing.assert_close(moved, torch.tensor([1.0, 0.0, 0.0]), atol=1e-2, rtol=0)
     coefficients, _ = own_coefficients(model, bank, bank.whole)
     neutral = model.decoded(bank.e, coefficients).landmarks
     lips = openings((neutral - model.warp.mean).flatten(1) / model.spread)[:, 0]

@@ -68,8 +68,8 @@ class AppearanceModelConfig(GeneratorSettings):
             hair; of the later ones a sample is a trace of glasses, or hair that ends on a forehead.
         own_noise: size of each e's own noise beside z: below 1 plain answers are nearer to what is usual than
             variants.
-        expression: "neutral", all faces have closed lips and open eyes; "drawn", lips and lids are where e
-            and coefficients put them.
+        expression: "neutral", all faces have closed lips and open eyes and are turned little; "drawn", lips,
+            lids and noses are where e and coefficients put them.
         facial_hair: "whole", a face has a moustache or none; "drawn", as much of one as e and coefficients
             draw.
         glasses: "none", or "drawn", as much of them.

@@ -10,7 +10,7 @@ How much of an attribute a face has is linear in its texture, a difference of me
     moustache   between nose and lips, less the cheeks. Of 8,000 training faces women have -.05 in the middle,
                 men -.12; one man in nine has less than -.32, and what these share is a moustache
     glasses     at the bridge and both temples, at the height where frames run, less what is above and below.
-                The middle is -.04; 1 in 20 has less than -.21, and most of these wear glasses
+                The middle is -.06; 1 in 20 has less than -.23, and most of these wear glasses
 """
 
 import numpy as np
@@ -27,7 +27,8 @@ SHAVED, FULL = -0.06, -0.48
 LIKELY = (-0.33, -0.39)
 """Between these a shaved face turns into one with a moustache; few faces lie there, but morphs pass."""
 
-NO_GLASSES = -0.02
+NO_GLASSES = -0.05
+"""The lines of a face without glasses, at least."""
 
 MOUSTACHE, GLASSES = range(2)
 BARE = (-0.14, -0.16)  # of each; above, faces differ by light alone, and the regression counts what is below

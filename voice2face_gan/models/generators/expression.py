@@ -1,9 +1,11 @@
-"""Expressions of generated faces: how far lips and lids are apart, and faces with closed lips and open eyes.
+"""Expressions of generated faces: how far lips and lids are apart and heads are turned, and faces with closed
+lips and open eyes that look at the viewer.
 
 An expression is no part of a voice. A face nearer to what is usual than faces are (truncation) has its mouth
 half open, between lips and teeth, which no real mouth is; and the inside of a mouth has 3 of 128 pixels in
 the mean shape, too few to draw teeth. Eyes that are narrow have no iris at that size. So lips are moved
-together and lids apart, and with them all that moves and changes beside them.
+together and lids apart, and with them all that moves and changes beside them. A head that is turned far has a
+cheek without pixels, so that it is turned back.
 """
 
 import torch
@@ -13,6 +15,13 @@ from voice2face_gan.faces.mean_shape import INNER_LIPS, LIDS, MEAN_SHAPE, POINTS
 
 OPEN_EYES = 1.3
 """How far lids are apart at least, in a landmark's spread; of ten training faces seven have them nearer."""
+
+MOST_TURNED = 3.0
+"""How far a nose is beside the middle of the ears at most, in a landmark's spread; it is in two of three
+training faces."""
+
+EARS, NOSE = (0, 1, 2, 14, 15, 16), (29, 30, 33)
+"""Points of the jaw at both ears, and along the nose."""
 
 _LEAST = 1e-9  # of a variance, in squares of a landmark's spread: without it faces all alike have no solution
 
@@ -34,47 +43,57 @@ def openings(displacement: Tensor) -> Tensor:
     return torch.stack(apart, dim=1)
 
 
+def turns(displacement: Tensor) -> Tensor:
+    """How far heads are turned to the image's right (B,): the way from the middle of the ears to the nose, in
+    a landmark's spread, of displacements from the mean shape (B, 136)."""
+    across = displacement.unflatten(1, (POINTS, 2))[:, :, 0]
+    return across[:, NOSE].mean(dim=1) - across[:, EARS].mean(dim=1)
+
+
 class Expression(nn.Module):
-    """What changes in a face as its lips, and as its lids, move apart; nothing until it is fitted.
+    """What changes in a face as its lips and its lids move apart and its head turns; nothing until it is
+    fitted.
 
     Args:
         texture: numbers of a texture.
 
     Attributes:
-        displacement: (2, 136), of the landmarks in their spread, for lips and for lids apart by one spread.
-        texture: (2, texture), of the texture, as much.
+        displacement: (3, 136), of the landmarks in their spread, for lips, lids and turn by one spread.
+        texture: (3, texture), of the texture, as much.
     """
 
     def __init__(self, texture: int):
         super().__init__()
-        self.register_buffer("displacement", torch.zeros(2, 2 * POINTS))
-        self.register_buffer("texture", torch.zeros(2, texture))
+        self.register_buffer("displacement", torch.zeros(3, 2 * POINTS))
+        self.register_buffer("texture", torch.zeros(3, texture))
 
     @torch.no_grad()
     def fit(self, displacement: Tensor, texture: Tensor) -> None:
-        """Linear regression on both openings together, so that each moves its own alone.
+        """Linear regression on both openings and the turn together, so that each moves its own alone.
 
         Args:
             displacement: (N, 136). texture: (N, texture). Both are what e leaves open of a face, so that what
                 opens with age or sex stays.
         """
-        apart = openings(displacement)
-        apart = apart - apart.mean(dim=0)
-        squares = apart.t() @ apart + _LEAST * len(apart) * torch.eye(2, device=apart.device)
+        causes = torch.cat([openings(displacement), turns(displacement)[:, None]], dim=1)
+        causes = causes - causes.mean(dim=0)
+        squares = causes.t() @ causes + _LEAST * len(causes) * torch.eye(3, device=causes.device)
         for part, values in ((self.displacement, displacement), (self.texture, texture)):
-            part.copy_(torch.linalg.solve(squares, apart.t() @ (values - values.mean(dim=0))))
+            part.copy_(torch.linalg.solve(squares, causes.t() @ (values - values.mean(dim=0))))
 
     def neutral(
         self, displacement: Tensor, texture: Tensor, keep: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The same faces with their lips together and their eyes open: displacements (B, 136), textures
-        (B, texture).
+        """The same faces with their lips together and their eyes open, turned at most so far: displacements
+        (B, 136), textures (B, texture).
 
         Args:
             keep: (B,), 1 for faces that keep their expressions, 0 for the others.
         """
         lips, lids = openings(displacement).split(1, dim=1)
-        moved = torch.cat([-lips, (OPEN_EYES - lids).clamp(min=0)], dim=1)
+        turn = turns(displacement)[:, None]
+        back = turn.clamp(-MOST_TURNED, MOST_TURNED) - turn
+        moved = torch.cat([-lips, (OPEN_EYES - lids).clamp(min=0), back], dim=1)
         if keep is not None:
             moved = moved * (1 - keep.to(moved)[:, None])
         return displacement + moved @ self.displacement, texture + moved @ self.texture

