@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from voice2face_gan.errors import CheckpointError, MetricError
-from voice2face_gan.evaluation.readers import describe, hog, open_reader
+from voice2face_gan.evaluation.readers import classifier, describe, hog, open_reader
 from voice2face_gan.evaluation.readers.user import CheckedReader
 
 needs_dlib = pytest.mark.skipif(
@@ -153,6 +153,22 @@ def test_the_folder_of_a_judge(judge_folder, tmp_path):
     assert open_reader(str(judge_folder)).name.startswith("judge-random-")
     with pytest.raises(CheckpointError, match="train-face-classifier"):
         open_reader(str(tmp_path))
+
+
+def test_the_face_classifier_resizes_a_piece_of_the_faces_at_a_time(monkeypatch):
+    """Tens of thousands of faces of 128 pixels would be ten gigabytes of numbers."""
+    reader, sizes, resized = open_reader("trunk"), [], classifier.at_side
+    faces = torch.randint(
+        0, 256, (10, 128, 128, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    whole = reader.read(faces)
+    monkeypatch.setattr(classifier, "_PIECE", 4)
+    monkeypatch.setattr(classifier, "at_side", lambda some: sizes.append(len(some)) or resized(some))
+    pieces = reader.read(faces)
+    assert sizes == [4, 4, 2] and len(pieces) == 10
+    np.testing.assert_allclose(pieces.embedding, whole.embedding, atol=1e-4)
+    np.testing.assert_allclose(pieces.age, whole.age, atol=1e-3)
+    assert len(reader.read(faces[:0])) == 0
 
 
 def test_what_is_said_of_a_judge():
