@@ -30,6 +30,7 @@ MIN_SWING = 10 ** (-60 / 20)
 
 _BELOW_LOUDEST = 10 ** (-30 / 20)
 _CANCELLED = 10 ** (-20 / 10)  # of the channels' mean power
+_ALIKE = 1e-3  # of power, within which two channels are as loud
 _WINDOW_BYTES = 64 * 2**20  # bounds what is held of many channels at high rates
 
 _PLACES = {"FC": 1.0, "FL": 0.707, "FR": 0.707, "FLC": 0.707, "FRC": 0.707, "DL": 0.707, "DR": 0.707}
@@ -156,7 +157,8 @@ class _Mixer:
             power = np.where(weights > 0, np.diag(covariance), 0)
             cancelled = weights @ covariance @ weights < _CANCELLED * power[weights > 0].mean()
         if cancelled and power.max() > 0:
-            loudest = int(power.argmax())
+            # The first of those alike: a sound and its negative differ by rounding alone.
+            loudest = int((power > (1 - _ALIKE) * power.max()).argmax())
             info.add_note(f"the channels cancel each other, so {self._named(loudest)} is heard alone")
             weights = np.zeros_like(weights)
             weights[loudest] = 1.0
