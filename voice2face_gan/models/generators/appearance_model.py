@@ -218,8 +218,7 @@ class AppearanceModel(nn.Module):
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
-        nose = config.nose_symmetry / 2 * nose
-        self.register_buffer("nose", nose, persistent=False)
+        self.register_buffer("nose", config.nose_symmetry / 2 * nose, persistent=False)
         self.register_buffer("refined", refined, persistent=False)
         self.register_buffer("share", share * refined, persistent=False)
         self.register_buffer("noisy", noisy, persistent=False)

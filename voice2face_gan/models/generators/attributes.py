@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from voice2face_gan.faces.align import zoomed
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE
+from voice2face_gan.models.generators.regression import slopes
 
 SHAVED, FULL = -0.06, -0.48
 """The moustache of a shaved face, at most; and of one that has it, at least."""
@@ -33,7 +34,6 @@ NO_GLASSES = -0.05
 MOUSTACHE, GLASSES = range(2)
 BARE = (-0.14, -0.16)  # of each; above, faces differ by light alone, and the regression counts what is below
 LUMINANCE = (0.299, 0.587, 0.114)
-_LEAST = 1e-9  # of a square: without it faces all alike have no solution
 _FINER = 4  # polygons are drawn so much larger
 
 
@@ -82,9 +82,7 @@ class Attributes(nn.Module):
             rest = texture[half]
             has = (likely[half] + rest @ measure - bare).clamp(max=0)
             causes = torch.cat([has[:, None], rest @ self.light.t()], dim=1)
-            causes = causes - causes.mean(dim=0)
-            squares = causes.t() @ causes + _LEAST * len(causes) * torch.eye(4, device=causes.device)
-            change = torch.linalg.solve(squares, causes.t() @ (rest - rest.mean(dim=0)))[0]
+            change = slopes(causes, rest)[0]
             rise = change @ measure
             # Faces that are all alike say nothing of it.
             self.texture[row] = change / rise if rise > 0.1 else 0

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan.faces.mean_shape import INNER_LIPS, LIDS, MEAN_SHAPE, POINTS, SHAPE_STD
+from voice2face_gan.models.generators.regression import slopes
 
 OPEN_EYES = 1.3
 """How far lids are apart at least, in a landmark's spread; of ten training faces seven have them nearer."""
@@ -22,8 +23,6 @@ training faces."""
 
 EARS, NOSE = (0, 1, 2, 14, 15, 16), (29, 30, 33)
 """Points of the jaw at both ears, and along the nose."""
-
-_LEAST = 1e-9  # of a variance, in squares of a landmark's spread: without it faces all alike have no solution
 
 
 _PLACES = [[list(points) for points in zip(*pairs, strict=True)] for pairs in (INNER_LIPS, LIDS)]
@@ -76,10 +75,8 @@ class Expression(nn.Module):
                 opens with age or sex stays.
         """
         causes = torch.cat([openings(displacement), turns(displacement)[:, None]], dim=1)
-        causes = causes - causes.mean(dim=0)
-        squares = causes.t() @ causes + _LEAST * len(causes) * torch.eye(3, device=causes.device)
         for part, values in ((self.displacement, displacement), (self.texture, texture)):
-            part.copy_(torch.linalg.solve(squares, causes.t() @ (values - values.mean(dim=0))))
+            part.copy_(slopes(causes, values))
 
     def neutral(
         self, displacement: Tensor, texture: Tensor, keep: Tensor | None = None
