@@ -77,6 +77,40 @@ def test_half_precision_is_half_the_size_and_loads_as_float32(saved, folder, tmp
         assert loaded.encoder(torch.randn(2, 64, 40)).shape == (2, 64)
 
 
+def test_weights_in_8_bits_come_back_within_half_a_step_of_their_rows_largest(saved, folder, tmp_path):
+    with torch.no_grad():
+        next(p for p in saved.generator.parameters() if p.dim() > 1)[0] = 0  # a row of nothing
+    small = saved.save(tmp_path / "small", half=True, int8=("generator.",))
+    assert (small / WEIGHTS).stat().st_size < 0.4 * (folder / WEIGHTS).stat().st_size
+    loaded = load_checkpoint(small)
+    for name, value in saved.generator.state_dict().items():
+        found = loaded.generator.state_dict()[name]
+        assert found.dtype == value.dtype and found.shape == value.shape
+        if value.dim() > 1:
+            step = value.flatten(1).abs().amax(dim=1) / 127
+            error = (found - value).flatten(1).abs().amax(dim=1)
+            assert (error <= 0.501 * step).all(), name
+            assert found.flatten(1).abs().amax(dim=1).allclose(127 * step)
+        elif value.is_floating_point():
+            assert torch.equal(found, value.half().float()), name
+    again = loaded.save(tmp_path / "again", half=True, int8=("generator.",))
+    assert (again / WEIGHTS).read_bytes() == (small / WEIGHTS).read_bytes()
+    for name, value in saved.encoder.state_dict().items():
+        if value.is_floating_point():
+            assert torch.equal(loaded.encoder.state_dict()[name], value.half().float()), name
+
+
+def test_a_weight_in_8_bits_without_its_scale_is_refused(saved, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = saved.save(tmp_path / "small", int8=("generator.",))
+    tensors = load_file(folder / WEIGHTS)
+    tensors.pop(next(name for name in tensors if name.endswith(".int8_scale")))
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checkpoint(folder)
+
+
 def test_an_encoder_alone(saved, tmp_path):
     folder = replace(saved, generator=None, gender_probe=None).save(tmp_path / "encoder")
     loaded = load_checkpoint(folder, need_generator=False)

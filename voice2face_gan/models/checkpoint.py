@@ -13,7 +13,8 @@
                           voice_simulation.*, voices simulated for its faces (models/voice_simulation.py),
                           where the encoder's fit brought them
 
-Half-precision weights are cast to float32 when loaded. No pickle is read.
+Half-precision weights are cast to float32 when loaded. A weight may be kept in 8 bits: NAME.int8 (rows, ...)
+and NAME.int8_scale (rows,), whose product it is. No pickle is read.
 """
 
 import hashlib
@@ -39,6 +40,7 @@ from voice2face_gan.version import __version__
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 2
 SHIPPED = ("default", "speech2face", "r3gan", "wen2019-small", "synthetic")  # synthetic: no real people
+_INT8, _SCALE = ".int8", ".int8_scale"  # of a weight that is kept in 8 bits
 _PROBE, _SPACE, _SIMULATION = "probe.", "face_space.", "voice_simulation."
 BEST = "best.json"  # in a run folder: names its best checkpoint
 HASH_DIGITS = 16  # of SHA-256, in hexadecimal, by which weights are known
@@ -104,22 +106,26 @@ class Checkpoint:
             )
         self.controls.check_size(size)
 
-    def save(self, folder: str | Path, half: bool = False) -> Path:
+    def save(self, folder: str | Path, half: bool = False, int8: tuple[str, ...] = ()) -> Path:
         """Write the folder anew: to a temporary name first, so that it is whole or not there.
 
         Args:
             folder: its path; an existing checkpoint there is replaced.
             half: store the weights as float16.
+            int8: what the names of weights begin with that are stored in 8 bits, but for vectors: each row's
+                largest is 127.
         """
         from safetensors.torch import save
 
         folder = Path(folder)
         with new_folder(folder) as temporary:
             dtype = torch.float16 if half else torch.float32
-            tensors = {
-                k: _stored(v, torch.float32 if k.startswith(_SPACE) else dtype)
-                for k, v in self.tensors().items()
-            }
+            tensors = {}
+            for k, v in self.tensors().items():
+                if k.startswith(int8) and v.is_floating_point() and v.dim() > 1:
+                    tensors[k + _INT8], tensors[k + _SCALE] = _in_8_bits(v)
+                else:
+                    tensors[k] = _stored(v, torch.float32 if k.startswith(_SPACE) else dtype)
             # Not save_file, which does not say of a full disk what Python says (OSError).
             (temporary / WEIGHTS).write_bytes(save(tensors))
             (temporary / CONFIG).write_text(json.dumps(self.config(), indent=2) + "\n", encoding="utf-8")
@@ -156,6 +162,24 @@ class Checkpoint:
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     tensor = tensor.detach().cpu()
     return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+
+
+def _in_8_bits(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight (rows, ...) as int8 and the float32 scale of each row."""
+    tensor = tensor.detach().cpu().float()
+    rows = tensor.flatten(1)
+    scale = rows.abs().amax(dim=1) / 127
+    whole = (rows / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None]).round()
+    return whole.to(torch.int8).view_as(tensor).contiguous(), scale
+
+
+def _from_8_bits(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file, those in 8 bits as float32."""
+    found = {k: v for k, v in tensors.items() if not k.endswith((_INT8, _SCALE))}
+    for name in (k.removesuffix(_INT8) for k in tensors if k.endswith(_INT8)):
+        whole, scale = tensors[name + _INT8], tensors[name + _SCALE]
+        found[name] = (whole.flatten(1).float() * scale[:, None]).view(whole.shape)
+    return found
 
 
 def find_checkpoint(name: str | Path) -> Path:
@@ -282,9 +306,9 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         tensors = {
             # A copy: the file's own mapped pages are read a third slower at every use.
             k: v.to(torch.float32 if v.is_floating_point() else v.dtype, copy=True)
-            for k, v in load_file(folder / WEIGHTS).items()
+            for k, v in _from_8_bits(load_file(folder / WEIGHTS)).items()
         }
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{called}: the checkpoint cannot be read ({first_line(error)}).") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{called}: its {CONFIG} is not that of a checkpoint.")

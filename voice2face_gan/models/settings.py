@@ -57,9 +57,15 @@ class GeneratorSettings(Settings):
     """Base of the generators' configurations; the table `generator` of a checkpoint's config.json."""
 
     table: ClassVar[str] = "generator"
+    outside_weights: ClassVar[tuple[str, ...]] = ()  # settings that no weight depends on
     side: int
 
     @property
     def image_side(self) -> int:
         """Side of an image in pixels where none is asked for: the network's own."""
         return self.side
+
+    @property
+    def may_differ(self) -> tuple[str, ...]:
+        """Settings in which a recipe that starts from this generator's weights may differ from it."""
+        return self.outside_weights

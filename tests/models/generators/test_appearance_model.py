@@ -7,10 +7,10 @@ from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.generators.appearance_model import (
     AppearanceModel,
     AppearanceModelConfig,
-    head_mask,
 )
 from voice2face_gan.models.generators.attributes import LIKELY, NO_GLASSES, SHAVED
 from voice2face_gan.models.generators.expression import OPEN_EYES, openings
+from voice2face_gan.models.generators.regions import head_mask
 
 TINY = {
     "side": 64,
@@ -88,7 +88,8 @@ def test_a_texture_of_the_images_side_is_not_resampled():
 def test_each_e_has_noise_of_its_own():
     """Of the direction of e alone, unless e is short; z adds to it without making it larger; none for the
     average e."""
-    model = make(truncation=0.5, own_noise=1.0)
+    model = make(own_noise=1.0)
+    torch.testing.assert_close(make(truncation=0.5).truncated(torch.ones(1, 9)), torch.full((1, 9), 0.5))
     e = 2 * torch.nn.functional.normalize(torch.randn(200, 6), dim=1)
     own = model.noise(e)
     torch.testing.assert_close(model.noise(e / 8), own / 8 * 2 / (6**0.5 / 2))
@@ -108,9 +109,9 @@ def test_each_e_has_noise_of_its_own():
 
 def test_later_texture_components_get_no_noise():
     model = make(texture_noise=2)
-    noise = model.noise(torch.randn(3, 6), torch.randn(3, 9))
+    noise = model.truncated(model.noise(torch.randn(3, 6), torch.randn(3, 9)))
     assert noise[:, :6].all() and not noise[:, 6:].any()  # four shapes, two textures
-    assert not make(texture_noise=0).noise(torch.randn(3, 6))[:, 4:].any()
+    assert not make(texture_noise=0).truncated(torch.randn(3, 9))[:, 4:].any()
 
 
 def test_truncation_moves_coefficients_to_the_mean():
@@ -188,6 +189,54 @@ def test_forward_is_drawn_decoded_refined():
     assert (refined - coarse).abs().mean() > 0
 
 
+def with_detail(**more) -> AppearanceModel:
+    model = make(detail_channels=(8, 8, 8), detail_steps=2, **more)
+    for part in model.diffusion.parameters():
+        torch.nn.init.normal_(part, std=0.05)
+    return model
+
+
+def test_detail_is_added_before_the_refiner_by_the_noise_of_e_and_z():
+    model = with_detail()
+    torch.nn.init.normal_(model.refiner.to_rgb.weight, std=0.1)
+    e, z = torch.randn(2, 6), torch.randn(2, 9)
+    with torch.no_grad():
+        noise = model.noise(e, z)
+        coefficients = model.draw(e, z)
+        coarse = model.decoded(e, coefficients).image
+        drawn = model.diffusion.draw(model.small(coarse), e, model.diffusion.noise(noise), 2)
+        assert drawn.shape == (2, 3, 32, 32) and drawn.abs().max() > 1e-3
+        larger = torch.nn.functional.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
+        torch.testing.assert_close(model.with_detail(e, coarse, noise), coarse + larger)
+        torch.testing.assert_close(model(e, z), model.refine(e, coefficients, coarse + larger))
+        assert not torch.allclose(model(e, -z), model(e, z), atol=1e-3)
+        start = 0.5 * model.diffusion.noise(noise)
+        less = model.diffusion.draw(model.small(coarse), e, start, 2)
+        half = with_detail(detail_noise=0.5)
+        half.load_state_dict(model.state_dict())
+        torch.testing.assert_close(
+            half.with_detail(e, coarse, noise) - coarse,
+            torch.nn.functional.interpolate(less, (64, 64), mode="bicubic", align_corners=False),
+            atol=1e-5,
+            rtol=1e-4,
+        )
+
+
+def test_eyes_and_mouth_may_get_less_of_the_detail_than_hair_does():
+    share = with_detail(detail=0.9, features_detail=0.3).detailed
+    assert share.shape == (32, 32)
+    for row in (15, 20, 25):  # eyes, nose, lips
+        assert share[row, 16] == pytest.approx(0.3, abs=0.03)
+    assert share[2, 16] == pytest.approx(0.9, abs=0.01) and share[20, 1] == pytest.approx(0.9, abs=0.01)
+    assert (with_detail().detailed == 1).all()
+
+
+def test_a_model_without_detail_may_be_given_it_and_not_the_other_way():
+    without, having = (make(**more).config for more in ({}, {"detail_channels": (8, 8, 8)}))
+    assert "detail_channels" in without.may_differ and "detail_channels" not in having.may_differ
+    assert set(without.outside_weights) < set(without.may_differ)
+
+
 def test_beyond_the_head_nothing_is_refined():
     whole, none = make().refined, make(background_refinement=1.0).refined
     assert whole[32, 32] > 0.99 and whole[40, 32] > 0.99, "the face"
@@ -247,6 +296,12 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(fi
         ("texture_noise", -1),
         ("image_side", 4),
         ("background_refinement", 1.5),
+        ("detail_channels", (8, 8)),
+        ("detail_channels", (8, 8, 12)),
+        ("detail_steps", 0),
+        ("detail", 1.1),
+        ("features_detail", -0.1),
+        ("detail_noise", 1.5),
     ],
 )
 def test_settings_out_of_range_are_refused(key, value):

@@ -2,7 +2,7 @@
 
 import torch
 
-from voice2face_gan.models.generators.appearance_model import HEAD_CENTRE, HEAD_RADII
+from voice2face_gan.models.generators.regions import HEAD_CENTRE, HEAD_RADII
 from voice2face_gan.training.augmentation.windows import MARGIN, Window, draw_windows
 
 

@@ -6,7 +6,8 @@
                  -> lips closed, eyes open  (expression.py)
                  -> a moustache or none, no glasses (attributes.py); both sides of the nose alike
                  -> warp                    the texture drawn in the shape of the landmarks
-                 -> refiner                 hair and skin (refiner.py)
+    (coarse image, e, noise) -> diffusion   hair, skin and background (detail.py), where there is such a net
+                 -> refiner                 what is finer than textures are (refiner.py)
 
 Cootes, Edwards and Taylor, "Active Appearance Models", PAMI 2001: principal components of landmarks, and of
 textures in the mean shape. Geometry and texture apart give sharp eyes and mouths. The face decoder comes
@@ -21,7 +22,6 @@ and voices that are morphed pass over smoothly.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,22 +30,22 @@ from voice2face_gan.faces.align import zoomed
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE, POINTS, SHAPE_STD
 from voice2face_gan.models.generators.attributes import Attributes
 from voice2face_gan.models.generators.coefficient_flow import CoefficientFlow
+from voice2face_gan.models.generators.detail import Detail
 from voice2face_gan.models.generators.expression import Expression
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.refiner import Refiner
+from voice2face_gan.models.generators.regions import (
+    FEATURES_CENTRE,
+    FEATURES_EDGE,
+    FEATURES_RADII,
+    NOSE_CENTRE,
+    NOSE_EDGE,
+    NOSE_RADII,
+    ellipse,
+    head_mask,
+)
 from voice2face_gan.models.generators.warp import Warp
 from voice2face_gan.models.settings import GeneratorSettings
-
-HEAD_CENTRE, HEAD_RADII = (0.5, 0.52), (0.33, 0.455)
-"""An ellipse around a head with its hair: x and y in fractions of the side, at zoom 1."""
-
-HEAD_EDGE = 0.06  # of its radii, over which the mask falls; all three by eye, on 24 faces
-
-FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE = (0.5, 0.6), (0.26, 0.27), 0.08
-"""The same around brows, eyes, nose and mouth."""
-
-NOSE_CENTRE, NOSE_RADII, NOSE_EDGE = (0.5, 0.516), (0.14, 0.2), 0.08
-"""The same around the nose of the mean shape."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,12 @@ class AppearanceModelConfig(GeneratorSettings):
         texture_side: of the texture, which is enlarged to the image's side; a multiple of 16.
         shape_components, texture_components: of what e leaves open in landmarks and texture.
         flow_width, flow_blocks, flow_steps: of the flow.
+        detail_channels: of the diffusion that draws detail, at 1/2, 1/4 and 1/8 of the texture's side; empty
+            for none.
+        detail_steps: evaluations of it.
+        detail: factor of the detail that is drawn for hair, skin and background.
+        features_detail: the same for brows, eyes, nose and mouth.
+        detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
         film: the refiner's gains depend on e and coefficients, beside the image that it is given.
         truncation: factor of all noise; below 1 faces are nearer to what is usual (the truncation trick,
@@ -88,6 +94,10 @@ class AppearanceModelConfig(GeneratorSettings):
     outside_weights: ClassVar[tuple[str, ...]] = (
         "image_side",
         "flow_steps",
+        "detail_steps",
+        "detail",
+        "features_detail",
+        "detail_noise",
         "truncation",
         "texture_noise",
         "own_noise",
@@ -114,6 +124,11 @@ class AppearanceModelConfig(GeneratorSettings):
     flow_width: int = 384
     flow_blocks: int = 4
     flow_steps: int = 8
+    detail_channels: tuple[int, ...] = ()
+    detail_steps: int = 10
+    detail: float = 1.0
+    features_detail: float = 1.0
+    detail_noise: float = 1.0
     channels: tuple[int, ...] = (24, 48, 96)
     film: bool = False
     truncation: float = 0.75
@@ -130,8 +145,12 @@ class AppearanceModelConfig(GeneratorSettings):
 
     def __post_init__(self) -> None:
         self.make_tuples("channels")
+        # A recipe reads a list whose default is empty as one of floats.
+        widths = tuple(int(n) if n == int(n) else n for n in self.detail_channels)
+        object.__setattr__(self, "detail_channels", widths)
         self.decoder  # noqa: B018 (checks its settings)
         shares = ("nose_symmetry", "refinement", "hair_refinement", "background_refinement")
+        shares += ("detail", "features_detail", "detail_noise")
         least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
         self.check(
             {
@@ -142,6 +161,11 @@ class AppearanceModelConfig(GeneratorSettings):
                 "texture_side must not be above side": self.texture_side <= self.side,
                 "channels must be three numbers, 1 or more": len(self.channels) == 3
                 and all(n >= 1 for n in self.channels),
+                "detail_channels must be three multiples of 8, or empty": not widths
+                or (len(widths) == 3 and all(n > 0 and n % 8 == 0 for n in widths)),
+                "detail_steps must be 1 or more": self.detail_steps >= 1,
+                "side must be a multiple of texture_side where there are detail_channels": not widths
+                or self.side % self.texture_side == 0,
                 "truncation must not be negative": self.truncation >= 0,
                 "texture_noise must not be negative": self.texture_noise >= 0,
                 "own_noise must not be negative": self.own_noise >= 0,
@@ -167,6 +191,11 @@ class AppearanceModelConfig(GeneratorSettings):
         )
 
     @property
+    def may_differ(self) -> tuple[str, ...]:
+        """A model without detail may be given it."""
+        return self.outside_weights + (() if self.detail_channels else ("detail_channels",))
+
+    @property
     def z_dim(self) -> int:
         """Numbers of noise, one for each coefficient."""
         return self.shape_components + self.texture_components
@@ -184,7 +213,9 @@ class AppearanceModel(nn.Module):
         texture: texture coefficients -> what they add to the texture, (B, 3 texture_side^2).
         expression: what changes as lips and lids open.
         attributes: what changes with a moustache and glasses.
-        flow: the coefficients' distribution; refiner: see the module.
+        flow: the coefficients' distribution.
+        diffusion: of detail, or None. refiner: see the module.
+        detailed: (texture_side, texture_side), how much of the detail each pixel gets.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
         nose: (texture_side, texture_side), how much of each pixel is its mirror image's.
@@ -205,6 +236,9 @@ class AppearanceModel(nn.Module):
         self.expression = Expression(3 * config.texture_side**2)
         self.attributes = Attributes(config.texture_side, config.face_scale)
         self.flow = CoefficientFlow(e, config.z_dim, config.flow_width, config.flow_blocks, config.flow_steps)
+        self.diffusion = None
+        if config.detail_channels:
+            self.diffusion = Detail(config.detail_channels, config.texture_side, e, config.z_dim)
         self.refiner = Refiner(config.channels, e + config.z_dim if config.film else 0)
         self.register_buffer(
             "projection", torch.empty(config.z_dim, e).normal_()
@@ -213,23 +247,28 @@ class AppearanceModel(nn.Module):
         self.warp = Warp(self.side, mean=mean)
         with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
             head = head_mask(self.side, config.face_scale)
-            features = _ellipse(self.side, config.face_scale, FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE)
-            nose = _ellipse(config.texture_side, config.face_scale, NOSE_CENTRE, NOSE_RADII, NOSE_EDGE)
+            features = ellipse(self.side, config.face_scale, FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE)
+            nose = ellipse(config.texture_side, config.face_scale, NOSE_CENTRE, NOSE_RADII, NOSE_EDGE)
+            small = (config.texture_side, config.face_scale, FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE)
+            detailed = config.detail + (config.features_detail - config.detail) * ellipse(*small)
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
         self.register_buffer("nose", config.nose_symmetry / 2 * nose, persistent=False)
+        self.register_buffer("detailed", detailed, persistent=False)
         self.register_buffer("refined", refined, persistent=False)
         self.register_buffer("share", share * refined, persistent=False)
         self.register_buffer("noisy", noisy, persistent=False)
         self.spread = SHAPE_STD * config.face_scale * self.side  # of a landmark, in pixels
 
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
-        coefficients = self.draw(e, z)
-        return self.refine(e, coefficients, self.decoded(e, coefficients).image)
+        noise = self.noise(e, z)
+        coefficients = self.flow.draw(e, self.truncated(noise))
+        coarse = self.with_detail(e, self.decoded(e, coefficients).image, noise)
+        return self.refine(e, coefficients, coarse)
 
     def noise(self, e: Tensor, z: Tensor | None = None) -> Tensor:
-        """Noise (B, z_dim) of each e (B, embedding), and of z (B, z_dim) beside it, truncated."""
+        """Noise (B, z_dim) of each e (B, embedding), and of z (B, z_dim) beside it."""
         # Half as long as faces' own e: a shorter one has less noise, 0 has none.
         least = e.shape[1] ** 0.5 / 2
         own = e / e.norm(dim=1, keepdim=True).clamp(min=least) @ self.projection.t()
@@ -237,7 +276,7 @@ class AppearanceModel(nn.Module):
         if z is not None:
             # As large as z where that is normal, and e's own where it is 0.
             own = (own + z) / (1 + self.config.own_noise**2 * z.square().mean(dim=1, keepdim=True)).sqrt()
-        return self.truncated(own)
+        return own
 
     def truncated(self, noise: Tensor) -> Tensor:
         """Of normal noise (B, z_dim) what coefficients are drawn with."""
@@ -245,7 +284,7 @@ class AppearanceModel(nn.Module):
 
     def draw(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         """Coefficients (B, z_dim) of e (B, embedding) and z (B, z_dim)."""
-        return self.flow.draw(e, self.noise(e, z))
+        return self.flow.draw(e, self.truncated(self.noise(e, z)))
 
     def decoded(self, e: Tensor, coefficients: Tensor, keep: Tensor | None = None) -> Decoded:
         """The coarse face of e (B, embedding) and coefficients (B, z_dim); its texture has texture_side
@@ -280,6 +319,18 @@ class AppearanceModel(nn.Module):
         stem = self.decoder.stem(e)
         return self.decoder.displacement(stem), self.decoder.texture(stem).flatten(1)
 
+    def small(self, images: Tensor) -> Tensor:
+        """Images (B, channels, side, side) at the texture's side."""
+        return F.avg_pool2d(images, self.side // self.config.texture_side)
+
+    def with_detail(self, e: Tensor, coarse: Tensor, noise: Tensor) -> Tensor:
+        """Coarse images (B, 3, side, side) of e (B, embedding) with detail that noise (B, z_dim) decides."""
+        if self.diffusion is None:
+            return coarse
+        start = self.config.detail_noise * self.diffusion.noise(noise)
+        detail = self.detailed * self.diffusion.draw(self.small(coarse), e, start, self.config.detail_steps)
+        return coarse + F.interpolate(detail, coarse.shape[-2:], mode="bicubic", align_corners=False)
+
     def refine(
         self, e: Tensor, coefficients: Tensor, coarse: Tensor, refined: Tensor | None = None
     ) -> Tensor:
@@ -290,30 +341,3 @@ class AppearanceModel(nn.Module):
         """
         fine = self.refiner(coarse, torch.cat([e, coefficients], dim=1))
         return torch.lerp(coarse, fine, self.share if refined is None else refined)
-
-
-def head_mask(side: int, zoom: float) -> Tensor:
-    """1 on a head with its hair, 0 far from it, float32 (side, side).
-
-    Args:
-        zoom: size of the faces, relative to the template.
-    """
-    return _ellipse(side, zoom, HEAD_CENTRE, HEAD_RADII, HEAD_EDGE)
-
-
-def _ellipse(
-    side: int, zoom: float, centre: tuple[float, float], radii: tuple[float, float], edge: float
-) -> Tensor:
-    """1 within an ellipse of a face, 0 far from it, float32 (side, side).
-
-    Args:
-        centre, radii: x and y in fractions of the side, at zoom 1.
-        edge: of the radii, over which it falls.
-    """
-    (centre,) = zoomed(np.array([centre]), zoom)
-    places = (torch.arange(side) + 0.5) / side
-    x, y = (
-        ((places - middle) / (radius * zoom)) for middle, radius in zip(centre.tolist(), radii, strict=True)
-    )
-    distance = (x[None].square() + y[:, None].square()).sqrt()
-    return torch.sigmoid((1 - distance) / edge)

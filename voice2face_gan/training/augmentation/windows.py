@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from voice2face_gan.data.batches.sampling import random_source
-from voice2face_gan.models.generators.appearance_model import HEAD_CENTRE, HEAD_RADII
+from voice2face_gan.models.generators.regions import HEAD_CENTRE, HEAD_RADII
 
 MARGIN = 16  # pixels around what is judged that are refined
 _GRID = 8  # what is refined begins at multiples of it, as the refiner's coarsest maps do

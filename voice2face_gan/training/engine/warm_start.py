@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from voice2face_gan.data.batches.people import identities_with_both, identities_with_faces
 from voice2face_gan.data.batches.sampling import check_takes
 from voice2face_gan.data.reframe import reframed_store
 from voice2face_gan.data.splits import held_out_clips
@@ -26,7 +27,6 @@ from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run, read_state
 from voice2face_gan.training.stages.face_decoder import check_landmarks
 from voice2face_gan.training.stages.face_embedding import KEPT, open_space
-from voice2face_gan.training.stages.people import identities_with_both, identities_with_faces
 from voice2face_gan.training.stages.speech2face import check_decoder
 
 
@@ -258,7 +258,7 @@ def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
     theirs = checkpoint.generator_config
     ours = replace(recipe.model.generator, embedding=theirs.embedding)
     advice = "leave --recipe out to take the checkpoint's own."
-    _check_same(checkpoint, theirs, ours, recipe, advice, theirs.outside_weights)
+    _check_same(checkpoint, theirs, ours, recipe, advice, theirs.may_differ)
     _check_normalised(checkpoint, recipe, advice)
     return checkpoint, read_state(checkpoint.folder, "start from another checkpoint.") or {}
 
@@ -310,10 +310,7 @@ def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:
         The names of the nets that were given.
     """
     weights = checkpoint.generator.state_dict()
-    stage.generator.load_state_dict(weights)
-    given, stage.fine_tunes = ["generator"], True
-    if stage.generator_ema is not None:
-        stage.generator_ema.load_state_dict(weights)
+    given, stage.fine_tunes = ["generator"], stage.take_generator(weights)
     if checkpoint.gender_probe is not None:  # of the same voice encoder, and of more speakers as a rule
         stage.probe = checkpoint.gender_probe
     for name in ("trunk", "discriminator", "heads"):

@@ -6,6 +6,7 @@ filled by what is fitted, which is then fitted again (principal components with 
 "EM Algorithms for PCA and SPCA", NeurIPS 1997).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from voice2face_gan.data.batches.sampling import gaussian, random_source
 from voice2face_gan.errors import CheckpointError
-from voice2face_gan.models.checkpoint import Checkpoint
+from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.generators.appearance_model import AppearanceModel
 from voice2face_gan.models.generators.face_decoder import FaceDecoderConfig
 from voice2face_gan.training.fits.faces import landmarked_faces, spread
@@ -67,6 +68,26 @@ def take_decoder(model: AppearanceModel, given: Checkpoint, space: str) -> None:
             small = F.interpolate(maps, (head, head), mode="area").permute(1, 2, 3, 0)
             weights[name] = small.reshape(-1, *part.shape[1:])
     model.decoder.load_state_dict(weights)
+
+
+def prepare_appearance_model(stage, note: Callable[[str], None]) -> None:
+    """Takes the face decoder of the recipe of a stage and fits what the stage does not train, unless these
+    came with a checkpoint.
+
+    Args:
+        stage: a GanStage with an appearance model.
+        note: called with a sentence for the user.
+    Raises:
+        CheckpointError: the recipe's decoder cannot be read, or is of other settings or another face space.
+    """
+    model, own = stage.generator, stage.recipe.appearance_model
+    if model.texture.weight.any():
+        return
+    note("What e leaves open of landmarks and textures is fitted first; that takes minutes.")
+    take_decoder(model, load_checkpoint(own.decoder), stage.space.name)
+    fit_appearance_model(model, stage.batches, stage.seed, stage.recipe.data.flip, own.flow_iterations)
+    if stage.generator_ema is not None:
+        stage.generator_ema.load_state_dict(model.state_dict())
 
 
 class Textures(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from voice2face_gan.data.records import GENDERS
 from voice2face_gan.errors import RecipeError
 from voice2face_gan.overrides import nearest, typed
-from voice2face_gan.training.recipe.schema import PAIRINGS, Recipe
+from voice2face_gan.training.recipe.schema import PAIRINGS, PARTS, Recipe
 from voice2face_gan.training.run.tracked_metrics import MEASURES
 
 _ANY_LENGTH = ("model", "encoder.speeds")  # sections and keys whose lists may be longer or shorter
@@ -169,9 +169,15 @@ def _appearance_model(recipe: Recipe) -> _Checks:
         own.window > 0 and own.window % 32 == 0,
     )
     models = recipe.model.generator.type == "appearance_model" and not recipe.encoder_alone
+    yield f"appearance_model.part must be {' or '.join(PARTS)}", own.part in PARTS
+    details = models and own.part == "detail"
     yield (
         "model.generator.type = 'appearance_model' needs gan.g_adversarial above 0",
-        not models or recipe.gan.g_adversarial > 0,
+        not models or details or recipe.gan.g_adversarial > 0,
+    )
+    yield (
+        "appearance_model.part = 'detail' needs model.generator.detail_channels",
+        not details or bool(recipe.model.generator.detail_channels),
     )
     yield (
         "model.generator.type = 'appearance_model' needs face_embedding.space",

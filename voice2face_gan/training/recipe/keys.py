@@ -93,6 +93,10 @@ def _decodes(values: Values) -> bool:
     return values["model.generator.type"] == "face_decoder"
 
 
+def _draws_detail(values: Values) -> bool:
+    return _models_appearance(values) and values["appearance_model.part"] == "detail"
+
+
 def _models_appearance(values: Values) -> bool:
     return values["model.generator.type"] == "appearance_model"
 
@@ -215,6 +219,27 @@ _RULES = (
         _models_appearance,
         "an appearance model's discriminator has no such head",
         take={"r3gan.embedding_loss": 0.0, "gan.d_identity": 0.0, "gan.g_identity": 0.0},
+    ),
+    Idle(
+        (
+            "gan.g_adversarial",
+            "gan.d_*",
+            "gan.l1",
+            "r3gan.*",
+            *(f"appearance_model.{name}" for name in ("feature_matching", "coarse_loss", "window")),
+            *("appearance_model.embedding_loss", "appearance_model.embedding_share"),
+            "face_embedding.simulated_voices",
+        ),
+        _draws_detail,
+        "with appearance_model.part = 'detail' faces are trained on by themselves, by one loss",
+        take={
+            "gan.g_adversarial": 0.0,
+            "gan.d_identity": 0.0,
+            "gan.l1": 0.0,
+            "appearance_model.embedding_loss": 0.0,
+            "appearance_model.feature_matching": 0.0,
+            "face_embedding.simulated_voices": 0.0,
+        },
     ),
     Idle(("run.compile",), _models_appearance, "the networks of an appearance model are not compiled"),
     Idle(

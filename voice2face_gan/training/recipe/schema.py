@@ -193,9 +193,12 @@ class FaceDecoderRecipe:
 
 @dataclass(frozen=True)
 class AppearanceModelRecipe:
-    """What the stage of the appearance model adds to [gan] and [r3gan] (training/stages/appearance_model.py).
+    """What the stages of the appearance model add to [gan] and [r3gan] (training/stages/appearance_model.py,
+    detail.py).
 
     Args:
+        part: what the iterations train: "refiner", against a discriminator; or "detail", the diffusion
+            (training/stages/detail.py), which needs model.generator.detail_channels.
         decoder: checkpoint of the recipe face-decoder, on the same face space: what e says of a face.
         flow_iterations: of the flow, before the first iteration, of 256 faces each.
         feature_matching: weight of the difference of the discriminator's maps between a refined face and the
@@ -209,6 +212,7 @@ class AppearanceModelRecipe:
             (training/augmentation/windows.py); the whole image where it is as large.
     """
 
+    part: str = "refiner"
     decoder: str = "speech2face"
     flow_iterations: int = 3000
     feature_matching: float = 1.0
@@ -217,6 +221,9 @@ class AppearanceModelRecipe:
     embedding_share: float = 0.25
     window: int = 64
 
+
+PARTS = ("refiner", "detail")
+"""What the stages of an appearance model train."""
 
 PAIRINGS = ("all-to-all", "one-to-one", "all-to-one", "all-to-mean")
 """Which face a clip is trained with (data/batches/pairing.py)."""

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from voice2face_gan.data.batches.people import fixed_people
 from voice2face_gan.data.batches.sampling import VoiceBank
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import TrainingError
-from voice2face_gan.training.stages.people import fixed_people
 
 RATE = 16_000  # samples a second, of every voice (audio/decode.py)
 _VALUES = 1 << 16  # weights of a tensor that its histogram shows: enough to see, and no pause on large nets

@@ -27,15 +27,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.conditioning import soft_clip, soft_clip_limits
 from voice2face_gan.models.discriminators.residual import ResidualDiscriminator
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.augmentation.windows import draw_windows
 from voice2face_gan.training.fits.appearance_model import (
     coefficients_of,
-    fit_appearance_model,
-    take_decoder,
+    prepare_appearance_model,
     textures_of,
 )
 from voice2face_gan.training.stages.adversarial import AdversarialStage
@@ -70,8 +68,7 @@ class AppearanceModelStage(AdversarialStage):
         check_landmarks(self.batches.faces.landmarks is not None)
         layout = {"device": self.device, "memory_format": torch.channels_last}
         model = build_generator(self.config).to(**layout).eval()
-        for part in (model.decoder, model.shape, model.texture, model.flow):
-            part.requires_grad_(False)
+        model.requires_grad_(False).refiner.requires_grad_(True)
         window = min(self.recipe.appearance_model.window, self.config.side)
         self.discriminator = ResidualDiscriminator(window).to(**layout)
         self._set_networks(model, [self.discriminator])
@@ -88,24 +85,7 @@ class AppearanceModelStage(AdversarialStage):
         }
 
     def prepare(self, note: Callable[[str], None]) -> None:
-        """Takes the face decoder and fits components and flow, unless they came with a checkpoint.
-
-        Args:
-            note: called with a sentence for the user.
-        Raises:
-            CheckpointError: the recipe's decoder cannot be read, or is of other settings or another face
-                space.
-        """
-        if self.generator.texture.weight.any():
-            return
-        note("What e leaves open of landmarks and textures is fitted first; that takes minutes.")
-        own = self.recipe.appearance_model
-        take_decoder(self.generator, load_checkpoint(own.decoder), self.space.name)
-        fit_appearance_model(
-            self.generator, self.batches, self.seed, self.recipe.data.flip, own.flow_iterations
-        )
-        if self.generator_ema is not None:
-            self.generator_ema.load_state_dict(self.generator.state_dict())
+        prepare_appearance_model(self, note)
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         self._set_lr(iteration)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from voice2face_gan.data.batches.people import fixed_clips, fixed_faces, with_both
 from voice2face_gan.data.batches.sampling import FaceBank, VoiceBank, classes
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast, keep_freed_memory, uses_bf16
@@ -35,7 +36,6 @@ from voice2face_gan.training.stages.face_embedding import (
     open_space,
     predicted_variance,
 )
-from voice2face_gan.training.stages.people import fixed_clips, fixed_faces, with_both
 
 # Iterations in which a new discriminator beside a trained generator is trained alone: before it separates
 # real faces from generated ones, its gradient is random and damages the generator.
@@ -278,6 +278,17 @@ class GanStage:
 
     def _saved(self) -> tuple[str, ...]:
         return self.saved if self.generator_ema is None else (*self.saved, "generator_ema")
+
+    def take_generator(self, weights: dict[str, Tensor]) -> bool:
+        """Begins with the weights of a trained generator.
+
+        Returns:
+            Whether the part that learns came with them.
+        """
+        self.generator.load_state_dict(weights)
+        if self.generator_ema is not None:
+            self.generator_ema.load_state_dict(weights)
+        return True
 
     def state(self) -> dict:
         return {

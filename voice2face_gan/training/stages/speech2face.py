@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from voice2face_gan.data.batches.pairing import Pairing
+from voice2face_gan.data.batches.people import fixed_clips, identities_with_both, with_both
 from voice2face_gan.data.batches.sampling import random_source
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import autocast
@@ -41,7 +42,6 @@ from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.ridge import predicted_share
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 from voice2face_gan.training.stages.face_embedding import KEPT, embeddings_of_faces, open_space
-from voice2face_gan.training.stages.people import fixed_clips, identities_with_both, with_both
 from voice2face_gan.training.stages.speech2face_losses import EncoderWeights, encoder_losses
 
 EPSILON = 1e-4  # of Adam

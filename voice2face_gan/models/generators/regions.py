@@ -1,0 +1,45 @@
+"""Regions of a face in its image, or of its texture in the mean shape, as ellipses with soft edges."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voice2face_gan.faces.align import zoomed
+
+HEAD_CENTRE, HEAD_RADII = (0.5, 0.52), (0.33, 0.455)
+"""An ellipse around a head with its hair: x and y in fractions of the side, at zoom 1."""
+
+HEAD_EDGE = 0.06  # of its radii, over which the mask falls; all three by eye, on 24 faces
+
+FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE = (0.5, 0.6), (0.26, 0.27), 0.08
+"""The same around brows, eyes, nose and mouth."""
+
+NOSE_CENTRE, NOSE_RADII, NOSE_EDGE = (0.5, 0.516), (0.14, 0.2), 0.08
+"""The same around the nose of the mean shape."""
+
+
+def head_mask(side: int, zoom: float) -> Tensor:
+    """1 on a head with its hair, 0 far from it, float32 (side, side).
+
+    Args:
+        zoom: size of the faces, relative to the template.
+    """
+    return ellipse(side, zoom, HEAD_CENTRE, HEAD_RADII, HEAD_EDGE)
+
+
+def ellipse(
+    side: int, zoom: float, centre: tuple[float, float], radii: tuple[float, float], edge: float
+) -> Tensor:
+    """1 within an ellipse of a face, 0 far from it, float32 (side, side).
+
+    Args:
+        centre, radii: x and y in fractions of the side, at zoom 1.
+        edge: of the radii, over which it falls.
+    """
+    (centre,) = zoomed(np.array([centre]), zoom)
+    places = (torch.arange(side) + 0.5) / side
+    x, y = (
+        ((places - middle) / (radius * zoom)) for middle, radius in zip(centre.tolist(), radii, strict=True)
+    )
+    distance = (x[None].square() + y[:, None].square()).sqrt()
+    return torch.sigmoid((1 - distance) / edge)

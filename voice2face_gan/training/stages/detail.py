@@ -1,0 +1,117 @@
+"""The stage of an appearance model's detail: its diffusion (models/generators/detail.py) on real faces.
+
+Before the first iteration face decoder, components and flow come from a checkpoint or are fitted
+(training/fits/appearance_model.py), and all of these stay as they are. Each iteration draws real faces r_i
+with e_i read from them; their coarse images c_i are what the model draws of their own coefficients, of the
+textures' but the first k_i, k_i drawn from 0 to texture_noise: as many as noise gives the faces of voices.
+
+    d_i = (r_i - c_i) / SPREAD                  at the texture's side
+    sigma_i, n_i, m_i                           log sigma normal; n_i and m_i standard normal images
+    c'_i = c_i + a_i m_i                        a_i 0 or drawn from 0 to MOVED
+    e'_i = l_i e_i + E_NOISE x                  shortened and moved as for the flow: e of voices are
+    L = |F(in (d_i + sigma_i n_i), c'_i, e'_i, sigma_i, a_i) - what d_i asks of F|^2
+
+a mean over the visible pixels (EDM, equation 8, with the weights that make F's target alike for all sigma).
+There is no discriminator, and nothing is read from the images.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from voice2face_gan.data.batches.sampling import gaussian, random_source
+from voice2face_gan.models.generators.detail import MOVED, MOVED_SHARE, SIGMA_MEAN, SIGMA_STD, SPREAD
+from voice2face_gan.models.registry import build_generator
+from voice2face_gan.training.fits.appearance_model import (
+    E_NOISE,
+    SHORTENED,
+    coefficients_of,
+    prepare_appearance_model,
+    textures_of,
+)
+from voice2face_gan.training.stages.batches import Batch
+from voice2face_gan.training.stages.face_decoder import check_landmarks
+from voice2face_gan.training.stages.gan_base import GanStage
+from voice2face_gan.training.stages.losses import detached
+
+_NET = "diffusion."  # what its weights' names begin with
+
+
+class DetailStage(GanStage):
+    """The diffusion by itself; arguments and errors as in GanStage.
+
+    Raises:
+        DataError: the store kept no landmarks.
+    """
+
+    saved = ("generator", "generator_optimiser")
+    compiled = ()
+    any_zoom = learns_landmarks = masks_real = True
+    same_identity = False
+
+    def _build(self) -> None:
+        check_landmarks(self.batches.faces.landmarks is not None)
+        model = build_generator(self.config).to(device=self.device, memory_format=torch.channels_last).eval()
+        model.requires_grad_(False).diffusion.requires_grad_(True)
+        self._set_networks(model, [])
+
+    def prepare(self, note: Callable[[str], None]) -> None:
+        prepare_appearance_model(self, note)
+
+    def take_generator(self, weights: dict[str, Tensor]) -> bool:
+        own = {k: v for k, v in self.generator.state_dict().items() if k.startswith(_NET)}
+        super().take_generator(own | weights)
+        return any(name.startswith(_NET) for name in weights)
+
+    def step(self, iteration: int) -> dict[str, Tensor]:
+        self._set_lr(iteration)
+        sigma, moved, kept, length = self._drawn(iteration)
+        batch = self.batches.draw(iteration)
+        coarse, detail, visible = self._faces(batch, kept)
+        e = length[:, None] * batch.face_e + E_NOISE * self._normal("noise", batch.face_e.shape, iteration)
+        names = "detail noise", "coarse noise"
+        noise, added = (self._normal(name, detail.shape, iteration) for name in names)
+        coarse = coarse + moved[:, None, None, None] * added
+        with self.autocast():
+            loss = self.generator.diffusion.loss(detail, coarse, visible, e, sigma, moved, noise).mean()
+        self._step_generator(loss)
+        self._update_ema(iteration)
+        return detached({"G_detail": loss})
+
+    def _drawn(self, iteration: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of an iteration sigma, the standard deviation of the coarse images' noise, how many textures'
+        coefficients they keep, and how much of e F is given: each (B,)."""
+        source, batch = random_source(self.seed, "detail", iteration), self.settings.batch
+        sigma = source.normal(SIGMA_MEAN, SIGMA_STD, batch)
+        moved = source.uniform(0, MOVED, batch) * (source.random(batch) < MOVED_SHARE)
+        kept = source.integers(0, self.config.texture_noise + 1, batch)
+        length = source.uniform(0, 1 / SHORTENED, batch).clip(max=1)
+        mine = self.streams.shard
+        drawn = (torch.from_numpy(numbers[mine]) for numbers in (sigma, moved, kept, length))
+        sigma, *others = (numbers.float().to(self.device) for numbers in drawn)
+        return sigma.exp(), *others
+
+    def _normal(self, stream: str, shape: tuple[int, ...], iteration: int) -> Tensor:
+        """This process's part of the standard normal images of a batch."""
+        whole = gaussian((self.settings.batch, *shape[1:]), self.seed, stream, iteration)
+        return whole[self.streams.shard].to(self.device)
+
+    @torch.no_grad()
+    def _faces(self, batch: Batch, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Coarse images and detail (B, 3, side, side) of real faces, and (B, 1, side, side), 1 where they are
+        visible, at the texture's side.
+
+        Args:
+            kept: (B,), the textures' coefficients that coarse images are made of, the leading ones.
+        """
+        model, e = self.generator, batch.face_e
+        faces = textures_of(model, e, batch.real, batch.visible, self.config.side * batch.landmarks)
+        coefficients = coefficients_of(model, faces)
+        place = torch.arange(coefficients.shape[1], device=self.device)
+        coefficients = coefficients * (place < self.config.shape_components + kept[:, None])
+        # Expression, moustache and glasses stay the face's own.
+        coarse = model.small(model.decoded(e, coefficients, torch.ones_like(kept)).image)
+        visible = 1 - F.max_pool2d(1 - batch.visible, self.config.side // self.config.texture_side)
+        return coarse, (model.small(batch.real) - coarse) * visible / SPREAD, visible
