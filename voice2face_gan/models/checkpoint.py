@@ -106,21 +106,22 @@ class Checkpoint:
             )
         self.controls.check_size(size)
 
-    def save(self, folder: str | Path, half: bool = False, int8: tuple[str, ...] = ()) -> Path:
+    def save(self, folder: str | Path, half: bool = False) -> Path:
         """Write the folder anew: to a temporary name first, so that it is whole or not there.
 
         Args:
             folder: its path; an existing checkpoint there is replaced.
-            half: store the weights as float16.
-            int8: what the names of weights begin with that are stored in 8 bits, but for vectors: each row's
-                largest is 127.
+            half: store the weights as float16; in 8 bits those that the generator's settings name (`int8`),
+                but for vectors: each row's largest is 127.
         """
         from safetensors.torch import save
 
         folder = Path(folder)
         with new_folder(folder) as temporary:
             dtype = torch.float16 if half else torch.float32
-            tensors = {}
+            tensors, int8 = {}, ()
+            if half and self.generator is not None:
+                int8 = tuple(f"generator.{name}" for name in self.generator_config.int8)
             for k, v in self.tensors().items():
                 if k.startswith(int8) and v.is_floating_point() and v.dim() > 1:
                     tensors[k + _INT8], tensors[k + _SCALE] = _in_8_bits(v)

@@ -58,6 +58,9 @@ class GeneratorSettings(Settings):
 
     table: ClassVar[str] = "generator"
     outside_weights: ClassVar[tuple[str, ...]] = ()  # settings that no weight depends on
+    int8: ClassVar[
+        tuple[str, ...]
+    ] = ()  # names that weights begin with which a half-precision file has in 8 bits
     side: int
 
     @property

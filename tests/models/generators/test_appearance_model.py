@@ -190,7 +190,8 @@ def test_forward_is_drawn_decoded_refined():
 
 
 def with_detail(**more) -> AppearanceModel:
-    model = make(detail_channels=(8, 8, 8), detail_steps=2, **more)
+    more = {"features_detail": 1.0, "detail_noise": 1.0, "detail_steps": 2, **more}
+    model = make(detail_channels=(8, 8, 8), **more)
     for part in model.diffusion.parameters():
         torch.nn.init.normal_(part, std=0.05)
     return model

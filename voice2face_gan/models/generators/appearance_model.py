@@ -91,6 +91,7 @@ class AppearanceModelConfig(GeneratorSettings):
     """
 
     type: ClassVar[str] = "appearance_model"
+    int8: ClassVar[tuple[str, ...]] = ("diffusion.", "flow.", "texture.", "decoder.texture_head.")
     outside_weights: ClassVar[tuple[str, ...]] = (
         "image_side",
         "flow_steps",
@@ -125,10 +126,10 @@ class AppearanceModelConfig(GeneratorSettings):
     flow_blocks: int = 4
     flow_steps: int = 8
     detail_channels: tuple[int, ...] = ()
-    detail_steps: int = 10
+    detail_steps: int = 5
     detail: float = 1.0
-    features_detail: float = 1.0
-    detail_noise: float = 1.0
+    features_detail: float = 0.25
+    detail_noise: float = 0.85
     channels: tuple[int, ...] = (24, 48, 96)
     film: bool = False
     truncation: float = 0.75
