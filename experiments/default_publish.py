@@ -87,7 +87,7 @@ def publish(composed: Path, report: dict, out: Path, looked: str = "") -> None:
         "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",
         "generator_about": generator_about(checkpoint.generator_config),
         "side": str(checkpoint.generator_config.side),
-        **{k: f"{getattr(checkpoint.generator_config, k):g}" for k in ("detail_steps", "features_detail")},
+        **{k: f"{getattr(checkpoint.generator_config, k):g}" for k in ("detail_steps", "face_detail")},
         "faces_taught": f"{checkpoint.info['data']['generator']['faces']:,}",
         "looked": looked,
         "half_pixels": f"{checkpoint.info['half_precision']['pixels']:.3f}",

@@ -35,6 +35,9 @@ from voice2face_gan.models.generators.expression import Expression
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.refiner import Refiner
 from voice2face_gan.models.generators.regions import (
+    FACE_CENTRE,
+    FACE_EDGE,
+    FACE_RADII,
     FEATURES_CENTRE,
     FEATURES_EDGE,
     FEATURES_RADII,
@@ -63,8 +66,8 @@ class AppearanceModelConfig(GeneratorSettings):
         detail_channels: of the diffusion that draws detail, at 1/2, 1/4 and 1/8 of the texture's side; empty
             for none.
         detail_steps: evaluations of it.
-        detail: factor of the detail that is drawn for hair, skin and background.
-        features_detail: the same for brows, eyes, nose and mouth.
+        detail: factor of the detail that is drawn for hair and background.
+        face_detail: the same from forehead to chin, where a sample of it costs likeness.
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
         film: the refiner's gains depend on e and coefficients, beside the image that it is given.
@@ -97,7 +100,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "flow_steps",
         "detail_steps",
         "detail",
-        "features_detail",
+        "face_detail",
         "detail_noise",
         "truncation",
         "texture_noise",
@@ -128,8 +131,8 @@ class AppearanceModelConfig(GeneratorSettings):
     detail_channels: tuple[int, ...] = ()
     detail_steps: int = 5
     detail: float = 1.0
-    features_detail: float = 0.25
-    detail_noise: float = 0.85
+    face_detail: float = 0.1
+    detail_noise: float = 0.8
     channels: tuple[int, ...] = (24, 48, 96)
     film: bool = False
     truncation: float = 0.75
@@ -151,7 +154,7 @@ class AppearanceModelConfig(GeneratorSettings):
         object.__setattr__(self, "detail_channels", widths)
         self.decoder  # noqa: B018 (checks its settings)
         shares = ("nose_symmetry", "refinement", "hair_refinement", "background_refinement")
-        shares += ("detail", "features_detail", "detail_noise")
+        shares += ("detail", "face_detail", "detail_noise")
         least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
         self.check(
             {
@@ -250,8 +253,8 @@ class AppearanceModel(nn.Module):
             head = head_mask(self.side, config.face_scale)
             features = ellipse(self.side, config.face_scale, FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE)
             nose = ellipse(config.texture_side, config.face_scale, NOSE_CENTRE, NOSE_RADII, NOSE_EDGE)
-            small = (config.texture_side, config.face_scale, FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE)
-            detailed = config.detail + (config.features_detail - config.detail) * ellipse(*small)
+            face = ellipse(config.texture_side, config.face_scale, FACE_CENTRE, FACE_RADII, FACE_EDGE)
+            detailed = config.detail + (config.face_detail - config.detail) * face
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
