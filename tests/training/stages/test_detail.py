@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from voice2face_gan.errors import CheckpointError, RecipeError
+from voice2face_gan.errors import CheckpointError, DataError, RecipeError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.generators.detail import MOVED, SPREAD
 from voice2face_gan.training.engine.train import train
@@ -15,7 +16,7 @@ from voice2face_gan.training.engine.warm_start import given_nets, start_from
 from voice2face_gan.training.fits.appearance_model import E_NOISE, coefficients_of, textures_of
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
-from voice2face_gan.training.stages.detail import DetailStage
+from voice2face_gan.training.stages.detail import DetailStage, repeated_beyond
 
 CPU = torch.device("cpu")
 SMALL = (
@@ -102,12 +103,37 @@ def test_the_loss_is_that_of_the_text(make_stage):
             coefficients[i, 3 + count :] = 0
         coarse = F.avg_pool2d(model.decoded(batch.e, coefficients, torch.ones(6)).image, 2)
         hidden = F.max_pool2d(1 - batch.visible, 2)
-        detail = (F.avg_pool2d(batch.real, 2) - coarse) * (1 - hidden) / SPREAD
+        detail = repeated_beyond((F.avg_pool2d(batch.real, 2) - coarse) / SPREAD, 1 - hidden)
         noise, added = (stage._normal(s, detail.shape, 1) for s in ("detail noise", "coarse noise"))
         wanted = model.diffusion.loss(
             detail, coarse + moved[:, None, None, None] * added, 1 - hidden, e, sigma, moved, noise
         ).mean()
     assert float(stage.step(1)["G_detail"]) == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_what_is_hidden_repeats_what_is_next_to_it():
+    images = torch.arange(2 * 3 * 16.0).view(2, 3, 4, 4)
+    visible = torch.zeros(2, 1, 4, 4)
+    visible[0, :, 1:3, :3] = 1
+    visible[1] = 1
+    filled = repeated_beyond(images, visible)
+    assert torch.equal(filled[1], images[1])
+    rows, columns = [1, 1, 2, 2], [0, 1, 2, 2]
+    assert torch.equal(filled[0], images[0][:, rows][:, :, columns])
+
+
+def test_faces_that_are_mostly_hidden_are_left_out(make_stage, marked):
+    whole = len(make_stage(fit=False).batches.faces)
+    part = marked.of_split("train")
+    part = part.select(part.has_face)
+    box = np.array(marked.visible_box)
+    some = part.face_index[::2]
+    box[some] = [10, 10, 50, 50]  # of 64 pixels: 39 %
+    marked.visible_box = box
+    assert len(make_stage(fit=False).batches.faces) == whole - len(some)
+    box[:] = [10, 10, 50, 50]
+    with pytest.raises(DataError, match="75 %"):
+        make_stage(fit=False)
 
 
 def test_what_is_drawn_is_spread_as_the_text_says(make_stage):

@@ -132,7 +132,7 @@ class AppearanceModelConfig(GeneratorSettings):
     detail_steps: int = 5
     detail: float = 1.0
     face_detail: float = 0.1
-    detail_noise: float = 0.8
+    detail_noise: float = 0.7
     channels: tuple[int, ...] = (24, 48, 96)
     film: bool = False
     truncation: float = 0.75

@@ -12,7 +12,9 @@ textures' but the first k_i, k_i drawn from 0 to texture_noise: as many as noise
     L = |F(in (d_i + sigma_i n_i), c'_i, e'_i, sigma_i, a_i) - what d_i asks of F|^2
 
 a mean over the visible pixels (EDM, equation 8, with the weights that make F's target alike for all sigma).
-There is no discriminator, and nothing is read from the images.
+There is no discriminator, and nothing is read from the images. Faces that are mostly beyond their images'
+edges are left out, and what little is hidden of the others repeats what is visible next to it: where it was
+0, the network learned the edges, and drew them around every head.
 """
 
 from collections.abc import Callable
@@ -50,6 +52,7 @@ class DetailStage(GanStage):
     compiled = ()
     any_zoom = learns_landmarks = masks_real = True
     same_identity = False
+    least_visible = 0.75
 
     def _build(self) -> None:
         check_landmarks(self.batches.faces.landmarks is not None)
@@ -114,4 +117,20 @@ class DetailStage(GanStage):
         # Expression, moustache and glasses stay the face's own.
         coarse = model.small(model.decoded(e, coefficients, torch.ones_like(kept)).image)
         visible = 1 - F.max_pool2d(1 - batch.visible, self.config.side // self.config.texture_side)
-        return coarse, (model.small(batch.real) - coarse) * visible / SPREAD, visible
+        return coarse, repeated_beyond((model.small(batch.real) - coarse) / SPREAD, visible), visible
+
+
+def repeated_beyond(images: Tensor, visible: Tensor) -> Tensor:
+    """Images (B, channels, side, side) whose hidden pixels are those next to them within the visible part.
+
+    Args:
+        visible: (B, 1, side, side), 1 in a rectangle, 0 elsewhere.
+    """
+    for axis in (2, 3):
+        seen = visible[:, 0].amax(dim=2 if axis == 2 else 1)  # rows, then columns
+        first, last = seen.argmax(dim=1), seen.shape[1] - 1 - seen.flip(1).argmax(dim=1)
+        place = torch.arange(seen.shape[1], device=seen.device).expand_as(seen)
+        place = place.maximum(first[:, None]).minimum(last[:, None])
+        place = place[:, None, :, None] if axis == 2 else place[:, None, None, :]
+        images = images.gather(axis, place.expand_as(images))
+    return images

@@ -81,6 +81,7 @@ class GanStage:
     learns_landmarks = False  # batches have them
     any_reader = False  # e may be the feature of a face reader, without sex and age
     masks_real = False  # real faces lack the pixels beyond the edges of their images
+    least_visible = 0.0  # share of a real face's pixels that lie within its image; others are not trained on
 
     def __init__(
         self,
@@ -160,6 +161,8 @@ class GanStage:
                 "(model.generator.type = 'face_decoder'); make a face space with v2f-gan face-space."
             )
         records = store.select(store.has_face)
+        if self.least_visible:
+            records = _visible(records, self.least_visible)
         e = torch.from_numpy(embeddings_of_faces(records, self.space, name, note))
         if isinstance(self.space, ReaderSpace):
             self.space.fit(e)
@@ -346,6 +349,22 @@ class GanStage:
             faces = to_uint8(self.sample(generator, e)).cpu()
         generator.train(was_training)
         return to_grid(torch.cat([self._grid_faces, faces]), columns=len(faces))
+
+
+def _visible(records: Store, least: float) -> Store:
+    """The records of faces of which at least so much lies within the images that they were taken from.
+
+    Raises:
+        DataError: there is none.
+    """
+    box = np.asarray(records.visible_box)[records.face_index].astype(float)
+    share = np.prod(box[:, 2:] - box[:, :2], axis=1) / records.about["side"] ** 2
+    if not (share >= least).any():
+        raise DataError(
+            f"{records.folder}: no face lies within its image by {100 * least:.0f} %, and this generator "
+            "learns what is around faces; use images with more room around them."
+        )
+    return records.select(share >= least)
 
 
 def adam(parameters, settings: GanRecipe) -> torch.optim.Adam:
