@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from voice2face_gan.data.batches.sampling import gaussian
 from voice2face_gan.errors import CheckpointError, DataError, RecipeError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.generators.detail import MOVED, SPREAD
@@ -94,7 +95,7 @@ def test_the_loss_is_that_of_the_text(make_stage):
     assert batch.own_e.all(), "each face by its own e"
     sigma, moved, kept, length = stage._drawn(1)
     assert sigma.shape == moved.shape == kept.shape == length.shape == (6,)
-    e = length[:, None] * batch.e + E_NOISE * stage._normal("noise", batch.e.shape, 1)
+    e = length[:, None] * batch.e + E_NOISE * gaussian(batch.e.shape, 0, "noise", 1)
     with torch.no_grad():
         coefficients = coefficients_of(
             model, textures_of(model, batch.e, batch.real, batch.visible, 64 * batch.landmarks)
@@ -104,7 +105,7 @@ def test_the_loss_is_that_of_the_text(make_stage):
         coarse = F.avg_pool2d(model.decoded(batch.e, coefficients, torch.ones(6)).image, 2)
         hidden = F.max_pool2d(1 - batch.visible, 2)
         detail = repeated_beyond((F.avg_pool2d(batch.real, 2) - coarse) / SPREAD, 1 - hidden)
-        noise, added = (stage._normal(s, detail.shape, 1) for s in ("detail noise", "coarse noise"))
+        noise, added = (gaussian(detail.shape, 0, s, 1) for s in ("detail noise", "coarse noise"))
         wanted = model.diffusion.loss(
             detail, coarse + moved[:, None, None, None] * added, 1 - hidden, e, sigma, moved, noise
         ).mean()

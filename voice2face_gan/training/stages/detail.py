@@ -73,9 +73,12 @@ class DetailStage(GanStage):
         sigma, moved, kept, length = self._drawn(iteration)
         batch = self.batches.draw(iteration)
         coarse, detail, visible = self._faces(batch, kept)
-        e = length[:, None] * batch.face_e + E_NOISE * self._normal("noise", batch.face_e.shape, iteration)
-        names = "detail noise", "coarse noise"
-        noise, added = (self._normal(name, detail.shape, iteration) for name in names)
+        shape = (self.settings.batch, batch.face_e.shape[1])
+        change = self._mine(gaussian(shape, self.seed, "noise", iteration))
+        e = length[:, None] * batch.face_e + E_NOISE * change
+        shape = (self.settings.batch, *detail.shape[1:])
+        noise = self._mine(gaussian(shape, self.seed, "detail noise", iteration))
+        added = self._mine(gaussian(shape, self.seed, "coarse noise", iteration))
         coarse = coarse + moved[:, None, None, None] * added
         with self.autocast():
             loss = self.generator.diffusion.loss(detail, coarse, visible, e, sigma, moved, noise).mean()
@@ -96,9 +99,8 @@ class DetailStage(GanStage):
         sigma, *others = (numbers.float().to(self.device) for numbers in drawn)
         return sigma.exp(), *others
 
-    def _normal(self, stream: str, shape: tuple[int, ...], iteration: int) -> Tensor:
-        """This process's part of the standard normal images of a batch."""
-        whole = gaussian((self.settings.batch, *shape[1:]), self.seed, stream, iteration)
+    def _mine(self, whole: Tensor) -> Tensor:
+        """This process's part of what was drawn for a batch."""
         return whole[self.streams.shard].to(self.device)
 
     @torch.no_grad()
