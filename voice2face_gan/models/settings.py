@@ -58,9 +58,8 @@ class GeneratorSettings(Settings):
 
     table: ClassVar[str] = "generator"
     outside_weights: ClassVar[tuple[str, ...]] = ()  # settings that no weight depends on
-    int8: ClassVar[
-        tuple[str, ...]
-    ] = ()  # names that weights begin with which a half-precision file has in 8 bits
+    # Names that weights begin with which a half-precision file has in 8 bits.
+    int8: ClassVar[tuple[str, ...]] = ()
     side: int
 
     @property

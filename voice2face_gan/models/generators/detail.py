@@ -123,7 +123,7 @@ class Detail(nn.Module):
         for all sigma.
 
         Args:
-            detail: (B, 3, side, side) of real faces, in SPREAD, 0 where it is not visible.
+            detail: (B, 3, side, side) of real faces, in SPREAD; what is not visible is seen and not counted.
             coarse: (B, 3, side, side), with its noise. visible: (B, 1, side, side), 1 or 0.
             e: (B, embedding). sigma, moved: (B,).
             noise: standard normal, as detail.
@@ -147,14 +147,14 @@ class Detail(nn.Module):
         x, before = (1 + sigmas[0] ** 2) ** 0.5 * noise, None
         for i, sigma in enumerate(sigmas):
             here = found = self.denoised(x, coarse, e, torch.full_like(still, sigma), still)
-            if i + 1 == len(sigmas):
-                return SPREAD * found
+            if i + 1 == steps:
+                break
             if before is not None:
                 ratio = math.log(sigmas[i - 1] / sigma) / math.log(sigma / sigmas[i + 1])
                 here = found + (found - before) / (2 * ratio)
             share = sigmas[i + 1] / sigma
             x, before = share * x + (1 - share) * here, found
-        raise ValueError("steps must be 1 or more")
+        return SPREAD * found
 
     def noise(self, numbers: Tensor) -> Tensor:
         """Noise images (B, 3, side, side), standard normal, of numbers (B, noises): those of like direction
