@@ -221,6 +221,12 @@ def test_detail_is_added_before_the_refiner_by_the_noise_of_e_and_z():
             atol=1e-5,
             rtol=1e-4,
         )
+        more = with_detail(detail_guidance=3.0)
+        more.load_state_dict(model.state_dict())
+        drawn = model.diffusion.draw(model.small(coarse), e, model.diffusion.noise(noise), 2, guidance=3)
+        larger = torch.nn.functional.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
+        torch.testing.assert_close(more.with_detail(e, coarse, noise), coarse + larger)
+        assert not torch.allclose(more(e, z), model(e, z), atol=1e-3)
 
 
 def test_a_face_may_get_less_of_the_detail_than_hair_does():
@@ -304,6 +310,7 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(fi
         ("detail", 1.1),
         ("face_detail", -0.1),
         ("detail_noise", 1.5),
+        ("detail_guidance", 0.5),
     ],
 )
 def test_settings_out_of_range_are_refused(key, value):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from voice2face_gan.models.generators import detail as module
-from voice2face_gan.models.generators.detail import SKIP, SPREAD, Detail, drawn_sigmas
+from voice2face_gan.models.generators.detail import MOVED, SKIP, SPREAD, Detail, drawn_sigmas
 
 
 @pytest.fixture
@@ -107,6 +107,24 @@ def test_the_same_noise_gives_the_same_detail_and_one_step_is_the_mean(net):
         x = math.sqrt(1 + 20**2) * noise
         torch.testing.assert_close(
             net.draw(coarse, e, noise, 1), SPREAD * net.denoised(x, coarse, e, still + 20, still)
+        )
+
+
+def test_guidance_goes_on_from_what_is_estimated_where_less_is_told(net):
+    (x, coarse, noise), e = images(0, 1, 2), torch.ones(2, 4)
+    sigma, still = torch.tensor([0.5, 2.0]), torch.zeros(2)
+    with torch.no_grad():
+        told = net.denoised(x, coarse, e, sigma, still)
+        assert torch.equal(net.guided(x, coarse, e, sigma, 1), told)
+        noisy = coarse + MOVED * net.fields[0]
+        untold = net.denoised(x, noisy, torch.zeros(2, 4), sigma, still + MOVED)
+        assert (told - untold).abs().max() > 1e-3
+        close = {"atol": 1e-5, "rtol": 1e-4}
+        torch.testing.assert_close(net.guided(x, coarse, e, sigma, 0), untold, **close)
+        torch.testing.assert_close(net.guided(x, coarse, e, sigma, 3), told + 2 * (told - untold), **close)
+        torch.testing.assert_close(
+            net.draw(coarse, e, noise, 1, guidance=3),
+            SPREAD * net.guided(math.sqrt(1 + 20**2) * noise, coarse, e, still + 20, 3),
         )
 
 

@@ -69,6 +69,8 @@ class AppearanceModelConfig(GeneratorSettings):
         detail: factor of the detail that is drawn for hair and background.
         face_detail: the same from forehead to chin, where a sample of it costs likeness.
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
+        detail_guidance: how far it follows coarse image and e beyond what the diffusion estimates; above 1
+            hair is clearer, and each evaluation takes twice as long.
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
         film: the refiner's gains depend on e and coefficients, beside the image that it is given.
         truncation: factor of all noise; below 1 faces are nearer to what is usual (the truncation trick,
@@ -102,6 +104,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "detail",
         "face_detail",
         "detail_noise",
+        "detail_guidance",
         "truncation",
         "texture_noise",
         "own_noise",
@@ -133,6 +136,7 @@ class AppearanceModelConfig(GeneratorSettings):
     detail: float = 1.0
     face_detail: float = 0.1
     detail_noise: float = 0.7
+    detail_guidance: float = 1.0
     channels: tuple[int, ...] = (24, 48, 96)
     film: bool = False
     truncation: float = 0.75
@@ -168,6 +172,7 @@ class AppearanceModelConfig(GeneratorSettings):
                 "detail_channels must be three multiples of 8, or empty": not widths
                 or (len(widths) == 3 and all(n > 0 and n % 8 == 0 for n in widths)),
                 "detail_steps must be 1 or more": self.detail_steps >= 1,
+                "detail_guidance must be 1 or more": self.detail_guidance >= 1,
                 "side must be a multiple of texture_side where there are detail_channels": not widths
                 or self.side % self.texture_side == 0,
                 "truncation must not be negative": self.truncation >= 0,
@@ -332,7 +337,8 @@ class AppearanceModel(nn.Module):
         if self.diffusion is None:
             return coarse
         start = self.config.detail_noise * self.diffusion.noise(noise)
-        detail = self.detailed * self.diffusion.draw(self.small(coarse), e, start, self.config.detail_steps)
+        steps, guidance = self.config.detail_steps, self.config.detail_guidance
+        detail = self.detailed * self.diffusion.draw(self.small(coarse), e, start, steps, guidance)
         return coarse + F.interpolate(detail, coarse.shape[-2:], mode="bicubic", align_corners=False)
 
     def refine(
