@@ -9,15 +9,21 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.data.batches.sampling import gaussian
-from voice2face_gan.errors import CheckpointError, DataError, RecipeError
+from voice2face_gan.errors import CheckpointError, DataError, RecipeError, TrainingError
 from voice2face_gan.models.checkpoint import load_checkpoint
-from voice2face_gan.models.generators.detail import MOVED, SPREAD
+from voice2face_gan.models.conditioning import soft_clip
+from voice2face_gan.models.generators.detail import MOVED, SMALLEST, SPREAD, drawn_sigmas, start
 from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.engine.warm_start import given_nets, start_from
 from voice2face_gan.training.fits.appearance_model import E_NOISE, coefficients_of, textures_of
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
-from voice2face_gan.training.stages.detail import DetailStage, repeated_beyond
+from voice2face_gan.training.stages.detail import (
+    DetailDistillationStage,
+    DetailStage,
+    finer,
+    repeated_beyond,
+)
 
 CPU = torch.device("cpu")
 SMALL = (
@@ -40,6 +46,7 @@ SMALL = (
     "run.tensorboard=false",
 )
 DETAIL = ("model.generator.detail_channels=[16,16,16]", "model.generator.detail_steps=2")
+STUDENT = {"kind": DetailDistillationStage, "name": "face-detail-distilled"}
 
 
 @pytest.fixture
@@ -64,14 +71,31 @@ def decoder_folder(decoder_folder, tmp_path):
 
 @pytest.fixture
 def make_stage(marked, recipe, space_encoder):
-    """Function (*overrides, fit) -> a new stage, fitted."""
+    """Function (*overrides, fit, kind, name) -> a new stage, fitted."""
 
-    def make(*overrides: str, fit=True) -> DetailStage:
+    def make(*overrides: str, fit=True, kind=DetailStage, name="face-detail") -> DetailStage:
         encoder = load_checkpoint(space_encoder, need_generator=False)
         people = marked.of_split("train"), marked.of_split("val")
-        stage = DetailStage(*people, encoder, recipe("face-detail", *DETAIL, *overrides), 0, CPU)
+        stage = kind(*people, encoder, recipe(name, *DETAIL, *overrides), 0, CPU)
         if fit:
             stage.prepare(lambda sentence: None)
+        return stage
+
+    return make
+
+
+@pytest.fixture
+def make_student(make_stage):
+    """Function (*overrides) -> a new stage of distillation, its teacher a fitted model of random detail."""
+
+    def make(*overrides: str) -> DetailDistillationStage:
+        model = make_stage().generator
+        torch.manual_seed(1)
+        for part in model.diffusion.parameters():
+            torch.nn.init.normal_(part, std=0.05)
+        stage = make_stage(*overrides, fit=False, **STUDENT)
+        assert not stage.take_generator(model.state_dict()), "its rate is the recipe's whole one"
+        stage.prepare(lambda sentence: pytest.fail("it is fitted again"))
         return stage
 
     return make
@@ -194,10 +218,98 @@ def test_it_starts_from_a_model_without_detail_at_its_whole_rate_and_goes_on_fro
         given_nets(refined)
 
 
-def test_a_recipe_that_cannot_train_detail_is_refused(recipe):
-    with pytest.raises(RecipeError, match="needs model.generator.detail_channels"):
-        recipe("face-detail", "model.generator.detail_channels=[]")
-    with pytest.raises(RecipeError, match="appearance_model.part must be refiner or detail"):
-        recipe("face-detail", *DETAIL, "appearance_model.part='hair'")
-    with pytest.raises(RecipeError, match="by one loss"):
-        recipe("face-detail", *DETAIL, "gan.l1=1")
+def test_a_student_of_two_steps_comes_to_draw_what_its_guided_teacher_draws(make_student):
+    stage = make_student("gan.lr=3e-3", "gan.lr_decay=0", "gan.ema_decay=0")
+    teacher = {name: part.clone() for name, part in stage.teacher.state_dict().items()}
+    before = {n: p.clone() for n, p in stage.generator.state_dict().items()}
+    e, coarse, x = stage._begun(1000)
+    wanted = stage.teacher.path(coarse, e, x, finer(stage.sigmas, 3), 2.0)[-1]
+
+    def error() -> float:
+        with torch.no_grad():
+            return float(
+                (stage.generator.diffusion.path(coarse, e, x, stage.sigmas)[-1] - wanted).abs().mean()
+            )
+
+    first = error()
+    for iteration in range(40):
+        assert stage.step(iteration).keys() == {"G_detail"}
+    assert error() < 0.85 * first
+    changed = {n for n, p in stage.generator.state_dict().items() if not torch.equal(p, before[n])}
+    assert changed == {n for n in before if n.startswith("diffusion.")}
+    assert all(torch.equal(part, teacher[name]) for name, part in stage.teacher.state_dict().items())
+
+
+def test_the_loss_of_a_student_is_that_of_the_text(make_student):
+    """The step that one evaluation takes, from where the teacher stands, beside where the teacher goes."""
+    stage = make_student("appearance_model.teacher_steps=2", "appearance_model.teacher_guidance=3")
+    assert stage.sigmas == [20, pytest.approx(1)]
+    e, coarse, x = stage._begun(0)
+    with torch.no_grad():
+        path = stage.teacher.path(coarse, e, x, [20, 20**0.5, 1, SMALLEST], 3.0)
+        still = torch.zeros(6)
+        middle, end = path[2], path[4]
+        one = stage.generator.diffusion.denoised(x, coarse, e, still + 20, still)
+        two = stage.generator.diffusion.denoised(middle, coarse, e, still + 1, still)
+        wanted = ((x / 20 + 19 / 20 * one - middle) * 20 / 19).abs().mean() + (two - end).abs().mean()
+    assert float(stage.step(0)["G_detail"]) == pytest.approx(float(wanted) / 2, rel=1e-3)
+
+
+def test_a_student_sees_faces_as_the_model_draws_them(make_student):
+    stage = make_student("face_embedding.simulated_voices=0.5")
+    e, coarse, x = stage._begun(3)
+    model, batch, z = stage.generator, stage.batches.draw(3), stage.streams.z(3, 8)
+    assert 0 < batch.own_e.sum() < 6
+    assert torch.equal(e[batch.own_e], batch.e[batch.own_e])
+    assert torch.equal(e[~batch.own_e], soft_clip(batch.e, stage.limits)[~batch.own_e])
+    with torch.no_grad():
+        for i in range(6):
+            noise = model.noise(e[i : i + 1], z[i : i + 1] if i % 2 else None)
+            image = model.decoded(e[i : i + 1], model.flow.draw(e[i : i + 1], model.truncated(noise))).image
+            torch.testing.assert_close(coarse[i : i + 1], model.small(image), atol=1e-4, rtol=1e-3)
+            begun = start(stage.config.detail_noise * model.diffusion.noise(noise))
+            torch.testing.assert_close(x[i : i + 1], begun, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_teacher_takes_several_steps_for_each_of_its_students(count):
+    sigmas = drawn_sigmas(count, 1.0)
+    found = finer(sigmas, 3)
+    assert found[::3] == [pytest.approx(sigma) for sigma in sigmas] and found == sorted(found)[::-1]
+    assert len(found) == 3 * count and found[-1] == pytest.approx(SMALLEST)
+    assert finer(sigmas, 1) == [pytest.approx(sigma) for sigma in sigmas]
+
+
+def test_a_student_goes_on_with_its_teacher_and_is_refused_without_one(make_student, make_stage):
+    whole = make_student()
+    whole.step(0)
+    rest = make_stage(fit=False, **STUDENT)
+    rest.load(whole.state())
+    rest.prepare(lambda sentence: pytest.fail("it is fitted again"))
+    assert float(rest.step(1)["G_detail"]) == pytest.approx(float(whole.step(1)["G_detail"]), rel=1e-4)
+
+    alone = make_stage(fit=False, **STUDENT)
+    with pytest.raises(TrainingError, match="--init"):
+        alone.prepare(lambda sentence: None)
+    without = {k: v for k, v in alone.generator.state_dict().items() if not k.startswith("diffusion.")}
+    with pytest.raises(CheckpointError, match="no diffusion"):
+        alone.take_generator(without)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "problem"),
+    [
+        ("face-detail", ["model.generator.detail_channels=[]"], "needs model.generator.detail_channels"),
+        ("face-detail", ["appearance_model.part='hair'"], "part must be refiner, detail, distillation"),
+        ("face-detail", ["gan.l1=1"], "has one loss"),
+        ("face-detail", ["face_embedding.simulated_voices=0.5"], "by themselves"),
+        ("face-detail", ["appearance_model.teacher_steps=2"], "needs appearance_model.part = 'distillation'"),
+        ("face-detail-distilled", ["model.generator.detail_steps=3"], "detail_steps of 1 or 2"),
+        ("face-detail-distilled", ["model.generator.detail_guidance=2"], "detail_guidance of 1"),
+        ("face-detail-distilled", ["appearance_model.teacher_steps=0"], "teacher_steps must be 1 or more"),
+        ("face-detail-distilled", ["appearance_model.teacher_guidance=0.5"], "teacher_guidance must be 1"),
+    ],
+)
+def test_a_recipe_that_cannot_train_detail_is_refused(recipe, name, overrides, problem):
+    with pytest.raises(RecipeError, match=problem):
+        recipe(name, *DETAIL, *overrides)

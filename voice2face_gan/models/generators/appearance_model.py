@@ -30,7 +30,7 @@ from voice2face_gan.faces.align import zoomed
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE, POINTS, SHAPE_STD
 from voice2face_gan.models.generators.attributes import Attributes
 from voice2face_gan.models.generators.coefficient_flow import CoefficientFlow
-from voice2face_gan.models.generators.detail import Detail
+from voice2face_gan.models.generators.detail import SMALLEST, Detail
 from voice2face_gan.models.generators.expression import Expression
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.refiner import Refiner
@@ -66,6 +66,7 @@ class AppearanceModelConfig(GeneratorSettings):
         detail_channels: of the diffusion that draws detail, at 1/2, 1/4 and 1/8 of the texture's side; empty
             for none.
         detail_steps: evaluations of it.
+        detail_smallest: standard deviation of the noise that the last one takes away.
         detail: factor of the detail that is drawn for hair and background.
         face_detail: the same from forehead to chin, where a sample of it costs likeness.
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
@@ -101,6 +102,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "image_side",
         "flow_steps",
         "detail_steps",
+        "detail_smallest",
         "detail",
         "face_detail",
         "detail_noise",
@@ -133,6 +135,7 @@ class AppearanceModelConfig(GeneratorSettings):
     flow_steps: int = 8
     detail_channels: tuple[int, ...] = ()
     detail_steps: int = 5
+    detail_smallest: float = SMALLEST
     detail: float = 1.0
     face_detail: float = 0.1
     detail_noise: float = 0.7
@@ -172,6 +175,7 @@ class AppearanceModelConfig(GeneratorSettings):
                 "detail_channels must be three multiples of 8, or empty": not widths
                 or (len(widths) == 3 and all(n > 0 and n % 8 == 0 for n in widths)),
                 "detail_steps must be 1 or more": self.detail_steps >= 1,
+                "detail_smallest must be above 0 and at most 10": 0 < self.detail_smallest <= 10,
                 "detail_guidance must be 1 or more": self.detail_guidance >= 1,
                 "side must be a multiple of texture_side where there are detail_channels": not widths
                 or self.side % self.texture_side == 0,
@@ -336,9 +340,10 @@ class AppearanceModel(nn.Module):
         """Coarse images (B, 3, side, side) of e (B, embedding) with detail that noise (B, z_dim) decides."""
         if self.diffusion is None:
             return coarse
-        start = self.config.detail_noise * self.diffusion.noise(noise)
-        steps, guidance = self.config.detail_steps, self.config.detail_guidance
-        detail = self.detailed * self.diffusion.draw(self.small(coarse), e, start, steps, guidance)
+        own = self.config
+        start = own.detail_noise * self.diffusion.noise(noise)
+        how = own.detail_steps, own.detail_guidance, own.detail_smallest
+        detail = self.detailed * self.diffusion.draw(self.small(coarse), e, start, *how)
         return coarse + F.interpolate(detail, coarse.shape[-2:], mode="bicubic", align_corners=False)
 
     def refine(

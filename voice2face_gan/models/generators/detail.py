@@ -35,7 +35,10 @@ SIGMA_MEAN, SIGMA_STD = 0.0, 1.2
 MOVED, MOVED_SHARE = 0.3, 0.7
 """Most noise that is added to a coarse image, and how many get some."""
 
-_LARGEST, _SMALLEST, _RHO = 20.0, 0.05, 5.0  # sigmas that detail is drawn at, and how they are spread
+SMALLEST = 0.05
+"""Smallest sigma that detail is drawn at, where the network learned from real faces."""
+
+_LARGEST, _RHO = 20.0, 5.0  # the largest, and how they are spread
 _PATCH = 2  # side of a group of pixels
 _FREQUENCIES, _FASTEST = 32, 1000.0  # of sigma and of the coarse image's noise
 _CONDITION = 128
@@ -149,27 +152,47 @@ class Detail(nn.Module):
         told, untold = both.chunk(2)
         return untold + guidance * (told - untold)
 
-    def draw(self, coarse: Tensor, e: Tensor, noise: Tensor, steps: int, guidance: float = 1.0) -> Tensor:
+    def draw(
+        self,
+        coarse: Tensor,
+        e: Tensor,
+        noise: Tensor,
+        steps: int,
+        guidance: float = 1.0,
+        smallest: float = SMALLEST,
+    ) -> Tensor:
         """Detail (B, 3, side, side) of coarse images alike and e (B, embedding), to be added to them.
 
         Args:
             noise: standard normal, of the same shape; the same noise gives the same detail.
-            steps: evaluations of the network, or of two where guidance is not 1.
+            steps: evaluations of the network, twice as many where guidance is not 1.
             guidance: see `guided`.
+            smallest: standard deviation of the noise of the last one.
         """
-        sigmas = drawn_sigmas(steps)
-        still = torch.zeros_like(coarse[:, 0, 0, 0])
-        x, before = (1 + sigmas[0] ** 2) ** 0.5 * noise, None
+        sigmas = drawn_sigmas(steps, smallest)
+        return SPREAD * self.path(coarse, e, start(noise), sigmas, guidance)[-1]
+
+    def path(
+        self, coarse: Tensor, e: Tensor, x: Tensor, sigmas: list[float], guidance: float = 1.0
+    ) -> list[Tensor]:
+        """Where noise goes on its way to detail: x at each of the sigmas, then the detail, in SPREAD.
+
+        Args:
+            x: at the first sigma.
+            sigmas: falling.
+        """
+        still, states, before = torch.zeros_like(coarse[:, 0, 0, 0]), [x], None
         for i, sigma in enumerate(sigmas):
             here = found = self.guided(x, coarse, e, torch.full_like(still, sigma), guidance)
-            if i + 1 == steps:
+            if i + 1 == len(sigmas):
                 break
             if before is not None:
                 ratio = math.log(sigmas[i - 1] / sigma) / math.log(sigma / sigmas[i + 1])
                 here = found + (found - before) / (2 * ratio)
             share = sigmas[i + 1] / sigma
             x, before = share * x + (1 - share) * here, found
-        return SPREAD * found
+            states.append(x)
+        return [*states, found]
 
     def noise(self, numbers: Tensor) -> Tensor:
         """Noise images (B, 3, side, side), standard normal, of numbers (B, noises): those of like direction
@@ -178,9 +201,14 @@ class Detail(nn.Module):
         return (shares @ self.fields.flatten(1)).unflatten(1, self.fields.shape[1:])
 
 
-def drawn_sigmas(steps: int) -> list[float]:
-    """The standard deviations of noise that detail is drawn at, falling (EDM, equation 5)."""
-    ends = _LARGEST ** (1 / _RHO), _SMALLEST ** (1 / _RHO)
+def start(noise: Tensor) -> Tensor:
+    """x at the largest sigma, of standard normal noise."""
+    return (1 + _LARGEST**2) ** 0.5 * noise
+
+
+def drawn_sigmas(steps: int, smallest: float = SMALLEST) -> list[float]:
+    """The standard deviations of noise that detail is drawn at, falling to the smallest (EDM, equation 5)."""
+    ends = _LARGEST ** (1 / _RHO), smallest ** (1 / _RHO)
     shares = (i / max(1, steps - 1) for i in range(steps))
     return [(ends[0] + share * (ends[1] - ends[0])) ** _RHO for share in shares]
 

@@ -24,7 +24,7 @@ from voice2face_gan.training.engine.warm_start import (
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.appearance_model import AppearanceModelStage
-from voice2face_gan.training.stages.detail import DetailStage
+from voice2face_gan.training.stages.detail import DetailDistillationStage, DetailStage
 from voice2face_gan.training.stages.distillation import DistillationStage
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 from voice2face_gan.training.stages.face_decoder import FaceDecoderStage
@@ -37,13 +37,16 @@ from voice2face_gan.training.stages.wen2019 import Wen2019Stage
 
 __all__ = ["Evaluate", "TrainResult", "Reporter", "check_shares", "train"]
 
-# Of a type of generator, after the voice encoder; an appearance model's detail has a stage of its own.
+# Of a type of generator, after the voice encoder.
 GAN_STAGES = {
     "wen2019": Wen2019Stage,
     "r3gan": R3GANStage,
     "face_decoder": FaceDecoderStage,
     "appearance_model": AppearanceModelStage,
 }
+
+# Of an appearance model by appearance_model.part.
+_PARTS = {"refiner": AppearanceModelStage, "detail": DetailStage, "distillation": DetailDistillationStage}
 
 
 def train(
@@ -147,8 +150,8 @@ def _train_gan(trainer: Trainer, store: Store, records: Store, state: dict | Non
     encoder = load_checkpoint(run.encoder_folder, need_generator=False)
     held_out = held_out_people(store, records, run)
     kind = GAN_STAGES[run.recipe.model.generator.type]
-    if kind is AppearanceModelStage and run.recipe.appearance_model.part == "detail":
-        kind = DetailStage
+    if kind is AppearanceModelStage:
+        kind = _PARTS[run.recipe.appearance_model.part]
     stage = kind(
         records, held_out, encoder, run.recipe, run.settings["seed"], device, processes, trainer.reporter.note
     )

@@ -169,16 +169,25 @@ def _appearance_model(recipe: Recipe) -> _Checks:
         own.window > 0 and own.window % 32 == 0,
     )
     models = recipe.model.generator.type == "appearance_model" and not recipe.encoder_alone
-    yield f"appearance_model.part must be {' or '.join(PARTS)}", own.part in PARTS
-    details = models and own.part == "detail"
+    yield f"appearance_model.part must be {', '.join(PARTS)}", own.part in PARTS
+    details = models and own.part != "refiner"
+    distils = models and own.part == "distillation"
     yield (
         "model.generator.type = 'appearance_model' needs gan.g_adversarial above 0",
         not models or details or recipe.gan.g_adversarial > 0,
     )
     yield (
-        "appearance_model.part = 'detail' needs model.generator.detail_channels",
+        f"appearance_model.part = '{own.part}' needs model.generator.detail_channels",
         not details or bool(recipe.model.generator.detail_channels),
     )
+    yield (
+        "appearance_model.part = 'distillation' needs model.generator.detail_steps of 1 or 2, and "
+        "detail_guidance of 1",
+        not distils
+        or (recipe.model.generator.detail_steps <= 2 and recipe.model.generator.detail_guidance == 1),
+    )
+    yield "appearance_model.teacher_steps must be 1 or more", own.teacher_steps >= 1
+    yield "appearance_model.teacher_guidance must be 1 or more", own.teacher_guidance >= 1
     yield (
         "model.generator.type = 'appearance_model' needs face_embedding.space",
         not models or bool(recipe.face_embedding.space),

@@ -94,7 +94,7 @@ def _decodes(values: Values) -> bool:
 
 
 def _draws_detail(values: Values) -> bool:
-    return _models_appearance(values) and values["appearance_model.part"] == "detail"
+    return _models_appearance(values) and values["appearance_model.part"] != "refiner"
 
 
 def _models_appearance(values: Values) -> bool:
@@ -228,18 +228,27 @@ _RULES = (
             "r3gan.*",
             *(f"appearance_model.{name}" for name in ("feature_matching", "coarse_loss", "window")),
             *("appearance_model.embedding_loss", "appearance_model.embedding_share"),
-            "face_embedding.simulated_voices",
         ),
         _draws_detail,
-        "with appearance_model.part = 'detail' faces are trained on by themselves, by one loss",
+        "the diffusion of an appearance model has one loss, and no discriminator",
         take={
             "gan.g_adversarial": 0.0,
             "gan.d_identity": 0.0,
             "gan.l1": 0.0,
             "appearance_model.embedding_loss": 0.0,
             "appearance_model.feature_matching": 0.0,
-            "face_embedding.simulated_voices": 0.0,
         },
+    ),
+    Idle(
+        ("face_embedding.simulated_voices",),
+        lambda v: _draws_detail(v) and v["appearance_model.part"] == "detail",
+        "with appearance_model.part = 'detail' faces are trained on by themselves",
+        take={"face_embedding.simulated_voices": 0.0},
+    ),
+    Idle(
+        ("appearance_model.teacher_*",),
+        lambda v: _models_appearance(v) and v["appearance_model.part"] != "distillation",
+        "it needs appearance_model.part = 'distillation'",
     ),
     Idle(("run.compile",), _models_appearance, "the networks of an appearance model are not compiled"),
     Idle(

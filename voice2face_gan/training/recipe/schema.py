@@ -197,8 +197,9 @@ class AppearanceModelRecipe:
     detail.py).
 
     Args:
-        part: what the iterations train: "refiner", against a discriminator; or "detail", the diffusion
-            (training/stages/detail.py), which needs model.generator.detail_channels.
+        part: what the iterations train: "refiner", against a discriminator; "detail", the diffusion
+            (training/stages/detail.py), which needs model.generator.detail_channels; or "distillation", the
+            same in one or two evaluations (model.generator.detail_steps), from a trained one.
         decoder: checkpoint of the recipe face-decoder, on the same face space: what e says of a face.
         flow_iterations: of the flow, before the first iteration, of 256 faces each.
         feature_matching: weight of the difference of the discriminator's maps between a refined face and the
@@ -210,6 +211,8 @@ class AppearanceModelRecipe:
         embedding_share: part of a batch whose images are read, above 0.
         window: side in pixels, a multiple of 32, of the part of the images that an iteration judges
             (training/augmentation/windows.py); the whole image where it is as large.
+        teacher_steps: evaluations of the trained diffusion for one of the distilled one.
+        teacher_guidance: of the trained one, as model.generator.detail_guidance.
     """
 
     part: str = "refiner"
@@ -220,9 +223,11 @@ class AppearanceModelRecipe:
     embedding_loss: float = 1.0
     embedding_share: float = 0.25
     window: int = 64
+    teacher_steps: int = 3
+    teacher_guidance: float = 2.0
 
 
-PARTS = ("refiner", "detail")
+PARTS = ("refiner", "detail", "distillation")
 """What the stages of an appearance model train."""
 
 PAIRINGS = ("all-to-all", "one-to-one", "all-to-one", "all-to-mean")

@@ -1,4 +1,5 @@
-"""The stage of an appearance model's detail: its diffusion (models/generators/detail.py) on real faces.
+"""The stages of an appearance model's detail: its diffusion (models/generators/detail.py) on real faces, and
+then the same in fewer evaluations.
 
 Before the first iteration face decoder, components and flow come from a checkpoint or are fitted
 (training/fits/appearance_model.py), and all of these stay as they are. Each iteration draws real faces r_i
@@ -15,16 +16,35 @@ a mean over the visible pixels (EDM, equation 8, with the weights that make F's 
 There is no discriminator, and nothing is read from the images. Faces that are mostly beyond their images'
 edges are left out, and what little is hidden of the others repeats what is visible next to it: where it was
 0, the network learned the edges, and drew them around every head.
+
+A diffusion in K evaluations, at sigma_1 > ... > sigma_K, is taught by a trained one with guidance, which
+takes several from each sigma_i to the next (progressive distillation, Salimans and Ho, ICLR 2022). Faces are
+drawn as the model will draw them, of e of faces and of simulated voices; x_i is the teacher's x at sigma_i:
+
+    L = mean_i |D(x_i, sigma_i) - D_i|      D_i what takes x_i to x_i+1 in one step, for i = K the detail
 """
 
+import math
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from voice2face_gan.data.batches.sampling import gaussian, random_source
-from voice2face_gan.models.generators.detail import MOVED, MOVED_SHARE, SIGMA_MEAN, SIGMA_STD, SPREAD
+from voice2face_gan.errors import CheckpointError, TrainingError
+from voice2face_gan.models.conditioning import soft_clip, soft_clip_limits
+from voice2face_gan.models.generators.detail import (
+    MOVED,
+    MOVED_SHARE,
+    SIGMA_MEAN,
+    SIGMA_STD,
+    SMALLEST,
+    SPREAD,
+    drawn_sigmas,
+    start,
+)
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.fits.appearance_model import (
     E_NOISE,
@@ -120,6 +140,88 @@ class DetailStage(GanStage):
         coarse = model.small(model.decoded(e, coefficients, torch.ones_like(kept)).image)
         visible = 1 - F.max_pool2d(1 - batch.visible, self.config.side // self.config.texture_side)
         return coarse, repeated_beyond((model.small(batch.real) - coarse) / SPREAD, visible), visible
+
+
+class DetailDistillationStage(DetailStage):
+    """A diffusion of few evaluations, beginning with that of a checkpoint, which teaches it.
+
+    Raises:
+        TrainingError: there was no checkpoint.
+        CheckpointError: it has no diffusion.
+    """
+
+    saved = ("generator", "generator_optimiser", "teacher")
+
+    def _build(self) -> None:
+        super()._build()
+        self.teacher, self.has_teacher = deepcopy(self.generator.diffusion).requires_grad_(False), False
+        limits = self.controls.soft_clip or soft_clip_limits(self.batches.e.cpu().numpy())
+        self.limits = torch.tensor(limits, device=self.device)
+        self.sigmas = drawn_sigmas(self.config.detail_steps, self.config.detail_smallest)
+
+    def prepare(self, note: Callable[[str], None]) -> None:
+        if not self.has_teacher:
+            raise TrainingError(
+                f"The recipe {self.recipe.name} makes a trained diffusion faster: give a run of the recipe "
+                "face-detail with --init."
+            )
+        super().prepare(note)
+
+    def take_generator(self, weights: dict[str, Tensor]) -> bool:
+        if not super().take_generator(weights):
+            raise CheckpointError(
+                f"The checkpoint has no diffusion that the recipe {self.recipe.name} could make faster: "
+                "give a run of the recipe face-detail with --init."
+            )
+        self.teacher.load_state_dict(self.generator.diffusion.state_dict())
+        self.has_teacher = True
+        return False  # what it learns is new
+
+    def load(self, state: dict) -> None:
+        super().load(state)
+        self.has_teacher = True
+
+    def step(self, iteration: int) -> dict[str, Tensor]:
+        self._set_lr(iteration)
+        settings, student = self.recipe.appearance_model, self.generator.diffusion
+        e, coarse, x = self._begun(iteration)
+        steps = settings.teacher_steps
+        with torch.no_grad(), self.autocast():
+            path = self.teacher.path(coarse, e, x, finer(self.sigmas, steps), settings.teacher_guidance)
+        states, still = path[::steps], torch.zeros_like(e[:, 0])
+        loss = 0.0
+        for i, sigma in enumerate(self.sigmas):
+            share = self.sigmas[i + 1] / sigma if i + 1 < len(self.sigmas) else 0.0
+            wanted = (states[i + 1] - share * states[i]) / (1 - share)
+            with self.autocast():
+                found = student.denoised(states[i], coarse, e, still + sigma, still)
+            loss = loss + (found - wanted).abs().mean() / len(self.sigmas)
+        self._step_generator(loss)
+        self._update_ema(iteration)
+        return detached({"G_detail": loss})
+
+    @torch.no_grad()
+    def _begun(self, iteration: int) -> tuple[Tensor, Tensor, Tensor]:
+        """e (B, embedding), the coarse images (B, 3, side, side) that are drawn of it at the texture's side,
+        and x at the largest sigma. Every second face has no noise but e's own, as plain answers have."""
+        model, batch = self.generator, self.batches.draw(iteration)
+        e = torch.where(batch.own_e[:, None], batch.e, soft_clip(batch.e, self.limits))
+        z = self.streams.z(iteration, self.config.z_dim)
+        plain = torch.arange(len(z), device=self.device)[:, None] % 2 == 0
+        noise = model.noise(e, torch.where(plain, 0, z))
+        coefficients = model.flow.draw(e, model.truncated(noise))
+        coarse = model.small(model.decoded(e, coefficients).image)
+        return e, coarse, start(self.config.detail_noise * model.diffusion.noise(noise))
+
+
+def finer(sigmas: list[float], steps: int) -> list[float]:
+    """From each of falling sigmas as many steps to the next, and from the last to SMALLEST: their sigmas, at
+    even ratios."""
+    found = []
+    for sigma, after in zip(sigmas, [*sigmas[1:], None], strict=True):
+        ratio, count = (SMALLEST / sigma, steps - 1) if after is None else (after / sigma, steps)
+        found += [sigma * math.exp(math.log(ratio) * i / max(1, count)) for i in range(steps)]
+    return found
 
 
 def repeated_beyond(images: Tensor, visible: Tensor) -> Tensor:
