@@ -70,8 +70,8 @@ class AppearanceModelConfig(GeneratorSettings):
         detail: factor of the detail that is drawn for hair and background.
         face_detail: the same from forehead to chin, where a sample of it costs likeness.
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
-        detail_guidance: how far it follows coarse image and e beyond what the diffusion estimates; above 1
-            hair is clearer, and each evaluation takes twice as long.
+        detail_guidance: how far it follows coarse image and e beyond what the diffusion estimates, but for
+            colours; above 1 hair is clearer, and each evaluation takes twice as long.
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
         film: the refiner's gains depend on e and coefficients, beside the image that it is given.
         truncation: factor of all noise; below 1 faces are nearer to what is usual (the truncation trick,
