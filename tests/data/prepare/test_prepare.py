@@ -285,7 +285,7 @@ def test_settings_are_checked():
         ("features.hop=5", "did you mean 'features.hop_ms'"),
         ("hop_ms", "group.key=value"),
         ("vad.aggressiveness=7", "0, 1, 2 or 3"),
-        ("faces.side=65", "64, 128"),
+        ("faces.side=65", "64, 112, 128, 224"),
         ("voice.vad=7", "voice.vad must be true or false, not 7"),
         ("vad.target_level_db=3", "-60 to 0"),
         ("vad.target_level_db=off", "vad.target_level_db must be a number, not 'off'"),

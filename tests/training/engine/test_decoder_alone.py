@@ -80,6 +80,31 @@ def decoder(cli, faces, readers):
     return run
 
 
+def test_faces_of_224_pixels_from_images_to_a_reconstruction(cli, faces, readers):
+    """Speech2Face's own size, by the keys of the sides."""
+    store, photos = Store(faces), cli.here / "photos"
+    photos.mkdir()
+    names = [f"{k}.png" for k in range(len(store.faces))]
+    for name, face in zip(names, store.faces, strict=True):
+        Image.fromarray(face).resize((224, 224), Image.Resampling.BICUBIC).save(photos / name)
+    (photos / "labels.csv").write_text("\n".join(["file", *names]))
+    made = cli("prepare", "faces", "photos", "--side", 224, "--detector", "none", "-o", "big.store")
+    assert made.code == 0, made.stderr
+    big = Store(cli.here / "big.store")
+    assert big.faces.shape[1:] == (224, 224, 3)
+    np.save(big.folder / "landmarks.npy", np.repeat(MEAN_SHAPE[None], len(big.faces), 0).astype(np.float32))
+    own = {
+        "face_embedding.space": json.dumps(str(readers / "reader")),
+        "model.generator.side": 224,
+        "gan.batch": 2,
+    }
+    done = train(cli, "--recipe", "face-decoder", "--data", big.folder, "--iterations", 1, **own)
+    assert done.code == 0, done.stderr
+    (run,) = (cli.here / "runs").iterdir()
+    done = cli("reconstruct", photos / names[0], "-o", "face.png", "--checkpoint", run, "--detector", "none")
+    assert done.code == 0 and Image.open(cli.here / "face.png").size == (224, 224), done.stderr
+
+
 def test_from_faces_alone_to_a_reconstruction(cli, decoder, readers, faces, clips):
     made = load_checkpoint(decoder)
     assert made.encoder_config.type == "none" and made.encoder_config.embedding == HIDDEN

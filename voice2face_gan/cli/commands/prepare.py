@@ -46,7 +46,11 @@ def _layouts(context: click.Context, parameter: click.Parameter, value: bool) ->
     help="How faces are found; none: they are aligned already.",
 )
 @click.option(
-    "--side", type=click.Choice(["64", "128"]), default="64", show_default=True, help="Of a face, in pixels."
+    "--side",
+    type=click.Choice(["64", "112", "128", "224"]),
+    default="64",
+    show_default=True,
+    help="Of a face, in pixels.",
 )
 @click.option(
     "--split",

@@ -39,7 +39,7 @@ class FaceSettings:
     Attributes:
         detector: "hog" or "cnn"; "none" takes every image as a face that is aligned already; "auto" is none
             where the layout's faces are aligned, else hog.
-        side: of a face in pixels, 64 or 128.
+        side: of a face in pixels, 64, 112, 128 or 224; generators other than the face decoder take 64 or 128.
         several: of several faces take the "largest", or "reject" the image.
         min_eye_distance: between the eyes' centres in pixels of the image; smaller faces are dropped. At a
             side of 64 they come to lie 17 pixels apart.
@@ -65,7 +65,7 @@ class FaceSettings:
 
 _CHOICES = {
     "faces.detector": ("auto", "hog", "cnn", "none"),
-    "faces.side": (64, 128),
+    "faces.side": (64, 112, 128, 224),
     "faces.several": ("largest", "reject"),
 }
 
