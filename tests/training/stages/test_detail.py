@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from voice2face_gan.data.batches.sampling import gaussian
-from voice2face_gan.errors import CheckpointError, DataError, RecipeError, TrainingError
+from voice2face_gan.errors import CheckpointError, DataError, RecipeError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.conditioning import soft_clip
 from voice2face_gan.models.generators.detail import MOVED, SMALLEST, SPREAD, drawn_sigmas, start
+from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.engine.warm_start import given_nets, start_from
 from voice2face_gan.training.fits.appearance_model import E_NOISE, coefficients_of, textures_of
@@ -280,7 +281,7 @@ def test_a_teacher_takes_several_steps_for_each_of_its_students(count):
     assert finer(sigmas, 1) == [pytest.approx(sigma) for sigma in sigmas]
 
 
-def test_a_student_goes_on_with_its_teacher_and_is_refused_without_one(make_student, make_stage):
+def test_a_student_goes_on_with_its_teacher(make_student, make_stage):
     whole = make_student()
     whole.step(0)
     rest = make_stage(fit=False, **STUDENT)
@@ -288,12 +289,24 @@ def test_a_student_goes_on_with_its_teacher_and_is_refused_without_one(make_stud
     rest.prepare(lambda sentence: pytest.fail("it is fitted again"))
     assert float(rest.step(1)["G_detail"]) == pytest.approx(float(whole.step(1)["G_detail"]), rel=1e-4)
 
-    alone = make_stage(fit=False, **STUDENT)
-    with pytest.raises(TrainingError, match="--init"):
-        alone.prepare(lambda sentence: None)
-    without = {k: v for k, v in alone.generator.state_dict().items() if not k.startswith("diffusion.")}
-    with pytest.raises(CheckpointError, match="no diffusion"):
-        alone.take_generator(without)
+
+def test_a_diffusion_is_distilled_once_and_only_if_there_is_one(make_stage, recipe, tmp_path):
+    run = Run.create(tmp_path, recipe("face-detail-distilled", *DETAIL), {"gender": "all", "init": None})
+    with pytest.raises(CheckpointError, match="distils a trained diffusion: give a run .* with --init"):
+        given_nets(run)
+    made = make_stage().checkpoint(4)
+    whole = made.save(tmp_path / "whole")
+    run.settings["init"] = str(whole)
+    assert given_nets(run)[0].folder == whole
+    config = replace(made.generator_config, detail_smallest=1.0)
+    run.settings["init"] = str(replace(made, generator_config=config).save(tmp_path / "distilled"))
+    with pytest.raises(CheckpointError, match="distilled is distilled already"):
+        given_nets(run)
+    config = replace(made.generator_config, detail_channels=())
+    without = replace(made, generator_config=config, generator=build_generator(config))
+    run.settings["init"] = str(without.save(tmp_path / "without"))
+    with pytest.raises(CheckpointError, match="without has no diffusion"):
+        given_nets(run)
 
 
 @pytest.mark.parametrize(

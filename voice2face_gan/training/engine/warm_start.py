@@ -15,6 +15,7 @@ from voice2face_gan.models.classifier_space import CLASSIFIER
 from voice2face_gan.models.encoders.ge2e import GE2EEncoder
 from voice2face_gan.models.encoders.none import NoEncoder, NoEncoderConfig
 from voice2face_gan.models.face_embedding_space import FaceSpace
+from voice2face_gan.models.generators.detail import SMALLEST
 from voice2face_gan.models.registry import (
     ENCODERS,
     EncoderConfig,
@@ -248,12 +249,14 @@ def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
     checkpoint came without, as the shipped one does); None where the nets start from nothing.
 
     Raises:
-        CheckpointError: it cannot be read, or its nets are not those of the recipe.
+        CheckpointError: it cannot be read, or its nets are not those of the recipe; or there is none, and the
+            recipe distils it.
     """
-    given = run.settings.get("init")
-    if given is None:
+    given, recipe = run.settings.get("init"), run.recipe
+    checkpoint = None if given is None else load_checkpoint(given)
+    _check_teacher(recipe, checkpoint)
+    if checkpoint is None:
         return None
-    checkpoint, recipe = load_checkpoint(given), run.recipe
     # The voice encoder is the checkpoint's own, whatever the recipe says of it.
     theirs = checkpoint.generator_config
     ours = replace(recipe.model.generator, embedding=theirs.embedding)
@@ -261,6 +264,23 @@ def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
     _check_same(checkpoint, theirs, ours, recipe, advice, theirs.may_differ)
     _check_normalised(checkpoint, recipe, advice)
     return checkpoint, read_state(checkpoint.folder, "start from another checkpoint.") or {}
+
+
+def _check_teacher(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
+    """
+    Raises:
+        CheckpointError: the recipe distils a diffusion, and the checkpoint has none, or a distilled one.
+    """
+    if recipe.model.generator.type != "appearance_model" or recipe.appearance_model.part != "distillation":
+        return
+    advice = "give a run of the recipe face-detail with --init."
+    if checkpoint is None:
+        raise CheckpointError(f"The recipe {recipe.name} distils a trained diffusion: {advice}")
+    config = checkpoint.generator_config
+    if config.type == "appearance_model" and not config.detail_channels:
+        raise CheckpointError(f"{checkpoint.folder} has no diffusion to distil: {advice}")
+    if config.type == "appearance_model" and config.detail_smallest > SMALLEST:
+        raise CheckpointError(f"The diffusion of {checkpoint.folder} is distilled already: {advice}")
 
 
 def _check_same(

@@ -33,7 +33,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from voice2face_gan.data.batches.sampling import gaussian, random_source
-from voice2face_gan.errors import CheckpointError, TrainingError
 from voice2face_gan.models.conditioning import soft_clip, soft_clip_limits
 from voice2face_gan.models.generators.detail import (
     MOVED,
@@ -143,43 +142,21 @@ class DetailStage(GanStage):
 
 
 class DetailDistillationStage(DetailStage):
-    """A diffusion of few evaluations, beginning with that of a checkpoint, which teaches it.
-
-    Raises:
-        TrainingError: there was no checkpoint.
-        CheckpointError: it has no diffusion.
-    """
+    """A diffusion of few evaluations, beginning with that of a checkpoint, which teaches it."""
 
     saved = ("generator", "generator_optimiser", "teacher")
 
     def _build(self) -> None:
         super()._build()
-        self.teacher, self.has_teacher = deepcopy(self.generator.diffusion).requires_grad_(False), False
+        self.teacher = deepcopy(self.generator.diffusion).requires_grad_(False)
         limits = self.controls.soft_clip or soft_clip_limits(self.batches.e.cpu().numpy())
         self.limits = torch.tensor(limits, device=self.device)
         self.sigmas = drawn_sigmas(self.config.detail_steps, self.config.detail_smallest)
 
-    def prepare(self, note: Callable[[str], None]) -> None:
-        if not self.has_teacher:
-            raise TrainingError(
-                f"The recipe {self.recipe.name} makes a trained diffusion faster: give a run of the recipe "
-                "face-detail with --init."
-            )
-        super().prepare(note)
-
     def take_generator(self, weights: dict[str, Tensor]) -> bool:
-        if not super().take_generator(weights):
-            raise CheckpointError(
-                f"The checkpoint has no diffusion that the recipe {self.recipe.name} could make faster: "
-                "give a run of the recipe face-detail with --init."
-            )
+        super().take_generator(weights)
         self.teacher.load_state_dict(self.generator.diffusion.state_dict())
-        self.has_teacher = True
         return False  # what it learns is new
-
-    def load(self, state: dict) -> None:
-        super().load(state)
-        self.has_teacher = True
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         self._set_lr(iteration)
