@@ -145,3 +145,19 @@ def test_wen2019_small_is_networks_of_2019_on_real_faces(clips):
     text = json.dumps(model.checkpoint.config())
     assert "yt_" not in text and "id1" not in text and "/work" not in text
     assert "{" not in resource("assets", "wen2019-small/MODEL_CARD.md").read_text()
+
+
+def test_training_from_it_goes_on_with_the_recipe_that_taught_its_diffusion():
+    """A distilled diffusion has no teacher; it learns at all levels of noise again, and is drawn so."""
+    from voice2face_gan.cli.commands.train import _recipe_of
+    from voice2face_gan.models.checkpoint import load_checkpoint
+    from voice2face_gan.models.generators.detail import SMALLEST
+
+    own = load_checkpoint("default", need_generator=False).generator_config
+    assert own.detail_steps == 2 and own.detail_smallest > SMALLEST
+    recipe = _recipe_of("default", ("gan.batch=4",))
+    assert recipe.name == "face-detail" and recipe.appearance_model.part == "detail" and recipe.gan.batch == 4
+    made = recipe.model.generator
+    assert made.detail_steps > 2 and made.detail_smallest == SMALLEST
+    assert made.detail_channels == own.detail_channels and made.detail_noise == own.detail_noise
+    assert recipe.face_embedding.space == "checkpoint"

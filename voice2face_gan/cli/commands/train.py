@@ -239,12 +239,12 @@ def _side_of_landmarks(data: str) -> int | None:
 
 
 def _recipe_of(name: str, overrides):
-    """The recipe that a checkpoint was trained with."""
+    """The recipe that a checkpoint was trained with; of a distilled diffusion that of its teacher."""
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.models.classifier_space import CLASSIFIER
     from voice2face_gan.models.reader_space import ReaderSpace
     from voice2face_gan.models.registry import face_space_class
-    from voice2face_gan.training.recipe.recipe import kept_recipe
+    from voice2face_gan.training.recipe.recipe import kept_recipe, load_recipe
     from voice2face_gan.training.stages.face_embedding import KEPT
 
     checkpoint = load_checkpoint(name, need_generator=False)
@@ -255,6 +255,11 @@ def _recipe_of(name: str, overrides):
     now, model = checkpoint.tables(), about.get("model", {})
     model = {name: {k: now[name].get(k, v) for k, v in table.items()} for name, table in model.items()}
     about = {**about, "model": model}
+    if about.get("appearance_model", {}).get("part") == "distillation":
+        # It has no teacher any more: its diffusion learns at all levels of noise, as that one did.
+        before = load_recipe("face-detail").to_dict()
+        drawn = {key: before["model"]["generator"][key] for key in ("detail_steps", "detail_smallest")}
+        about = {**before, "model": {**model, "generator": {**model["generator"], **drawn}}}
     space = about.get("face_embedding", {}).get("space")
     of_reader = face_space_class(checkpoint.face_space) is ReaderSpace  # its folder is wanted again
     if checkpoint.face_space and space not in (None, "", CLASSIFIER) and not of_reader:
