@@ -211,8 +211,13 @@ def test_it_starts_from_a_model_without_detail_at_its_whole_rate_and_goes_on_fro
         stage.probe = None
         stage.generator = load_checkpoint(run.folder).generator
         stage.generator_ema = load_checkpoint(run.folder).generator
-        start_from(stage, *given_nets(again))
+        stage.config = again.recipe.model.generator
+        given, state = given_nets(again)
+        start_from(stage, given, state)
         assert stage.fine_tunes is fine_tunes
+        distilled = replace(given.generator_config, detail_smallest=1.0)
+        start_from(stage, replace(given, generator_config=distilled), state)
+        assert not stage.fine_tunes, "most levels of noise are new to it"
 
     refined = Run.create(tmp_path, recipe("appearance-model"), settings | {"init": str(run.folder)})
     with pytest.raises(CheckpointError, match="detail_channels"):
