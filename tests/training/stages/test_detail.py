@@ -90,12 +90,15 @@ def make_student(make_stage):
     """Function (*overrides) -> a new stage of distillation, its teacher a fitted model of random detail."""
 
     def make(*overrides: str) -> DetailDistillationStage:
-        model = make_stage().generator
+        given = make_stage()
+        model = given.generator
         torch.manual_seed(1)
         for part in model.diffusion.parameters():
             torch.nn.init.normal_(part, std=0.05)
         stage = make_stage(*overrides, fit=False, **STUDENT)
-        assert not stage.take_generator(model.state_dict()), "its rate is the recipe's whole one"
+        assert not stage.take_generator(model.state_dict(), given.config), (
+            "its rate is the recipe's whole one"
+        )
         stage.prepare(lambda sentence: pytest.fail("it is fitted again"))
         return stage
 

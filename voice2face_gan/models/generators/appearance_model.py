@@ -341,10 +341,14 @@ class AppearanceModel(nn.Module):
         if self.diffusion is None:
             return coarse
         own = self.config
-        start = own.detail_noise * self.diffusion.noise(noise)
         how = own.detail_steps, own.detail_guidance, own.detail_smallest
-        detail = self.detailed * self.diffusion.draw(self.small(coarse), e, start, *how)
+        drawn = self.diffusion.draw(self.small(coarse), e, self.detail_start(noise), *how)
+        detail = self.detailed * drawn
         return coarse + F.interpolate(detail, coarse.shape[-2:], mode="bicubic", align_corners=False)
+
+    def detail_start(self, noise: Tensor) -> Tensor:
+        """The noise (B, 3, texture_side, texture_side) that detail is drawn from, of noise (B, z_dim)."""
+        return self.config.detail_noise * self.diffusion.noise(noise)
 
     def refine(
         self, e: Tensor, coefficients: Tensor, coarse: Tensor, refined: Tensor | None = None

@@ -330,12 +330,7 @@ def start_from(stage, checkpoint: Checkpoint, state: dict) -> list[str]:
         The names of the nets that were given.
     """
     weights = checkpoint.generator.state_dict()
-    given, stage.fine_tunes = ["generator"], stage.take_generator(weights)
-    least = [
-        getattr(config, "detail_smallest", 0.0) for config in (checkpoint.generator_config, stage.config)
-    ]
-    if least[0] > least[1]:  # a distilled diffusion learns at most levels of noise for the first time
-        stage.fine_tunes = False
+    given, stage.fine_tunes = ["generator"], stage.take_generator(weights, checkpoint.generator_config)
     if checkpoint.gender_probe is not None:  # of the same voice encoder, and of more speakers as a rule
         stage.probe = checkpoint.gender_probe
     for name in ("trunk", "discriminator", "heads"):

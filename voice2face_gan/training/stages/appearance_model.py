@@ -27,7 +27,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from voice2face_gan.models.conditioning import soft_clip, soft_clip_limits
 from voice2face_gan.models.discriminators.residual import ResidualDiscriminator
 from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.augmentation.windows import draw_windows
@@ -73,9 +72,7 @@ class AppearanceModelStage(AdversarialStage):
         self.discriminator = ResidualDiscriminator(window).to(**layout)
         self._set_networks(model, [self.discriminator])
         own = self.recipe.appearance_model
-        # A voice encoder that was composed with no generator yet has no limits.
-        limits = self.controls.soft_clip or soft_clip_limits(self.batches.e.cpu().numpy())
-        self.limits = torch.tensor(limits, device=self.device)
+        self.limits = self.batches.limits(self.controls)
         self.g_weights = {
             "G": self.settings.g_adversarial,
             "G_l1": self.settings.l1,
@@ -127,7 +124,7 @@ class AppearanceModelStage(AdversarialStage):
         """e (B, embedding), coefficients (B, z_dim) and coarse images (B, 3, side, side) of a batch: own ones
         where e is the face's own, else drawn ones."""
         model = self.generator
-        e = torch.where(batch.own_e[:, None], batch.e, soft_clip(batch.e, self.limits))
+        e = batch.clipped_e(self.limits)
         textures = textures_of(
             model, batch.face_e, batch.real, batch.visible, self.config.side * batch.landmarks
         )

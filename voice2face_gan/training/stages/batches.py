@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from voice2face_gan.data.batches.sampling import EpochSampler, FaceBank, VoiceBank, gaussian, random_source
 from voice2face_gan.data.store import Store
 from voice2face_gan.device import send
-from voice2face_gan.models.conditioning import Controls, condition
+from voice2face_gan.models.conditioning import Controls, condition, soft_clip, soft_clip_limits
 from voice2face_gan.models.voice_simulation import VoiceSimulation
 from voice2face_gan.training.augmentation.diff_augment import NUMBERS
 from voice2face_gan.training.engine.distributed import SingleProcess
@@ -52,6 +52,10 @@ class Batch(NamedTuple):
     own_e: Tensor | None = None
     face_e: Tensor | None = None
     landmarks: Tensor | None = None
+
+    def clipped_e(self, limits: Tensor) -> Tensor:
+        """e, that of simulated voices within limits (embedding,) as that of voices will be."""
+        return torch.where(self.own_e[:, None], self.e, soft_clip(self.e, limits))
 
 
 @dataclass(frozen=True)
@@ -221,6 +225,12 @@ class FaceEmbeddingBatches:
         if self.with_landmarks:
             landmarks = send(self.faces.landmarks_of(items, flips), self.streams.device)
         return Batch(e, identity, real, identity, visible, ~simulated, own, landmarks)
+
+    def limits(self, controls: Controls) -> Tensor:
+        """Of e, (embedding,): those of the controls; of the faces, where a voice encoder was composed with no
+        generator yet and has none."""
+        known = controls.soft_clip or soft_clip_limits(self.e.cpu().numpy())
+        return torch.tensor(known, device=self.streams.device)
 
     def _means(self) -> Tensor:
         """(faces, 64): the mean e of each face's identity."""

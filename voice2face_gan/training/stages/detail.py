@@ -24,16 +24,17 @@ drawn as the model will draw them, of e of faces and of simulated voices; x_i is
     L = mean_i |D(x_i, sigma_i) - D_i|      D_i what takes x_i to x_i+1 in one step, for i = K the detail
 """
 
-import math
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from voice2face_gan.data.batches.sampling import gaussian, random_source
-from voice2face_gan.models.conditioning import soft_clip, soft_clip_limits
+from voice2face_gan.models.generators.appearance_model import AppearanceModelConfig
 from voice2face_gan.models.generators.detail import (
     MOVED,
     MOVED_SHARE,
@@ -82,10 +83,11 @@ class DetailStage(GanStage):
     def prepare(self, note: Callable[[str], None]) -> None:
         prepare_appearance_model(self, note)
 
-    def take_generator(self, weights: dict[str, Tensor]) -> bool:
+    def take_generator(self, weights: dict[str, Tensor], config: AppearanceModelConfig) -> bool:
         own = {k: v for k, v in self.generator.state_dict().items() if k.startswith(_NET)}
-        super().take_generator(own | weights)
-        return any(name.startswith(_NET) for name in weights)
+        super().take_generator(own | weights, config)
+        # Most levels of noise are new to a diffusion that was distilled.
+        return bool(config.detail_channels) and config.detail_smallest <= self.config.detail_smallest
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         self._set_lr(iteration)
@@ -149,12 +151,11 @@ class DetailDistillationStage(DetailStage):
     def _build(self) -> None:
         super()._build()
         self.teacher = deepcopy(self.generator.diffusion).requires_grad_(False)
-        limits = self.controls.soft_clip or soft_clip_limits(self.batches.e.cpu().numpy())
-        self.limits = torch.tensor(limits, device=self.device)
+        self.limits = self.batches.limits(self.controls)
         self.sigmas = drawn_sigmas(self.config.detail_steps, self.config.detail_smallest)
 
-    def take_generator(self, weights: dict[str, Tensor]) -> bool:
-        super().take_generator(weights)
+    def take_generator(self, weights: dict[str, Tensor], config: AppearanceModelConfig) -> bool:
+        super().take_generator(weights, config)
         self.teacher.load_state_dict(self.generator.diffusion.state_dict())
         return False  # what it learns is new
 
@@ -182,23 +183,20 @@ class DetailDistillationStage(DetailStage):
         """e (B, embedding), the coarse images (B, 3, side, side) that are drawn of it at the texture's side,
         and x at the largest sigma. Every second face has no noise but e's own, as plain answers have."""
         model, batch = self.generator, self.batches.draw(iteration)
-        e = torch.where(batch.own_e[:, None], batch.e, soft_clip(batch.e, self.limits))
+        e = batch.clipped_e(self.limits)
         z = self.streams.z(iteration, self.config.z_dim)
         plain = torch.arange(len(z), device=self.device)[:, None] % 2 == 0
         noise = model.noise(e, torch.where(plain, 0, z))
         coefficients = model.flow.draw(e, model.truncated(noise))
         coarse = model.small(model.decoded(e, coefficients).image)
-        return e, coarse, start(self.config.detail_noise * model.diffusion.noise(noise))
+        return e, coarse, start(model.detail_start(noise))
 
 
 def finer(sigmas: list[float], steps: int) -> list[float]:
     """From each of falling sigmas as many steps to the next, and from the last to SMALLEST: their sigmas, at
     even ratios."""
-    found = []
-    for sigma, after in zip(sigmas, [*sigmas[1:], None], strict=True):
-        ratio, count = (SMALLEST / sigma, steps - 1) if after is None else (after / sigma, steps)
-        found += [sigma * math.exp(math.log(ratio) * i / max(1, count)) for i in range(steps)]
-    return found
+    parts = [np.geomspace(a, b, steps, endpoint=False) for a, b in pairwise(sigmas)]
+    return np.concatenate([*parts, np.geomspace(sigmas[-1], SMALLEST, steps)]).tolist()
 
 
 def repeated_beyond(images: Tensor, visible: Tensor) -> Tensor:

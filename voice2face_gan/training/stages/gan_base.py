@@ -21,7 +21,7 @@ from voice2face_gan.faces.pixels import to_grid, to_uint8
 from voice2face_gan.models.checkpoint import Checkpoint
 from voice2face_gan.models.conditioning import Controls, condition
 from voice2face_gan.models.reader_space import ReaderSpace
-from voice2face_gan.models.registry import build_generator, takes_voices
+from voice2face_gan.models.registry import GeneratorConfig, build_generator, takes_voices
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.probes.gender import gender_probe
 from voice2face_gan.training.recipe.schema import GanRecipe, Recipe
@@ -282,11 +282,11 @@ class GanStage:
     def _saved(self) -> tuple[str, ...]:
         return self.saved if self.generator_ema is None else (*self.saved, "generator_ema")
 
-    def take_generator(self, weights: dict[str, Tensor]) -> bool:
-        """Begins with the weights of a trained generator.
+    def take_generator(self, weights: dict[str, Tensor], config: GeneratorConfig) -> bool:
+        """Begins with the weights of a trained generator, of that config.
 
         Returns:
-            Whether the part that learns came with them.
+            Whether it goes on with what they have learned.
         """
         self.generator.load_state_dict(weights)
         if self.generator_ema is not None:
