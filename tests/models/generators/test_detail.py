@@ -111,6 +111,24 @@ def test_the_same_noise_gives_the_same_detail_and_one_step_is_the_mean(net):
         )
 
 
+def test_what_a_pixel_gets_of_its_detail_is_settled_at_each_step(net, monkeypatch):
+    """Each pixel is told the mean of all pixels, so that what one half gets changes the other."""
+    monkeypatch.setattr(net, "denoised", lambda x, *_: x.mean(dim=(2, 3), keepdim=True).expand_as(x))
+    (coarse, noise), e = images(1, 2), torch.zeros(2, 4)
+    share = torch.ones(16, 16)
+    share[:, :8] = 0.1
+    x = math.sqrt(1 + 20**2) * noise
+    first = share * x.mean(dim=(2, 3), keepdim=True)
+    middle = x / 20 + 19 / 20 * first
+    last = share * middle.mean(dim=(2, 3), keepdim=True)
+    path = net.path(coarse, e, x, [20.0, 1.0], share=share)
+    for found, wanted in zip(path, (x, middle, last), strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    drawn = net.draw(coarse, e, noise, 2, smallest=1.0, share=share)
+    torch.testing.assert_close(drawn, SPREAD * last, atol=1e-5, rtol=1e-3)
+    assert not torch.allclose(drawn[..., 8:], net.draw(coarse, e, noise, 2, smallest=1.0)[..., 8:], atol=0.1)
+
+
 def test_guidance_goes_on_from_what_is_estimated_where_less_is_told(net):
     (x, coarse, noise), e = images(0, 1, 2), torch.ones(2, 4)
     sigma, still = torch.tensor([0.5, 2.0]), torch.zeros(2)

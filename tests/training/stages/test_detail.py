@@ -17,6 +17,7 @@ from voice2face_gan.models.registry import build_generator
 from voice2face_gan.training.engine.train import train
 from voice2face_gan.training.engine.warm_start import given_nets, start_from
 from voice2face_gan.training.fits.appearance_model import E_NOISE, coefficients_of, textures_of
+from voice2face_gan.training.fits.portraits import faults
 from voice2face_gan.training.recipe.recipe import load_recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.detail import (
@@ -117,7 +118,7 @@ def test_only_the_diffusion_learns_and_there_is_no_discriminator(make_stage):
 
 def test_the_loss_is_that_of_the_text(make_stage):
     """Of a later iteration, written out."""
-    stage = make_stage("gan.ema_decay=0")
+    stage = make_stage("gan.ema_decay=0", "appearance_model.head_weight=3")
     stage.step(0)
     model, batch = stage.generator, stage.batches.draw(1)
     assert batch.own_e.all(), "each face by its own e"
@@ -134,8 +135,11 @@ def test_the_loss_is_that_of_the_text(make_stage):
         hidden = F.max_pool2d(1 - batch.visible, 2)
         detail = repeated_beyond((F.avg_pool2d(batch.real, 2) - coarse) / SPREAD, 1 - hidden)
         noise, added = (gaussian(detail.shape, 0, s, 1) for s in ("detail noise", "coarse noise"))
+        weight = (1 - hidden) * model.detailed * (1 + 2 * F.avg_pool2d(model.head[None, None], 2))
+        assert weight[0, 0, 16, 16] < 0.2 * weight[0, 0].max(), "a face counts as little as it gets"
+        assert weight[0, 0, 8, 16] > 2 * weight[0, 0, 1, 1], "hair counts more than what is behind"
         wanted = model.diffusion.loss(
-            detail, coarse + moved[:, None, None, None] * added, 1 - hidden, e, sigma, moved, noise
+            detail, coarse + moved[:, None, None, None] * added, weight, e, sigma, moved, noise
         ).mean()
     assert float(stage.step(1)["G_detail"]) == pytest.approx(float(wanted), rel=1e-4)
 
@@ -163,6 +167,14 @@ def test_faces_that_are_mostly_hidden_are_left_out(make_stage, marked):
     box[:] = [10, 10, 50, 50]
     with pytest.raises(DataError, match="75 %"):
         make_stage(fit=False)
+
+
+def test_a_share_of_the_faces_is_learned_from(make_stage):
+    whole = make_stage(fit=False).batches.faces
+    best = make_stage("appearance_model.portraits=0.25", fit=False).batches.faces
+    assert len(best) == round(0.25 * len(whole))
+    first, second = (faults(faces.batch(np.arange(len(faces)))[0].nan_to_num(), 1.0) for faces in (best, whole))
+    assert (first.mean(dim=0) < second.mean(dim=0)).all()
 
 
 def test_what_is_drawn_is_spread_as_the_text_says(make_stage):
@@ -232,13 +244,13 @@ def test_a_student_of_two_steps_comes_to_draw_what_its_guided_teacher_draws(make
     teacher = {name: part.clone() for name, part in stage.teacher.state_dict().items()}
     before = {n: p.clone() for n, p in stage.generator.state_dict().items()}
     e, coarse, x = stage._begun(1000)
-    wanted = stage.teacher.path(coarse, e, x, finer(stage.sigmas, 3), 2.0)[-1]
+    share = stage.generator.detailed
+    wanted = stage.teacher.path(coarse, e, x, finer(stage.sigmas, 3), 2.0, share)[-1]
 
     def error() -> float:
         with torch.no_grad():
-            return float(
-                (stage.generator.diffusion.path(coarse, e, x, stage.sigmas)[-1] - wanted).abs().mean()
-            )
+            found = stage.generator.diffusion.path(coarse, e, x, stage.sigmas, share=share)[-1]
+            return float((found - wanted).abs().mean())
 
     first = error()
     for iteration in range(40):
@@ -255,11 +267,13 @@ def test_the_loss_of_a_student_is_that_of_the_text(make_student):
     assert stage.sigmas == [20, pytest.approx(1)]
     e, coarse, x = stage._begun(0)
     with torch.no_grad():
-        path = stage.teacher.path(coarse, e, x, [20, 20**0.5, 1, SMALLEST], 3.0)
+        share = stage.generator.detailed
+        assert share.min() < 0.2 and share.max() > 0.9
+        path = stage.teacher.path(coarse, e, x, [20, 20**0.5, 1, SMALLEST], 3.0, share)
         still = torch.zeros(6)
         middle, end = path[2], path[4]
-        one = stage.generator.diffusion.denoised(x, coarse, e, still + 20, still)
-        two = stage.generator.diffusion.denoised(middle, coarse, e, still + 1, still)
+        one = share * stage.generator.diffusion.denoised(x, coarse, e, still + 20, still)
+        two = share * stage.generator.diffusion.denoised(middle, coarse, e, still + 1, still)
         wanted = ((x / 20 + 19 / 20 * one - middle) * 20 / 19).abs().mean() + (two - end).abs().mean()
     assert float(stage.step(0)["G_detail"]) == pytest.approx(float(wanted) / 2, rel=1e-3)
 
@@ -325,6 +339,10 @@ def test_a_diffusion_is_distilled_once_and_only_if_there_is_one(make_stage, reci
         ("face-detail", ["gan.l1=1"], "has one loss"),
         ("face-detail", ["face_embedding.simulated_voices=0.5"], "by themselves"),
         ("face-detail", ["appearance_model.teacher_steps=2"], "needs appearance_model.part = 'distillation'"),
+        ("face-detail-portraits", ["appearance_model.portraits=0"], "portraits must be above 0"),
+        ("face-detail-portraits", ["appearance_model.head_weight=0"], "head_weight must be above 0"),
+        ("face-detail-distilled", ["appearance_model.head_weight=2"], "needs appearance_model.part = 'detail'"),
+        ("appearance-model", ["appearance_model.portraits=0.5"], "a refiner learns from all faces"),
         ("face-detail-distilled", ["model.generator.detail_steps=3"], "detail_steps of 1 or 2"),
         ("face-detail-distilled", ["model.generator.detail_guidance=2"], "detail_guidance of 1"),
         ("face-detail-distilled", ["appearance_model.teacher_steps=0"], "teacher_steps must be 1 or more"),

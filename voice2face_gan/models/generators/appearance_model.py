@@ -35,9 +35,6 @@ from voice2face_gan.models.generators.expression import Expression
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.refiner import Refiner
 from voice2face_gan.models.generators.regions import (
-    FACE_CENTRE,
-    FACE_EDGE,
-    FACE_RADII,
     FEATURES_CENTRE,
     FEATURES_EDGE,
     FEATURES_RADII,
@@ -231,6 +228,7 @@ class AppearanceModel(nn.Module):
         detailed: (texture_side, texture_side), how much of the detail each pixel gets.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
+        head: (side, side), 1 on a head with its hair.
         nose: (texture_side, texture_side), how much of each pixel is its mirror image's.
         noisy: (z_dim,), 1 for coefficients that get noise, 0 for the others.
         projection: (z_dim, embedding), e's direction to its own noise.
@@ -260,11 +258,14 @@ class AppearanceModel(nn.Module):
         self.warp = Warp(self.side, mean=mean)
         with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
             head = head_mask(self.side, config.face_scale)
-            features = ellipse(self.side, config.face_scale, FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE)
+            features, face = (
+                ellipse(side, config.face_scale, FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE)
+                for side in (self.side, config.texture_side)
+            )
             nose = ellipse(config.texture_side, config.face_scale, NOSE_CENTRE, NOSE_RADII, NOSE_EDGE)
-            face = ellipse(config.texture_side, config.face_scale, FACE_CENTRE, FACE_RADII, FACE_EDGE)
             detailed = config.detail + (config.face_detail - config.detail) * face
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
+        self.register_buffer("head", head, persistent=False)
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
         self.register_buffer("nose", config.nose_symmetry / 2 * nose, persistent=False)
@@ -341,9 +342,8 @@ class AppearanceModel(nn.Module):
         if self.diffusion is None:
             return coarse
         own = self.config
-        how = own.detail_steps, own.detail_guidance, own.detail_smallest
-        drawn = self.diffusion.draw(self.small(coarse), e, self.detail_start(noise), *how)
-        detail = self.detailed * drawn
+        how = own.detail_steps, own.detail_guidance, own.detail_smallest, self.detailed
+        detail = self.diffusion.draw(self.small(coarse), e, self.detail_start(noise), *how)
         return coarse + F.interpolate(detail, coarse.shape[-2:], mode="bicubic", align_corners=False)
 
     def detail_start(self, noise: Tensor) -> Tensor:

@@ -119,18 +119,19 @@ class Detail(nn.Module):
         self,
         detail: Tensor,
         coarse: Tensor,
-        visible: Tensor,
+        weight: Tensor,
         e: Tensor,
         sigma: Tensor,
         moved: Tensor,
         noise: Tensor,
     ) -> Tensor:
-        """Squared error (B,) of F, a mean over the visible pixels: of the detail in units that make it alike
+        """Squared error (B,) of F, a weighted mean over the pixels: of the detail in units that make it alike
         for all sigma.
 
         Args:
-            detail: (B, 3, side, side) of real faces, in SPREAD; what is not visible is seen and not counted.
-            coarse: (B, 3, side, side), with its noise. visible: (B, 1, side, side), 1 or 0.
+            detail: (B, 3, side, side) of real faces, in SPREAD.
+            coarse: (B, 3, side, side), with its noise.
+            weight: (B, 1, side, side); a pixel of weight 0 is seen and not counted.
             e: (B, embedding). sigma, moved: (B,).
             noise: standard normal, as detail.
         """
@@ -138,8 +139,8 @@ class Detail(nn.Module):
         skip, scale, out = _factors(sigma)
         error = (
             self(scale * x, coarse, e, sigma, moved).float() - (detail - skip * x) / out
-        ).square() * visible
-        return error.sum(dim=(1, 2, 3)) / (3 * visible.sum(dim=(1, 2, 3))).clamp(min=1)
+        ).square() * weight
+        return error.sum(dim=(1, 2, 3)) / (3 * weight.sum(dim=(1, 2, 3))).clamp(min=1)
 
     def guided(self, x: Tensor, coarse: Tensor, e: Tensor, sigma: Tensor, guidance: float) -> Tensor:
         """`denoised` without noise in the coarse images, but for colours `guidance` times as far from what it
@@ -166,6 +167,7 @@ class Detail(nn.Module):
         steps: int,
         guidance: float = 1.0,
         smallest: float = SMALLEST,
+        share: Tensor | float = 1.0,
     ) -> Tensor:
         """Detail (B, 3, side, side) of coarse images alike and e (B, embedding), to be added to them.
 
@@ -174,29 +176,38 @@ class Detail(nn.Module):
             steps: evaluations of the network, twice as many where guidance is not 1.
             guidance: see `guided`.
             smallest: standard deviation of the noise of the last one.
+            share: see `path`.
         """
         sigmas = drawn_sigmas(steps, smallest)
-        return SPREAD * self.path(coarse, e, start(noise), sigmas, guidance)[-1]
+        return SPREAD * self.path(coarse, e, start(noise), sigmas, guidance, share)[-1]
 
     def path(
-        self, coarse: Tensor, e: Tensor, x: Tensor, sigmas: list[float], guidance: float = 1.0
+        self,
+        coarse: Tensor,
+        e: Tensor,
+        x: Tensor,
+        sigmas: list[float],
+        guidance: float = 1.0,
+        share: Tensor | float = 1.0,
     ) -> list[Tensor]:
         """Where noise goes on its way to detail: x at each of the sigmas, then the detail, in SPREAD.
 
         Args:
             x: at the first sigma.
             sigmas: falling.
+            share: (side, side), how much of its detail each pixel gets. At each sigma, so that hair and ears
+                fit the face as it will be (Lugmayr et al., "RePaint", CVPR 2022).
         """
         still, states, before = torch.zeros_like(coarse[:, 0, 0, 0]), [x], None
         for i, sigma in enumerate(sigmas):
-            here = found = self.guided(x, coarse, e, torch.full_like(still, sigma), guidance)
+            here = found = share * self.guided(x, coarse, e, torch.full_like(still, sigma), guidance)
             if i + 1 == len(sigmas):
                 break
             if before is not None:
                 ratio = math.log(sigmas[i - 1] / sigma) / math.log(sigma / sigmas[i + 1])
                 here = found + (found - before) / (2 * ratio)
-            share = sigmas[i + 1] / sigma
-            x, before = share * x + (1 - share) * here, found
+            left = sigmas[i + 1] / sigma
+            x, before = left * x + (1 - left) * here, found
             states.append(x)
         return [*states, found]
 

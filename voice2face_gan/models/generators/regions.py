@@ -11,11 +11,8 @@ HEAD_CENTRE, HEAD_RADII = (0.5, 0.52), (0.33, 0.455)
 
 HEAD_EDGE = 0.06  # of its radii, over which the mask falls; all three by eye, on 24 faces
 
-FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE = (0.5, 0.6), (0.26, 0.27), 0.08
-"""The same around brows, eyes, nose and mouth."""
-
-FACE_CENTRE, FACE_RADII, FACE_EDGE = (0.5, 0.58), (0.29, 0.34), 0.15
-"""The same around a face from forehead to chin, without hair."""
+FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE = (0.5, 0.6), (0.23, 0.3), 0.12
+"""The same around a face from brows to chin, without ears."""
 
 NOSE_CENTRE, NOSE_RADII, NOSE_EDGE = (0.5, 0.516), (0.14, 0.2), 0.08
 """The same around the nose of the mean shape."""

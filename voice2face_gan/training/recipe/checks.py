@@ -186,6 +186,8 @@ def _appearance_model(recipe: Recipe) -> _Checks:
         not distils
         or (recipe.model.generator.detail_steps <= 2 and recipe.model.generator.detail_guidance == 1),
     )
+    yield "appearance_model.portraits must be above 0 and at most 1", 0 < own.portraits <= 1
+    yield "appearance_model.head_weight must be above 0", own.head_weight > 0
     yield "appearance_model.teacher_steps must be 1 or more", own.teacher_steps >= 1
     yield "appearance_model.teacher_guidance must be 1 or more", own.teacher_guidance >= 1
     yield (

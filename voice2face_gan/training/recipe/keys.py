@@ -246,6 +246,16 @@ _RULES = (
         take={"face_embedding.simulated_voices": 0.0},
     ),
     Idle(
+        ("appearance_model.portraits",),
+        lambda v: _models_appearance(v) and v["appearance_model.part"] == "refiner",
+        "a refiner learns from all faces",
+    ),
+    Idle(
+        ("appearance_model.head_weight",),
+        lambda v: _models_appearance(v) and v["appearance_model.part"] != "detail",
+        "it needs appearance_model.part = 'detail'",
+    ),
+    Idle(
         ("appearance_model.teacher_*",),
         lambda v: _models_appearance(v) and v["appearance_model.part"] != "distillation",
         "it needs appearance_model.part = 'distillation'",

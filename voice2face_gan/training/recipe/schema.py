@@ -211,6 +211,9 @@ class AppearanceModelRecipe:
         embedding_share: part of a batch whose images are read, above 0.
         window: side in pixels, a multiple of 32, of the part of the images that an iteration judges
             (training/augmentation/windows.py); the whole image where it is as large.
+        portraits: share of the faces that a diffusion learns from: those that are most like portraits
+            (training/fits/portraits.py).
+        head_weight: how many times as much as a background a head with its hair counts for a diffusion.
         teacher_steps: evaluations of the trained diffusion for one of the distilled one.
         teacher_guidance: of the trained one, as model.generator.detail_guidance.
     """
@@ -223,6 +226,8 @@ class AppearanceModelRecipe:
     embedding_loss: float = 1.0
     embedding_share: float = 0.25
     window: int = 64
+    portraits: float = 1.0
+    head_weight: float = 1.0
     teacher_steps: int = 3
     teacher_guidance: float = 2.0
 

@@ -12,7 +12,9 @@ textures' but the first k_i, k_i drawn from 0 to texture_noise: as many as noise
     e'_i = l_i e_i + E_NOISE x                  shortened and moved as for the flow: e of voices are
     L = |F(in (d_i + sigma_i n_i), c'_i, e'_i, sigma_i, a_i) - what d_i asks of F|^2
 
-a mean over the visible pixels (EDM, equation 8, with the weights that make F's target alike for all sigma).
+a mean over the visible pixels, which count as much as a face gets of their detail, those of heads
+appearance_model.head_weight times (EDM, equation 8, with the weights that make F's target alike for all
+sigma).
 There is no discriminator, and nothing is read from the images. Faces that are mostly beyond their images'
 edges are left out, and what little is hidden of the others repeats what is visible next to it: where it was
 0, the network learned the edges, and drew them around every head.
@@ -21,7 +23,8 @@ A diffusion in K evaluations, at sigma_1 > ... > sigma_K, is taught by a trained
 takes several from each sigma_i to the next (progressive distillation, Salimans and Ho, ICLR 2022). Faces are
 drawn as the model will draw them, of e of faces and of simulated voices; x_i is the teacher's x at sigma_i:
 
-    L = mean_i |D(x_i, sigma_i) - D_i|      D_i what takes x_i to x_i+1 in one step, for i = K the detail
+    L = mean_i |m D(x_i, sigma_i) - D_i|    D_i what takes x_i to x_i+1 in one step, for i = K the detail;
+                                            m how much of it a pixel gets, in the teacher's steps likewise
 """
 
 from collections.abc import Callable
@@ -34,6 +37,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from voice2face_gan.data.batches.sampling import gaussian, random_source
+from voice2face_gan.data.store import Store
+from voice2face_gan.errors import DataError
 from voice2face_gan.models.generators.appearance_model import AppearanceModelConfig
 from voice2face_gan.models.generators.detail import (
     MOVED,
@@ -53,10 +58,14 @@ from voice2face_gan.training.fits.appearance_model import (
     prepare_appearance_model,
     textures_of,
 )
+from voice2face_gan.training.fits.portraits import portraits
 from voice2face_gan.training.stages.batches import Batch
 from voice2face_gan.training.stages.face_decoder import check_landmarks
 from voice2face_gan.training.stages.gan_base import GanStage
 from voice2face_gan.training.stages.losses import detached
+
+LEAST_VISIBLE = 0.75
+"""Share of a face's pixels that lie within its image; others are not trained on."""
 
 _NET = "diffusion."  # what its weights' names begin with
 
@@ -72,13 +81,18 @@ class DetailStage(GanStage):
     compiled = ()
     any_zoom = learns_landmarks = masks_real = True
     same_identity = False
-    least_visible = 0.75
 
     def _build(self) -> None:
         check_landmarks(self.batches.faces.landmarks is not None)
         model = build_generator(self.config).to(device=self.device, memory_format=torch.channels_last).eval()
         model.requires_grad_(False).diffusion.requires_grad_(True)
         self._set_networks(model, [])
+        more = self.recipe.appearance_model.head_weight - 1
+        self.weight = model.detailed * (1 + more * model.small(model.head[None, None])[0, 0])
+
+    def _taught_by(self, records: Store) -> Store:
+        records, share = _visible(records), self.recipe.appearance_model.portraits
+        return records if share == 1 else portraits(records, share)
 
     def prepare(self, note: Callable[[str], None]) -> None:
         prepare_appearance_model(self, note)
@@ -102,7 +116,8 @@ class DetailStage(GanStage):
         added = self._mine(gaussian(shape, self.seed, "coarse noise", iteration))
         coarse = coarse + moved[:, None, None, None] * added
         with self.autocast():
-            loss = self.generator.diffusion.loss(detail, coarse, visible, e, sigma, moved, noise).mean()
+            weight = visible * self.weight
+            loss = self.generator.diffusion.loss(detail, coarse, weight, e, sigma, moved, noise).mean()
         self._step_generator(loss)
         self._update_ema(iteration)
         return detached({"G_detail": loss})
@@ -163,16 +178,17 @@ class DetailDistillationStage(DetailStage):
         self._set_lr(iteration)
         settings, student = self.recipe.appearance_model, self.generator.diffusion
         e, coarse, x = self._begun(iteration)
-        steps = settings.teacher_steps
+        steps, detailed = settings.teacher_steps, self.generator.detailed
+        how = finer(self.sigmas, steps), settings.teacher_guidance, detailed
         with torch.no_grad(), self.autocast():
-            path = self.teacher.path(coarse, e, x, finer(self.sigmas, steps), settings.teacher_guidance)
+            path = self.teacher.path(coarse, e, x, *how)
         states, still = path[::steps], torch.zeros_like(e[:, 0])
         loss = 0.0
         for i, sigma in enumerate(self.sigmas):
             share = self.sigmas[i + 1] / sigma if i + 1 < len(self.sigmas) else 0.0
             wanted = (states[i + 1] - share * states[i]) / (1 - share)
             with self.autocast():
-                found = student.denoised(states[i], coarse, e, still + sigma, still)
+                found = detailed * student.denoised(states[i], coarse, e, still + sigma, still)
             loss = loss + (found - wanted).abs().mean() / len(self.sigmas)
         self._step_generator(loss)
         self._update_ema(iteration)
@@ -213,3 +229,19 @@ def repeated_beyond(images: Tensor, visible: Tensor) -> Tensor:
         place = place[:, None, :, None] if axis == 2 else place[:, None, None, :]
         images = images.gather(axis, place.expand_as(images))
     return images
+
+
+def _visible(records: Store) -> Store:
+    """The records of faces that lie mostly within the images that they were taken from.
+
+    Raises:
+        DataError: there is none.
+    """
+    box = np.asarray(records.visible_box)[records.face_index].astype(float)
+    share = np.prod(box[:, 2:] - box[:, :2], axis=1) / records.about["side"] ** 2
+    if not (share >= LEAST_VISIBLE).any():
+        raise DataError(
+            f"{records.folder}: no face lies within its image by {100 * LEAST_VISIBLE:.0f} %, and this generator "
+            "learns what is around faces; use images with more room around them."
+        )
+    return records.select(share >= LEAST_VISIBLE)

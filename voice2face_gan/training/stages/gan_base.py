@@ -81,7 +81,6 @@ class GanStage:
     learns_landmarks = False  # batches have them
     any_reader = False  # e may be the feature of a face reader, without sex and age
     masks_real = False  # real faces lack the pixels beyond the edges of their images
-    least_visible = 0.0  # share of a real face's pixels that lie within its image; others are not trained on
 
     def __init__(
         self,
@@ -160,9 +159,7 @@ class GanStage:
                 f"{name} is a face reader, whose feature a face decoder alone takes as e "
                 "(model.generator.type = 'face_decoder'); make a face space with v2f-gan face-space."
             )
-        records = store.select(store.has_face)
-        if self.least_visible:
-            records = _visible(records, self.least_visible)
+        records = self._taught_by(store.select(store.has_face))
         e = torch.from_numpy(embeddings_of_faces(records, self.space, name, note))
         if isinstance(self.space, ReaderSpace):
             self.space.fit(e)
@@ -177,6 +174,10 @@ class GanStage:
             *(faces, visible, people, e, r2, self.recipe, self.streams, simulation),
             landmarks=self.learns_landmarks,
         )
+
+    def _taught_by(self, records: Store) -> Store:
+        """Of the records with faces those that are trained on, where there is a face space."""
+        return records
 
     def _keep_space(self) -> None:
         """A checkpoint keeps the space that its generator was trained on. That of its voice encoder is there
@@ -349,22 +350,6 @@ class GanStage:
             faces = to_uint8(self.sample(generator, e)).cpu()
         generator.train(was_training)
         return to_grid(torch.cat([self._grid_faces, faces]), columns=len(faces))
-
-
-def _visible(records: Store, least: float) -> Store:
-    """The records of faces of which at least so much lies within the images that they were taken from.
-
-    Raises:
-        DataError: there is none.
-    """
-    box = np.asarray(records.visible_box)[records.face_index].astype(float)
-    share = np.prod(box[:, 2:] - box[:, :2], axis=1) / records.about["side"] ** 2
-    if not (share >= least).any():
-        raise DataError(
-            f"{records.folder}: no face lies within its image by {100 * least:.0f} %, and this generator "
-            "learns what is around faces; use images with more room around them."
-        )
-    return records.select(share >= least)
 
 
 def adam(parameters, settings: GanRecipe) -> torch.optim.Adam:
