@@ -190,7 +190,7 @@ def test_forward_is_drawn_decoded_refined():
 
 
 def with_detail(**more) -> AppearanceModel:
-    more = {"face_detail": 1.0, "detail_noise": 1.0, "detail_steps": 2, **more}
+    more = {"face_detail": 1.0, "detail_noise": 1.0, "background_noise": 1.0, "detail_steps": 2, **more}
     model = make(detail_channels=(8, 8, 8), **more)
     for part in model.diffusion.parameters():
         torch.nn.init.normal_(part, std=0.05)
@@ -213,7 +213,7 @@ def test_detail_is_added_before_the_refiner_by_the_noise_of_e_and_z():
         assert not torch.allclose(model(e, -z), model(e, z), atol=1e-3)
         start = 0.5 * model.diffusion.noise(noise)
         less = model.diffusion.draw(model.small(coarse), e, start, 2)
-        half = with_detail(detail_noise=0.5)
+        half = with_detail(detail_noise=0.5, background_noise=0.5)
         half.load_state_dict(model.state_dict())
         torch.testing.assert_close(
             half.with_detail(e, coarse, noise) - coarse,
@@ -237,6 +237,18 @@ def test_a_face_may_get_less_of_the_detail_than_hair_does():
     for row, column in ((1, 16), (20, 1), (20, 30), (31, 2)):
         assert share[row, column] == pytest.approx(0.9, abs=0.06)
     assert (with_detail(face_detail=1.0).detailed == 1).all()
+
+
+def test_a_background_may_be_drawn_from_less_noise_than_a_head():
+    model = with_detail(detail_noise=0.9, background_noise=0.4)
+    for row in (2, 16, 30):
+        assert model.detail_noise[row, 16] == pytest.approx(0.9, abs=0.06)
+        assert model.detail_noise[row, 0] < 0.7
+    for row, column in ((0, 0), (0, 31), (31, 0)):
+        assert model.detail_noise[row, column] == pytest.approx(0.4, abs=0.1)
+    noise = torch.randn(2, 9)
+    wanted = model.detail_noise * model.diffusion.noise(noise)
+    assert torch.equal(model.detail_start(noise), wanted)
 
 
 def test_a_model_without_detail_may_be_given_it_and_not_the_other_way():
@@ -310,6 +322,7 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(fi
         ("detail", 1.1),
         ("face_detail", -0.1),
         ("detail_noise", 1.5),
+        ("background_noise", -0.5),
         ("detail_guidance", 0.5),
     ],
 )

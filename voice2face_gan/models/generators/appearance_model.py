@@ -38,6 +38,9 @@ from voice2face_gan.models.generators.regions import (
     FEATURES_CENTRE,
     FEATURES_EDGE,
     FEATURES_RADII,
+    HAIR_EDGE,
+    HAIR_RADII,
+    HEAD_CENTRE,
     NOSE_CENTRE,
     NOSE_EDGE,
     NOSE_RADII,
@@ -67,6 +70,7 @@ class AppearanceModelConfig(GeneratorSettings):
         detail: factor of the detail that is drawn for hair and background.
         face_detail: the same from forehead to chin, where a sample of it costs likeness.
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
+        background_noise: the same far from a head; below it a background is calm and plain.
         detail_guidance: how far it follows coarse image and e beyond what the diffusion estimates, but for
             colours; above 1 hair is clearer, and each evaluation takes twice as long.
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
@@ -103,6 +107,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "detail",
         "face_detail",
         "detail_noise",
+        "background_noise",
         "detail_guidance",
         "truncation",
         "texture_noise",
@@ -135,7 +140,8 @@ class AppearanceModelConfig(GeneratorSettings):
     detail_smallest: float = SMALLEST
     detail: float = 1.0
     face_detail: float = 0.1
-    detail_noise: float = 0.7
+    detail_noise: float = 0.8
+    background_noise: float = 0.5
     detail_guidance: float = 1.0
     channels: tuple[int, ...] = (24, 48, 96)
     film: bool = False
@@ -158,7 +164,7 @@ class AppearanceModelConfig(GeneratorSettings):
         object.__setattr__(self, "detail_channels", widths)
         self.decoder  # noqa: B018 (checks its settings)
         shares = ("nose_symmetry", "refinement", "hair_refinement", "background_refinement")
-        shares += ("detail", "face_detail", "detail_noise")
+        shares += ("detail", "face_detail", "detail_noise", "background_noise")
         least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
         self.check(
             {
@@ -226,6 +232,7 @@ class AppearanceModel(nn.Module):
         flow: the coefficients' distribution.
         diffusion: of detail, or None. refiner: see the module.
         detailed: (texture_side, texture_side), how much of the detail each pixel gets.
+        detail_noise: likewise, standard deviation of the noise that it is drawn from.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
         head: (side, side), 1 on a head with its hair.
@@ -264,12 +271,15 @@ class AppearanceModel(nn.Module):
             )
             nose = ellipse(config.texture_side, config.face_scale, NOSE_CENTRE, NOSE_RADII, NOSE_EDGE)
             detailed = config.detail + (config.face_detail - config.detail) * face
+            hair = ellipse(config.texture_side, config.face_scale, HEAD_CENTRE, HAIR_RADII, HAIR_EDGE)
+            detail_noise = config.background_noise + (config.detail_noise - config.background_noise) * hair
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
         self.register_buffer("head", head, persistent=False)
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
         self.register_buffer("nose", config.nose_symmetry / 2 * nose, persistent=False)
         self.register_buffer("detailed", detailed, persistent=False)
+        self.register_buffer("detail_noise", detail_noise, persistent=False)
         self.register_buffer("refined", refined, persistent=False)
         self.register_buffer("share", share * refined, persistent=False)
         self.register_buffer("noisy", noisy, persistent=False)
@@ -348,7 +358,7 @@ class AppearanceModel(nn.Module):
 
     def detail_start(self, noise: Tensor) -> Tensor:
         """The noise (B, 3, texture_side, texture_side) that detail is drawn from, of noise (B, z_dim)."""
-        return self.config.detail_noise * self.diffusion.noise(noise)
+        return self.detail_noise * self.diffusion.noise(noise)
 
     def refine(
         self, e: Tensor, coefficients: Tensor, coarse: Tensor, refined: Tensor | None = None

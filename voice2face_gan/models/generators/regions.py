@@ -11,6 +11,9 @@ HEAD_CENTRE, HEAD_RADII = (0.5, 0.52), (0.33, 0.455)
 
 HEAD_EDGE = 0.06  # of its radii, over which the mask falls; all three by eye, on 24 faces
 
+HAIR_RADII, HAIR_EDGE = (0.42, 0.56), 0.1
+"""The same around long hair; the centre is the head's."""
+
 FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE = (0.5, 0.6), (0.23, 0.3), 0.12
 """The same around a face from brows to chin, without ears."""
 
