@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.generators.appearance_model import (
@@ -190,7 +191,8 @@ def test_forward_is_drawn_decoded_refined():
 
 
 def with_detail(**more) -> AppearanceModel:
-    more = {"face_detail": 1.0, "detail_noise": 1.0, "background_noise": 1.0, "detail_steps": 2, **more}
+    more = {"face_detail": 1.0, "detail_noise": 1.0, "background_noise": 1.0, "coarse_blur": 1, **more}
+    more = {"detail_steps": 2, **more}
     model = make(detail_channels=(8, 8, 8), **more)
     for part in model.diffusion.parameters():
         torch.nn.init.normal_(part, std=0.05)
@@ -207,7 +209,7 @@ def test_detail_is_added_before_the_refiner_by_the_noise_of_e_and_z():
         coarse = model.decoded(e, coefficients).image
         drawn = model.diffusion.draw(model.small(coarse), e, model.diffusion.noise(noise), 2)
         assert drawn.shape == (2, 3, 32, 32) and drawn.abs().max() > 1e-3
-        larger = torch.nn.functional.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
+        larger = F.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
         torch.testing.assert_close(model.with_detail(e, coarse, noise), coarse + larger)
         torch.testing.assert_close(model(e, z), model.refine(e, coefficients, coarse + larger))
         assert not torch.allclose(model(e, -z), model(e, z), atol=1e-3)
@@ -217,14 +219,14 @@ def test_detail_is_added_before_the_refiner_by_the_noise_of_e_and_z():
         half.load_state_dict(model.state_dict())
         torch.testing.assert_close(
             half.with_detail(e, coarse, noise) - coarse,
-            torch.nn.functional.interpolate(less, (64, 64), mode="bicubic", align_corners=False),
+            F.interpolate(less, (64, 64), mode="bicubic", align_corners=False),
             atol=1e-5,
             rtol=1e-4,
         )
         more = with_detail(detail_guidance=3.0)
         more.load_state_dict(model.state_dict())
         drawn = model.diffusion.draw(model.small(coarse), e, model.diffusion.noise(noise), 2, guidance=3)
-        larger = torch.nn.functional.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
+        larger = F.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
         torch.testing.assert_close(more.with_detail(e, coarse, noise), coarse + larger)
         assert not torch.allclose(more(e, z), model(e, z), atol=1e-3)
 
@@ -249,6 +251,27 @@ def test_a_background_may_be_drawn_from_less_noise_than_a_head():
     noise = torch.randn(2, 9)
     wanted = model.detail_noise * model.diffusion.noise(noise)
     assert torch.equal(model.detail_start(noise), wanted)
+
+
+def test_a_coarse_image_is_blurred_beyond_its_face_before_detail_is_drawn():
+    model = with_detail(coarse_blur=5)
+    coarse = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = model.blurred(coarse)
+    torch.testing.assert_close(found[:, :, 38, 32], coarse[:, :, 38, 32], atol=0.05, rtol=0)  # the nose
+    one = torch.full((5, 5), 1 / 25.0)
+    wide = F.conv2d(F.pad(one[None, None], (4, 4, 4, 4)), one[None, None])  # 9 x 9
+    wide = F.conv2d(F.pad(wide, (4, 4, 4, 4)), one[None, None])  # 13 x 13
+    smooth = F.conv2d(coarse[:, :1, :20], wide)[..., 20]  # of columns 20 to 32, far from edges
+    wanted = torch.lerp(smooth, coarse[:, :1, 6:14, 26], model.features[6:14, 26])
+    torch.testing.assert_close(found[:, :1, 6:14, 26], wanted, atol=1e-4, rtol=1e-3)
+    flat = torch.full((1, 3, 64, 64), 0.3)
+    torch.testing.assert_close(model.blurred(flat), flat)
+    assert torch.equal(with_detail().blurred(coarse), coarse)
+    e, noise = torch.randn(2, 6), torch.randn(2, 9)
+    with torch.no_grad():
+        drawn = model.diffusion.draw(model.small(found), e, model.detail_start(noise), 2)
+        larger = F.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
+        torch.testing.assert_close(model.with_detail(e, coarse, noise), found + larger)
 
 
 def test_a_model_without_detail_may_be_given_it_and_not_the_other_way():
@@ -323,6 +346,7 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(fi
         ("face_detail", -0.1),
         ("detail_noise", 1.5),
         ("background_noise", -0.5),
+        ("coarse_blur", 4),
         ("detail_guidance", 0.5),
     ],
 )

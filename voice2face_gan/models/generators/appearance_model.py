@@ -70,6 +70,9 @@ class AppearanceModelConfig(GeneratorSettings):
         detail: factor of the detail that is drawn for hair and background.
         face_detail: the same from forehead to chin, where a sample of it costs likeness.
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
+        coarse_blur: pixels, an odd number, that the coarse image is averaged over three times beyond a face from
+            brows to chin, before detail is drawn: what foreheads, ears and hair have there is a trace of many
+            faces'. 1 for none.
         background_noise: the same far from a head; below it a background is calm and plain.
         detail_guidance: how far it follows coarse image and e beyond what the diffusion estimates, but for
             colours; above 1 hair is clearer, and each evaluation takes twice as long.
@@ -108,6 +111,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "face_detail",
         "detail_noise",
         "background_noise",
+        "coarse_blur",
         "detail_guidance",
         "truncation",
         "texture_noise",
@@ -142,6 +146,7 @@ class AppearanceModelConfig(GeneratorSettings):
     face_detail: float = 0.1
     detail_noise: float = 0.8
     background_noise: float = 0.5
+    coarse_blur: int = 7
     detail_guidance: float = 1.0
     channels: tuple[int, ...] = (24, 48, 96)
     film: bool = False
@@ -178,6 +183,8 @@ class AppearanceModelConfig(GeneratorSettings):
                 "detail_channels must be three multiples of 8, or empty": not widths
                 or (len(widths) == 3 and all(n > 0 and n % 8 == 0 for n in widths)),
                 "detail_steps must be 1 or more": self.detail_steps >= 1,
+                "coarse_blur must be an odd number, 1 or more": self.coarse_blur >= 1
+                and self.coarse_blur % 2 == 1,
                 "detail_smallest must be above 0 and at most 10": 0 < self.detail_smallest <= 10,
                 "detail_guidance must be 1 or more": self.detail_guidance >= 1,
                 "side must be a multiple of texture_side where there are detail_channels": not widths
@@ -235,7 +242,7 @@ class AppearanceModel(nn.Module):
         detail_noise: likewise, standard deviation of the noise that it is drawn from.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
-        head: (side, side), 1 on a head with its hair.
+        head: (side, side), 1 on a head with its hair. features: the same on brows to chin.
         nose: (texture_side, texture_side), how much of each pixel is its mirror image's.
         noisy: (z_dim,), 1 for coefficients that get noise, 0 for the others.
         projection: (z_dim, embedding), e's direction to its own noise.
@@ -275,6 +282,7 @@ class AppearanceModel(nn.Module):
             detail_noise = config.background_noise + (config.detail_noise - config.background_noise) * hair
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
         self.register_buffer("head", head, persistent=False)
+        self.register_buffer("features", features, persistent=False)
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
         self.register_buffer("nose", config.nose_symmetry / 2 * nose, persistent=False)
@@ -351,10 +359,19 @@ class AppearanceModel(nn.Module):
         """Coarse images (B, 3, side, side) of e (B, embedding) with detail that noise (B, z_dim) decides."""
         if self.diffusion is None:
             return coarse
-        own = self.config
+        own, coarse = self.config, self.blurred(coarse)
         how = own.detail_steps, own.detail_guidance, own.detail_smallest, self.detailed
         detail = self.diffusion.draw(self.small(coarse), e, self.detail_start(noise), *how)
         return coarse + F.interpolate(detail, coarse.shape[-2:], mode="bicubic", align_corners=False)
+
+    def blurred(self, coarse: Tensor) -> Tensor:
+        """Coarse images (B, 3, side, side), blurred where their detail is drawn."""
+        size, smooth = self.config.coarse_blur, coarse
+        if size == 1:
+            return coarse
+        for _ in range(3):  # nearly Gaussian then
+            smooth = F.avg_pool2d(smooth, size, 1, size // 2, count_include_pad=False)
+        return torch.lerp(smooth, coarse, self.features)
 
     def detail_start(self, noise: Tensor) -> Tensor:
         """The noise (B, 3, texture_side, texture_side) that detail is drawn from, of noise (B, z_dim)."""

@@ -204,7 +204,7 @@ class DetailDistillationStage(DetailStage):
         plain = torch.arange(len(z), device=self.device)[:, None] % 2 == 0
         noise = model.noise(e, torch.where(plain, 0, z))
         coefficients = model.flow.draw(e, model.truncated(noise))
-        coarse = model.small(model.decoded(e, coefficients).image)
+        coarse = model.small(model.blurred(model.decoded(e, coefficients).image))
         return e, coarse, start(model.detail_start(noise))
 
 
