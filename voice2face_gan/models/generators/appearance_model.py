@@ -44,6 +44,7 @@ from voice2face_gan.models.generators.regions import (
     NOSE_CENTRE,
     NOSE_EDGE,
     NOSE_RADII,
+    below_brows,
     ellipse,
     head_mask,
 )
@@ -70,9 +71,8 @@ class AppearanceModelConfig(GeneratorSettings):
         detail: factor of the detail that is drawn for hair and background.
         face_detail: the same from forehead to chin, where a sample of it costs likeness.
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
-        coarse_blur: pixels, an odd number, that the coarse image is averaged over three times beyond a face from
-            brows to chin, before detail is drawn: what foreheads, ears and hair have there is a trace of many
-            faces'. 1 for none.
+        coarse_blur: pixels, an odd number, that the coarse image is averaged over three times above the brows,
+            before detail is drawn: of a hairline it has traces of many faces'. 1 for none.
         background_noise: the same far from a head; below it a background is calm and plain.
         detail_guidance: how far it follows coarse image and e beyond what the diffusion estimates, but for
             colours; above 1 hair is clearer, and each evaluation takes twice as long.
@@ -242,7 +242,7 @@ class AppearanceModel(nn.Module):
         detail_noise: likewise, standard deviation of the noise that it is drawn from.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
-        head: (side, side), 1 on a head with its hair. features: the same on brows to chin.
+        head: (side, side), 1 on a head with its hair. below: (side, 1), 1 below the brows.
         nose: (texture_side, texture_side), how much of each pixel is its mirror image's.
         noisy: (z_dim,), 1 for coefficients that get noise, 0 for the others.
         projection: (z_dim, embedding), e's direction to its own noise.
@@ -278,11 +278,12 @@ class AppearanceModel(nn.Module):
             )
             nose = ellipse(config.texture_side, config.face_scale, NOSE_CENTRE, NOSE_RADII, NOSE_EDGE)
             detailed = config.detail + (config.face_detail - config.detail) * face
+            below = below_brows(self.side, config.face_scale)
             hair = ellipse(config.texture_side, config.face_scale, HEAD_CENTRE, HAIR_RADII, HAIR_EDGE)
             detail_noise = config.background_noise + (config.detail_noise - config.background_noise) * hair
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
         self.register_buffer("head", head, persistent=False)
-        self.register_buffer("features", features, persistent=False)
+        self.register_buffer("below", below, persistent=False)
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
         self.register_buffer("nose", config.nose_symmetry / 2 * nose, persistent=False)
@@ -365,13 +366,13 @@ class AppearanceModel(nn.Module):
         return coarse + F.interpolate(detail, coarse.shape[-2:], mode="bicubic", align_corners=False)
 
     def blurred(self, coarse: Tensor) -> Tensor:
-        """Coarse images (B, 3, side, side), blurred where their detail is drawn."""
+        """Coarse images (B, 3, side, side), blurred above the brows."""
         size, smooth = self.config.coarse_blur, coarse
         if size == 1:
             return coarse
         for _ in range(3):  # nearly Gaussian then
             smooth = F.avg_pool2d(smooth, size, 1, size // 2, count_include_pad=False)
-        return torch.lerp(smooth, coarse, self.features)
+        return torch.lerp(smooth, coarse, self.below)
 
     def detail_start(self, noise: Tensor) -> Tensor:
         """The noise (B, 3, texture_side, texture_side) that detail is drawn from, of noise (B, z_dim)."""

@@ -21,6 +21,21 @@ NOSE_CENTRE, NOSE_RADII, NOSE_EDGE = (0.5, 0.516), (0.14, 0.2), 0.08
 """The same around the nose of the mean shape."""
 
 
+BROWS, BROWS_EDGE = 0.33, 0.02
+"""Height above which a head has forehead and hair alone, in fractions of the side from its top, at zoom 1."""
+
+
+def below_brows(side: int, zoom: float) -> Tensor:
+    """1 below the brows, 0 well above them, float32 (side, 1).
+
+    Args:
+        zoom: size of the faces, relative to the template.
+    """
+    ((_, height),) = zoomed(np.array([[0.5, BROWS]]), zoom).tolist()
+    places = (torch.arange(side) + 0.5) / side
+    return torch.sigmoid((places[:, None] - height) / (BROWS_EDGE * zoom))
+
+
 def head_mask(side: int, zoom: float) -> Tensor:
     """1 on a head with its hair, 0 far from it, float32 (side, side).
 
