@@ -14,7 +14,7 @@ pixel by pixel, the noise that the skip lets through. Coarse images are made noi
 training (conditioning augmentation, Ho et al., "Cascaded Diffusion Models", JMLR 2022), since those of voices
 are no real face's. Detail is drawn by DPM-Solver++(2M) (Lu et al. 2022) with classifier-free guidance (Ho and
 Salimans 2022): beyond what D estimates where it is told less, that is 0 for e and the noisiest coarse image,
-but for colours.
+in brightness alone.
 """
 
 import math
@@ -41,7 +41,7 @@ SMALLEST = 0.05
 
 _LARGEST, _RHO = 20.0, 5.0  # the largest, and how they are spread
 _PATCH = 2  # side of a group of pixels
-_COLOURS = 8  # side of the squares whose colours guidance leaves
+_LIGHT = 8  # side of the squares whose brightness guidance leaves
 _FREQUENCIES, _FASTEST = 32, 1000.0  # of sigma and of the coarse image's noise
 _CONDITION = 128
 _GROUPS, _HEADS = 8, 4  # of normalisation and attention
@@ -143,9 +143,10 @@ class Detail(nn.Module):
         return error.sum(dim=(1, 2, 3)) / (3 * weight.sum(dim=(1, 2, 3))).clamp(min=1)
 
     def guided(self, x: Tensor, coarse: Tensor, e: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """`denoised` without noise in the coarse images, but for colours `guidance` times as far from what it
-        is with the most noise and without e: 1 is as it is, more is clearer. Colours stay as they are, since
-        skin and ears become red else (frequency-decoupled guidance, Sadat et al. 2025)."""
+        """`denoised` without noise in the coarse images, its brightness `guidance` times as far from what it is
+        with the most noise and without e: 1 is as it is, more is clearer. Colours stay as they are, and so
+        does light on larger parts, since skin and ears become red else (frequency-decoupled guidance, Sadat
+        et al. 2025)."""
         still = torch.zeros_like(sigma)
         if guidance == 1:
             return self.denoised(x, coarse, e, sigma, still)
@@ -154,10 +155,10 @@ class Detail(nn.Module):
         coarse = torch.cat([coarse, coarse + MOVED * self.fields[0]])
         both = self.denoised(x.repeat(2, 1, 1, 1), coarse, torch.cat([e, 0 * e]), sigma.repeat(2), moved)
         told, untold = both.chunk(2)
-        further = told - untold
-        colours = F.avg_pool2d(further, _COLOURS)
-        colours = F.interpolate(colours, scale_factor=float(_COLOURS), mode="bilinear", align_corners=False)
-        return told + (guidance - 1) * (further - colours)
+        further = (told - untold).mean(dim=1, keepdim=True)
+        light = F.avg_pool2d(further, _LIGHT)
+        light = F.interpolate(light, scale_factor=float(_LIGHT), mode="bilinear", align_corners=False)
+        return told + (guidance - 1) * (further - light)
 
     def draw(
         self,
