@@ -173,7 +173,9 @@ def test_a_share_of_the_faces_is_learned_from(make_stage):
     whole = make_stage(fit=False).batches.faces
     best = make_stage("appearance_model.portraits=0.25", fit=False).batches.faces
     assert len(best) == round(0.25 * len(whole))
-    first, second = (faults(faces.batch(np.arange(len(faces)))[0].nan_to_num(), 1.0) for faces in (best, whole))
+    first, second = (
+        faults(faces.batch(np.arange(len(faces)))[0].nan_to_num(), 1.0) for faces in (best, whole)
+    )
     assert (first.mean(dim=0) < second.mean(dim=0)).all()
 
 
@@ -342,7 +344,11 @@ def test_a_diffusion_is_distilled_once_and_only_if_there_is_one(make_stage, reci
         ("face-detail", ["appearance_model.teacher_steps=2"], "needs appearance_model.part = 'distillation'"),
         ("face-detail-portraits", ["appearance_model.portraits=0"], "portraits must be above 0"),
         ("face-detail-portraits", ["appearance_model.head_weight=0"], "head_weight must be above 0"),
-        ("face-detail-distilled", ["appearance_model.head_weight=2"], "needs appearance_model.part = 'detail'"),
+        (
+            "face-detail-distilled",
+            ["appearance_model.head_weight=2"],
+            "needs appearance_model.part = 'detail'",
+        ),
         ("appearance-model", ["appearance_model.portraits=0.5"], "a refiner learns from all faces"),
         ("face-detail-distilled", ["model.generator.detail_steps=3"], "detail_steps of 1 or 2"),
         ("face-detail-distilled", ["model.generator.detail_guidance=2"], "detail_guidance of 1"),

@@ -69,11 +69,11 @@ class AppearanceModelConfig(GeneratorSettings):
         detail_steps: evaluations of it.
         detail_smallest: standard deviation of the noise that the last one takes away.
         detail: factor of the detail that is drawn for hair and background.
-        face_detail: the same from forehead to chin, where a sample of it costs likeness.
+        face_detail: the same from brows to chin, where a sample of it costs likeness.
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
-        coarse_blur: pixels, an odd number, that the coarse image is averaged over three times above the brows,
-            before detail is drawn: of a hairline it has traces of many faces'. 1 for none.
         background_noise: the same far from a head; below it a background is calm and plain.
+        coarse_blur: pixels, an odd number, that the coarse image is averaged over three times above the
+            brows, before detail is drawn: its hairline is a trace of many faces'. 1 for none.
         detail_guidance: how far it follows coarse image and e beyond what the diffusion estimates, but for
             colours; above 1 hair is clearer, and each evaluation takes twice as long.
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.

@@ -125,8 +125,8 @@ class Detail(nn.Module):
         moved: Tensor,
         noise: Tensor,
     ) -> Tensor:
-        """Squared error (B,) of F, a weighted mean over the pixels: of the detail in units that make it alike
-        for all sigma.
+        """Squared error (B,) of F, a weighted mean over the pixels: of the detail in units that make it
+        alike for all sigma.
 
         Args:
             detail: (B, 3, side, side) of real faces, in SPREAD.
@@ -143,10 +143,10 @@ class Detail(nn.Module):
         return error.sum(dim=(1, 2, 3)) / (3 * weight.sum(dim=(1, 2, 3))).clamp(min=1)
 
     def guided(self, x: Tensor, coarse: Tensor, e: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """`denoised` without noise in the coarse images, its brightness `guidance` times as far from what it is
-        with the most noise and without e: 1 is as it is, more is clearer. Colours stay as they are, and so
-        does light on larger parts, since skin and ears become red else (frequency-decoupled guidance, Sadat
-        et al. 2025)."""
+        """`denoised` without noise in the coarse images, its brightness `guidance` times as far from what it
+        is with the most noise and without e: 1 is as it is, more is clearer. Colours stay as they are, and
+        so does light on larger parts, since skin and ears become red else (frequency-decoupled guidance,
+        Sadat et al. 2025)."""
         still = torch.zeros_like(sigma)
         if guidance == 1:
             return self.denoised(x, coarse, e, sigma, still)
@@ -201,7 +201,8 @@ class Detail(nn.Module):
         """
         still, states, before = torch.zeros_like(coarse[:, 0, 0, 0]), [x], None
         for i, sigma in enumerate(sigmas):
-            here = found = share * self.guided(x, coarse, e, torch.full_like(still, sigma), guidance)
+            found = share * self.guided(x, coarse, e, torch.full_like(still, sigma), guidance)
+            here = found
             if i + 1 == len(sigmas):
                 break
             if before is not None:

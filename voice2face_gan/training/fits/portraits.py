@@ -1,5 +1,5 @@
-"""Which faces are portraits: seen from the front, evenly lit, sharp, wholly within their images, before a plain
-background. What a network learns last, of few such images, decides how its own look (Dai et al., "Emu:
+"""Which faces are portraits: seen from the front, evenly lit, sharp, wholly within their images, before a
+plain background. What a network learns last, of few such images, decides how its own look (Dai et al., "Emu:
 Enhancing Image Generation Models Using Photogenic Needles in a Haystack", 2023)."""
 
 import numpy as np
@@ -25,8 +25,8 @@ _PIECE = 512
 
 
 def portraits(records: Store, share: float) -> Store:
-    """A share of the records with faces, at least one. A record is as good as its worst rank in halves that are
-    not each other's mirror image, detail in the upper corners, blur, and pixels beyond the image's edges.
+    """A share of the records with faces, at least one. A record is as good as its worst rank in halves that
+    are not each other's mirror image, detail in the upper corners, blur, and pixels beyond the image's edges.
 
     Args:
         share: above 0, at most 1.
@@ -43,8 +43,8 @@ def portraits(records: Store, share: float) -> Store:
 
 
 def faults(images: Tensor, zoom: float) -> Tensor:
-    """Of aligned faces (B, 3, side, side) in [-1, 1]: how much the halves of each differ but for detail, how much
-    detail its upper corners have, and how little its head has, float32 (B, 3).
+    """Of aligned faces (B, 3, side, side) in [-1, 1]: how much the halves of each differ but for
+    detail, how much detail its upper corners have, and how little its head has, float32 (B, 3).
 
     Args:
         zoom: size of the faces, relative to the template.
