@@ -47,6 +47,7 @@ from voice2face_gan.models.generators.regions import (
     below_brows,
     ellipse,
     head_mask,
+    running_mean,
 )
 from voice2face_gan.models.generators.warp import Warp
 from voice2face_gan.models.settings import GeneratorSettings
@@ -243,6 +244,7 @@ class AppearanceModel(nn.Module):
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
         head: (side, side), 1 on a head with its hair. below: (side, 1), 1 below the brows.
+        blur: (side, side), of a row or column of pixels.
         nose: (texture_side, texture_side), how much of each pixel is its mirror image's.
         noisy: (z_dim,), 1 for coefficients that get noise, 0 for the others.
         projection: (z_dim, embedding), e's direction to its own noise.
@@ -279,11 +281,13 @@ class AppearanceModel(nn.Module):
             nose = ellipse(config.texture_side, config.face_scale, NOSE_CENTRE, NOSE_RADII, NOSE_EDGE)
             detailed = config.detail + (config.face_detail - config.detail) * face
             below = below_brows(self.side, config.face_scale)
+            blur = torch.linalg.matrix_power(running_mean(self.side, config.coarse_blur), 3)
             hair = ellipse(config.texture_side, config.face_scale, HEAD_CENTRE, HAIR_RADII, HAIR_EDGE)
             detail_noise = config.background_noise + (config.detail_noise - config.background_noise) * hair
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
         self.register_buffer("head", head, persistent=False)
         self.register_buffer("below", below, persistent=False)
+        self.register_buffer("blur", blur, persistent=False)
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
         self.register_buffer("nose", config.nose_symmetry / 2 * nose, persistent=False)
@@ -367,12 +371,9 @@ class AppearanceModel(nn.Module):
 
     def blurred(self, coarse: Tensor) -> Tensor:
         """Coarse images (B, 3, side, side), blurred above the brows."""
-        size, smooth = self.config.coarse_blur, coarse
-        if size == 1:
+        if self.config.coarse_blur == 1:
             return coarse
-        for _ in range(3):  # nearly Gaussian then
-            smooth = F.avg_pool2d(smooth, size, 1, size // 2, count_include_pad=False)
-        return torch.lerp(smooth, coarse, self.below)
+        return torch.lerp(self.blur @ coarse @ self.blur.t(), coarse, self.below)
 
     def detail_start(self, noise: Tensor) -> Tensor:
         """The noise (B, 3, texture_side, texture_side) that detail is drawn from, of noise (B, z_dim)."""

@@ -15,8 +15,9 @@ textures' but the first k_i, k_i drawn from 0 to texture_noise: as many as noise
 a mean over the visible pixels, which count as much as a face gets of their detail, those of heads
 appearance_model.head_weight times (EDM, equation 8, with the weights that make F's target alike for all
 sigma).
-There is no discriminator, and nothing is read from the images. Faces that are mostly beyond their images'
-edges are left out, and what little is hidden of the others repeats what is visible next to it: where it was
+There is no discriminator, and nothing is read from the images. With appearance_model.portraits below 1 the
+faces that are most like portraits teach alone. Faces that are mostly beyond their images' edges are left out,
+and what little is hidden of the others repeats what is visible next to it: where it was
 0, the network learned the edges, and drew them around every head.
 
 A diffusion in K evaluations, at sigma_1 > ... > sigma_K, is taught by a trained one with guidance, which
