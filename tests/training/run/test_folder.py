@@ -299,3 +299,17 @@ def test_killed_at_any_moment_while_saving_nothing_is_lost(trained, tmp_path, st
     (folder / "run.json").write_text(json.dumps(about))
     outcome = train(Run.open(folder), store, torch.device("cpu"))
     assert outcome.finished and outcome.iteration == one["iteration"] + 2
+
+
+def test_one_process_at_a_time_trains_a_run(tmp_path, new_run, store):
+    run = new_run(tmp_path, gan__iterations=1, encoder__iterations=1)
+    with run.alone():
+        (run.folder / "checkpoints").mkdir()
+        begun = run.folder / "checkpoints" / ".gan-0000001.tmp"
+        begun.mkdir()
+        before = sorted(run.folder.rglob("*"))
+        with pytest.raises(TrainingError, match="00000-.*another process is training this run"):
+            train(Run.open(run.folder), store, torch.device("cpu"))
+        assert sorted(run.folder.rglob("*")) == before, "what the other one writes is left alone"
+    with run.alone():
+        pass

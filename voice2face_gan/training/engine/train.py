@@ -1,5 +1,6 @@
 """A run: its voice encoder, then the GAN on it. What happens in a stage is in trainer.py."""
 
+import contextlib
 import math
 import time
 from dataclasses import replace
@@ -90,10 +91,12 @@ def train(
     check_shares(run.recipe, processes)
     store = framed_store(store, run)
     records = training_records(store, run)
-    processes.on_main(run.tidy)
-    state = processes.on_all_ranks(run.load_state)
-    # Around both stages, so that a Ctrl-C during the last iteration of the first is not lost.
-    with patient_interrupt() as asked:
+    with contextlib.ExitStack() as held:
+        processes.on_main(lambda: held.enter_context(run.alone()))
+        processes.on_main(run.tidy)
+        state = processes.on_all_ranks(run.load_state)
+        # Around both stages, so that a Ctrl-C during the last iteration of the first is not lost.
+        asked = held.enter_context(patient_interrupt())
         trainer = Trainer(run, reporter, limit, deadline, asked, evaluate, processes)
         if run.recipe.encoder_alone:
             return _train_encoder(trainer, store, records, state, device)

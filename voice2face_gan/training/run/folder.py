@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -69,6 +70,32 @@ class Run:
                 f"{root}: cannot write run folders there ({error.strerror or error})."
             ) from error
         return cls(folder, recipe, settings)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """One process at a time trains a run; the system lets go of it however a process ends. Not so on
+        Windows and on network drives without locks: two would overwrite each other's checkpoints there.
+
+        Raises:
+            TrainingError: another process trains it.
+        """
+        try:
+            import fcntl
+        except ImportError:
+            yield
+            return
+        place = os.open(self.folder, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):
+                try:
+                    fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise TrainingError(
+                        f"{self.folder}: another process is training this run; wait for its end, or stop it."
+                    ) from None
+            yield
+        finally:
+            os.close(place)
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
