@@ -4,8 +4,10 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 def temporary_beside(path: Path) -> Path:
@@ -43,6 +45,19 @@ def new_folder(folder: Path) -> Iterator[Path]:
         replace_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def lock(file: IO) -> None:
+    """Keeps an open file to this process until it is closed, however the process ends; nothing on Windows.
+
+    Raises:
+        BlockingIOError: another process has it.
+        OSError: it lies on a drive without locks.
+    """
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -178,10 +178,19 @@ class Store:
     @property
     def fully_visible(self) -> np.ndarray:
         """bool (records,): the face lies wholly within its image, but for a pixel at each edge."""
-        boxes = np.zeros((len(self), 4))
-        if len(self.visible_box):
-            boxes = self.visible_box[self.face_index.clip(min=0)]
-        return self.has_face & ((boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= self.about["side"] - 2)
+        return self.has_face & (self._visible_sides().min(axis=1) >= self.about["side"] - 2)
+
+    @property
+    def visible_share(self) -> np.ndarray:
+        """float (records,): how much of the face lies within its image, 0 to 1; of records with faces."""
+        return self._visible_sides().prod(axis=1) / self.about["side"] ** 2
+
+    def _visible_sides(self) -> np.ndarray:
+        """float (records, 2): width and height in pixels of what each face shows of its image."""
+        if not len(self.visible_box):
+            return np.zeros((len(self), 2))
+        boxes = np.asarray(self.visible_box)[self.face_index.clip(min=0)].astype(float)
+        return boxes[:, 2:] - boxes[:, :2]
 
     @property
     def has_speech(self) -> np.ndarray:

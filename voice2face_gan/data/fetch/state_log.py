@@ -15,7 +15,7 @@ from pathlib import Path
 from voice2face_gan.data.fetch.clip_list import Clip
 from voice2face_gan.data.layouts.avspeech import TABLE, TITLES
 from voice2face_gan.errors import OutputError
-from voice2face_gan.files import write_bytes
+from voice2face_gan.files import lock, write_bytes
 
 STATE, FAILURES = "state.jsonl", "failures.csv"
 _FAILURE_TITLES = ("youtube_id", "start", "end", "reason", "final")
@@ -92,13 +92,9 @@ class StateLog:
         self.done = {name: clip for name, clip in self.done.items() if (self.folder / clip.file).is_file()}
 
     def _lock(self) -> None:
-        """Ends with the process, however it ends."""
+        """Ends with the process. On Windows two runs at once fetch some clips twice, and harm nothing."""
         try:
-            import fcntl
-        except ImportError:  # Windows: two runs at once there fetch some clips twice, and harm nothing
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file)
         except BlockingIOError:
             self._file.close()
             raise OutputError(

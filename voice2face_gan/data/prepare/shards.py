@@ -20,7 +20,6 @@ import io
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -33,7 +32,7 @@ from voice2face_gan.data.layouts.base import RawRecord
 from voice2face_gan.data.parquet_cells import file_of, media_name
 from voice2face_gan.data.prepare.settings import PrepareSettings
 from voice2face_gan.errors import DataError, VoiceToFaceError
-from voice2face_gan.files import write_bytes
+from voice2face_gan.files import lock, write_bytes
 
 FORMAT = 3  # since it is kept what each face shows of its image (Item.visible_box)
 """Changes whenever the same files and settings would give another store."""
@@ -298,13 +297,10 @@ def locked(work: Path) -> Iterator[None]:
     """
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as file:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise DataError(f"another process is at work in {work}; wait for it to end.") from error
+        try:
+            lock(file)
+        except OSError as error:
+            raise DataError(f"another process is at work in {work}; wait for it to end.") from error
         yield
 
 

@@ -20,7 +20,6 @@ FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE = (0.5, 0.6), (0.23, 0.3), 0.12
 NOSE_CENTRE, NOSE_RADII, NOSE_EDGE = (0.5, 0.516), (0.14, 0.2), 0.08
 """The same around the nose of the mean shape."""
 
-
 BROWS, BROWS_EDGE = 0.33, 0.02
 """Height above which a head has forehead and hair alone, in fractions of the side from its top, at zoom 1."""
 

@@ -273,7 +273,7 @@ def _check_teacher(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
     """
     if recipe.model.generator.type != "appearance_model" or recipe.appearance_model.part != "distillation":
         return
-    advice = "give a run of the recipe face-detail with --init."
+    advice = "give a run of the recipe face-detail or face-detail-portraits with --init."
     if checkpoint is None:
         raise CheckpointError(f"The recipe {recipe.name} distils a trained diffusion: {advice}")
     config = checkpoint.generator_config

@@ -34,9 +34,7 @@ def portraits(records: Store, share: float) -> Store:
     used, place = np.unique(records.face_index, return_inverse=True)
     pixels = torch.from_numpy(np.asarray(records.faces))
     found = [faults(to_unit(pixels[piece]), records.zoom) for piece in torch.from_numpy(used).split(_PIECE)]
-    box = np.asarray(records.visible_box)[used].astype(float)
-    hidden = 1 - np.prod(box[:, 2:] - box[:, :2], axis=1) / records.about["side"] ** 2
-    of_faces = np.column_stack([torch.cat(found).numpy(), hidden])[place]
+    of_faces = np.column_stack([torch.cat(found).numpy()[place], 1 - records.visible_share])
     worst = np.max([np.searchsorted(np.sort(each), each) for each in of_faces.T], axis=0)
     kept = max(1, round(share * len(records)))
     return records.select(np.sort(np.argsort(worst, kind="stable")[:kept]))

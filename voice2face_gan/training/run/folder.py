@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from voice2face_gan.errors import TrainingError, first_line
-from voice2face_gan.files import temporary_beside, write_bytes
+from voice2face_gan.files import lock, temporary_beside, write_bytes
 from voice2face_gan.models.checkpoint import BEST, Checkpoint
 from voice2face_gan.results import FILE, json_object, read_lines
 from voice2face_gan.training.recipe.recipe import kept_recipe
@@ -73,29 +73,22 @@ class Run:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """One process at a time trains a run; the system lets go of it however a process ends. Not so on
-        Windows and on network drives without locks: two would overwrite each other's checkpoints there.
+        """One process at a time trains a run. Not so on Windows and on network drives without locks: two
+        would overwrite each other's checkpoints there.
 
         Raises:
             TrainingError: another process trains it.
         """
-        try:
-            import fcntl
-        except ImportError:
+        with (self.folder / "run.json").open("rb") as file:
+            try:
+                lock(file)
+            except BlockingIOError:
+                raise TrainingError(
+                    f"{self.folder}: another process is training this run; wait for its end, or stop it."
+                ) from None
+            except OSError:
+                pass
             yield
-            return
-        place = os.open(self.folder, os.O_RDONLY)
-        try:
-            with contextlib.suppress(OSError):
-                try:
-                    fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise TrainingError(
-                        f"{self.folder}: another process is training this run; wait for its end, or stop it."
-                    ) from None
-            yield
-        finally:
-            os.close(place)
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":

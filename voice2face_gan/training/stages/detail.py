@@ -238,11 +238,10 @@ def _visible(records: Store) -> Store:
     Raises:
         DataError: there is none.
     """
-    box = np.asarray(records.visible_box)[records.face_index].astype(float)
-    share = np.prod(box[:, 2:] - box[:, :2], axis=1) / records.about["side"] ** 2
-    if not (share >= LEAST_VISIBLE).any():
+    shown = records.visible_share >= LEAST_VISIBLE
+    if not shown.any():
         raise DataError(
             f"{records.folder}: no face lies within its image by {100 * LEAST_VISIBLE:.0f} %, and this "
             "generator learns what is around faces; use images with more room around them."
         )
-    return records.select(share >= LEAST_VISIBLE)
+    return records.select(shown)
