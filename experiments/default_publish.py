@@ -87,7 +87,8 @@ def publish(composed: Path, report: dict, out: Path, looked: str = "") -> None:
         "generator_size": f"{parameters(checkpoint.generator) / 1e6:.2f} M",
         "generator_about": generator_about(checkpoint.generator_config),
         "side": str(checkpoint.generator_config.side),
-        **{k: f"{getattr(checkpoint.generator_config, k):g}" for k in ("detail_steps", "face_detail")},
+        "detail_evaluations": evaluations(checkpoint.generator_config.detail_steps),
+        "face_detail": f"{checkpoint.generator_config.face_detail:g}",
         "faces_taught": f"{checkpoint.info['data']['generator']['faces']:,}",
         "looked": looked,
         "half_pixels": f"{checkpoint.info['half_precision']['pixels']:.3f}",
@@ -100,6 +101,11 @@ def publish(composed: Path, report: dict, out: Path, looked: str = "") -> None:
         raise SystemExit(f"default_card.md: nothing fills {card[card.index('{') :][:30]!r}.")
     (out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     print(f"{out}: written.")
+
+
+def evaluations(count: int) -> str:
+    """The card's words on the diffusion's speed."""
+    return "one evaluation" if count == 1 else f"{count} evaluations"
 
 
 def generator_about(config) -> str:

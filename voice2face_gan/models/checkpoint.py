@@ -328,6 +328,8 @@ def load_checkpoint(name: str | Path, need_generator: bool = True) -> Checkpoint
         _fill(encoder, tensors, "encoder.")
         if generator is not None:
             _fill(generator, tensors, "generator.")
+            if generator_config.channels_last:
+                generator.to(memory_format=torch.channels_last)
         probe = tensors.get("gender_probe")
         if probe is not None and probe.shape != (encoder_config.embedding + 1,):
             raise ValueError(f"gender_probe has the shape {tuple(probe.shape)}")

@@ -60,6 +60,8 @@ class GeneratorSettings(Settings):
     outside_weights: ClassVar[tuple[str, ...]] = ()  # settings that no weight depends on
     # Names that weights begin with which a half-precision file has in 8 bits.
     int8: ClassVar[tuple[str, ...]] = ()
+    # Its convolutions run channels last: loaded weights lie so, else each call copies them first.
+    channels_last: ClassVar[bool] = False
     side: int
 
     @property

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.generators.appearance_model import (
+    EAR_FIELD,
     AppearanceModel,
     AppearanceModelConfig,
 )
@@ -191,8 +192,8 @@ def test_forward_is_drawn_decoded_refined():
 
 
 def with_detail(**more) -> AppearanceModel:
-    more = {"face_detail": 1.0, "detail_noise": 1.0, "background_noise": 1.0, "coarse_blur": 1, **more}
-    more = {"detail_steps": 2, **more}
+    more = {"face_detail": 1.0, "detail_noise": 1.0, "background_noise": 1.0, **more}
+    more = {"ear_noise": 1.0, "colour_noise": 1.0, "coarse_blur": 1, "detail_steps": 2, **more}
     model = make(detail_channels=(8, 8, 8), **more)
     for part in model.diffusion.parameters():
         torch.nn.init.normal_(part, std=0.05)
@@ -207,15 +208,14 @@ def test_detail_is_added_before_the_refiner_by_the_noise_of_e_and_z():
         noise = model.noise(e, z)
         coefficients = model.draw(e, z)
         coarse = model.decoded(e, coefficients).image
-        drawn = model.diffusion.draw(model.small(coarse), e, model.diffusion.noise(noise), 2)
+        drawn = model.diffusion.draw(model.small(coarse), e, model.detail_start(noise), 2)
         assert drawn.shape == (2, 3, 32, 32) and drawn.abs().max() > 1e-3
         larger = F.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
         torch.testing.assert_close(model.with_detail(e, coarse, noise), coarse + larger)
         torch.testing.assert_close(model(e, z), model.refine(e, coefficients, coarse + larger))
         assert not torch.allclose(model(e, -z), model(e, z), atol=1e-3)
-        start = 0.5 * model.diffusion.noise(noise)
-        less = model.diffusion.draw(model.small(coarse), e, start, 2)
-        half = with_detail(detail_noise=0.5, background_noise=0.5)
+        less = model.diffusion.draw(model.small(coarse), e, 0.5 * model.detail_start(noise), 2)
+        half = with_detail(detail_noise=0.5, background_noise=0.5, ear_noise=0.5)
         half.load_state_dict(model.state_dict())
         torch.testing.assert_close(
             half.with_detail(e, coarse, noise) - coarse,
@@ -225,7 +225,10 @@ def test_detail_is_added_before_the_refiner_by_the_noise_of_e_and_z():
         )
         more = with_detail(detail_guidance=3.0)
         more.load_state_dict(model.state_dict())
-        drawn = model.diffusion.draw(model.small(coarse), e, model.diffusion.noise(noise), 2, guidance=3)
+        of_pixels = 1 + 2 * model.hair
+        assert of_pixels[16, 16] > 2.9 and of_pixels[15, 6] < 1.3, "hair and face, not ears"
+        start = model.detail_start(noise)
+        drawn = model.diffusion.draw(model.small(coarse), e, start, 2, guidance=of_pixels)
         larger = F.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
         torch.testing.assert_close(more.with_detail(e, coarse, noise), coarse + larger)
         assert not torch.allclose(more(e, z), model(e, z), atol=1e-3)
@@ -241,16 +244,40 @@ def test_a_face_may_get_less_of_the_detail_than_hair_does():
     assert (with_detail(face_detail=1.0).detailed == 1).all()
 
 
-def test_a_background_may_be_drawn_from_less_noise_than_a_head():
+def test_hair_may_be_drawn_from_more_noise_than_neck_and_background():
     model = with_detail(detail_noise=0.9, background_noise=0.4)
-    for row in (2, 16, 30):
+    for row in (3, 8, 16):  # hair, forehead, nose
         assert model.detail_noise[row, 16] == pytest.approx(0.9, abs=0.06)
-        assert model.detail_noise[row, 0] < 0.7
-    for row, column in ((0, 0), (0, 31), (31, 0)):
+    for row, column in ((0, 0), (0, 31), (31, 0), (29, 16), (29, 6)):
         assert model.detail_noise[row, column] == pytest.approx(0.4, abs=0.1)
+    assert torch.allclose(model.detail_noise, model.detail_noise.flip(1), atol=1e-5)
+
+
+def test_ears_are_drawn_from_one_noise_image_that_is_its_own_mirror_image():
+    model = with_detail(ear_noise=0.7, detail_noise=0.9, background_noise=0.4)
+    fields = with_detail().diffusion.fields[EAR_FIELD]
+    torch.testing.assert_close(model.ear_noise, 0.7 * (fields + fields.flip(2)) / 2**0.5)
+    assert torch.equal(model.ear_noise, model.ear_noise.flip(2)) and 0.6 < model.ear_noise.std() < 0.8
+    for column in (6, 25):
+        assert model.ears[15, column] > 0.95
+    for row, column in ((15, 0), (15, 16), (3, 6), (28, 6)):
+        assert model.ears[row, column] < 0.1
     noise = torch.randn(2, 9)
-    wanted = model.detail_noise * model.diffusion.noise(noise)
-    assert torch.equal(model.detail_start(noise), wanted)
+    own = model.detail_noise * model.diffusion.noise(noise)
+    found = model.detail_start(noise)
+    torch.testing.assert_close(found, own + model.ears * (model.ear_noise - own))
+    assert (found[0] - found[1])[:, 15, 6].abs().max() < 0.1 < (found[0] - found[1])[:, 3, 16].abs().max()
+
+
+def test_colours_may_be_drawn_from_less_noise_than_brightness():
+    noise, whole = torch.randn(2, 9), with_detail()
+    less = with_detail(colour_noise=0.3)
+    before, after = whole.detail_start(noise), less.detail_start(noise)
+    torch.testing.assert_close(after.mean(dim=1), before.mean(dim=1))
+    colours = (x - x.mean(dim=1, keepdim=True) for x in (before, after))
+    before, after = colours
+    torch.testing.assert_close(after, 0.3 * before, atol=1e-6, rtol=1e-4)
+    assert before.std() > 0.5
 
 
 def test_a_coarse_image_is_blurred_above_the_brows_before_detail_is_drawn():
@@ -346,6 +373,8 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(fi
         ("face_detail", -0.1),
         ("detail_noise", 1.5),
         ("background_noise", -0.5),
+        ("colour_noise", 1.5),
+        ("ear_noise", 1.5),
         ("coarse_blur", 4),
         ("detail_guidance", 0.5),
     ],

@@ -247,7 +247,8 @@ def test_a_student_of_two_steps_comes_to_draw_what_its_guided_teacher_draws(make
     before = {n: p.clone() for n, p in stage.generator.state_dict().items()}
     e, coarse, x = stage._begun(1000)
     share = stage.generator.detailed
-    wanted = stage.teacher.path(coarse, e, x, finer(stage.sigmas, 3), 2.0, share)[-1]
+    guidance = stage.generator.guidance(2.0)
+    wanted = stage.teacher.path(coarse, e, x, finer(stage.sigmas, 3), guidance, share)[-1]
 
     def error() -> float:
         with torch.no_grad():
@@ -271,7 +272,8 @@ def test_the_loss_of_a_student_is_that_of_the_text(make_student):
     with torch.no_grad():
         share = stage.generator.detailed
         assert share.min() < 0.2 and share.max() > 0.9
-        path = stage.teacher.path(coarse, e, x, [20, 20**0.5, 1, SMALLEST], 3.0, share)
+        guidance = 1 + 2 * stage.generator.hair
+        path = stage.teacher.path(coarse, e, x, [20, 20**0.5, 1, SMALLEST], guidance, share)
         still = torch.zeros(6)
         middle, end = path[2], path[4]
         one = share * stage.generator.diffusion.denoised(x, coarse, e, still + 20, still)
@@ -293,8 +295,29 @@ def test_a_student_sees_faces_as_the_model_draws_them(make_student):
             image = model.decoded(e[i : i + 1], model.flow.draw(e[i : i + 1], model.truncated(noise))).image
             image = model.small(model.blurred(image))
             torch.testing.assert_close(coarse[i : i + 1], image, atol=1e-4, rtol=1e-3)
-            begun = start(model.detail_noise * model.diffusion.noise(noise))
+            begun = start(model.detail_start(noise))
             torch.testing.assert_close(x[i : i + 1], begun, atol=1e-4, rtol=1e-3)
+
+
+def test_a_student_of_one_step_learns_from_one_of_two(make_student):
+    """The distilled teacher is evaluated where it was taught, without guidance."""
+    stage = make_student("model.generator.detail_steps=1")
+    assert stage.sigmas == [20]
+    given = stage.checkpoint(0)
+    two = replace(given.generator_config, detail_steps=2, detail_smallest=1.5)
+    torch.nn.init.normal_(given.generator.diffusion.last.weight, std=0.05)
+    weights = given.generator.state_dict()
+    assert not stage.take_generator(weights, two), "it learns at its whole rate"
+    e, coarse, x = stage._begun(0)
+    share, still = stage.generator.detailed, torch.zeros(6)
+    with torch.no_grad():
+        wanted = stage.teacher.path(coarse, e, x, [20, 1.5], 1.0, share)[-1]
+        found = share * stage.generator.diffusion.denoised(x, coarse, e, still + 20, still)
+    loss = (found - wanted).abs().mean()
+    assert float(stage.step(0)["G_detail"]) == pytest.approx(float(loss), rel=1e-3)
+    rest = make_student("model.generator.detail_steps=1")
+    rest.load(stage.state())
+    assert float(rest.step(1)["G_detail"]) == pytest.approx(float(stage.step(1)["G_detail"]), rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -315,7 +338,7 @@ def test_a_student_goes_on_with_its_teacher(make_student, make_stage):
     assert float(rest.step(1)["G_detail"]) == pytest.approx(float(whole.step(1)["G_detail"]), rel=1e-4)
 
 
-def test_a_diffusion_is_distilled_once_and_only_if_there_is_one(make_stage, recipe, tmp_path):
+def test_a_diffusion_is_distilled_to_fewer_evaluations_and_only_if_there_is_one(make_stage, recipe, tmp_path):
     run = Run.create(tmp_path, recipe("face-detail-distilled", *DETAIL), {"gender": "all", "init": None})
     with pytest.raises(CheckpointError, match="distils a trained diffusion: give a run .* with --init"):
         given_nets(run)
@@ -325,8 +348,15 @@ def test_a_diffusion_is_distilled_once_and_only_if_there_is_one(make_stage, reci
     assert given_nets(run)[0].folder == whole
     config = replace(made.generator_config, detail_smallest=1.0)
     run.settings["init"] = str(replace(made, generator_config=config).save(tmp_path / "distilled"))
-    with pytest.raises(CheckpointError, match="distilled is distilled already"):
+    with pytest.raises(CheckpointError, match="distilled is distilled already, into 2 .* asks for 2: give"):
         given_nets(run)
+    fewer = recipe("face-detail-one-step", DETAIL[0])
+    further = Run.create(tmp_path, fewer, {"gender": "all", "init": run.settings["init"]})
+    assert given_nets(further)[0].generator_config.detail_steps == 2
+    config = replace(config, detail_steps=1)
+    further.settings["init"] = str(replace(made, generator_config=config).save(tmp_path / "one"))
+    with pytest.raises(CheckpointError, match="one is distilled already, into 1 .* asks for 1: "):
+        given_nets(further)
     config = replace(made.generator_config, detail_channels=())
     without = replace(made, generator_config=config, generator=build_generator(config))
     run.settings["init"] = str(without.save(tmp_path / "without"))

@@ -35,22 +35,27 @@ from voice2face_gan.models.generators.expression import Expression
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.refiner import Refiner
 from voice2face_gan.models.generators.regions import (
+    BROWS,
+    BROWS_EDGE,
     FEATURES_CENTRE,
     FEATURES_EDGE,
     FEATURES_RADII,
-    HAIR_EDGE,
-    HAIR_RADII,
-    HEAD_CENTRE,
     NOSE_CENTRE,
     NOSE_EDGE,
     NOSE_RADII,
-    below_brows,
+    below,
+    ears_mask,
     ellipse,
+    hair_mask,
     head_mask,
     running_mean,
 )
 from voice2face_gan.models.generators.warp import Warp
 from voice2face_gan.models.settings import GeneratorSettings
+
+EAR_FIELD = 13
+"""Which of the diffusion's noise images ears are drawn from: the one of 16 by which those of 8 validation
+people looked best."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +77,14 @@ class AppearanceModelConfig(GeneratorSettings):
         detail: factor of the detail that is drawn for hair and background.
         face_detail: the same from brows to chin, where a sample of it costs likeness.
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
-        background_noise: the same far from a head; below it a background is calm and plain.
+        background_noise: the same for neck and background, which are calm and plain with less.
+        ear_noise: the same for ears, of one noise image for all faces, which is its own mirror image: drawn
+            from noise of their own, ears are smeared more often than not.
+        colour_noise: factor of the colours of all that noise; below 1 foreheads and hair have no red patches.
         coarse_blur: pixels, an odd number, that the coarse image is averaged over three times above the
             brows, before detail is drawn: its hairline is a trace of many faces'. 1 for none.
-        detail_guidance: how far it follows coarse image and e beyond what the diffusion estimates, but for
-            colours; above 1 hair is clearer, and each evaluation takes twice as long.
+        detail_guidance: how far hair follows coarse image and e beyond what the diffusion estimates, but for
+            colours; above 1 it is clearer, and each evaluation takes twice as long.
         channels: of the refiner, at 1/2, 1/4 and 1/8 of the side.
         film: the refiner's gains depend on e and coefficients, beside the image that it is given.
         truncation: factor of all noise; below 1 faces are nearer to what is usual (the truncation trick,
@@ -103,6 +111,7 @@ class AppearanceModelConfig(GeneratorSettings):
 
     type: ClassVar[str] = "appearance_model"
     int8: ClassVar[tuple[str, ...]] = ("diffusion.", "flow.", "texture.", "decoder.texture_head.")
+    channels_last: ClassVar[bool] = True
     outside_weights: ClassVar[tuple[str, ...]] = (
         "image_side",
         "flow_steps",
@@ -112,6 +121,8 @@ class AppearanceModelConfig(GeneratorSettings):
         "face_detail",
         "detail_noise",
         "background_noise",
+        "ear_noise",
+        "colour_noise",
         "coarse_blur",
         "detail_guidance",
         "truncation",
@@ -145,8 +156,10 @@ class AppearanceModelConfig(GeneratorSettings):
     detail_smallest: float = SMALLEST
     detail: float = 1.0
     face_detail: float = 0.1
-    detail_noise: float = 0.8
-    background_noise: float = 0.5
+    detail_noise: float = 0.65
+    background_noise: float = 0.3
+    ear_noise: float = 0.8
+    colour_noise: float = 0.4
     coarse_blur: int = 7
     detail_guidance: float = 1.0
     channels: tuple[int, ...] = (24, 48, 96)
@@ -170,7 +183,7 @@ class AppearanceModelConfig(GeneratorSettings):
         object.__setattr__(self, "detail_channels", widths)
         self.decoder  # noqa: B018 (checks its settings)
         shares = ("nose_symmetry", "refinement", "hair_refinement", "background_refinement")
-        shares += ("detail", "face_detail", "detail_noise", "background_noise")
+        shares += ("detail", "face_detail", "detail_noise", "background_noise", "ear_noise", "colour_noise")
         least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
         self.check(
             {
@@ -215,6 +228,11 @@ class AppearanceModelConfig(GeneratorSettings):
         )
 
     @property
+    def distilled(self) -> bool:
+        """Whether the diffusion has learned few evaluations, and most levels of noise no more."""
+        return bool(self.detail_channels) and self.detail_smallest > SMALLEST
+
+    @property
     def may_differ(self) -> tuple[str, ...]:
         """A model without detail may be given it."""
         return self.outside_weights + (() if self.detail_channels else ("detail_channels",))
@@ -241,6 +259,8 @@ class AppearanceModel(nn.Module):
         diffusion: of detail, or None. refiner: see the module.
         detailed: (texture_side, texture_side), how much of the detail each pixel gets.
         detail_noise: likewise, standard deviation of the noise that it is drawn from.
+        ears, ear_noise: likewise, 1 on ears, and (3, texture_side, texture_side), the noise of their detail.
+        hair: likewise, 1 where there may be hair, 0 on ears, neck and background.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
         head: (side, side), 1 on a head with its hair. below: (side, 1), 1 below the brows.
@@ -266,6 +286,8 @@ class AppearanceModel(nn.Module):
         self.diffusion = None
         if config.detail_channels:
             self.diffusion = Detail(config.detail_channels, config.texture_side, e, config.z_dim)
+            ear_noise = config.ear_noise * self.diffusion.symmetric(EAR_FIELD)
+            self.register_buffer("ear_noise", ear_noise, persistent=False)
         self.refiner = Refiner(config.channels, e + config.z_dim if config.film else 0)
         self.register_buffer(
             "projection", torch.empty(config.z_dim, e).normal_()
@@ -280,14 +302,17 @@ class AppearanceModel(nn.Module):
             )
             nose = ellipse(config.texture_side, config.face_scale, NOSE_CENTRE, NOSE_RADII, NOSE_EDGE)
             detailed = config.detail + (config.face_detail - config.detail) * face
-            below = below_brows(self.side, config.face_scale)
+            lower = below(self.side, config.face_scale, BROWS, BROWS_EDGE)
             blur = torch.linalg.matrix_power(running_mean(self.side, config.coarse_blur), 3)
-            hair = ellipse(config.texture_side, config.face_scale, HEAD_CENTRE, HAIR_RADII, HAIR_EDGE)
+            ears = ears_mask(config.texture_side, config.face_scale)
+            hair = hair_mask(config.texture_side, config.face_scale)
             detail_noise = config.background_noise + (config.detail_noise - config.background_noise) * hair
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
         self.register_buffer("head", head, persistent=False)
-        self.register_buffer("below", below, persistent=False)
+        self.register_buffer("below", lower, persistent=False)
         self.register_buffer("blur", blur, persistent=False)
+        self.register_buffer("ears", ears, persistent=False)
+        self.register_buffer("hair", hair, persistent=False)
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
         self.register_buffer("nose", config.nose_symmetry / 2 * nose, persistent=False)
@@ -365,9 +390,15 @@ class AppearanceModel(nn.Module):
         if self.diffusion is None:
             return coarse
         own, coarse = self.config, self.blurred(coarse)
-        how = own.detail_steps, own.detail_guidance, own.detail_smallest, self.detailed
+        guidance = self.guidance(own.detail_guidance)
+        how = own.detail_steps, guidance, own.detail_smallest, self.detailed
         detail = self.diffusion.draw(self.small(coarse), e, self.detail_start(noise), *how)
         return coarse + F.interpolate(detail, coarse.shape[-2:], mode="bicubic", align_corners=False)
+
+    def guidance(self, most: float) -> Tensor | float:
+        """That of each pixel (texture_side, texture_side): as given for hair, 1 for ears, neck and
+        background, which more gives edges that no photograph has."""
+        return 1.0 if most == 1 else 1 + (most - 1) * self.hair
 
     def blurred(self, coarse: Tensor) -> Tensor:
         """Coarse images (B, 3, side, side), blurred above the brows."""
@@ -377,7 +408,8 @@ class AppearanceModel(nn.Module):
 
     def detail_start(self, noise: Tensor) -> Tensor:
         """The noise (B, 3, texture_side, texture_side) that detail is drawn from, of noise (B, z_dim)."""
-        return self.detail_noise * self.diffusion.noise(noise)
+        start = torch.lerp(self.detail_noise * self.diffusion.noise(noise), self.ear_noise, self.ears)
+        return torch.lerp(start.mean(dim=1, keepdim=True), start, self.config.colour_noise)
 
     def refine(
         self, e: Tensor, coefficients: Tensor, coarse: Tensor, refined: Tensor | None = None

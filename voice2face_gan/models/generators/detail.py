@@ -142,13 +142,17 @@ class Detail(nn.Module):
         ).square() * weight
         return error.sum(dim=(1, 2, 3)) / (3 * weight.sum(dim=(1, 2, 3))).clamp(min=1)
 
-    def guided(self, x: Tensor, coarse: Tensor, e: Tensor, sigma: Tensor, guidance: float) -> Tensor:
+    def guided(self, x: Tensor, coarse: Tensor, e: Tensor, sigma: Tensor, guidance: Tensor | float) -> Tensor:
         """`denoised` without noise in the coarse images, its brightness `guidance` times as far from what it
         is with the most noise and without e: 1 is as it is, more is clearer. Colours stay as they are, and
         so does light on larger parts, since skin and ears become red else (frequency-decoupled guidance,
-        Sadat et al. 2025)."""
+        Sadat et al. 2025).
+
+        Args:
+            guidance: one number, or one of each pixel (side, side).
+        """
         still = torch.zeros_like(sigma)
-        if guidance == 1:
+        if not isinstance(guidance, Tensor) and guidance == 1:
             return self.denoised(x, coarse, e, sigma, still)
         # One pass for both: on a CPU the smallest maps are too few for two.
         moved = torch.cat([still, still + MOVED])
@@ -166,7 +170,7 @@ class Detail(nn.Module):
         e: Tensor,
         noise: Tensor,
         steps: int,
-        guidance: float = 1.0,
+        guidance: Tensor | float = 1.0,
         smallest: float = SMALLEST,
         share: Tensor | float = 1.0,
     ) -> Tensor:
@@ -188,7 +192,7 @@ class Detail(nn.Module):
         e: Tensor,
         x: Tensor,
         sigmas: list[float],
-        guidance: float = 1.0,
+        guidance: Tensor | float = 1.0,
         share: Tensor | float = 1.0,
     ) -> list[Tensor]:
         """Where noise goes on its way to detail: x at each of the sigmas, then the detail, in SPREAD.
@@ -218,6 +222,12 @@ class Detail(nn.Module):
         have like noise; 0 where all numbers are 0."""
         shares = F.normalize(numbers @ self.directions, dim=1)
         return (shares @ self.fields.flatten(1)).unflatten(1, self.fields.shape[1:])
+
+    def symmetric(self, field: int) -> Tensor:
+        """One of the noise images that `noise` mixes (3, side, side), standard normal, made its own mirror
+        image."""
+        image = self.fields[field]
+        return (image + image.flip(2)) / 2**0.5
 
 
 def start(noise: Tensor) -> Tensor:

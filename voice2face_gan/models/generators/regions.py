@@ -14,6 +14,9 @@ HEAD_EDGE = 0.06  # of its radii, over which the mask falls; all three by eye, o
 HAIR_RADII, HAIR_EDGE = (0.42, 0.56), 0.1
 """The same around long hair; the centre is the head's."""
 
+EAR_CENTRE, EAR_RADII, EAR_EDGE = (0.2, 0.46), (0.1, 0.17), 0.04
+"""The same around the ear on the left; the other is its mirror image."""
+
 FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE = (0.5, 0.6), (0.23, 0.3), 0.12
 """The same around a face from brows to chin, without ears."""
 
@@ -23,16 +26,41 @@ NOSE_CENTRE, NOSE_RADII, NOSE_EDGE = (0.5, 0.516), (0.14, 0.2), 0.08
 BROWS, BROWS_EDGE = 0.33, 0.02
 """Height above which a head has forehead and hair alone, in fractions of the side from its top, at zoom 1."""
 
+JAW, JAW_EDGE = 0.78, 0.03
+"""Height below which there are neck and shoulders beside the jaw."""
 
-def below_brows(side: int, zoom: float) -> Tensor:
-    """1 below the brows, 0 well above them, float32 (side, 1).
+
+def below(side: int, zoom: float, height: float, edge: float) -> Tensor:
+    """1 below a height, 0 well above it, float32 (side, 1).
+
+    Args:
+        zoom: size of the faces, relative to the template.
+        height, edge: in fractions of the side from its top, at zoom 1.
+    """
+    ((_, height),) = zoomed(np.array([[0.5, height]]), zoom).tolist()
+    places = (torch.arange(side) + 0.5) / side
+    return torch.sigmoid((places[:, None] - height) / (edge * zoom))
+
+
+def ears_mask(side: int, zoom: float) -> Tensor:
+    """1 on both ears, 0 far from them, float32 (side, side).
 
     Args:
         zoom: size of the faces, relative to the template.
     """
-    ((_, height),) = zoomed(np.array([[0.5, BROWS]]), zoom).tolist()
-    places = (torch.arange(side) + 0.5) / side
-    return torch.sigmoid((places[:, None] - height) / (BROWS_EDGE * zoom))
+    ear = ellipse(side, zoom, EAR_CENTRE, EAR_RADII, EAR_EDGE)
+    return torch.maximum(ear, ear.flip(1))
+
+
+def hair_mask(side: int, zoom: float) -> Tensor:
+    """1 where a head has hair, and on its face, 0 on ears, neck, shoulders and background, float32 (side,
+    side).
+
+    Args:
+        zoom: size of the faces, relative to the template.
+    """
+    hair = ellipse(side, zoom, HEAD_CENTRE, HAIR_RADII, HAIR_EDGE)
+    return hair * (1 - ears_mask(side, zoom)) * (1 - below(side, zoom, JAW, JAW_EDGE))
 
 
 def head_mask(side: int, zoom: float) -> Tensor:

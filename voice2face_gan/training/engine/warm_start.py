@@ -15,7 +15,6 @@ from voice2face_gan.models.classifier_space import CLASSIFIER
 from voice2face_gan.models.encoders.ge2e import GE2EEncoder
 from voice2face_gan.models.encoders.none import NoEncoder, NoEncoderConfig
 from voice2face_gan.models.face_embedding_space import FaceSpace
-from voice2face_gan.models.generators.detail import SMALLEST
 from voice2face_gan.models.registry import (
     ENCODERS,
     EncoderConfig,
@@ -269,18 +268,24 @@ def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
 def _check_teacher(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
     """
     Raises:
-        CheckpointError: the recipe distils a diffusion, and the checkpoint has none, or a distilled one.
+        CheckpointError: the recipe distils a diffusion, and the checkpoint has none, or one that was
+            distilled into as few evaluations.
     """
     if recipe.model.generator.type != "appearance_model" or recipe.appearance_model.part != "distillation":
         return
-    advice = "give a run of the recipe face-detail or face-detail-portraits with --init."
+    steps = recipe.model.generator.detail_steps
+    teacher = "face-detail-distilled" if steps == 1 else "face-detail or face-detail-portraits"
+    advice = f"give a run of the recipe {teacher} with --init."
     if checkpoint is None:
         raise CheckpointError(f"The recipe {recipe.name} distils a trained diffusion: {advice}")
     config = checkpoint.generator_config
     if config.type == "appearance_model" and not config.detail_channels:
         raise CheckpointError(f"{checkpoint.folder} has no diffusion to distil: {advice}")
-    if config.type == "appearance_model" and config.detail_smallest > SMALLEST:
-        raise CheckpointError(f"The diffusion of {checkpoint.folder} is distilled already: {advice}")
+    if config.type == "appearance_model" and config.distilled and config.detail_steps <= steps:
+        raise CheckpointError(
+            f"The diffusion of {checkpoint.folder} is distilled already, into {config.detail_steps} steps, "
+            f"and the recipe {recipe.name} asks for {steps}: {advice}"
+        )
 
 
 def _check_same(

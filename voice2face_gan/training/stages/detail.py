@@ -21,8 +21,9 @@ and what little is hidden of the others repeats what is visible next to it: wher
 0, the network learned the edges, and drew them around every head.
 
 A diffusion in K evaluations, at sigma_1 > ... > sigma_K, is taught by a trained one with guidance, which
-takes several from each sigma_i to the next (progressive distillation, Salimans and Ho, ICLR 2022). Faces are
-drawn as the model will draw them, of e of faces and of simulated voices; x_i is the teacher's x at sigma_i:
+takes several from each sigma_i to the next, or by one that was distilled to two before (progressive
+distillation, Salimans and Ho, ICLR 2022). Faces are drawn as the model will draw them, of e of faces and of
+simulated voices; x_i is the teacher's x at sigma_i:
 
     L = mean_i |m D(x_i, sigma_i) - D_i|    D_i what takes x_i to x_i+1 in one step, for i = K the detail;
                                             m how much of it a pixel gets, in the teacher's steps likewise
@@ -102,7 +103,7 @@ class DetailStage(GanStage):
         own = {k: v for k, v in self.generator.state_dict().items() if k.startswith(_NET)}
         super().take_generator(own | weights, config)
         # Most levels of noise are new to a diffusion that was distilled.
-        return bool(config.detail_channels) and config.detail_smallest <= self.config.detail_smallest
+        return bool(config.detail_channels) and not config.distilled
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         self._set_lr(iteration)
@@ -160,7 +161,12 @@ class DetailStage(GanStage):
 
 
 class DetailDistillationStage(DetailStage):
-    """A diffusion of few evaluations, beginning with that of a checkpoint, which teaches it."""
+    """A diffusion of few evaluations, beginning with that of a checkpoint, which teaches it.
+
+    Attributes:
+        teacher: that of the checkpoint. taught: the sigmas where it is evaluated, ours among them, and its
+            guidance.
+    """
 
     saved = ("generator", "generator_optimiser", "teacher")
 
@@ -169,21 +175,32 @@ class DetailDistillationStage(DetailStage):
         self.teacher = deepcopy(self.generator.diffusion).requires_grad_(False)
         self.limits = self.batches.limits(self.controls)
         self.sigmas = drawn_sigmas(self.config.detail_steps, self.config.detail_smallest)
+        settings = self.recipe.appearance_model
+        self.taught = finer(self.sigmas, settings.teacher_steps), settings.teacher_guidance
 
     def take_generator(self, weights: dict[str, Tensor], config: AppearanceModelConfig) -> bool:
         super().take_generator(weights, config)
         self.teacher.load_state_dict(self.generator.diffusion.state_dict())
+        if config.distilled:  # it has learned guidance, and nothing of other sigmas
+            self.taught = drawn_sigmas(config.detail_steps, config.detail_smallest), 1.0
         return False  # what it learns is new
+
+    def state(self) -> dict:
+        return super().state() | {"taught": self.taught}
+
+    def load(self, state: dict) -> None:
+        super().load(state)
+        self.taught = state["taught"]
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         self._set_lr(iteration)
-        settings, student = self.recipe.appearance_model, self.generator.diffusion
+        student, detailed = self.generator.diffusion, self.generator.detailed
         e, coarse, x = self._begun(iteration)
-        steps, detailed = settings.teacher_steps, self.generator.detailed
-        how = finer(self.sigmas, steps), settings.teacher_guidance, detailed
+        sigmas, guidance = self.taught
         with torch.no_grad(), self.autocast():
-            path = self.teacher.path(coarse, e, x, *how)
-        states, still = path[::steps], torch.zeros_like(e[:, 0])
+            path = self.teacher.path(coarse, e, x, sigmas, self.generator.guidance(guidance), detailed)
+        states = path[:: len(sigmas) // len(self.sigmas)]
+        still = torch.zeros_like(e[:, 0])
         loss = 0.0
         for i, sigma in enumerate(self.sigmas):
             share = self.sigmas[i + 1] / sigma if i + 1 < len(self.sigmas) else 0.0
