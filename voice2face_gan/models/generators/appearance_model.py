@@ -30,7 +30,7 @@ from voice2face_gan.faces.align import zoomed
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE, POINTS, SHAPE_STD
 from voice2face_gan.models.generators.attributes import Attributes
 from voice2face_gan.models.generators.coefficient_flow import CoefficientFlow
-from voice2face_gan.models.generators.detail import SMALLEST, Detail
+from voice2face_gan.models.generators.detail import FIELDS, SMALLEST, Detail
 from voice2face_gan.models.generators.expression import Expression
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.refiner import Refiner
@@ -52,10 +52,6 @@ from voice2face_gan.models.generators.regions import (
 )
 from voice2face_gan.models.generators.warp import Warp
 from voice2face_gan.models.settings import GeneratorSettings
-
-EAR_FIELD = 13
-"""Which of the diffusion's noise images ears are drawn from: the one of 16 by which those of 8 validation
-people looked best."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +76,8 @@ class AppearanceModelConfig(GeneratorSettings):
         background_noise: the same for neck and background, which are calm and plain with less.
         ear_noise: the same for ears, of one noise image for all faces, which is its own mirror image: drawn
             from noise of their own, ears are smeared more often than not.
+        ear_field: which of the noise images that is, 0 to 15. By this one the ears of 8 validation people
+            looked best, drawn by the default's diffusion at 64 pixels.
         colour_noise: factor of the colours of all that noise; below 1 foreheads and hair have no red patches.
         coarse_blur: pixels, an odd number, that the coarse image is averaged over three times above the
             brows, before detail is drawn: its hairline is a trace of many faces'. 1 for none.
@@ -122,6 +120,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "detail_noise",
         "background_noise",
         "ear_noise",
+        "ear_field",
         "colour_noise",
         "coarse_blur",
         "detail_guidance",
@@ -159,6 +158,7 @@ class AppearanceModelConfig(GeneratorSettings):
     detail_noise: float = 0.65
     background_noise: float = 0.3
     ear_noise: float = 0.8
+    ear_field: int = 13
     colour_noise: float = 0.4
     coarse_blur: int = 7
     detail_guidance: float = 1.0
@@ -197,6 +197,7 @@ class AppearanceModelConfig(GeneratorSettings):
                 "detail_channels must be three multiples of 8, or empty": not widths
                 or (len(widths) == 3 and all(n > 0 and n % 8 == 0 for n in widths)),
                 "detail_steps must be 1 or more": self.detail_steps >= 1,
+                f"ear_field must be 0 to {FIELDS - 1}": 0 <= self.ear_field < FIELDS,
                 "coarse_blur must be an odd number, 1 or more": self.coarse_blur >= 1
                 and self.coarse_blur % 2 == 1,
                 "detail_smallest must be above 0 and at most 10": 0 < self.detail_smallest <= 10,
@@ -286,7 +287,7 @@ class AppearanceModel(nn.Module):
         self.diffusion = None
         if config.detail_channels:
             self.diffusion = Detail(config.detail_channels, config.texture_side, e, config.z_dim)
-            ear_noise = config.ear_noise * self.diffusion.symmetric(EAR_FIELD)
+            ear_noise = config.ear_noise * self.diffusion.symmetric(config.ear_field)
             self.register_buffer("ear_noise", ear_noise, persistent=False)
         self.refiner = Refiner(config.channels, e + config.z_dim if config.film else 0)
         self.register_buffer(
