@@ -348,14 +348,14 @@ def test_a_diffusion_is_distilled_to_fewer_evaluations_and_only_if_there_is_one(
     assert given_nets(run)[0].folder == whole
     config = replace(made.generator_config, detail_smallest=1.0)
     run.settings["init"] = str(replace(made, generator_config=config).save(tmp_path / "distilled"))
-    with pytest.raises(CheckpointError, match="distilled is distilled already, into 2 .* asks for 2: give"):
+    with pytest.raises(CheckpointError, match="distilled is distilled already .* = 2.* asks for 2: give"):
         given_nets(run)
     fewer = recipe("face-detail-one-step", DETAIL[0])
     further = Run.create(tmp_path, fewer, {"gender": "all", "init": run.settings["init"]})
     assert given_nets(further)[0].generator_config.detail_steps == 2
     config = replace(config, detail_steps=1)
     further.settings["init"] = str(replace(made, generator_config=config).save(tmp_path / "one"))
-    with pytest.raises(CheckpointError, match="one is distilled already, into 1 .* asks for 1: "):
+    with pytest.raises(CheckpointError, match="one is distilled already .* = 1.* asks for 1: "):
         given_nets(further)
     config = replace(made.generator_config, detail_channels=())
     without = replace(made, generator_config=config, generator=build_generator(config))

@@ -283,7 +283,7 @@ def _check_teacher(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
         raise CheckpointError(f"{checkpoint.folder} has no diffusion to distil: {advice}")
     if config.type == "appearance_model" and config.distilled and config.detail_steps <= steps:
         raise CheckpointError(
-            f"The diffusion of {checkpoint.folder} is distilled already, into {config.detail_steps} steps, "
+            f"The diffusion of {checkpoint.folder} is distilled already (detail_steps = {config.detail_steps}), "
             f"and the recipe {recipe.name} asks for {steps}: {advice}"
         )
 
