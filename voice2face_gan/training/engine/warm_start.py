@@ -283,8 +283,8 @@ def _check_teacher(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
         raise CheckpointError(f"{checkpoint.folder} has no diffusion to distil: {advice}")
     if config.type == "appearance_model" and config.distilled and config.detail_steps <= steps:
         raise CheckpointError(
-            f"The diffusion of {checkpoint.folder} is distilled already (detail_steps = {config.detail_steps}), "
-            f"and the recipe {recipe.name} asks for {steps}: {advice}"
+            f"The diffusion of {checkpoint.folder} is distilled already "
+            f"(detail_steps = {config.detail_steps}), and the recipe {recipe.name} asks for {steps}: {advice}"
         )
 
 
