@@ -94,7 +94,7 @@ def main() -> None:
     faster = ("--recipe", "face-detail-distilled", "--data", data, "--init", portraits)
     distilled = trained(work / "distilled", *device, new=faster)
     fastest = ("--recipe", "face-detail-one-step", "--data", data, "--init", distilled)
-    generator = trained(work / "generator", *device, new=fastest)
+    generator = trained(work / "one-step", *device, new=fastest)
 
     composed = work / "composed"
     about = ("--trained-on", TRAINED_ON, "--licence", LICENCE)

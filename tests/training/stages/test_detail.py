@@ -336,6 +336,9 @@ def test_a_student_goes_on_with_its_teacher(make_student, make_stage):
     rest.load(whole.state())
     rest.prepare(lambda sentence: pytest.fail("it is fitted again"))
     assert float(rest.step(1)["G_detail"]) == pytest.approx(float(whole.step(1)["G_detail"]), rel=1e-4)
+    older = make_stage(fit=False, **STUDENT)
+    older.load({name: part for name, part in whole.state().items() if name != "taught"})
+    assert older.taught == whole.taught, "a state saved before teachers were distilled"
 
 
 def test_a_diffusion_is_distilled_to_fewer_evaluations_and_only_if_there_is_one(make_stage, recipe, tmp_path):

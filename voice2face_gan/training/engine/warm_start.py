@@ -279,9 +279,11 @@ def _check_teacher(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
     if checkpoint is None:
         raise CheckpointError(f"The recipe {recipe.name} distils a trained diffusion: {advice}")
     config = checkpoint.generator_config
-    if config.type == "appearance_model" and not config.detail_channels:
+    if config.type != recipe.model.generator.type:  # refused as one of another type
+        return
+    if not config.detail_channels:
         raise CheckpointError(f"{checkpoint.folder} has no diffusion to distil: {advice}")
-    if config.type == "appearance_model" and config.distilled and config.detail_steps <= steps:
+    if config.distilled and config.detail_steps <= steps:
         raise CheckpointError(
             f"The diffusion of {checkpoint.folder} is distilled already "
             f"(detail_steps = {config.detail_steps}), and the recipe {recipe.name} asks for {steps}: {advice}"

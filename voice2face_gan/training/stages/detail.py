@@ -190,7 +190,7 @@ class DetailDistillationStage(DetailStage):
 
     def load(self, state: dict) -> None:
         super().load(state)
-        self.taught = state["taught"]
+        self.taught = state.get("taught", self.taught)
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         self._set_lr(iteration)
