@@ -21,7 +21,8 @@ from voice2face_gan.models.encoders.speech2face import Speech2FaceEncoder, Speec
 from voice2face_gan.models.encoders.statistics import StatisticsEncoder, StatisticsEncoderConfig
 from voice2face_gan.models.face_embedding_space import FaceSpace
 from voice2face_gan.models.face_space_base import BaseFaceSpace
-from voice2face_gan.models.generators.appearance_model import AppearanceModel, AppearanceModelConfig
+from voice2face_gan.models.generators.appearance_model import AppearanceModel
+from voice2face_gan.models.generators.appearance_model_config import AppearanceModelConfig
 from voice2face_gan.models.generators.face_decoder import FaceDecoder, FaceDecoderConfig
 from voice2face_gan.models.generators.r3gan import R3GANGenerator, R3GANGeneratorConfig
 from voice2face_gan.models.generators.wen2019 import Wen2019Generator, Wen2019GeneratorConfig

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE
-from voice2face_gan.models.generators.appearance_model import AppearanceModel, AppearanceModelConfig
+from voice2face_gan.models.generators.appearance_model import AppearanceModel
+from voice2face_gan.models.generators.appearance_model_config import AppearanceModelConfig
 from voice2face_gan.models.generators.expression import openings
 from voice2face_gan.training.fits.appearance_model import (
     coefficients_of,

@@ -41,7 +41,7 @@ from torch import Tensor
 from voice2face_gan.data.batches.sampling import gaussian, random_source
 from voice2face_gan.data.store import Store
 from voice2face_gan.errors import DataError
-from voice2face_gan.models.generators.appearance_model import AppearanceModelConfig
+from voice2face_gan.models.generators.appearance_model_config import AppearanceModelConfig
 from voice2face_gan.models.generators.detail import (
     MOVED,
     MOVED_SHARE,
