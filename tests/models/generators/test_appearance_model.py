@@ -192,7 +192,7 @@ def test_forward_is_drawn_decoded_refined():
 
 def with_detail(**more) -> AppearanceModel:
     more = {"face_detail": 1.0, "detail_noise": 1.0, "background_noise": 1.0, **more}
-    more = {"ear_noise": 1.0, "colour_noise": 1.0, "coarse_blur": 1, "detail_steps": 2, **more}
+    more = {"colour_noise": 1.0, "coarse_blur": 1, "detail_steps": 2, **more}
     model = make(detail_channels=(8, 8, 8), **more)
     for part in model.diffusion.parameters():
         torch.nn.init.normal_(part, std=0.05)
@@ -214,7 +214,7 @@ def test_detail_is_added_before_the_refiner_by_the_noise_of_e_and_z():
         torch.testing.assert_close(model(e, z), model.refine(e, coefficients, coarse + larger))
         assert not torch.allclose(model(e, -z), model(e, z), atol=1e-3)
         less = model.diffusion.draw(model.small(coarse), e, 0.5 * model.detail_start(noise), 2)
-        half = with_detail(detail_noise=0.5, background_noise=0.5, ear_noise=0.5)
+        half = with_detail(detail_noise=0.5, background_noise=0.5)
         half.load_state_dict(model.state_dict())
         torch.testing.assert_close(
             half.with_detail(e, coarse, noise) - coarse,
@@ -252,20 +252,17 @@ def test_hair_may_be_drawn_from_more_noise_than_neck_and_background():
     assert torch.allclose(model.detail_noise, model.detail_noise.flip(1), atol=1e-5)
 
 
-def test_ears_are_drawn_from_one_noise_image_that_is_its_own_mirror_image():
-    model = with_detail(ear_noise=0.7, ear_field=3, detail_noise=0.9, background_noise=0.4)
-    fields = with_detail().diffusion.fields[3]
-    torch.testing.assert_close(model.ear_noise, 0.7 * (fields + fields.flip(2)) / 2**0.5)
-    assert torch.equal(model.ear_noise, model.ear_noise.flip(2)) and 0.6 < model.ear_noise.std() < 0.8
-    for column in (6, 25):
-        assert model.ears[15, column] > 0.95
-    for row, column in ((15, 0), (15, 16), (3, 6), (28, 6)):
-        assert model.ears[row, column] < 0.1
-    noise = torch.randn(2, 9)
-    own = model.detail_noise * model.diffusion.noise(noise)
-    found = model.detail_start(noise)
-    torch.testing.assert_close(found, own + model.ears * (model.ear_noise - own))
-    assert (found[0] - found[1])[:, 15, 6].abs().max() < 0.1 < (found[0] - found[1])[:, 3, 16].abs().max()
+def test_ears_are_drawn_last_unless_the_config_leaves_them():
+    whole, drawn = with_detail(), with_detail(ears="drawn")
+    assert (whole.config.ears, whole.ears.layers.shape) == ("whole", (4, 30, 20))
+    e, z = torch.randn(2, 6), torch.randn(2, 9)
+    with torch.no_grad():
+        whole.ears.layers.copy_(torch.tensor([0.5, 0.5, 0, 1])[:, None, None].expand(4, 30, 20))
+        drawn.load_state_dict(whole.state_dict())
+        image, landmarks = drawn(e, z), whole.decoded(e, whole.draw(e, z)).landmarks
+        torch.testing.assert_close(whole(e, z), whole.ears.whole(image, landmarks))
+        whole.ears.share = lambda patches, colours: torch.ones(len(patches))
+        assert (whole(e, z) - image).abs().amax(dim=(1, 2, 3)).min() > 1e-3
 
 
 def test_colours_may_be_drawn_from_less_noise_than_brightness():
@@ -373,8 +370,7 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(fi
         ("detail_noise", 1.5),
         ("background_noise", -0.5),
         ("colour_noise", 1.5),
-        ("ear_noise", 1.5),
-        ("ear_field", 16),
+        ("ears", "pointed"),
         ("coarse_blur", 4),
         ("detail_guidance", 0.5),
     ],

@@ -68,9 +68,10 @@ def test_it_is_fitted_before_the_first_iteration_and_only_the_refiner_learns(mak
     stage, said = make_stage("gan.ema_decay=0", fit=False), []
     assert not stage.generator.texture.weight.any()
     stage.prepare(said.append)
-    assert stage.generator.texture.weight.any() and len(said) == 1
+    assert stage.generator.texture.weight.any() and len(said) == 2
+    assert stage.generator.ears.fitted
     stage.prepare(said.append)
-    assert len(said) == 1, "once"
+    assert len(said) == 2, "once"
     stage.step(0)
     before = {n: p.clone() for n, p in stage.generator.state_dict().items()}
     discriminator = [p.clone() for p in stage.discriminator_parameters]

@@ -41,6 +41,7 @@ STREAMS = {
     "flow faces": 28,  # that an appearance model's flow is fitted on
     "flow noise": 29,  # likewise
     "flow lengths": 30,  # how much shorter than a face's own its e is made
+    "ears": 35,  # that templates of ears begin with
     "window": 31,  # which part of the images an iteration judges
     "detail": 32,  # how noisy an iteration's detail and coarse images are, and what these are made of
     "detail noise": 33,  # that is added to detail

@@ -8,6 +8,7 @@
                  -> warp                    the texture drawn in the shape of the landmarks
     (coarse image, e, noise) -> diffusion   hair, skin and background (detail.py), where there is such a net
                  -> refiner                 what is finer than textures are (refiner.py)
+                 -> ears                    both, or none (ears.py)
 
 Cootes, Edwards and Taylor, "Active Appearance Models", PAMI 2001: principal components of landmarks, and of
 textures in the mean shape. Geometry and texture apart give sharp eyes and mouths. The face decoder comes
@@ -29,6 +30,7 @@ from voice2face_gan.models.generators.appearance_model_config import AppearanceM
 from voice2face_gan.models.generators.attributes import Attributes
 from voice2face_gan.models.generators.coefficient_flow import CoefficientFlow
 from voice2face_gan.models.generators.detail import Detail
+from voice2face_gan.models.generators.ears import Ears
 from voice2face_gan.models.generators.expression import Expression
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder
 from voice2face_gan.models.generators.refiner import Refiner
@@ -42,7 +44,6 @@ from voice2face_gan.models.generators.regions import (
     NOSE_EDGE,
     NOSE_RADII,
     below,
-    ears_mask,
     ellipse,
     hair_mask,
     head_mask,
@@ -67,8 +68,8 @@ class AppearanceModel(nn.Module):
         diffusion: of detail, or None. refiner: see the module.
         detailed: (texture_side, texture_side), how much of the detail each pixel gets.
         detail_noise: likewise, standard deviation of the noise that it is drawn from.
-        ears, ear_noise: likewise, 1 on ears, and (3, texture_side, texture_side), the noise of their detail.
         hair: likewise, 1 where there may be hair, 0 on ears, neck and background.
+        ears: draws them anew.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
         head: (side, side), 1 on a head with its hair. below: (side, 1), 1 below the brows.
@@ -94,8 +95,7 @@ class AppearanceModel(nn.Module):
         self.diffusion = None
         if config.detail_channels:
             self.diffusion = Detail(config.detail_channels, config.texture_side, e, config.z_dim)
-            ear_noise = config.ear_noise * self.diffusion.symmetric(config.ear_field)
-            self.register_buffer("ear_noise", ear_noise, persistent=False)
+        self.ears = Ears(self.side, config.face_scale)
         self.refiner = Refiner(config.channels, e + config.z_dim if config.film else 0)
         self.register_buffer(
             "projection", torch.empty(config.z_dim, e).normal_()
@@ -112,14 +112,12 @@ class AppearanceModel(nn.Module):
             detailed = config.detail + (config.face_detail - config.detail) * face
             lower = below(self.side, config.face_scale, BROWS, BROWS_EDGE)
             blur = torch.linalg.matrix_power(running_mean(self.side, config.coarse_blur), 3)
-            ears = ears_mask(config.texture_side, config.face_scale)
             hair = hair_mask(config.texture_side, config.face_scale)
             detail_noise = config.background_noise + (config.detail_noise - config.background_noise) * hair
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
         self.register_buffer("head", head, persistent=False)
         self.register_buffer("below", lower, persistent=False)
         self.register_buffer("blur", blur, persistent=False)
-        self.register_buffer("ears", ears, persistent=False)
         self.register_buffer("hair", hair, persistent=False)
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
@@ -134,8 +132,9 @@ class AppearanceModel(nn.Module):
     def forward(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         noise = self.noise(e, z)
         coefficients = self.flow.draw(e, self.truncated(noise))
-        coarse = self.with_detail(e, self.decoded(e, coefficients).image, noise)
-        return self.refine(e, coefficients, coarse)
+        face = self.decoded(e, coefficients)
+        image = self.refine(e, coefficients, self.with_detail(e, face.image, noise))
+        return self.ears.whole(image, face.landmarks) if self.config.ears == "whole" else image
 
     def noise(self, e: Tensor, z: Tensor | None = None) -> Tensor:
         """Noise (B, z_dim) of each e (B, embedding), and of z (B, z_dim) beside it."""
@@ -216,7 +215,7 @@ class AppearanceModel(nn.Module):
 
     def detail_start(self, noise: Tensor) -> Tensor:
         """The noise (B, 3, texture_side, texture_side) that detail is drawn from, of noise (B, z_dim)."""
-        start = torch.lerp(self.detail_noise * self.diffusion.noise(noise), self.ear_noise, self.ears)
+        start = self.detail_noise * self.diffusion.noise(noise)
         return torch.lerp(start.mean(dim=1, keepdim=True), start, self.config.colour_noise)
 
     def refine(

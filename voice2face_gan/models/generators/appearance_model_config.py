@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from voice2face_gan.faces.mean_shape import POINTS
-from voice2face_gan.models.generators.detail import FIELDS, SMALLEST
+from voice2face_gan.models.generators.detail import SMALLEST
 from voice2face_gan.models.generators.face_decoder import FaceDecoderConfig
 from voice2face_gan.models.settings import GeneratorSettings
 
@@ -28,11 +28,7 @@ class AppearanceModelConfig(GeneratorSettings):
         detail: factor of the detail that is drawn for hair and background.
         face_detail: the same from brows to chin, where a sample of it costs likeness.
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
-        background_noise: the same for neck and background, which are calm and plain with less.
-        ear_noise: the same for ears, of one noise image for all faces, which is its own mirror image: drawn
-            from noise of their own, ears are smeared more often than not.
-        ear_field: which of the noise images that is, 0 to 15. By this one the ears of 8 validation people
-            looked best, drawn by the default's diffusion at 64 pixels.
+        background_noise: the same for ears, neck and background, which are calm and plain with less.
         colour_noise: factor of the colours of all that noise; below 1 foreheads and hair have no red patches.
         coarse_blur: pixels, an odd number, that the coarse image is averaged over three times above the
             brows, before detail is drawn: its hairline is a trace of many faces'. 1 for none.
@@ -51,6 +47,8 @@ class AppearanceModelConfig(GeneratorSettings):
         facial_hair: "whole", a face has a moustache or none; "drawn", as much of one as e and coefficients
             draw.
         glasses: "none", or "drawn", as much of them.
+        ears: "whole", a face has both ears, drawn anew, or hair covers them (ears.py); "drawn", as much of
+            them as detail draws.
         nose_symmetry: how far both sides of a nose are made alike, 0 to 1: a line along one side is a shadow
             or the edge of a turned head, and a voice tells neither.
         refinement: factor of what the refiner adds to eyes, nose and mouth, 0 to 1; it learns at 1.
@@ -74,8 +72,6 @@ class AppearanceModelConfig(GeneratorSettings):
         "face_detail",
         "detail_noise",
         "background_noise",
-        "ear_noise",
-        "ear_field",
         "colour_noise",
         "coarse_blur",
         "detail_guidance",
@@ -85,6 +81,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "expression",
         "facial_hair",
         "glasses",
+        "ears",
         "nose_symmetry",
         "head_gain",
         "refinement",
@@ -112,8 +109,6 @@ class AppearanceModelConfig(GeneratorSettings):
     face_detail: float = 0.1
     detail_noise: float = 0.65
     background_noise: float = 0.3
-    ear_noise: float = 0.8
-    ear_field: int = 13
     colour_noise: float = 0.4
     coarse_blur: int = 7
     detail_guidance: float = 1.0
@@ -125,6 +120,7 @@ class AppearanceModelConfig(GeneratorSettings):
     expression: str = "neutral"
     facial_hair: str = "whole"
     glasses: str = "none"
+    ears: str = "whole"
     nose_symmetry: float = 0.7
     refinement: float = 0.85
     hair_refinement: float = 0.35
@@ -138,7 +134,7 @@ class AppearanceModelConfig(GeneratorSettings):
         object.__setattr__(self, "detail_channels", widths)
         self.decoder  # noqa: B018 (checks its settings)
         shares = ("nose_symmetry", "refinement", "hair_refinement", "background_refinement")
-        shares += ("detail", "face_detail", "detail_noise", "background_noise", "ear_noise", "colour_noise")
+        shares += ("detail", "face_detail", "detail_noise", "background_noise", "colour_noise")
         least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
         self.check(
             {
@@ -152,7 +148,6 @@ class AppearanceModelConfig(GeneratorSettings):
                 "detail_channels must be three multiples of 8, or empty": not widths
                 or (len(widths) == 3 and all(n > 0 and n % 8 == 0 for n in widths)),
                 "detail_steps must be 1 or more": self.detail_steps >= 1,
-                f"ear_field must be 0 to {FIELDS - 1}": 0 <= self.ear_field < FIELDS,
                 "coarse_blur must be an odd number, 1 or more": self.coarse_blur >= 1
                 and self.coarse_blur % 2 == 1,
                 "detail_smallest must be above 0 and at most 10": 0 < self.detail_smallest <= 10,
@@ -165,6 +160,7 @@ class AppearanceModelConfig(GeneratorSettings):
                 "expression must be neutral or drawn": self.expression in ("neutral", "drawn"),
                 "facial_hair must be whole or drawn": self.facial_hair in ("whole", "drawn"),
                 "glasses must be none or drawn": self.glasses in ("none", "drawn"),
+                "ears must be whole or drawn": self.ears in ("whole", "drawn"),
                 **{f"{name} must be between 0 and 1": 0 <= getattr(self, name) <= 1 for name in shares},
                 "face_scale must be above 0": self.face_scale > 0,
                 "image_side must be 8 to 4096": 8 <= self.image_side <= 4096,

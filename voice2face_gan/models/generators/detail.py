@@ -39,9 +39,6 @@ MOVED, MOVED_SHARE = 0.3, 0.7
 SMALLEST = 0.05
 """Smallest sigma that detail is drawn at, where the network learned from real faces."""
 
-FIELDS = 16
-"""Noise images that a face's noise is mixed of."""
-
 _LARGEST, _RHO = 20.0, 5.0  # the largest, and how they are spread
 _PATCH = 2  # side of a group of pixels
 _LIGHT = 8  # side of the squares whose brightness guidance leaves
@@ -49,6 +46,7 @@ _FREQUENCIES, _FASTEST = 32, 1000.0  # of sigma and of the coarse image's noise
 _CONDITION = 128
 _GROUPS, _HEADS = 8, 4  # of normalisation and attention
 _BLOCKS, _DEEP = 2, 3  # residual blocks at a resolution, and at the lowest
+_FIELDS = 16  # noise images that a face's noise is mixed of
 _SEED = 5  # of these
 
 
@@ -82,8 +80,8 @@ class Detail(nn.Module):
         self.norm = nn.GroupNorm(_GROUPS, fine)
         self.last = _zero(nn.Conv2d(fine, 3 * _PATCH**2, 3, padding=1))
         random = np.random.default_rng(_SEED)
-        fields = random.standard_normal((FIELDS, 3, side, side), np.float32)
-        directions = random.standard_normal((noises, FIELDS), np.float32)
+        fields = random.standard_normal((_FIELDS, 3, side, side), np.float32)
+        directions = random.standard_normal((noises, _FIELDS), np.float32)
         with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
             rates = _FASTEST ** (torch.arange(_FREQUENCIES) / (_FREQUENCIES - 1))
             self.register_buffer("frequencies", rates, persistent=False)
@@ -224,12 +222,6 @@ class Detail(nn.Module):
         have like noise; 0 where all numbers are 0."""
         shares = F.normalize(numbers @ self.directions, dim=1)
         return (shares @ self.fields.flatten(1)).unflatten(1, self.fields.shape[1:])
-
-    def symmetric(self, field: int) -> Tensor:
-        """One of the noise images that `noise` mixes (3, side, side), standard normal, made its own mirror
-        image."""
-        image = self.fields[field]
-        return (image + image.flip(2)) / 2**0.5
 
 
 def start(noise: Tensor) -> Tensor:
