@@ -4,7 +4,7 @@
     (e, noise)   -> flow -> coefficients    of what e leaves open (coefficient_flow.py)
     both         -> landmarks, texture      + principal components times coefficients
                  -> lips closed, eyes open  (expression.py)
-                 -> a moustache or none, no glasses (attributes.py); both sides of the nose alike
+                 -> a moustache or none, no glasses (attributes.py); both sides alike
                  -> warp                    the texture drawn in the shape of the landmarks
     (coarse image, e, noise) -> diffusion   hair, skin and background (detail.py), where there is such a net
                  -> refiner                 what is finer than textures are (refiner.py)
@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voice2face_gan.faces.align import zoomed
-from voice2face_gan.faces.mean_shape import MEAN_SHAPE, POINTS, SHAPE_STD
+from voice2face_gan.faces.mean_shape import MEAN_SHAPE, MIRROR, POINTS, SHAPE_STD
 from voice2face_gan.models.generators.appearance_model_config import AppearanceModelConfig
 from voice2face_gan.models.generators.attributes import Attributes
 from voice2face_gan.models.generators.coefficient_flow import CoefficientFlow
@@ -40,9 +40,6 @@ from voice2face_gan.models.generators.regions import (
     FEATURES_CENTRE,
     FEATURES_EDGE,
     FEATURES_RADII,
-    NOSE_CENTRE,
-    NOSE_EDGE,
-    NOSE_RADII,
     below,
     ellipse,
     hair_mask,
@@ -74,7 +71,6 @@ class AppearanceModel(nn.Module):
         share: (side, side), how much it gets of it afterwards.
         head: (side, side), 1 on a head with its hair. below: (side, 1), 1 below the brows.
         blur: (side, side), of a row or column of pixels.
-        nose: (texture_side, texture_side), how much of each pixel is its mirror image's.
         noisy: (z_dim,), 1 for coefficients that get noise, 0 for the others.
         projection: (z_dim, embedding), e's direction to its own noise.
     """
@@ -108,7 +104,6 @@ class AppearanceModel(nn.Module):
                 ellipse(side, config.face_scale, FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE)
                 for side in (self.side, config.texture_side)
             )
-            nose = ellipse(config.texture_side, config.face_scale, NOSE_CENTRE, NOSE_RADII, NOSE_EDGE)
             detailed = config.detail + (config.face_detail - config.detail) * face
             lower = below(self.side, config.face_scale, BROWS, BROWS_EDGE)
             blur = torch.linalg.matrix_power(running_mean(self.side, config.coarse_blur), 3)
@@ -121,7 +116,6 @@ class AppearanceModel(nn.Module):
         self.register_buffer("hair", hair, persistent=False)
         refined = head + config.background_refinement * (1 - head)
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
-        self.register_buffer("nose", config.nose_symmetry / 2 * nose, persistent=False)
         self.register_buffer("detailed", detailed, persistent=False)
         self.register_buffer("detail_noise", detail_noise, persistent=False)
         self.register_buffer("refined", refined, persistent=False)
@@ -160,7 +154,7 @@ class AppearanceModel(nn.Module):
         pixels a side.
 
         Args:
-            keep: (B,), 1 for faces that keep expression, attributes and nose whatever the config says.
+            keep: (B,), 1 for faces that keep expression, attributes and both sides whatever the config says.
         """
         sizes = [self.config.shape_components, self.config.texture_components]
         shapes, textures = coefficients.split(sizes, dim=1)
@@ -172,11 +166,14 @@ class AppearanceModel(nn.Module):
         settled = self.config.facial_hair == "whole", self.config.glasses == "none"
         if any(settled):
             texture = self.attributes.whole(texture, *settled, keep)
-        landmarks = self.warp.mean + self.spread * displacement.unflatten(1, (POINTS, 2))
         small = self.config.texture_side
-        texture = texture.unflatten(1, (3, small, small))
-        nose = self.nose if keep is None else self.nose * (1 - keep.to(texture)[:, None, None, None])
-        texture = torch.lerp(texture, texture.flip(3), nose)
+        points, texture = displacement.unflatten(1, (POINTS, 2)), texture.unflatten(1, (3, small, small))
+        mirrored = points[:, MIRROR] * points.new_tensor([-1.0, 1.0])
+        share = torch.full_like(e[:, :1, None], self.config.symmetry / 2)
+        if keep is not None:
+            share = share * (1 - keep.to(share)[:, None, None])
+        landmarks = self.warp.mean + self.spread * torch.lerp(points, mirrored, share)
+        texture = torch.lerp(texture, texture.flip(3), share[..., None])
         whole = texture
         if small != self.side:
             whole = F.interpolate(texture, (self.side, self.side), mode="bicubic", align_corners=False)

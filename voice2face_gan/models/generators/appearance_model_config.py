@@ -49,8 +49,9 @@ class AppearanceModelConfig(GeneratorSettings):
         glasses: "none", or "drawn", as much of them.
         ears: "whole", a face has both ears, drawn anew, or hair covers them (ears.py); "drawn", as much of
             them as detail draws.
-        nose_symmetry: how far both sides of a nose are made alike, 0 to 1: a line along one side is a shadow
-            or the edge of a turned head, and a voice tells neither.
+        symmetry: how far both sides of a coarse face are made alike, in shape and texture, 0 to 1: no voice
+            tells light from one side or a turned head, and half of either is a line along the nose, or half a
+            moustache. Detail is not the same on both sides.
         refinement: factor of what the refiner adds to eyes, nose and mouth, 0 to 1; it learns at 1.
         hair_refinement: the same for forehead, hair and jaw; below 1 there are fewer specks on foreheads.
         background_refinement: share of the refiner's work that is kept beyond the head, 0 to 1: a background
@@ -82,7 +83,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "facial_hair",
         "glasses",
         "ears",
-        "nose_symmetry",
+        "symmetry",
         "head_gain",
         "refinement",
         "hair_refinement",
@@ -121,7 +122,7 @@ class AppearanceModelConfig(GeneratorSettings):
     facial_hair: str = "whole"
     glasses: str = "none"
     ears: str = "whole"
-    nose_symmetry: float = 0.7
+    symmetry: float = 1.0
     refinement: float = 0.85
     hair_refinement: float = 0.35
     background_refinement: float = 0.0
@@ -133,7 +134,7 @@ class AppearanceModelConfig(GeneratorSettings):
         widths = tuple(int(n) if n == int(n) else n for n in self.detail_channels)
         object.__setattr__(self, "detail_channels", widths)
         self.decoder  # noqa: B018 (checks its settings)
-        shares = ("nose_symmetry", "refinement", "hair_refinement", "background_refinement")
+        shares = ("symmetry", "refinement", "hair_refinement", "background_refinement")
         shares += ("detail", "face_detail", "detail_noise", "background_noise", "colour_noise")
         least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
         self.check(

@@ -20,9 +20,6 @@ EAR_CENTRE, EAR_RADII, EAR_EDGE = (0.2, 0.46), (0.1, 0.17), 0.04
 FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE = (0.5, 0.6), (0.23, 0.3), 0.12
 """The same around a face from brows to chin, without ears."""
 
-NOSE_CENTRE, NOSE_RADII, NOSE_EDGE = (0.5, 0.516), (0.14, 0.2), 0.08
-"""The same around the nose of the mean shape."""
-
 BROWS, BROWS_EDGE = 0.33, 0.02
 """Height above which a head has forehead and hair alone, in fractions of the side from its top, at zoom 1."""
 
