@@ -17,11 +17,13 @@ from voice2face_gan.models.exchange import onnx as module
 from voice2face_gan.models.exchange.onnx import (
     LIMIT,
     METADATA,
+    Graph,
     export_onnx,
     graphs_of,
     largest_difference,
     to_onnx,
 )
+from voice2face_gan.models.generators.ears import Ears
 from voice2face_gan.models.generators.r3gan import R3GANGeneratorConfig
 from voice2face_gan.models.generators.wen2019 import Wen2019GeneratorConfig
 from voice2face_gan.pipeline import VoiceToFace
@@ -257,4 +259,25 @@ def test_without_the_packages(tmp_path, exported, monkeypatch):
 def test_the_encoder_of_the_synthetic_checkpoint_takes_clips_of_any_length():
     """It repeats the last frame of short ones, which a graph cannot do for some lengths alone."""
     graph = next(iter(graphs_of(load_checkpoint("synthetic"))))
+    assert largest_difference(graph, to_onnx(graph).SerializeToString()) < LIMIT
+
+
+class Eared(torch.nn.Module):
+    """Ears on images whose landmarks lie at any distance from a place."""
+
+    def __init__(self):
+        super().__init__()
+        self.ears = Ears(32)
+        self.ears.layers.copy_(torch.tensor([0.5, 0.3, 0.2, 1.0])[:, None, None].expand_as(self.ears.layers))
+        self.ears.share = lambda patches, colours: torch.ones_like(patches[:, 0, 0, 0])
+
+    def forward(self, images: torch.Tensor, away: torch.Tensor) -> torch.Tensor:
+        return self.ears.whole(images, 16 + 4 * away)
+
+
+def test_ears_of_any_number_of_faces():
+    images = {"images": ("batch", 3, 32, 32)}
+    graph = Graph("ears.onnx", Eared(), {**images, "away": ("batch", 68, 2)}, {"face": images["images"]})
+    first, second = graph.example(batch=3, frames=1)
+    assert (graph.net(first, second) - first).abs().max() > 0.1
     assert largest_difference(graph, to_onnx(graph).SerializeToString()) < LIMIT

@@ -7,10 +7,8 @@ import torch.nn.functional as F
 
 from voice2face_gan.errors import CheckpointError
 from voice2face_gan.faces.mean_shape import mirrored
-from voice2face_gan.models.generators.appearance_model import (
-    AppearanceModel,
-    AppearanceModelConfig,
-)
+from voice2face_gan.models.generators.appearance_model import AppearanceModel
+from voice2face_gan.models.generators.appearance_model_config import AppearanceModelConfig
 from voice2face_gan.models.generators.attributes import LIKELY, NO_GLASSES, SHAVED
 from voice2face_gan.models.generators.expression import OPEN_EYES, openings
 from voice2face_gan.models.generators.regions import head_mask

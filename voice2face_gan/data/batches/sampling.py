@@ -41,11 +41,11 @@ STREAMS = {
     "flow faces": 28,  # that an appearance model's flow is fitted on
     "flow noise": 29,  # likewise
     "flow lengths": 30,  # how much shorter than a face's own its e is made
-    "ears": 35,  # that templates of ears begin with
     "window": 31,  # which part of the images an iteration judges
     "detail": 32,  # how noisy an iteration's detail and coarse images are, and what these are made of
     "detail noise": 33,  # that is added to detail
     "coarse noise": 34,  # that is added to coarse images
+    "ears": 35,  # sides of heads that templates begin with
     # The voice encoder's stages
     "clips": 14,  # order of the voices
     "cuts": 15,  # how long a batch's voices are, and where they are cut

@@ -47,8 +47,8 @@ class AppearanceModelConfig(GeneratorSettings):
         facial_hair: "whole", a face has a moustache or none; "drawn", as much of one as e and coefficients
             draw.
         glasses: "none", or "drawn", as much of them.
-        ears: "whole", a face has both ears, drawn anew, or hair covers them (ears.py); "drawn", as much of
-            them as detail draws.
+        ears: "whole", both are drawn anew where some of them is drawn (ears.py); "drawn", they are as detail
+            draws them.
         symmetry: how far both sides of a coarse face are made alike, in shape and texture, 0 to 1: no voice
             tells light from one side or a turned head, and half of either is a line along the nose, or half a
             moustache. Detail is not the same on both sides.
@@ -88,7 +88,6 @@ class AppearanceModelConfig(GeneratorSettings):
         "refinement",
         "hair_refinement",
         "background_refinement",
-        "face_scale",
     )
 
     embedding: int = 64
@@ -108,7 +107,7 @@ class AppearanceModelConfig(GeneratorSettings):
     detail_smallest: float = SMALLEST
     detail: float = 1.0
     face_detail: float = 0.1
-    detail_noise: float = 0.65
+    detail_noise: float = 0.72
     background_noise: float = 0.3
     colour_noise: float = 0.4
     coarse_blur: int = 7

@@ -1,4 +1,4 @@
-"""Ears of generated faces: a face has both, or hair covers them.
+"""Ears of generated faces: both are drawn anew, or both are left as they are.
 
 No landmark lies on an ear, so that the textures' principal components blur it, and at the texture's side it
 is five pixels wide: detail that is drawn there is more often a smear than an ear. Where some of an ear is
@@ -52,8 +52,7 @@ class Ears(nn.Module):
 
     Attributes:
         layers: (4, height, width), of a left ear the shares of the three colours, and how much of each pixel
-            is drawn anew; 0 where no ear was found.
-        fitted: bool, ().
+            is drawn anew.
         boxes: (4, height, width), weights of the means over BOXES and EAR.
     """
 
@@ -62,11 +61,9 @@ class Ears(nn.Module):
         self.side, self.unit = side, side * zoom
         width, height = (max(1, round(self.unit * part)) for part in SIZE)
         self.register_buffer("layers", torch.zeros(4, height, width))
-        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
         with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
             boxes = box_weights((*BOXES, EAR), height, width, self.unit)
         self.register_buffer("boxes", boxes, persistent=False)
-        self.register_load_state_dict_pre_hook(_without_ears)
 
     def whole(self, images: Tensor, landmarks: Tensor) -> Tensor:
         """Images (B, 3, side, side) with both ears drawn anew, where some of them is drawn.
@@ -81,9 +78,11 @@ class Ears(nn.Module):
         drawn = torch.einsum("bkc,khw->bchw", colours + 1, self.layers[:3]) - 1
         share = self.layers[3] * self.share(seen, colours)[:, None, None, None]
         down, across = _between(rows, self.side), _between(columns, self.side)
-        change = down.transpose(2, 3) @ (share * (drawn - seen)) @ across
-        left, right = change.chunk(2)
-        return images + left + right.flip(3)
+        # Apart, so that between pixels too nothing stays of what was there.
+        laid = down.transpose(2, 3) @ torch.cat([share * drawn, share], dim=1) @ across
+        left, right = laid[: len(images)], laid[len(images) :].flip(3)
+        both = left + right
+        return images * (1 - both[:, 3:].clamp(max=1)) + both[:, :3]
 
     def places(self, landmarks: Tensor, margin: int = 0) -> tuple[Tensor, Tensor]:
         """Where patches lie at left ears, then at the right ones of mirrored images: the rows (2B, height)
@@ -134,7 +133,7 @@ def _between(pixels: Tensor, side: int) -> Tensor:
     return (1 - apart.abs()).clamp(min=0)
 
 
-def places(count: int, unit: float) -> Tensor:
+def offsets(count: int, unit: float) -> Tensor:
     """Where a patch's pixels in a row lie from its centre (count,), `unit` pixels being 1."""
     return (torch.arange(count) + 0.5 - count / 2) / unit
 
@@ -143,16 +142,10 @@ def box_weights(boxes: Sequence[tuple[float, ...]], height: int, width: int, uni
     """Weights of the means over boxes of a patch (K, height, width).
 
     Args:
-        boxes: left, right, upper and lower ends, from the patch's centre. unit: see `places`.
+        boxes: left, right, upper and lower ends, from the patch's centre. unit: see `offsets`.
     """
-    x, y, found = places(width, unit), places(height, unit), []
+    x, y, found = offsets(width, unit), offsets(height, unit), []
     for left, right, upper, lower in boxes:
         inside = ((y > upper) & (y < lower))[:, None] & (x > left) & (x < right)
         found.append(inside / inside.sum().clamp(min=1))
     return torch.stack(found)
-
-
-def _without_ears(module: Ears, state: dict, prefix: str, *_: object) -> None:
-    """Of checkpoints that were made before ears were drawn."""
-    state.setdefault(prefix + "layers", torch.zeros(module.layers.shape))
-    state.setdefault(prefix + "fitted", torch.tensor(False))

@@ -39,16 +39,6 @@ def below(side: int, zoom: float, height: float, edge: float) -> Tensor:
     return torch.sigmoid((places[:, None] - height) / (edge * zoom))
 
 
-def ears_mask(side: int, zoom: float) -> Tensor:
-    """1 on both ears, 0 far from them, float32 (side, side).
-
-    Args:
-        zoom: size of the faces, relative to the template.
-    """
-    ear = ellipse(side, zoom, EAR_CENTRE, EAR_RADII, EAR_EDGE)
-    return torch.maximum(ear, ear.flip(1))
-
-
 def hair_mask(side: int, zoom: float) -> Tensor:
     """1 where a head has hair, and on its face, 0 on ears, neck, shoulders and background, float32 (side,
     side).
@@ -57,7 +47,8 @@ def hair_mask(side: int, zoom: float) -> Tensor:
         zoom: size of the faces, relative to the template.
     """
     hair = ellipse(side, zoom, HEAD_CENTRE, HAIR_RADII, HAIR_EDGE)
-    return hair * (1 - ears_mask(side, zoom)) * (1 - below(side, zoom, JAW, JAW_EDGE))
+    ear = ellipse(side, zoom, EAR_CENTRE, EAR_RADII, EAR_EDGE)
+    return hair * (1 - torch.maximum(ear, ear.flip(1))) * (1 - below(side, zoom, JAW, JAW_EDGE))
 
 
 def head_mask(side: int, zoom: float) -> Tensor:

@@ -19,7 +19,7 @@ from voice2face_gan.errors import CheckpointError
 from voice2face_gan.models.checkpoint import Checkpoint, load_checkpoint
 from voice2face_gan.models.generators.appearance_model import AppearanceModel
 from voice2face_gan.models.generators.face_decoder import FaceDecoderConfig
-from voice2face_gan.training.fits.ears import fit_ears, frontal
+from voice2face_gan.training.fits.ears import LEAST, fit_ears, frontal
 from voice2face_gan.training.fits.faces import landmarked_faces, spread
 from voice2face_gan.training.fits.linear_face import SHOWN, mean_textures
 from voice2face_gan.training.stages.batches import FaceEmbeddingBatches
@@ -82,21 +82,19 @@ def prepare_appearance_model(stage, note: Callable[[str], None]) -> None:
     Raises:
         CheckpointError: the recipe's decoder cannot be read, or is of other settings or another face space.
     """
-    model, own, flip = stage.generator, stage.recipe.appearance_model, stage.recipe.data.flip
-    lacks = not model.texture.weight.any(), not model.ears.fitted
-    if not any(lacks):
+    model, own = stage.generator, stage.recipe.appearance_model
+    if model.texture.weight.any():
         return
-    if lacks[0]:
-        note("What e leaves open of landmarks and textures is fitted first; that takes minutes.")
-        take_decoder(model, load_checkpoint(own.decoder), stage.space.name)
-        fit_appearance_model(model, stage.batches, stage.seed, flip, own.flow_iterations)
-    if lacks[1]:
-        note("What ears look like is fitted; that takes minutes.")
-        bank, device = stage.batches.faces, model.ears.layers.device
-        items = frontal(bank.landmarks_of(np.arange(len(stage.batches.e))), model.config.face_scale)
-        # Both sides of each face count, so that none is mirrored.
-        faces = landmarked_faces(stage.batches, items, False, model.side, device)
-        fit_ears(model.ears, (face for _, *face in faces), stage.seed)
+    note("What e leaves open of landmarks and textures is fitted first; that takes minutes.")
+    take_decoder(model, load_checkpoint(own.decoder), stage.space.name)
+    fit_appearance_model(model, stage.batches, stage.seed, stage.recipe.data.flip, own.flow_iterations)
+    bank, device = stage.batches.faces, model.ears.layers.device
+    items = frontal(bank.landmarks_of(np.arange(len(stage.batches.e))), model.config.face_scale)
+    # Both sides of each face count, so that none is mirrored.
+    faces = landmarked_faces(stage.batches, items, False, model.side, device)
+    found = fit_ears(model.ears, (face for _, *face in faces), stage.seed)
+    if found < LEAST:
+        note(f"Ears stay as detail draws them: {found} of these faces' are of use, {LEAST} are needed.")
     if stage.generator_ema is not None:
         stage.generator_ema.load_state_dict(model.state_dict())
 

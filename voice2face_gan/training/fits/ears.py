@@ -2,10 +2,10 @@
 pixels on three colours.
 
 Sides of heads are of few kinds: hair that covers the ear, an ear before dark hair, a bald head before a light
-wall. Each kind has a template of brightness, the mean of the sides that are most like it, each moved to where
-it is so (congealing, Learned-Miller, "Data driven image models through continuous joint alignment", PAMI
-2006, of shifts alone, by k-means). One template begins with a drawn ear, the others with sides at random,
-which take what is no ear.
+wall. Each kind has a template of brightness, the mean of the half of its sides that is most like it, each
+moved to where it is so (congealing, Learned-Miller, "Data driven image models through continuous joint
+alignment", PAMI 2006, of shifts alone, by k-means). One template begins with a drawn ear, the others with
+sides at random that are little like it, and take what is no ear.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from voice2face_gan.data.batches.sampling import random_source
 from voice2face_gan.faces.align import zoomed
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE, SHAPE_STD
 from voice2face_gan.models.generators.attributes import LUMINANCE
-from voice2face_gan.models.generators.ears import BEYOND, Ears, box_weights, places
+from voice2face_gan.models.generators.ears import BEYOND, Ears, box_weights, offsets
 from voice2face_gan.models.generators.expression import turns
 from voice2face_gan.training.fits.faces import spread
 
@@ -27,6 +27,12 @@ MAX_FACES = 10_000  # that ears are looked for on
 
 KINDS = 16
 """Of sides of heads."""
+
+UNLIKE = 0.7
+"""Correlation with the drawn ear below which a side may be what another template begins with."""
+
+LEAST = 100
+"""Sides with an ear that are needed: of fewer the regression would be one person's, or none."""
 
 MARGIN = 0.047
 """How far an ear may lie beside its usual place; this and all that follow in fractions of the side, at zoom
@@ -63,33 +69,35 @@ def frontal(landmarks: Tensor, zoom: float) -> np.ndarray:
 
 
 @torch.no_grad()
-def fit_ears(ears: Ears, faces: Iterable[tuple[Tensor, Tensor, Tensor]], seed: int) -> None:
-    """Fits the layers; leaves them at 0 where no ear is found.
+def fit_ears(ears: Ears, faces: Iterable[tuple[Tensor, Tensor, Tensor]], seed: int) -> int:
+    """Fits the layers; leaves them as they are where fewer than LEAST ears are found. How many are.
 
     Args:
         faces: images (B, 3, side, side) in [-1, 1], visible pixels (B, 1, side, side), 1 or 0, and landmarks
             (B, 68, 2) in pixels.
     """
-    ears.fitted.fill_(True)
     margin = max(1, round(MARGIN * ears.unit))
     wide = _collect(ears, faces, margin)
-    if not len(wide):
-        return
+    if len(wide) < LEAST:
+        return 0
     light = sum(share * wide[:, i : i + 1].float() for i, share in enumerate(LUMINANCE))
     height, width = ears.layers.shape[1:]
-    x, y = (places(n, ears.unit).to(light) for n in (width, height))
+    x, y = (offsets(n, ears.unit).to(light) for n in (width, height))
     across, down = ((part > low) & (part < high) for part, (low, high) in zip((x, y), COMPARED, strict=True))
     compared = (down[:, None] & across).float()
-    first = random_source(seed, "ears", 0).permutation(len(wide))[: KINDS - 1]
-    others = light[torch.from_numpy(first), :, margin : margin + height, margin : margin + width]
-    templates = torch.cat([_drawn(x, y), others])
+    ear, inner = _drawn(x, y), slice(margin, -margin)
+    like = _best(light, _normal(ear, compared), compared)[0][:, 0]
+    unlike = (like < UNLIKE).nonzero()[:, 0]
+    first = random_source(seed, "ears", 0).permutation(len(unlike))[: KINDS - 1]
+    others = light[unlike[torch.from_numpy(first).to(light.device)]][:, :, inner, inner]
+    templates = torch.cat([ear, others])
     for _ in range(_ROUNDS):
         templates = _normal(templates, compared)
         alike, shifts = _best(light, templates, compared)
         templates = _moved(light, templates, alike, shifts, compared)
     members = _of_kind(alike, 0)
-    if not len(members):
-        return
+    if len(members) < LEAST:
+        return len(members)
     shifts = shifts[members, 0]
     # Ears are drawn where they lie on average.
     usual = shifts.float().mean(dim=0).round().long() - margin
@@ -105,18 +113,19 @@ def fit_ears(ears: Ears, faces: Iterable[tuple[Tensor, Tensor, Tensor]], seed: i
         for part, (low, high, soft) in zip((x, y), DRAWN_ANEW, strict=True)
     )
     ears.layers[3].copy_(soft_down[:, None] * soft_across)
+    return len(members)
 
 
 def _collect(ears: Ears, faces: Iterable[tuple[Tensor, Tensor, Tensor]], margin: int) -> Tensor:
     """Patches (N, 3, height + 2 margin, width + 2 margin) at the sides of heads that are visible but for the
     margin, right ones mirrored, in [0, 1], at whole pixels."""
     height, width = (n + 2 * margin for n in ears.layers.shape[1:])
+    inner = slice(margin, -margin)
     found = [ears.layers.new_zeros(0, 3, height, width).half()]
     for images, visible, landmarks in faces:
         # At whole pixels: interpolation between them would blur.
         rows, columns = (part.round() for part in ears.places(landmarks, margin))
         patches = ears.patches(torch.cat([images, visible], dim=1), rows, columns)
-        inner = slice(margin, -margin)
         whole = patches[:, 3, inner, inner].amin(dim=(1, 2)) > 0
         for part in (rows[:, inner], columns[:, inner]):
             whole &= (part >= 0).all(dim=1) & (part < ears.side).all(dim=1)
