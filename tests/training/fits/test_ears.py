@@ -71,7 +71,7 @@ def test_its_ears_are_drawn_on_a_face_that_shows_half_of_them():
     smeared[:, :, 20:40, 5:16] = torch.nn.functional.avg_pool2d(bare, 5, 1, 2)[:, :, 20:40, 5:16]
     away = (smeared - bare)[..., 22:36, 7:15].abs().mean()
     again = ears.whole(smeared, landmarks)
-    assert (again - bare)[..., 22:36, 7:15].abs().mean() < 0.6 * away
+    assert (again - bare)[..., 22:36, 7:15].abs().mean() < 0.75 * away
 
 
 def test_the_same_seed_gives_the_same_ears():

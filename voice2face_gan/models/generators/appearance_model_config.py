@@ -107,7 +107,7 @@ class AppearanceModelConfig(GeneratorSettings):
     detail_smallest: float = SMALLEST
     detail: float = 1.0
     face_detail: float = 0.1
-    detail_noise: float = 0.72
+    detail_noise: float = 0.65
     background_noise: float = 0.3
     colour_noise: float = 0.4
     coarse_blur: int = 7

@@ -19,7 +19,7 @@ from voice2face_gan.data.batches.sampling import random_source
 from voice2face_gan.faces.align import zoomed
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE, SHAPE_STD
 from voice2face_gan.models.generators.attributes import LUMINANCE
-from voice2face_gan.models.generators.ears import BEYOND, Ears, box_weights, offsets
+from voice2face_gan.models.generators.ears import BEYOND, HAIR, Ears, box_weights, offsets
 from voice2face_gan.models.generators.expression import turns
 from voice2face_gan.training.fits.faces import spread
 
@@ -41,9 +41,9 @@ MARGIN = 0.047
 COMPARED = ((-0.11, 0.11), (-0.21, 0.21))
 """Across and down from a patch's centre, what is compared."""
 
-NEXT = (-0.12, -0.09, -0.06, 0.13)
-"""Where what is beyond an ear is read here, as in BOXES: next to it, since further out there are walls and
-lamps that the hair around it does not show."""
+READ = ((-0.05, 0.0, -0.22, -0.14), (-0.12, -0.09, -0.06, 0.13))
+"""Where hair and what is beyond are read here, as in BOXES: hair further out, where photographs have it and
+drawn heads end, and what is beyond next to the ear, since further out there are walls and lamps."""
 
 DRAWN_ANEW = ((-0.1, 0.047, 0.012), (-0.11, 0.156, 0.016))
 """Across and down, between which ends pixels are drawn anew, and how softly that begins."""
@@ -51,6 +51,7 @@ DRAWN_ANEW = ((-0.1, 0.047, 0.012), (-0.11, 0.156, 0.016))
 _ROUNDS = 12
 _CENTRE, _RADII, _SLANT = (-0.03, 0.05), (0.028, 0.1), 0.25  # of the ellipse
 _CHEEK = 0.03  # where its cheek begins
+_TOP, _WITHIN = -0.05, 0.04  # above an ear the head ends so much further in than the ear's middle
 _LEAST = 1e-3  # standard deviation of brightness
 _TOGETHER = 1000  # sides that are compared at a time
 
@@ -103,10 +104,15 @@ def fit_ears(ears: Ears, faces: Iterable[tuple[Tensor, Tensor, Tensor]], seed: i
     usual = shifts.float().mean(dim=0).round().long() - margin
     patches = _shifted(wide[members].float(), (shifts - usual).clamp(0, 2 * margin), height, width)
     colours = ears.colours(patches)
-    beyond = box_weights([NEXT], height, width, ears.unit)[0].to(patches)
-    colours[:, BEYOND] = torch.einsum("bchw,hw->bc", patches, beyond)
+    boxes = box_weights(READ, height, width, ears.unit).to(patches)
+    colours[:, [HAIR, BEYOND]] = torch.einsum("bchw,khw->bkc", patches, boxes)
     causes = colours.transpose(1, 2).flatten(0, 1)  # a row for each ear and channel
-    shares = torch.linalg.lstsq(causes, patches.flatten(0, 1).flatten(1)).solution
+    pixels = patches.flatten(0, 1).flatten(1)
+    shares = torch.linalg.lstsq(causes, pixels).solution
+    # Hair and what is beyond are dark alike, and what is beyond would show between ear and cheek.
+    head = (x > _middle(y) + _WITHIN * (y < _TOP)[:, None]).flatten()
+    shares[:BEYOND, head] = torch.linalg.lstsq(causes[:, :BEYOND], pixels[:, head]).solution
+    shares[BEYOND, head] = 0
     ears.layers[:3].copy_(shares.unflatten(1, (height, width)))
     soft_across, soft_down = (
         torch.sigmoid((part - low) / soft) * torch.sigmoid((high - part) / soft)
@@ -181,11 +187,15 @@ def _of_kind(alike: Tensor, kind: int) -> Tensor:
     return of_kind[alike[of_kind, kind].argsort(descending=True, stable=True)]
 
 
+def _middle(y: Tensor) -> Tensor:
+    """Where an ear's middle lies across, at places down (height,): (height, 1)."""
+    return (_CENTRE[0] + _SLANT * (y - _CENTRE[1]))[:, None]
+
+
 def _drawn(x: Tensor, y: Tensor) -> Tensor:
     """The template (1, 1, height, width) that the ears' kind begins with, of places across (width,) and down
     (height,): a bright ellipse and, to its right, a bright cheek."""
-    down = (y - _CENTRE[1])[:, None]
-    across = x - _CENTRE[0] - _SLANT * down
+    across, down = x - _middle(y), (y - _CENTRE[1])[:, None]
     ear = (across / _RADII[0]).square() + (down / _RADII[1]).square() < 1
     return (ear | (x > _CHEEK)).float()[None, None]
 
