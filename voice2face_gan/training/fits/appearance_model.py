@@ -118,7 +118,7 @@ class Textures(NamedTuple):
 def fit_appearance_model(
     model: AppearanceModel, batches: FaceEmbeddingBatches, seed: int, flip: bool, iterations: int
 ) -> None:
-    """Fits all of a model but its decoder and its refiner.
+    """Fits all of a model but its decoder, its ears, its diffusion and its refiner.
 
     Args:
         batches: of faces with landmarks.
