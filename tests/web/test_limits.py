@@ -22,10 +22,13 @@ def still_alive(small, sample):
     """After each of these requests the server makes a face, and holds no place for them."""
     yield
     engine, deadline = small.app.state.engine, time.monotonic() + 10
+    # What a test sent may reach the server only now: a 429 that it causes is waited for as a client would.
+    while (answer := small.post("/api/v1/faces", sample)).status == 429 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert answer.status == 200
     while (engine.uploads or engine.pool.in_flight) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert engine.uploads == 0 and engine.pool.in_flight == 0
-    assert small.post("/api/v1/faces", sample).status == 200
 
 
 def test_a_large_upload_is_refused_by_its_length(small):
