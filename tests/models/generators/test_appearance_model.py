@@ -192,7 +192,7 @@ def test_forward_is_drawn_decoded_refined():
 
 def with_detail(**more) -> AppearanceModel:
     more = {"face_detail": 1.0, "detail_noise": 1.0, "background_noise": 1.0, **more}
-    more = {"colour_noise": 1.0, "coarse_blur": 1, "detail_steps": 2, **more}
+    more = {"colour_noise": 1.0, "hair_contrast": 0.0, "coarse_blur": 1, "detail_steps": 2, **more}
     model = make(detail_channels=(8, 8, 8), **more)
     for part in model.diffusion.parameters():
         torch.nn.init.normal_(part, std=0.05)
@@ -207,13 +207,14 @@ def test_detail_is_added_before_the_refiner_by_the_noise_of_e_and_z():
         noise = model.noise(e, z)
         coefficients = model.draw(e, z)
         coarse = model.decoded(e, coefficients).image
-        drawn = model.diffusion.draw(model.small(coarse), e, model.detail_start(noise), 2)
+        start = model.detail_start(noise, model.small(coarse))
+        drawn = model.diffusion.draw(model.small(coarse), e, start, 2)
         assert drawn.shape == (2, 3, 32, 32) and drawn.abs().max() > 1e-3
         larger = F.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
         torch.testing.assert_close(model.with_detail(e, coarse, noise), coarse + larger)
         torch.testing.assert_close(model(e, z), model.refine(e, coefficients, coarse + larger))
         assert not torch.allclose(model(e, -z), model(e, z), atol=1e-3)
-        less = model.diffusion.draw(model.small(coarse), e, 0.5 * model.detail_start(noise), 2)
+        less = model.diffusion.draw(model.small(coarse), e, 0.5 * start, 2)
         half = with_detail(detail_noise=0.5, background_noise=0.5)
         half.load_state_dict(model.state_dict())
         torch.testing.assert_close(
@@ -226,7 +227,6 @@ def test_detail_is_added_before_the_refiner_by_the_noise_of_e_and_z():
         more.load_state_dict(model.state_dict())
         of_pixels = 1 + 2 * model.hair
         assert of_pixels[16, 16] > 2.9 and of_pixels[15, 6] < 1.3, "hair and face, not ears"
-        start = model.detail_start(noise)
         drawn = model.diffusion.draw(model.small(coarse), e, start, 2, guidance=of_pixels)
         larger = F.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
         torch.testing.assert_close(more.with_detail(e, coarse, noise), coarse + larger)
@@ -268,12 +268,24 @@ def test_ears_are_drawn_last_unless_the_config_leaves_them():
 def test_colours_may_be_drawn_from_less_noise_than_brightness():
     noise, whole = torch.randn(2, 9), with_detail()
     less = with_detail(colour_noise=0.3)
-    before, after = whole.detail_start(noise), less.detail_start(noise)
+    before, after = (model.detail_start(noise, torch.zeros(2, 3, 32, 32)) for model in (whole, less))
     torch.testing.assert_close(after.mean(dim=1), before.mean(dim=1))
     colours = (x - x.mean(dim=1, keepdim=True) for x in (before, after))
     before, after = colours
     torch.testing.assert_close(after, 0.3 * before, atol=1e-6, rtol=1e-4)
     assert before.std() > 0.5
+
+
+def test_the_noise_has_a_mean_where_there_is_hair_and_beyond_it():
+    noise, coarse = (
+        torch.randn(2, 9),
+        torch.stack([torch.full((3, 32, 32), -0.5), torch.full((3, 32, 32), 0.5)]),
+    )
+    without, model = with_detail(), with_detail(hair_contrast=0.2)
+    added = model.detail_start(noise, coarse) - without.detail_start(noise, coarse)
+    wanted = 0.2 * model.hair_contrast(coarse).expand(2, 3, 32, 32)
+    torch.testing.assert_close(added, wanted, atol=1e-6, rtol=1e-4)
+    assert added[0, :, 2, 16].max() < -0.1 and added[1, :, 2, 16].min() > 0.05, "dark hair, light hair"
 
 
 def test_a_coarse_image_is_blurred_above_the_brows_before_detail_is_drawn():
@@ -292,7 +304,8 @@ def test_a_coarse_image_is_blurred_above_the_brows_before_detail_is_drawn():
     assert torch.equal(with_detail().blurred(coarse), coarse)
     e, noise = torch.randn(2, 6), torch.randn(2, 9)
     with torch.no_grad():
-        drawn = model.diffusion.draw(model.small(found), e, model.detail_start(noise), 2)
+        small = model.small(found)
+        drawn = model.diffusion.draw(small, e, model.detail_start(noise, small), 2)
         larger = F.interpolate(drawn, (64, 64), mode="bicubic", align_corners=False)
         torch.testing.assert_close(model.with_detail(e, coarse, noise), found + larger)
 
@@ -368,6 +381,7 @@ def test_a_new_refiner_leaves_the_image_and_its_code_matters_where_it_has_one(fi
         ("detail", 1.1),
         ("face_detail", -0.1),
         ("detail_noise", 1.5),
+        ("hair_contrast", 1.5),
         ("background_noise", -0.5),
         ("colour_noise", 1.5),
         ("ears", "pointed"),

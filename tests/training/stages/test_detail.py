@@ -295,7 +295,7 @@ def test_a_student_sees_faces_as_the_model_draws_them(make_student):
             image = model.decoded(e[i : i + 1], model.flow.draw(e[i : i + 1], model.truncated(noise))).image
             image = model.small(model.blurred(image))
             torch.testing.assert_close(coarse[i : i + 1], image, atol=1e-4, rtol=1e-3)
-            begun = start(model.detail_start(noise))
+            begun = start(model.detail_start(noise, image))
             torch.testing.assert_close(x[i : i + 1], begun, atol=1e-4, rtol=1e-3)
 
 

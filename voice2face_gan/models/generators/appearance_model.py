@@ -6,7 +6,8 @@
                  -> lips closed, eyes open  (expression.py)
                  -> a moustache or none, no glasses (attributes.py); both sides alike
                  -> warp                    the texture drawn in the shape of the landmarks
-    (coarse image, e, noise) -> diffusion   hair, skin and background (detail.py), where there is such a net
+    (coarse image, e, noise) -> diffusion   hair, skin and background (detail.py, hair_contrast.py), where
+                                            there is such a net
                  -> refiner                 what is finer than textures are (refiner.py)
                  -> ears                    both, or none (ears.py)
 
@@ -33,6 +34,7 @@ from voice2face_gan.models.generators.detail import Detail
 from voice2face_gan.models.generators.ears import Ears
 from voice2face_gan.models.generators.expression import Expression
 from voice2face_gan.models.generators.face_decoder import Decoded, FaceDecoder
+from voice2face_gan.models.generators.hair_contrast import HairContrast
 from voice2face_gan.models.generators.refiner import Refiner
 from voice2face_gan.models.generators.regions import (
     BROWS,
@@ -66,6 +68,7 @@ class AppearanceModel(nn.Module):
         detailed: (texture_side, texture_side), how much of the detail each pixel gets.
         detail_noise: likewise, standard deviation of the noise that it is drawn from.
         hair: likewise, 1 where there may be hair, 0 on ears, neck and background.
+        hair_contrast: what is added to that noise.
         ears: draws them anew.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
@@ -91,6 +94,7 @@ class AppearanceModel(nn.Module):
         self.diffusion = None
         if config.detail_channels:
             self.diffusion = Detail(config.detail_channels, config.texture_side, e, config.z_dim)
+        self.hair_contrast = HairContrast(config.texture_side, config.face_scale)
         self.ears = Ears(self.side, config.face_scale)
         self.refiner = Refiner(config.channels, e + config.z_dim if config.film else 0)
         self.register_buffer(
@@ -196,7 +200,8 @@ class AppearanceModel(nn.Module):
         own, coarse = self.config, self.blurred(coarse)
         guidance = self.guidance(own.detail_guidance)
         how = own.detail_steps, guidance, own.detail_smallest, self.detailed
-        detail = self.diffusion.draw(self.small(coarse), e, self.detail_start(noise), *how)
+        small = self.small(coarse)
+        detail = self.diffusion.draw(small, e, self.detail_start(noise, small), *how)
         return coarse + F.interpolate(detail, coarse.shape[-2:], mode="bicubic", align_corners=False)
 
     def guidance(self, most: float) -> Tensor | float:
@@ -210,10 +215,12 @@ class AppearanceModel(nn.Module):
             return coarse
         return torch.lerp(self.blur @ coarse @ self.blur.t(), coarse, self.below)
 
-    def detail_start(self, noise: Tensor) -> Tensor:
-        """The noise (B, 3, texture_side, texture_side) that detail is drawn from, of noise (B, z_dim)."""
+    def detail_start(self, noise: Tensor, coarse: Tensor) -> Tensor:
+        """The noise (B, 3, texture_side, texture_side) that the detail of coarse images, of this shape, is
+        drawn from, of noise (B, z_dim)."""
         start = self.detail_noise * self.diffusion.noise(noise)
-        return torch.lerp(start.mean(dim=1, keepdim=True), start, self.config.colour_noise)
+        start = torch.lerp(start.mean(dim=1, keepdim=True), start, self.config.colour_noise)
+        return start + self.config.hair_contrast * self.hair_contrast(coarse)
 
     def refine(
         self, e: Tensor, coefficients: Tensor, coarse: Tensor, refined: Tensor | None = None

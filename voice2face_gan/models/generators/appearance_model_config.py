@@ -30,6 +30,8 @@ class AppearanceModelConfig(GeneratorSettings):
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
         background_noise: the same for ears, neck and background, which are calm and plain with less.
         colour_noise: factor of the colours of all that noise; below 1 foreheads and hair have no red patches.
+        hair_contrast: mean of that noise beyond dark hair, and on it less than 0; the reverse where hair is
+            light: so that hair ends somewhere (hair_contrast.py). 0 for none.
         coarse_blur: pixels, an odd number, that the coarse image is averaged over three times above the
             brows, before detail is drawn: its hairline is a trace of many faces'. 1 for none.
         detail_guidance: how far hair follows coarse image and e beyond what the diffusion estimates, but for
@@ -74,6 +76,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "detail_noise",
         "background_noise",
         "colour_noise",
+        "hair_contrast",
         "coarse_blur",
         "detail_guidance",
         "truncation",
@@ -110,6 +113,7 @@ class AppearanceModelConfig(GeneratorSettings):
     detail_noise: float = 0.65
     background_noise: float = 0.3
     colour_noise: float = 0.4
+    hair_contrast: float = 0.13
     coarse_blur: int = 7
     detail_guidance: float = 1.0
     channels: tuple[int, ...] = (24, 48, 96)
@@ -134,7 +138,14 @@ class AppearanceModelConfig(GeneratorSettings):
         object.__setattr__(self, "detail_channels", widths)
         self.decoder  # noqa: B018 (checks its settings)
         shares = ("symmetry", "refinement", "hair_refinement", "background_refinement")
-        shares += ("detail", "face_detail", "detail_noise", "background_noise", "colour_noise")
+        shares += (
+            "detail",
+            "face_detail",
+            "detail_noise",
+            "background_noise",
+            "colour_noise",
+            "hair_contrast",
+        )
         least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
         self.check(
             {

@@ -223,7 +223,7 @@ class DetailDistillationStage(DetailStage):
         noise = model.noise(e, torch.where(plain, 0, z))
         coefficients = model.flow.draw(e, model.truncated(noise))
         coarse = model.small(model.blurred(model.decoded(e, coefficients).image))
-        return e, coarse, start(model.detail_start(noise))
+        return e, coarse, start(model.detail_start(noise, coarse))
 
 
 def finer(sigmas: list[float], steps: int) -> list[float]:

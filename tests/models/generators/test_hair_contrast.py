@@ -1,0 +1,67 @@
+"""The mean of detail's noise: hair and what is beyond it go apart, unless hair is as dark as light."""
+
+import pytest
+import torch
+
+from voice2face_gan.models.generators.hair_contrast import LIGHT, LIGHT_HAIR, HairContrast
+
+
+def plain(light: float, side: int = 64) -> torch.Tensor:
+    return torch.full((1, 3, side, side), light)
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_dark_hair_has_a_light_wall_behind_it(side):
+    mean = HairContrast(side, 1.0)(plain(-0.6, side))
+    assert mean.shape == (1, 1, side, side)
+    mean = mean[0, 0]
+    assert mean.min() >= -1 and mean.max() <= 1
+    tenth = side / 10
+    for x, y in ((5, 0.9), (3, 1.6), (7, 1.6), (2.4, 2.6)):  # crown, temples
+        assert mean[int(y * tenth), int(x * tenth)] < -0.4, (x, y)
+    for x, y in ((0.2, 0.3), (9.7, 0.3), (0.1, 5), (9.8, 7)):
+        assert mean[int(y * tenth), int(x * tenth)] > 0.7, (x, y)
+    for x, y in ((5, 3), (5, 6), (5, 9), (3.5, 6)):  # forehead, mouth, neck, cheek
+        assert abs(mean[int(y * tenth), int(x * tenth)]) < 0.1, (x, y)
+    torch.testing.assert_close(mean, mean.flip(1), atol=1e-5, rtol=0)
+
+
+def test_light_hair_has_a_dark_wall_behind_it_of_less_contrast():
+    contrast = HairContrast(64, 1.0)
+    dark, light = contrast(plain(LIGHT - 1)), contrast(plain(LIGHT + 1))
+    torch.testing.assert_close(light, -LIGHT_HAIR * dark)
+    assert contrast(plain(LIGHT)).abs().max() < 1e-6
+    middle = contrast(torch.cat([plain(LIGHT - 0.06), plain(LIGHT - 0.001), plain(LIGHT + 0.001)]))
+    assert 0.7 < middle[0].max() / dark.max() < 0.8, "a smooth way from the one to the other"
+    assert (middle[1] - middle[2]).abs().max() < 0.05
+
+
+def test_only_hair_says_how_light_it_is():
+    contrast = HairContrast(64, 1.0)
+    image = plain(-0.5)
+    image[:, :, 26:, 20:44] = 1.0  # face and neck
+    torch.testing.assert_close(contrast(image), contrast(plain(-0.5)), atol=0.03, rtol=0)
+    image = plain(-0.5)
+    image[:, :, :20, 8:56] = 0.5
+    assert contrast(image)[0, 0, 6, 32] > 0.3
+
+
+@pytest.mark.parametrize("light", [-0.6, 0.2])
+def test_beside_the_jaw_is_hair_where_it_is_darker_there_than_the_wall(light):
+    contrast, images = HairContrast(64, 1.0), plain(light).repeat(3, 1, 1, 1)
+    beside = contrast.areas[2] > 0.1
+    assert beside[45, 10] and beside[45, 53] and not beside[45, 20:44].any() and not beside[:35].any()
+    images[1] -= 0.1 * beside
+    images[2] -= 0.4 * beside
+    short, middle, long = contrast(images)[:, 0, 46, 11]
+    head, wall = contrast(images)[2, 0, 10, 32], contrast(images)[2, 0, 0, 0]
+    sign = 1 if light < 0 else -1
+    assert sign * head < 0 < sign * wall
+    assert sign * long < -0.2 * abs(wall) and sign * short > 0.2 * abs(wall)
+    assert sign * long < sign * middle < sign * short
+
+
+def test_faces_that_are_smaller_have_less_hair():
+    usual, smaller = (HairContrast(64, zoom)(plain(-0.6))[0, 0] for zoom in (1.0, 0.75))
+    assert 0.4 < (smaller < -0.3).sum() / (usual < -0.3).sum() < 0.75
+    assert (smaller > 0.5).sum() > 1.2 * (usual > 0.5).sum()
