@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from voice2face_gan.models.generators.hair_contrast import LIGHT, LIGHT_HAIR, HairContrast
+from voice2face_gan.models.generators.hair_contrast import LIGHT, LIGHT_HAIR, WIDTH, HairContrast
 
 
 def plain(light: float, side: int = 64) -> torch.Tensor:
@@ -29,11 +29,14 @@ def test_dark_hair_has_a_light_wall_behind_it(side):
 def test_light_hair_has_a_dark_wall_behind_it_of_less_contrast():
     contrast = HairContrast(64, 1.0)
     dark, light = contrast(plain(LIGHT - 1)), contrast(plain(LIGHT + 1))
-    torch.testing.assert_close(light, -LIGHT_HAIR * dark)
+    assert light.max() < 1e-6 and light.min() == pytest.approx(-LIGHT_HAIR, abs=0.01)
+    assert light[0, 0, 30, 1] < -0.4 and light[0, 0, 1, 1] < -0.4
+    assert light[0, 0, 14:54, 20:44].abs().max() < 0.1, "no hair, a head"
+    assert light[0, 0, 32, 8] < -0.2 < dark[0, 0, 32, 8], "up to the ears, where dark hair may be"
     assert contrast(plain(LIGHT)).abs().max() < 1e-6
-    middle = contrast(torch.cat([plain(LIGHT - 0.06), plain(LIGHT - 0.001), plain(LIGHT + 0.001)]))
+    middle = contrast(torch.cat([plain(LIGHT - WIDTH), plain(LIGHT - 0.001), plain(LIGHT + 0.001)]))
     assert 0.7 < middle[0].max() / dark.max() < 0.8, "a smooth way from the one to the other"
-    assert (middle[1] - middle[2]).abs().max() < 0.05
+    assert (middle[1] - middle[2]).abs().max() < 0.08
 
 
 def test_only_hair_says_how_light_it_is():
@@ -43,22 +46,17 @@ def test_only_hair_says_how_light_it_is():
     torch.testing.assert_close(contrast(image), contrast(plain(-0.5)), atol=0.03, rtol=0)
     image = plain(-0.5)
     image[:, :, :20, 8:56] = 0.5
-    assert contrast(image)[0, 0, 6, 32] > 0.3
+    torch.testing.assert_close(contrast(image), contrast(plain(0.5)), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("light", [-0.6, 0.2])
-def test_beside_the_jaw_is_hair_where_it_is_darker_there_than_the_wall(light):
-    contrast, images = HairContrast(64, 1.0), plain(light).repeat(3, 1, 1, 1)
+def test_beside_the_jaw_is_hair_where_it_is_darker_there_than_the_wall():
+    contrast, images = HairContrast(64, 1.0), plain(-0.6).repeat(3, 1, 1, 1)
     beside = contrast.areas[2] > 0.1
     assert beside[45, 10] and beside[45, 53] and not beside[45, 20:44].any() and not beside[:35].any()
     images[1] -= 0.1 * beside
     images[2] -= 0.4 * beside
     short, middle, long = contrast(images)[:, 0, 46, 11]
-    head, wall = contrast(images)[2, 0, 10, 32], contrast(images)[2, 0, 0, 0]
-    sign = 1 if light < 0 else -1
-    assert sign * head < 0 < sign * wall
-    assert sign * long < -0.2 * abs(wall) and sign * short > 0.2 * abs(wall)
-    assert sign * long < sign * middle < sign * short
+    assert long < -0.2 and short > 0.2 and long < middle < short
 
 
 def test_faces_that_are_smaller_have_less_hair():

@@ -2,13 +2,15 @@
 
 The coarse image of a voice is a mean of many people's: no outline of its hair is left, and where hair is as
 light as the wall, the diffusion of detail (detail.py) has no reason to draw one. It draws what its noise says
-on a large scale: noise whose mean is below 0 in an area gives a dark area. So the noise gets a mean m of one
-sign where hair may be and of the other beyond the head; beside the jaw the one or the other,
+on a large scale: noise whose mean is below 0 in an area gives a dark area. So the noise gets a mean m: of one
+sign where hair may be, of the other beyond the head, and of the one or the other beside the jaw. Light hair
+is mostly thin, so that the wall is dark up to the head itself.
 
-    m = t (beyond - hair - s beside)    t = tanh((LIGHT - l) / WIDTH), times LIGHT_HAIR where it is below 0
-                                        s = tanh((d - LONG) / LONG_WIDTH)
+    m = t (beyond - hair - s beside)    for t > 0, dark hair
+        t LIGHT_HAIR around             for t < 0
 
-l being how light the coarse image is where hair may be, d how much darker it is beside the jaw than beyond.
+    t = tanh((LIGHT - l) / WIDTH)       l: how light the coarse image is where hair may be
+    s = tanh((d - LONG) / LONG_WIDTH)   d: how much darker it is beside the jaw than beyond
 """
 
 import torch
@@ -20,6 +22,7 @@ from voice2face_gan.models.generators.regions import (
     HEAD_CENTRE,
     below,
     ellipse,
+    head_mask,
 )
 
 FOREHEAD_CENTRE, FOREHEAD_RADII, FOREHEAD_EDGE = (0.5, 0.56), (0.3, 0.37), 0.12
@@ -34,16 +37,16 @@ EAR_LOBES, EAR_LOBES_EDGE = 0.6, 0.03
 SHOULDERS, SHOULDERS_EDGE = 0.86, 0.04
 """Height below which there may be shoulders beyond the hair."""
 
-LIGHT, WIDTH = -0.05, 0.06
+LIGHT, WIDTH = -0.1, 0.03
 """How light hair is that is as far from dark as from light, in [-1, 1], and how far from it t is near its
-ends. Of 40 validation people's plain answers two are above -.05, the next at -.09."""
+ends. Of 40 validation people's plain answers two are above -.1, the others below -.15."""
 
 LONG, LONG_WIDTH = 0.1, 0.05
 """The same for how much darker than the wall it is beside the jaw. Of the same answers 12 of 20 women's have
 .11 to .16, men's at most .07."""
 
-LIGHT_HAIR = 0.65
-"""How much less contrast light hair gets: walls that are black behind it are rare, white ones are not."""
+LIGHT_HAIR = 0.5
+"""How much less contrast light hair gets: more gives black walls."""
 
 
 class HairContrast(nn.Module):
@@ -54,8 +57,8 @@ class HairContrast(nn.Module):
         zoom: size of their faces, relative to the template.
 
     Attributes:
-        areas: (3, side, side), 1 where there may be hair, where there is neither hair nor shoulders, and
-            beside the jaw.
+        areas: (4, side, side), 1 where there may be hair, where there is neither hair nor shoulders, beside
+            the jaw, and around a head without hair.
     """
 
     def __init__(self, side: int, zoom: float):
@@ -66,14 +69,15 @@ class HairContrast(nn.Module):
             hair = head * (1 - face) * (1 - below(side, zoom, EAR_TOPS, EAR_TOPS_EDGE))
             above = 1 - below(side, zoom, SHOULDERS, SHOULDERS_EDGE)
             beside = head * (1 - face) * below(side, zoom, EAR_LOBES, EAR_LOBES_EDGE) * above
-            areas = torch.stack([hair, (1 - head) * above, beside])
+            around = (1 - head_mask(side, zoom)) * above
+            areas = torch.stack([hair, (1 - head) * above, beside, around])
         self.register_buffer("areas", areas, persistent=False)
 
     def forward(self, coarse: Tensor) -> Tensor:
         means = torch.einsum("bhw,khw->bk", coarse.mean(dim=1), self.areas) / self.areas.sum(dim=(1, 2))
-        hair, beyond, beside = means.unbind(1)
-        dark = torch.tanh((LIGHT - hair) / WIDTH)
-        dark = torch.where(dark < 0, LIGHT_HAIR * dark, dark)
+        hair, beyond, beside, _ = means.unbind(1)
+        t = torch.tanh((LIGHT - hair) / WIDTH)
+        dark, light = t.clamp(min=0), t.clamp(max=0)
         long = torch.tanh((beyond - beside - LONG) / LONG_WIDTH)
-        shares = torch.stack([-dark, dark, -dark * long], dim=1)
+        shares = torch.stack([-dark, dark, -dark * long, LIGHT_HAIR * light], dim=1)
         return torch.einsum("bk,khw->bhw", shares, self.areas)[:, None]
