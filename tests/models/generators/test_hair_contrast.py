@@ -49,14 +49,18 @@ def test_only_hair_says_how_light_it_is():
     torch.testing.assert_close(contrast(image), contrast(plain(0.5)), atol=1e-3, rtol=0)
 
 
-def test_beside_the_jaw_is_hair_where_it_is_darker_there_than_the_wall():
+def test_beside_the_jaw_is_hair_where_it_is_darker_beside_the_ears_than_the_wall():
     contrast, images = HairContrast(64, 1.0), plain(-0.6).repeat(3, 1, 1, 1)
     beside = contrast.areas[2] > 0.1
     assert beside[45, 10] and beside[45, 53] and not beside[45, 20:44].any() and not beside[:35].any()
-    images[1] -= 0.1 * beside
-    images[2] -= 0.4 * beside
+    ears = contrast.read > 0.1
+    assert ears[34, 8] and ears[34, 55] and not ears[:, 18:46].any() and not ears[:25].any()
+    images[1] -= 0.035 * ears
+    images[2] -= 0.2 * ears
     short, middle, long = contrast(images)[:, 0, 46, 11]
     assert long < -0.2 and short > 0.2 and long < middle < short
+    short, _, long = contrast(images)[:, 0, 30, 10]
+    assert long < short - 0.4, "long hair lies on the ears"
 
 
 def test_faces_that_are_smaller_have_less_hair():

@@ -59,6 +59,7 @@ def test_an_ear_is_skin_before_what_is_beyond_it_and_hair_above_it(seed):
     assert at(drawn, -0.03, 0.03) > 0.95 and drawn[0].max() < 0.05 and drawn[:, -1].max() < 0.05
     whole = skin + hair + beyond
     assert (whole[5:-5, 4:-4] - 1).abs().mean() < 0.2
+    assert beyond[9:14].diff(dim=0).abs().max() < 0.6, "no notch where the ear begins"
 
 
 def test_its_ears_are_drawn_on_a_face_that_shows_half_of_them():

@@ -6,11 +6,11 @@ on a large scale: noise whose mean is below 0 in an area gives a dark area. So t
 sign where hair may be, of the other beyond the head, and of the one or the other beside the jaw. Light hair
 is mostly thin, so that the wall is dark up to the head itself.
 
-    m = t (beyond - hair - s beside)    for t > 0, dark hair
-        t LIGHT_HAIR around             for t < 0
+    m = t (beyond - hair - s beside - max(0, s) ears)    for t > 0, dark hair
+        t LIGHT_HAIR around                              for t < 0
 
     t = tanh((LIGHT - l) / WIDTH)       l: how light the coarse image is where hair may be
-    s = tanh((d - LONG) / LONG_WIDTH)   d: how much darker it is beside the jaw than beyond
+    s = tanh((d - LONG) / LONG_WIDTH)   d: how much darker it is beside the ears than beyond
 """
 
 import torch
@@ -28,22 +28,26 @@ from voice2face_gan.models.generators.regions import (
 FOREHEAD_CENTRE, FOREHEAD_RADII, FOREHEAD_EDGE = (0.5, 0.56), (0.3, 0.37), 0.12
 """An ellipse around forehead, temples and all below: x and y in fractions of the side, at zoom 1."""
 
-EAR_TOPS, EAR_TOPS_EDGE = 0.36, 0.03
-"""Height above which what is beside the forehead is hair, whether it is long or not."""
+EAR_TOPS = (0.36, 0.03)
+"""Height, and its edge, above which what is beside the forehead is hair, whether it is long or not."""
 
-EAR_LOBES, EAR_LOBES_EDGE = 0.6, 0.03
-"""Height below which only long hair is beside the jaw."""
+EAR_LOBES = (0.6, 0.03)
+"""The same below which there is long hair beside the jaw, or none."""
 
-SHOULDERS, SHOULDERS_EDGE = 0.86, 0.04
-"""Height below which there may be shoulders beyond the hair."""
+SHOULDERS = (0.86, 0.04)
+"""The same below which there may be shoulders beyond the hair."""
 
 LIGHT, WIDTH = -0.1, 0.03
 """How light hair is that is as far from dark as from light, in [-1, 1], and how far from it t is near its
 ends. Of 40 validation people's plain answers two are above -.1, the others below -.15."""
 
-LONG, LONG_WIDTH = 0.1, 0.05
-"""The same for how much darker than the wall it is beside the jaw. Of the same answers 12 of 20 women's have
-.11 to .16, men's at most .07."""
+READ, READ_EDGE = (0.44, 0.66), 0.02
+"""Upper and lower end of what is read beside the ears. How much darker it is there than beyond tells women's
+coarse images from men's in 99 of 100 pairs (557 training voices), beside the jaw in 92."""
+
+LONG, LONG_WIDTH = 0.035, 0.015
+"""The same as LIGHT and WIDTH for how much darker it is there. Of these voices 19 of 20 women's have .05 and
+more, 19 of 20 men's less than .01."""
 
 LIGHT_HAIR = 0.5
 """How much less contrast light hair gets: more gives black walls."""
@@ -57,8 +61,8 @@ class HairContrast(nn.Module):
         zoom: size of their faces, relative to the template.
 
     Attributes:
-        areas: (4, side, side), 1 where there may be hair, where there is neither hair nor shoulders, beside
-            the jaw, and around a head without hair.
+        areas: (5, side, side), 1 where there may be hair, where there is neither hair nor shoulders, beside
+            the jaw, on the ears, and around a head without hair. read: (side, side), 1 beside the ears.
     """
 
     def __init__(self, side: int, zoom: float):
@@ -66,18 +70,21 @@ class HairContrast(nn.Module):
         with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
             head = ellipse(side, zoom, HEAD_CENTRE, HAIR_RADII, HAIR_EDGE)
             face = ellipse(side, zoom, FOREHEAD_CENTRE, FOREHEAD_RADII, FOREHEAD_EDGE)
-            hair = head * (1 - face) * (1 - below(side, zoom, EAR_TOPS, EAR_TOPS_EDGE))
-            above = 1 - below(side, zoom, SHOULDERS, SHOULDERS_EDGE)
-            beside = head * (1 - face) * below(side, zoom, EAR_LOBES, EAR_LOBES_EDGE) * above
-            around = (1 - head_mask(side, zoom)) * above
-            areas = torch.stack([hair, (1 - head) * above, beside, around])
-        self.register_buffer("areas", areas, persistent=False)
+            limits = EAR_TOPS, EAR_LOBES, SHOULDERS, (READ[0], READ_EDGE), (READ[1], READ_EDGE)
+            tops, lobes, shoulders, first, last = (below(side, zoom, *limit) for limit in limits)
+            around, bare = head * (1 - face), 1 - head_mask(side, zoom)
+            areas = [around * (1 - tops), (1 - head) * (1 - shoulders), around * lobes * (1 - shoulders)]
+            areas += [around * tops * (1 - lobes), bare * (1 - shoulders)]
+        self.register_buffer("areas", torch.stack(areas), persistent=False)
+        self.register_buffer("read", head * bare * first * (1 - last), persistent=False)
 
     def forward(self, coarse: Tensor) -> Tensor:
-        means = torch.einsum("bhw,khw->bk", coarse.mean(dim=1), self.areas) / self.areas.sum(dim=(1, 2))
-        hair, beyond, beside, _ = means.unbind(1)
+        brightness = coarse.mean(dim=1)
+        hair, beyond, ears = (
+            (brightness * area).sum(dim=(1, 2)) / area.sum() for area in (*self.areas[:2], self.read)
+        )
         t = torch.tanh((LIGHT - hair) / WIDTH)
         dark, light = t.clamp(min=0), t.clamp(max=0)
-        long = torch.tanh((beyond - beside - LONG) / LONG_WIDTH)
-        shares = torch.stack([-dark, dark, -dark * long, LIGHT_HAIR * light], dim=1)
-        return torch.einsum("bk,khw->bhw", shares, self.areas)[:, None]
+        long = torch.tanh((beyond - ears - LONG) / LONG_WIDTH)
+        shares = [-dark, dark, -dark * long, -dark * long.clamp(min=0), LIGHT_HAIR * light]
+        return torch.einsum("bk,khw->bhw", torch.stack(shares, dim=1), self.areas)[:, None]

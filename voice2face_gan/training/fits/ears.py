@@ -52,6 +52,7 @@ _ROUNDS = 12
 _CENTRE, _RADII, _SLANT = (-0.03, 0.05), (0.028, 0.1), 0.25  # of the ellipse
 _CHEEK = 0.03  # where its cheek begins
 _TOP, _WITHIN = -0.05, 0.04  # above an ear the head ends so much further in than the ear's middle
+_TOP_EDGE, _EDGE = 0.02, 0.005  # over which the one becomes the other; a step is a notch at the ear's top
 _LEAST = 1e-3  # standard deviation of brightness
 _TOGETHER = 1000  # sides that are compared at a time
 
@@ -110,9 +111,10 @@ def fit_ears(ears: Ears, faces: Iterable[tuple[Tensor, Tensor, Tensor]], seed: i
     pixels = patches.flatten(0, 1).flatten(1)
     shares = torch.linalg.lstsq(causes, pixels).solution
     # Hair and what is beyond are dark alike, and what is beyond would show between ear and cheek.
-    head = (x > _middle(y) + _WITHIN * (y < _TOP)[:, None]).flatten()
-    shares[:BEYOND, head] = torch.linalg.lstsq(causes[:, :BEYOND], pixels[:, head]).solution
-    shares[BEYOND, head] = 0
+    within = _WITHIN * torch.sigmoid((_TOP - y) / _TOP_EDGE)[:, None]
+    head = torch.sigmoid((x - _middle(y) - within) / _EDGE).flatten()
+    of_head = torch.linalg.lstsq(causes[:, :BEYOND], pixels).solution
+    shares = torch.lerp(shares, F.pad(of_head, (0, 0, 0, 1)), head)
     ears.layers[:3].copy_(shares.unflatten(1, (height, width)))
     soft_across, soft_down = (
         torch.sigmoid((part - low) / soft) * torch.sigmoid((high - part) / soft)
