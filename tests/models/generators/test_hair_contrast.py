@@ -18,10 +18,11 @@ def test_dark_hair_has_a_light_wall_behind_it(side):
     assert mean.min() >= -1 and mean.max() <= 1
     tenth = side / 10
     for x, y in ((5, 0.9), (3, 1.6), (7, 1.6), (2.4, 2.6)):  # crown, temples
-        assert mean[int(y * tenth), int(x * tenth)] < -0.4, (x, y)
+        assert mean[int(y * tenth), int(x * tenth)] < -0.2, (x, y)
     for x, y in ((0.2, 0.3), (9.7, 0.3), (0.1, 5), (9.8, 7)):
         assert mean[int(y * tenth), int(x * tenth)] > 0.7, (x, y)
-    for x, y in ((5, 3), (5, 6), (5, 9), (3.5, 6)):  # forehead, mouth, neck, cheek
+    assert mean[int(2.5 * tenth), side // 2] > 0.1, "the forehead"
+    for x, y in ((5, 4.5), (5, 6), (5, 9), (3.5, 6)):  # eyes, mouth, neck, cheek
         assert abs(mean[int(y * tenth), int(x * tenth)]) < 0.1, (x, y)
     torch.testing.assert_close(mean, mean.flip(1), atol=1e-5, rtol=0)
 
@@ -51,7 +52,7 @@ def test_only_hair_says_how_light_it_is():
 
 def test_beside_the_jaw_is_hair_where_it_is_darker_beside_the_ears_than_the_wall():
     contrast, images = HairContrast(64, 1.0), plain(-0.6).repeat(3, 1, 1, 1)
-    beside = contrast.areas[2] > 0.1
+    beside = contrast.areas[3] > 0.1
     assert beside[45, 10] and beside[45, 53] and not beside[45, 20:44].any() and not beside[:35].any()
     ears = contrast.read > 0.1
     assert ears[34, 8] and ears[34, 55] and not ears[:, 18:46].any() and not ears[:25].any()
@@ -65,5 +66,5 @@ def test_beside_the_jaw_is_hair_where_it_is_darker_beside_the_ears_than_the_wall
 
 def test_faces_that_are_smaller_have_less_hair():
     usual, smaller = (HairContrast(64, zoom)(plain(-0.6))[0, 0] for zoom in (1.0, 0.75))
-    assert 0.4 < (smaller < -0.3).sum() / (usual < -0.3).sum() < 0.75
+    assert 0.4 < (smaller < -0.2).sum() / (usual < -0.2).sum() < 0.75
     assert (smaller > 0.5).sum() > 1.2 * (usual > 0.5).sum()
