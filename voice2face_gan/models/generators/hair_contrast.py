@@ -51,16 +51,16 @@ LONG, LONG_WIDTH = 0.035, 0.015
 """The same as LIGHT and WIDTH for how much darker it is there. Of these voices 19 of 20 women's have .05 and
 more, 19 of 20 men's less than .01."""
 
-HAIR, FOREHEAD = 0.6, 0.3
-"""How much of the contrast dark hair and the forehead below it get. With all of it, and none for foreheads,
-fringes lie on foreheads like veils, all men have full hair, and plain answers lose 1.4 points of U + G."""
+HAIR, FOREHEAD = 1.4, 1.0
+"""How much of the contrast dark hair and the forehead below it get. With less of it fringes lie on foreheads
+like veils, and crowns are see-through."""
 
 LIGHT_HAIR = 0.5
 """How much less contrast light hair gets: more gives black walls."""
 
 
 class HairContrast(nn.Module):
-    """forward: coarse images (B, 3, side, side) -> m (B, 1, side, side), between -1 and 1.
+    """forward: coarse images (B, 3, side, side) -> m (B, 1, side, side), between -HAIR and 1.
 
     Args:
         side: of images in pixels.
