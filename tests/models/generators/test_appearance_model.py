@@ -286,7 +286,7 @@ def test_the_noise_has_a_mean_where_there_is_hair_and_beyond_it():
     wanted = 0.2 * model.hair_contrast(coarse).expand(2, 3, 32, 32)
     torch.testing.assert_close(added, wanted, atol=1e-6, rtol=1e-4)
     assert added[0, :, 2, 16].max() < -0.05 and added[0, :, 0, 0].min() > 0.1, "dark hair"
-    assert added[1, :, 2, 16].abs().max() < 0.05 and added[1, :, 0, 0].max() < -0.05, "light hair"
+    assert added[1, :, 12, 16].abs().max() < 0.01 and added[1, :, 0, 0].max() < -0.05, "light hair"
 
 
 def test_a_coarse_image_is_blurred_above_the_brows_before_detail_is_drawn():

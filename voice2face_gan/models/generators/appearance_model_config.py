@@ -110,7 +110,7 @@ class AppearanceModelConfig(GeneratorSettings):
     detail_smallest: float = SMALLEST
     detail: float = 1.0
     face_detail: float = 0.1
-    detail_noise: float = 0.55
+    detail_noise: float = 0.45
     background_noise: float = 0.3
     colour_noise: float = 0.4
     hair_contrast: float = 0.13

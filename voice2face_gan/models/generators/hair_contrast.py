@@ -6,8 +6,8 @@ on a large scale: noise whose mean is below 0 in an area gives a dark area. So t
 sign where hair may be, of the other beyond the head, and of the one or the other beside the jaw. Light hair
 is mostly thin, so that the wall is dark up to the head itself.
 
-    m = t (beyond - HAIR hair + FOREHEAD forehead - s beside - max(0, s) ears)    for t > 0, dark hair
-        t LIGHT_HAIR around                                                       for t < 0
+    m = t (beyond - hair + forehead - s beside - max(0, s) ears)    for t > 0, dark hair
+        t LIGHT_HAIR around                                         for t < 0
 
     t = tanh((LIGHT - l) / WIDTH)       l: how light the coarse image is where hair may be
     s = tanh((d - LONG) / LONG_WIDTH)   d: how much darker it is beside the ears than beyond
@@ -51,16 +51,12 @@ LONG, LONG_WIDTH = 0.035, 0.015
 """The same as LIGHT and WIDTH for how much darker it is there. Of these voices 19 of 20 women's have .05 and
 more, 19 of 20 men's less than .01."""
 
-HAIR, FOREHEAD = 1.4, 1.0
-"""How much of the contrast dark hair and the forehead below it get. With less of it fringes lie on foreheads
-like veils, and crowns are see-through."""
-
-LIGHT_HAIR = 0.5
+LIGHT_HAIR = 0.7
 """How much less contrast light hair gets: more gives black walls."""
 
 
 class HairContrast(nn.Module):
-    """forward: coarse images (B, 3, side, side) -> m (B, 1, side, side), between -HAIR and 1.
+    """forward: coarse images (B, 3, side, side) -> m (B, 1, side, side), between -1 and 1.
 
     Args:
         side: of images in pixels.
@@ -94,6 +90,5 @@ class HairContrast(nn.Module):
         t = torch.tanh((LIGHT - hair) / WIDTH)
         dark, light = t.clamp(min=0), t.clamp(max=0)
         long = torch.tanh((beyond - ears - LONG) / LONG_WIDTH)
-        shares = [-HAIR * dark, dark, FOREHEAD * dark]
-        shares += [-dark * long, -dark * long.clamp(min=0), LIGHT_HAIR * light]
+        shares = [-dark, dark, dark, -dark * long, -dark * long.clamp(min=0), LIGHT_HAIR * light]
         return torch.einsum("bk,khw->bhw", torch.stack(shares, dim=1), self.areas)[:, None]
