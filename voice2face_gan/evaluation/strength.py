@@ -27,7 +27,8 @@ def choose_strength(
     judge: str = "dlib",
     strengths: Sequence[float] = STRENGTHS,
 ) -> tuple[float, dict[str, float]]:
-    """The strength at which plain answers match their speakers best; the lowest that is 1.5 points below at most.
+    """The strength at which plain answers match their speakers best; the lowest of those within
+    a point and a half.
 
     Args:
         folder: of the checkpoint.
