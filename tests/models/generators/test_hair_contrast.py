@@ -17,7 +17,7 @@ def test_dark_hair_has_a_light_wall_behind_it(side):
     mean = mean[0, 0]
     assert mean.min() >= -1 and mean.max() <= 1
     tenth = side / 10
-    for x, y in ((5, 0.9), (3, 1.6), (7, 1.6), (2.4, 2.6)):  # crown, temples
+    for x, y in ((5, 0.9), (3, 1.6), (7, 1.6), (2.4, 2.6)):  # crown, sides
         assert mean[int(y * tenth), int(x * tenth)] < -0.2, (x, y)
     for x, y in ((0.2, 0.3), (9.7, 0.3), (0.1, 5), (9.8, 7)):
         assert mean[int(y * tenth), int(x * tenth)] > 0.7, (x, y)
@@ -62,6 +62,24 @@ def test_beside_the_jaw_is_hair_where_it_is_darker_beside_the_ears_than_the_wall
     assert long < -0.2 and short > 0.2 and long < middle < short
     short, _, long = contrast(images)[:, 0, 30, 10]
     assert long < short - 0.4, "long hair lies on the ears"
+    hair, beyond, forehead, jaw, *_ = contrast.areas
+    found = contrast(images[:1])[0, 0]
+    nothing_on_ears = beyond - hair + forehead + 0.98 * jaw
+    torch.testing.assert_close(found, nothing_on_ears, atol=0.01, rtol=0)
+    images[0, :, :18] = -0.9
+    assert contrast(images)[0, 0, 46, 11] > 0.2, "how dark the crown is says nothing of it"
+
+
+def test_colours_count_as_much_as_each_other():
+    contrast, image = HairContrast(64, 1.0), plain(-0.6)
+    coloured = image + torch.tensor([0.4, -0.1, -0.3])[None, :, None, None]
+    torch.testing.assert_close(contrast(coloured), contrast(image), atol=1e-5, rtol=0)
+
+
+def test_shoulders_stay_as_they_are():
+    for light in (-0.6, 0.5):
+        mean = HairContrast(64, 1.0)(plain(light))[0, 0]
+        assert mean[63].abs().max() < 0.1 < 0.3 < mean[40, 0].abs(), light
 
 
 def test_faces_that_are_smaller_have_less_hair():

@@ -30,8 +30,8 @@ class AppearanceModelConfig(GeneratorSettings):
         detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
         background_noise: the same for ears, neck and background, which are calm and plain with less.
         colour_noise: factor of the colours of all that noise; below 1 foreheads and hair have no red patches.
-        hair_contrast: mean of that noise beyond dark hair, and on it less than 0; the reverse where hair is
-            light: so that hair ends somewhere (hair_contrast.py). 0 for none.
+        hair_contrast: mean of that noise beyond dark hair, as much below 0 on the hair, and below 0 around
+            heads whose hair is light: so that hair and heads end somewhere (hair_contrast.py). 0 for none.
         coarse_blur: pixels, an odd number, that the coarse image is averaged over three times above the
             brows, before detail is drawn: its hairline is a trace of many faces'. 1 for none.
         detail_guidance: how far hair follows coarse image and e beyond what the diffusion estimates, but for
