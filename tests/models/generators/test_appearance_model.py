@@ -277,10 +277,8 @@ def test_colours_may_be_drawn_from_less_noise_than_brightness():
 
 
 def test_the_noise_has_a_mean_where_there_is_hair_and_beyond_it():
-    noise, coarse = (
-        torch.randn(2, 9),
-        torch.stack([torch.full((3, 32, 32), -0.5), torch.full((3, 32, 32), 0.5)]),
-    )
+    noise = torch.randn(2, 9)
+    coarse = torch.tensor([-0.5, 0.5])[:, None, None, None].expand(2, 3, 32, 32)
     without, model = with_detail(), with_detail(hair_contrast=0.2)
     added = model.detail_start(noise, coarse) - without.detail_start(noise, coarse)
     wanted = 0.2 * model.hair_contrast(coarse).expand(2, 3, 32, 32)

@@ -137,15 +137,8 @@ class AppearanceModelConfig(GeneratorSettings):
         widths = tuple(int(n) if n == int(n) else n for n in self.detail_channels)
         object.__setattr__(self, "detail_channels", widths)
         self.decoder  # noqa: B018 (checks its settings)
-        shares = ("symmetry", "refinement", "hair_refinement", "background_refinement")
-        shares += (
-            "detail",
-            "face_detail",
-            "detail_noise",
-            "background_noise",
-            "colour_noise",
-            "hair_contrast",
-        )
+        shares = ("symmetry", "refinement", "hair_refinement", "background_refinement", "hair_contrast")
+        shares += ("detail", "face_detail", "detail_noise", "background_noise", "colour_noise")
         least = ("embedding", "texture_side", "texture_components", "flow_width", "flow_blocks", "flow_steps")
         self.check(
             {
