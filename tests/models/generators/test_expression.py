@@ -6,11 +6,15 @@ import torch
 
 from voice2face_gan.faces.mean_shape import INNER_LIPS, LIDS, MEAN_SHAPE, MIRROR, POINTS, SHAPE_STD
 from voice2face_gan.models.generators.expression import (
+    CORNERS,
     EARS,
+    MIDDLE,
+    MOST_DOWN,
     MOST_TURNED,
     NOSE,
     OPEN_EYES,
     Expression,
+    hanging,
     openings,
     turns,
 )
@@ -122,6 +126,25 @@ def test_what_is_kept_is_kept():
 def test_nothing_moves_before_it_is_fitted_nor_for_faces_all_alike():
     expression = Expression(3)
     displacement, texture = faces()
+    mouth = slice(2 * 48, None)
+    displacement[:, mouth] *= 0.1  # corners that hang are lifted all the same
     assert torch.equal(expression.neutral(displacement, texture)[0], displacement)
     expression.fit(torch.ones(4, 2 * POINTS), torch.ones(4, 3))
     assert not expression.displacement.any() and not expression.texture.any()
+
+
+def test_corners_of_the_mouth_that_hang_are_lifted_and_what_is_between_by_less():
+    points = torch.zeros(4, POINTS, 2)
+    points[:, CORNERS, 1] = torch.tensor([-1.0, 0.5, 2.0, 2.0])[:, None]
+    before = points.flatten(1)
+    np.testing.assert_allclose(hanging(before), [-1, 0.5, 2, 2])
+    still = Expression(3)
+    after, texture = still.neutral(before, torch.zeros(4, 3), keep=torch.tensor([0.0, 0, 0, 1]))
+    np.testing.assert_allclose(hanging(after), [-1, 0.5, MOST_DOWN, 2], atol=1e-5)
+    assert not texture.any()
+    moved = (after - before).unflatten(1, (POINTS, 2))
+    assert not moved[[0, 1, 3]].any() and not moved[2, :48].any() and not moved[2, :, 0].any()
+    lift = -moved[2, :, 1] / (2 - MOST_DOWN)
+    torch.testing.assert_close(lift, lift[[*MIRROR]], atol=1e-3, rtol=0)
+    torch.testing.assert_close(lift[[*CORNERS]], torch.ones(2), atol=1e-3, rtol=0)
+    assert lift[[*MIDDLE]].abs().max() < 0.01 < lift[50] < lift[49] < lift[48]

@@ -5,6 +5,7 @@
     both         -> landmarks, texture      + principal components times coefficients
                  -> lips closed, eyes open  (expression.py)
                  -> a moustache or none, no glasses (attributes.py); both sides alike
+                 -> no lines along the nose, no grey or orange skin (skin.py)
                  -> warp                    the texture drawn in the shape of the landmarks
     (coarse image, e, noise) -> diffusion   hair, skin and background (detail.py, hair_contrast.py), where
                                             there is such a net
@@ -48,6 +49,7 @@ from voice2face_gan.models.generators.regions import (
     head_mask,
     running_mean,
 )
+from voice2face_gan.models.generators.skin import Skin
 from voice2face_gan.models.generators.warp import Warp
 
 
@@ -63,11 +65,12 @@ class AppearanceModel(nn.Module):
         texture: texture coefficients -> what they add to the texture, (B, 3 texture_side^2).
         expression: what changes as lips and lids open.
         attributes: what changes with a moustache and glasses.
+        skin: its colour, and lines along the nose.
         flow: the coefficients' distribution.
         diffusion: of detail, or None. refiner: see the module.
         detailed: (texture_side, texture_side), how much of the detail each pixel gets.
         detail_noise: likewise, standard deviation of the noise that it is drawn from.
-        hair: likewise, 1 where there may be hair, 0 on ears, neck and background.
+        hair: likewise, 1 where there may be hair, 0 elsewhere.
         hair_contrast: what is added to that noise.
         ears: draws them anew.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
@@ -90,6 +93,7 @@ class AppearanceModel(nn.Module):
             nn.init.zeros_(layer.bias)
         self.expression = Expression(3 * config.texture_side**2)
         self.attributes = Attributes(config.texture_side, config.face_scale)
+        self.skin = Skin(config.texture_side, config.face_scale)
         self.flow = CoefficientFlow(e, config.z_dim, config.flow_width, config.flow_blocks, config.flow_steps)
         self.diffusion = None
         if config.detail_channels:
@@ -158,26 +162,33 @@ class AppearanceModel(nn.Module):
         pixels a side.
 
         Args:
-            keep: (B,), 1 for faces that keep expression, attributes and both sides whatever the config says.
+            keep: (B,), 1 for faces that keep expression, attributes, both sides and skin whatever the config
+                says.
         """
+        kept = torch.zeros_like(e[:, 0]) if keep is None else keep.to(e)
+        even = self.config.skin == "even"
+        if even:  # the average face is drawn beside them
+            e, coefficients, kept = (F.pad(rows, (0, 0, 0, 1)) for rows in (e, coefficients, kept[:, None]))
+            kept = kept[:, 0]
         sizes = [self.config.shape_components, self.config.texture_components]
         shapes, textures = coefficients.split(sizes, dim=1)
         displacement, texture = self.said(e)
         displacement = displacement + self.shape(shapes)
         texture = texture + self.texture(textures)
         if self.config.expression == "neutral":
-            displacement, texture = self.expression.neutral(displacement, texture, keep)
+            displacement, texture = self.expression.neutral(displacement, texture, kept)
         settled = self.config.facial_hair == "whole", self.config.glasses == "none"
         if any(settled):
-            texture = self.attributes.whole(texture, *settled, keep)
+            texture = self.attributes.whole(texture, *settled, kept)
         small = self.config.texture_side
         points, texture = displacement.unflatten(1, (POINTS, 2)), texture.unflatten(1, (3, small, small))
         mirrored = points[:, MIRROR] * points.new_tensor([-1.0, 1.0])
-        share = torch.full_like(e[:, :1, None], self.config.symmetry / 2)
-        if keep is not None:
-            share = share * (1 - keep.to(share)[:, None, None])
+        share = self.config.symmetry / 2 * (1 - kept[:, None, None])
         landmarks = self.warp.mean + self.spread * torch.lerp(points, mirrored, share)
         texture = torch.lerp(texture, texture.flip(3), share[..., None])
+        if even:
+            landmarks, texture, average = landmarks[:-1], texture[:-1], texture[-1:]
+            texture = torch.lerp(self.skin(texture, average), texture, kept[:-1, None, None, None])
         whole = texture
         if small != self.side:
             whole = F.interpolate(texture, (self.side, self.side), mode="bicubic", align_corners=False)
@@ -205,8 +216,8 @@ class AppearanceModel(nn.Module):
         return coarse + F.interpolate(detail, coarse.shape[-2:], mode="bicubic", align_corners=False)
 
     def guidance(self, most: float) -> Tensor | float:
-        """That of each pixel (texture_side, texture_side): as given for hair, 1 for ears, neck and
-        background, which more gives edges that no photograph has."""
+        """That of each pixel (texture_side, texture_side): as given for hair, 1 for face, ears, neck
+        and background, which more gives edges that no photograph has."""
         return 1.0 if most == 1 else 1 + (most - 1) * self.hair
 
     def blurred(self, coarse: Tensor) -> Tensor:
@@ -218,7 +229,8 @@ class AppearanceModel(nn.Module):
     def detail_start(self, noise: Tensor, coarse: Tensor) -> Tensor:
         """The noise (B, 3, texture_side, texture_side) that the detail of coarse images, of this shape, is
         drawn from, of noise (B, z_dim)."""
-        start = self.detail_noise * self.diffusion.noise(noise)
+        start = self.diffusion.noise(noise)
+        start = self.detail_noise * torch.lerp(start, (start + start.flip(3)) / 2**0.5, self.config.symmetry)
         start = torch.lerp(start.mean(dim=1, keepdim=True), start, self.config.colour_noise)
         return start + self.config.hair_contrast * self.hair_contrast(coarse)
 

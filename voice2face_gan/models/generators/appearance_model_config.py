@@ -27,11 +27,11 @@ class AppearanceModelConfig(GeneratorSettings):
         detail_smallest: standard deviation of the noise that the last one takes away.
         detail: factor of the detail that is drawn for hair and background.
         face_detail: the same from brows to chin, where a sample of it costs likeness.
-        detail_noise: standard deviation of the noise that it is drawn from, 1 as in training.
-        background_noise: the same for ears, neck and background, which are calm and plain with less.
+        detail_noise: standard deviation of the noise that hair is drawn from, 1 as in training.
+        background_noise: the same for face, ears, neck and background, which are calm and plain with less.
         colour_noise: factor of the colours of all that noise; below 1 foreheads and hair have no red patches.
-        hair_contrast: mean of that noise beyond dark hair, as much below 0 on the hair, and below 0 around
-            heads whose hair is light: so that hair and heads end somewhere (hair_contrast.py). 0 for none.
+        hair_contrast: mean of that noise beyond the hair, as much below 0 on it: so that hair and heads end
+            somewhere (hair_contrast.py). 0 for none.
         coarse_blur: pixels, an odd number, that the coarse image is averaged over three times above the
             brows, before detail is drawn: its hairline is a trace of many faces'. 1 for none.
         detail_guidance: how far hair follows coarse image and e beyond what the diffusion estimates, but for
@@ -44,16 +44,19 @@ class AppearanceModelConfig(GeneratorSettings):
             hair; of the later ones a sample is a trace of glasses, or hair that ends on a forehead.
         own_noise: size of each e's own noise beside z: below 1 plain answers are nearer to what is usual than
             variants.
-        expression: "neutral", all faces have closed lips and open eyes and are turned little; "drawn", lips,
-            lids and noses are where e and coefficients put them.
+        expression: "neutral", all faces have closed lips, whose corners are little below their middle, and
+            open eyes, and are turned little; "drawn", lips, lids and noses are where e and coefficients put
+            them.
         facial_hair: "whole", a face has a moustache or none; "drawn", as much of one as e and coefficients
             draw.
         glasses: "none", or "drawn", as much of them.
         ears: "whole", both are drawn anew where some of them is drawn (ears.py); "drawn", they are as detail
             draws them.
-        symmetry: how far both sides of a coarse face are made alike, in shape and texture, 0 to 1: no voice
-            tells light from one side or a turned head, and half of either is a line along the nose, or half a
-            moustache. Detail is not the same on both sides.
+        symmetry: how far both sides of a coarse face are made alike, in shape and texture, and the noise that
+            its detail is drawn from, 0 to 1: no voice tells light from one side or a turned head, and half of
+            either is a line along the nose, half a moustache or one shoulder.
+        skin: "even", it is without hard lines along the nose and of colours that skin has (skin.py); "drawn",
+            as e and coefficients draw it.
         refinement: factor of what the refiner adds to eyes, nose and mouth, 0 to 1; it learns at 1.
         hair_refinement: the same for forehead, hair and jaw; below 1 there are fewer specks on foreheads.
         background_refinement: share of the refiner's work that is kept beyond the head, 0 to 1: a background
@@ -87,6 +90,7 @@ class AppearanceModelConfig(GeneratorSettings):
         "glasses",
         "ears",
         "symmetry",
+        "skin",
         "head_gain",
         "refinement",
         "hair_refinement",
@@ -126,6 +130,7 @@ class AppearanceModelConfig(GeneratorSettings):
     glasses: str = "none"
     ears: str = "whole"
     symmetry: float = 1.0
+    skin: str = "even"
     refinement: float = 0.85
     hair_refinement: float = 0.35
     background_refinement: float = 0.0
@@ -165,6 +170,7 @@ class AppearanceModelConfig(GeneratorSettings):
                 "facial_hair must be whole or drawn": self.facial_hair in ("whole", "drawn"),
                 "glasses must be none or drawn": self.glasses in ("none", "drawn"),
                 "ears must be whole or drawn": self.ears in ("whole", "drawn"),
+                "skin must be even or drawn": self.skin in ("even", "drawn"),
                 **{f"{name} must be between 0 and 1": 0 <= getattr(self, name) <= 1 for name in shares},
                 "face_scale must be above 0": self.face_scale > 0,
                 "image_side must be 8 to 4096": 8 <= self.image_side <= 4096,

@@ -17,6 +17,9 @@ HAIR_RADII, HAIR_EDGE = (0.42, 0.56), 0.1
 EAR_CENTRE, EAR_RADII, EAR_EDGE = (0.2, 0.46), (0.1, 0.17), 0.04
 """The same around the ear on the left; the other is its mirror image."""
 
+FACE_CENTRE, FACE_RADII, FACE_EDGE = (0.5, 0.56), (0.3, 0.4), 0.12
+"""The same around forehead and all below, to the ears."""
+
 FEATURES_CENTRE, FEATURES_RADII, FEATURES_EDGE = (0.5, 0.6), (0.23, 0.3), 0.12
 """The same around a face from brows to chin, without ears."""
 
@@ -40,15 +43,24 @@ def below(side: int, zoom: float, height: float, edge: float) -> Tensor:
 
 
 def hair_mask(side: int, zoom: float) -> Tensor:
-    """1 where a head has hair, and on its face, 0 on ears, neck, shoulders and background, float32 (side,
-    side).
+    """1 where a head has hair, 0 on face, ears, neck, shoulders and background, float32 (side, side).
 
     Args:
         zoom: size of the faces, relative to the template.
     """
     hair = ellipse(side, zoom, HEAD_CENTRE, HAIR_RADII, HAIR_EDGE)
     ear = ellipse(side, zoom, EAR_CENTRE, EAR_RADII, EAR_EDGE)
-    return hair * (1 - torch.maximum(ear, ear.flip(1))) * (1 - below(side, zoom, JAW, JAW_EDGE))
+    bare = torch.maximum(face_mask(side, zoom), torch.maximum(ear, ear.flip(1)))
+    return hair * (1 - bare) * (1 - below(side, zoom, JAW, JAW_EDGE))
+
+
+def face_mask(side: int, zoom: float) -> Tensor:
+    """1 on a face, from its forehead to its chin, 0 far from it, float32 (side, side).
+
+    Args:
+        zoom: size of the faces, relative to the template.
+    """
+    return ellipse(side, zoom, FACE_CENTRE, FACE_RADII, FACE_EDGE)
 
 
 def head_mask(side: int, zoom: float) -> Tensor:
