@@ -43,7 +43,7 @@ def make(**more) -> AppearanceModel:
 
 def test_a_new_model_draws_what_its_decoder_does():
     """Enlarged, and in the larger image's places."""
-    model = AppearanceModel(AppearanceModelConfig(6, symmetry=0.0, skin="drawn", **TINY))
+    model = AppearanceModel(AppearanceModelConfig(6, symmetry=0.0, skin="drawn", expression="drawn", **TINY))
     torch.nn.init.normal_(model.decoder.landmark_head[-1].weight, std=0.1)
     e = torch.randn(2, 6)
     decoded, theirs = model.decoded(e, torch.randn(2, 9)), model.decoder.decoded(e)
@@ -53,7 +53,7 @@ def test_a_new_model_draws_what_its_decoder_does():
 
 
 def test_coefficients_add_to_what_e_says_each_to_its_own():
-    model = make(skin="drawn")
+    model = make(skin="drawn", expression="drawn")
     e, c = torch.randn(3, 6), torch.randn(3, 9)
     with torch.no_grad():
         none, one, two = (model.decoded(e, k * c) for k in (0, 1, 2))
