@@ -40,11 +40,11 @@ def scored(monkeypatch, scores: dict[float, tuple[float, float]]):
     ("scores", "chosen"),
     [
         ({1.0: (60, 50), 2.0: (65, 55), 3.0: (66, 53)}, 2.0),
-        ({1.0: (60, 50), 2.0: (60.5, 50.9), 3.0: (59, 50)}, 1.0),  # within 1.5 points: the lower
-        ({1.0: (60, 50), 2.0: (60.5, 51.1), 3.0: (59, 50)}, 2.0),
+        ({1.0: (60, 50), 2.0: (60.4, 50.5), 3.0: (59, 50)}, 1.0),  # within a point: the lower
+        ({1.0: (60, 50), 2.0: (60.5, 50.6), 3.0: (59, 50)}, 2.0),
     ],
 )
-def test_the_lowest_within_a_point_and_a_half_of_the_best(monkeypatch, scores, chosen):
+def test_the_lowest_within_a_point_of_the_best(monkeypatch, scores, chosen):
     found, tried = scored(monkeypatch, scores)
     assert found == chosen and tried == {str(s): sum(pair) for s, pair in scores.items()}
 

@@ -424,13 +424,16 @@ def test_both_sides_are_alike_as_far_as_the_config_says():
         torch.testing.assert_close(getattr(some, field), torch.stack([first[0], last[1]]))
 
 
-def test_so_is_the_noise_that_detail_is_drawn_from():
+def test_so_is_the_noise_that_shoulders_are_drawn_from():
     noise, coarse = torch.randn(50, 9), torch.zeros(50, 3, 32, 32)
     before, half, whole = (
         with_detail(symmetry=share).detail_start(noise, coarse) for share in (0.0, 0.5, 1.0)
     )
-    torch.testing.assert_close(whole, whole.flip(3))
-    torch.testing.assert_close(whole, (before + before.flip(3)) / 2**0.5)
+    shoulders = slice(28, None)
+    torch.testing.assert_close(whole[:, :, shoulders], whole.flip(3)[:, :, shoulders], atol=0.3, rtol=0)
+    both = (before + before.flip(3)) / 2**0.5
+    torch.testing.assert_close(whole[:, :, 31], both[:, :, 31], atol=0.05, rtol=0)
+    torch.testing.assert_close(whole[:, :, :20], before[:, :, :20], atol=0.05, rtol=0)
     torch.testing.assert_close(half, (before + whole) / 2)
     assert float(whole.std()) == pytest.approx(float(before.std()), rel=0.03)
 

@@ -43,6 +43,8 @@ from voice2face_gan.models.generators.regions import (
     FEATURES_CENTRE,
     FEATURES_EDGE,
     FEATURES_RADII,
+    JAW,
+    JAW_EDGE,
     below,
     ellipse,
     hair_mask,
@@ -71,7 +73,8 @@ class AppearanceModel(nn.Module):
         detailed: (texture_side, texture_side), how much of the detail each pixel gets.
         detail_noise: likewise, standard deviation of the noise that it is drawn from.
         hair: likewise, 1 where there may be hair, 0 elsewhere.
-        hair_contrast: what is added to that noise.
+        alike: (texture_side, 1), how much of that noise is alike on both sides.
+        hair_contrast: what is added to it.
         ears: draws them anew.
         refined: (side, side), how much of the refiner's work each pixel gets in training, 0 to 1.
         share: (side, side), how much it gets of it afterwards.
@@ -117,6 +120,7 @@ class AppearanceModel(nn.Module):
             blur = torch.linalg.matrix_power(running_mean(self.side, config.coarse_blur), 3)
             hair = hair_mask(config.texture_side, config.face_scale)
             detail_noise = config.background_noise + (config.detail_noise - config.background_noise) * hair
+            alike = config.symmetry * below(config.texture_side, config.face_scale, JAW, JAW_EDGE)
             noisy = (torch.arange(config.z_dim) < shapes + config.texture_noise).float()
         self.register_buffer("head", head, persistent=False)
         self.register_buffer("below", lower, persistent=False)
@@ -126,6 +130,7 @@ class AppearanceModel(nn.Module):
         share = config.hair_refinement + (config.refinement - config.hair_refinement) * features
         self.register_buffer("detailed", detailed, persistent=False)
         self.register_buffer("detail_noise", detail_noise, persistent=False)
+        self.register_buffer("alike", alike, persistent=False)
         self.register_buffer("refined", refined, persistent=False)
         self.register_buffer("share", share * refined, persistent=False)
         self.register_buffer("noisy", noisy, persistent=False)
@@ -230,7 +235,7 @@ class AppearanceModel(nn.Module):
         """The noise (B, 3, texture_side, texture_side) that the detail of coarse images, of this shape, is
         drawn from, of noise (B, z_dim)."""
         start = self.diffusion.noise(noise)
-        start = self.detail_noise * torch.lerp(start, (start + start.flip(3)) / 2**0.5, self.config.symmetry)
+        start = self.detail_noise * torch.lerp(start, (start + start.flip(3)) / 2**0.5, self.alike)
         start = torch.lerp(start.mean(dim=1, keepdim=True), start, self.config.colour_noise)
         return start + self.config.hair_contrast * self.hair_contrast(coarse)
 

@@ -53,8 +53,9 @@ class AppearanceModelConfig(GeneratorSettings):
         ears: "whole", both are drawn anew where some of them is drawn (ears.py); "drawn", they are as detail
             draws them.
         symmetry: how far both sides of a coarse face are made alike, in shape and texture, and the noise that
-            its detail is drawn from, 0 to 1: no voice tells light from one side or a turned head, and half of
-            either is a line along the nose, half a moustache or one shoulder.
+            its shoulders are drawn from, 0 to 1: no voice tells light from one side or a turned head, and
+            half of either is a line along the nose, half a moustache or one shoulder. Hair is not the same on
+            both sides.
         skin: "even", it is without hard lines along the nose and of colours that skin has (skin.py); "drawn",
             as e and coefficients draw it.
         refinement: factor of what the refiner adds to eyes, nose and mouth, 0 to 1; it learns at 1.
@@ -103,7 +104,7 @@ class AppearanceModelConfig(GeneratorSettings):
     texture_side: int = 64
     narrow: int = 64
     linear: int = 64
-    head_gain: float = 0.5
+    head_gain: float = 0.25
     shape_components: int = 40
     texture_components: int = 128
     flow_width: int = 384
