@@ -1,10 +1,11 @@
-"""Skin: lines along noses are held, and colours are those that skin has."""
+"""Skin: lines along noses, patches around mouths and faint brows are held, and colours are those that skin
+has."""
 
 import pytest
 import torch
 
 from voice2face_gan.models.generators.attributes import LUMINANCE
-from voice2face_gan.models.generators.skin import SKIN, WIDTH, WITHIN, Skin
+from voice2face_gan.models.generators.skin import FAINT, SKIN, WIDTH, WITHIN, Skin
 
 
 def average(side: int = 64) -> torch.Tensor:
@@ -17,41 +18,81 @@ def average(side: int = 64) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("side", [32, 64])
-def test_lines_along_the_nose_are_fainter_by_one_factor_and_the_average_face_keeps_its_own(side):
-    skin, usual = Skin(side, 1.0), average(side)
-    torch.testing.assert_close(skin.without_lines(usual, usual), usual)
-    face, columns = usual.repeat(3, 1, 1, 1), [side - 1 - side * 36 // 64, side * 36 // 64]
-    face[0, ..., columns[0]] += 0.3
-    face[0, ..., columns[1]] -= 0.5
-    face[1, ..., columns[1]] -= 0.05
-    left = (skin.without_lines(face, usual) - usual) / (face - usual)
-    nose, other = side // 2, [side // 16, side * 15 // 16]  # rows
+def test_lines_along_the_nose_are_fainter_by_one_factor(side):
+    skin = Skin(side, 1.0)
+    other, columns = torch.zeros(3, 3, side, side), [side - 1 - side * 36 // 64, side * 36 // 64]
+    other[0, ..., columns[0]] += 0.3
+    other[0, ..., columns[1]] -= 0.5
+    other[1, ..., columns[1]] -= 0.02
+    after = skin.without_lines(other)
+    left = after / other
+    nose, away = side // 2, [side // 16, side * 15 // 16]  # rows
     strong = left[0, :, nose, columns]
     assert (strong < 0.6).all(), "less of hard lines"
     torch.testing.assert_close(strong[:, 0], strong[:, 1], atol=0.06, rtol=0)
-    assert (left[1, :, nose, columns[1]] > 0.85).all(), "most of faint ones"
-    torch.testing.assert_close(left[0][:, other][..., columns], torch.ones(3, 2, 2), atol=0.02, rtol=0)
-    assert not (skin.without_lines(face, usual) - usual)[2].any()
+    assert (left[1, :, nose, columns[1]] > 0.9).all(), "most of faint ones"
+    torch.testing.assert_close(left[0][:, away][..., columns], torch.ones(3, 2, 2), atol=0.02, rtol=0)
+    assert not after[2].any()
 
 
 def test_the_harder_the_lines_the_less_is_left_of_them():
-    skin, usual, column = Skin(64, 1.0), average(), 36
-    faces = usual.repeat(4, 1, 1, 1)
+    skin, column = Skin(64, 1.0), 36
     hardness = torch.tensor([0.02, 0.2, 0.5, 1.0])
-    faces[..., column] -= hardness[:, None, None]
-    fine = skin.without_lines(faces, usual) - usual
-    fine = (fine - fine @ skin.around.t())[..., 32, column].mean(dim=1)
-    assert (fine.diff() < 0).all() and (torch.diff(fine / hardness) > 0.02).all()
-    assert fine[-1] > -0.4, "no more than that, however hard they are"
+    other = torch.zeros(4, 3, 64, 64)
+    other[..., column] -= hardness[:, None, None]
+    after = skin.without_lines(other)
+    narrow = (after - after @ skin.around.t())[..., 32, column].mean(dim=1)
+    assert (narrow.diff() < 0).all() and (torch.diff(narrow / hardness) > 0.02).all()
+    assert narrow[-1] > -0.4, "no more than that, however hard they are"
 
 
-def test_what_is_wide_or_lies_across_stays():
-    skin, usual = Skin(64, 1.0), average()
-    across = usual.clone()
+def test_what_is_wide_or_lies_across_the_nose_stays():
+    skin, across = Skin(64, 1.0), torch.zeros(1, 3, 64, 64)
     across[:, :, 38] -= 0.5  # below the nose, from side to side
-    torch.testing.assert_close(skin.without_lines(across, usual), across, atol=1e-5, rtol=0)
-    for other in (usual + 0.4, usual + 0.4 * torch.linspace(-1, 1, 64)):
-        torch.testing.assert_close(skin.without_lines(other, usual), other, atol=0.03, rtol=0)
+    torch.testing.assert_close(skin.without_lines(across), across, atol=1e-5, rtol=0)
+    for other in (torch.tensor(0.4), 0.4 * torch.linspace(-1, 1, 64)):
+        other = other.expand(1, 3, 64, 64)
+        torch.testing.assert_close(skin.without_lines(other), other, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_brows_are_at_most_so_faint(side):
+    skin = Skin(side, 1.0)
+    brows = skin.hair.sum(dim=0) > 0.3 * skin.hair.sum(dim=0).max()
+    rows, columns = (where.float().mean() / side for where in brows.nonzero().t())
+    assert 0.33 < rows < 0.38 and abs(columns - 0.5) < 0.02
+    assert skin.hair.sum() == pytest.approx(1, abs=1e-4)
+
+    def lighter(other):
+        narrow = other - skin.around @ other @ skin.around.t()
+        return (skin.hair * narrow).sum(dim=(1, 2, 3))
+
+    strengths = torch.tensor([-0.5, 0.02, 0.3, 0.6])
+    other = strengths[:, None, None, None] * brows.float().expand(4, 3, side, side)
+    after = skin.with_brows(other)
+    torch.testing.assert_close(after[:2], other[:2])
+    assert (lighter(other)[2:] > 1.5 * FAINT).all()
+    found = lighter(after)
+    assert FAINT < found[3] < 0.6 * lighter(other)[3]
+    torch.testing.assert_close(after[2] / 0.3, after[3] / 0.3, atol=0.6, rtol=0)
+    assert (after[3] - other[3])[:, side // 2 :].abs().max() < 0.01, "the nose and below"
+    coloured = after[3].mean(dim=(1, 2))
+    torch.testing.assert_close(coloured, coloured[:1].expand(3))
+    light = torch.full((1, 3, side, side), 0.5)
+    torch.testing.assert_close(skin.with_brows(light), light, atol=1e-5, rtol=0)
+
+
+def test_a_patch_around_the_mouth_is_fainter_in_all_colours_alike():
+    skin = Skin(64, 1.0)
+    patch = torch.tensor([-0.2, -0.1, 0.1])[:, None, None] * skin.mouth
+    faint = torch.tensor([0.005, 0.0, 0.0])[:, None, None] * skin.mouth
+    other = torch.stack([patch, faint, torch.full((3, 64, 64), -0.3)])
+    after = skin.without_patch(other)
+    left = after[0, :, 48, 32] / other[0, :, 48, 32]
+    assert 0.3 < left[0] < 0.8 and (left - left[0]).abs().max() < 0.01
+    assert after[1, 0, 48, 32] / other[1, 0, 48, 32] > 0.97
+    torch.testing.assert_close(after[2], other[2], atol=1e-5, rtol=0)
+    assert (after - other)[..., :32, :].abs().max() < 0.01, "eyes and above"
 
 
 @pytest.mark.parametrize("side", [32, 64, 128])
@@ -97,9 +138,10 @@ def test_all_of_the_face_is_in_another_light_and_its_middle_alone_says_which():
     torch.testing.assert_close((skin.coloured(other) + 1) / (other + 1), gain, atol=1e-3, rtol=0)
 
 
-def test_forward_is_both():
+def test_forward_is_all_of_it():
     skin, usual = Skin(64, 1.0), average()
     face = usual + 0.3 * torch.randn(3, 3, 64, 64)
-    wanted = skin.coloured(skin.without_lines(face, usual))
-    torch.testing.assert_close(skin(face, usual), wanted)
+    other = skin.without_patch(skin.without_lines(skin.with_brows(face - usual)))
+    torch.testing.assert_close(skin(face, usual), skin.coloured(usual + other))
     assert not torch.allclose(skin(face, usual), skin.coloured(face), atol=0.02)
+    torch.testing.assert_close(skin(usual, usual), skin.coloured(usual))

@@ -104,7 +104,7 @@ class AppearanceModelConfig(GeneratorSettings):
     texture_side: int = 64
     narrow: int = 64
     linear: int = 64
-    head_gain: float = 0.25
+    head_gain: float = 0.4
     shape_components: int = 40
     texture_components: int = 128
     flow_width: int = 384

@@ -56,7 +56,7 @@ class Attributes(nn.Module):
         self.register_buffer("texture", torch.zeros(2, 3 * side**2))
         with torch.device("cpu"):  # also where weights are not yet: checkpoints are opened on the device meta
             lip, cheeks, lines, beside, face = (
-                torch.from_numpy(sum(_mean_of(polygon, side, zoom) for polygon in polygons) / len(polygons))
+                torch.from_numpy(sum(mean_over(polygon, side, zoom) for polygon in polygons) / len(polygons))
                 for polygons in (*_moustache(), *_glasses(), [_upper_face()])
             )
             along = torch.linspace(-1, 1, side)
@@ -144,7 +144,7 @@ def _upper_face() -> np.ndarray:
     return MEAN_SHAPE[[0, 1, 2, 31, 33, 35, 14, 15, 16, 26, 25, 24, 19, 18, 17]]
 
 
-def _mean_of(polygon: np.ndarray, side: int, zoom: float) -> np.ndarray:
+def mean_over(polygon: np.ndarray, side: int, zoom: float) -> np.ndarray:
     """Weights of the mean over a polygon, float32 (side, side)."""
     whole = _FINER * side
     corners = whole * zoomed(polygon, zoom)
