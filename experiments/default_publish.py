@@ -116,8 +116,8 @@ def generator_about(config) -> str:
         "an active appearance model (Cootes et al. 2001): what e says of landmarks and texture, by a face "
         f"decoder; {config.shape_components} principal components of landmarks and "
         f"{config.texture_components} of textures of {config.texture_side} pixels that e leaves open, drawn "
-        "by a rectified flow; lips closed, a moustache or none, no glasses; warp; hair, skin and background "
-        "by a diffusion of that side (Karras et al. 2022); a refiner, trained adversarially"
+        "by a rectified flow; lips closed, a moustache or none, no glasses, even skin; warp; hair, skin and "
+        "background by a diffusion of that side (Karras et al. 2022); a refiner, trained adversarially"
     )
 
 
