@@ -26,8 +26,7 @@ def choose_strength(
     judge: str = "dlib",
     strengths: Sequence[float] = STRENGTHS,
 ) -> tuple[float, dict[str, float]]:
-    """The strength at which plain answers match their speakers best; the lowest of those within
-    a point.
+    """The strength at which plain answers match their speakers best; the lowest of those within a point.
 
     Args:
         folder: of the checkpoint.

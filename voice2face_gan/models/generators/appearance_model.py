@@ -5,7 +5,7 @@
     both         -> landmarks, texture      + principal components times coefficients
                  -> lips closed, eyes open  (expression.py)
                  -> a moustache or none, no glasses (attributes.py); both sides alike
-                 -> no lines along the nose, no grey or orange skin (skin.py)
+                 -> brows, no lines along the nose, no grey or orange skin (skin.py)
                  -> warp                    the texture drawn in the shape of the landmarks
     (coarse image, e, noise) -> diffusion   hair, skin and background (detail.py, hair_contrast.py), where
                                             there is such a net
@@ -49,7 +49,7 @@ from voice2face_gan.models.generators.regions import (
     ellipse,
     hair_mask,
     head_mask,
-    running_mean,
+    smooth_blur,
 )
 from voice2face_gan.models.generators.skin import Skin
 from voice2face_gan.models.generators.warp import Warp
@@ -67,7 +67,7 @@ class AppearanceModel(nn.Module):
         texture: texture coefficients -> what they add to the texture, (B, 3 texture_side^2).
         expression: what changes as lips and lids open.
         attributes: what changes with a moustache and glasses.
-        skin: its colour, and lines along the nose.
+        skin: its colour, brows, and lines along the nose.
         flow: the coefficients' distribution.
         diffusion: of detail, or None. refiner: see the module.
         detailed: (texture_side, texture_side), how much of the detail each pixel gets.
@@ -117,7 +117,7 @@ class AppearanceModel(nn.Module):
             )
             detailed = config.detail + (config.face_detail - config.detail) * face
             lower = below(self.side, config.face_scale, BROWS, BROWS_EDGE)
-            blur = torch.linalg.matrix_power(running_mean(self.side, config.coarse_blur), 3)
+            blur = smooth_blur(self.side, config.coarse_blur)
             hair = hair_mask(config.texture_side, config.face_scale)
             detail_noise = config.background_noise + (config.detail_noise - config.background_noise) * hair
             alike = config.symmetry * below(config.texture_side, config.face_scale, JAW, JAW_EDGE)
@@ -173,8 +173,8 @@ class AppearanceModel(nn.Module):
         kept = torch.zeros_like(e[:, 0]) if keep is None else keep.to(e)
         even = self.config.skin == "even"
         if even:  # the average face is drawn beside them
-            e, coefficients, kept = (F.pad(rows, (0, 0, 0, 1)) for rows in (e, coefficients, kept[:, None]))
-            kept = kept[:, 0]
+            e, coefficients = (F.pad(rows, (0, 0, 0, 1)) for rows in (e, coefficients))
+            kept = F.pad(kept, (0, 1))
         sizes = [self.config.shape_components, self.config.texture_components]
         shapes, textures = coefficients.split(sizes, dim=1)
         displacement, texture = self.said(e)

@@ -24,7 +24,7 @@ training faces."""
 
 MOST_DOWN = 0.7
 """How far the mouth's corners are below its middle at most, as against the mean shape, in a landmark's
-spread; they are in four of five training faces. Of men's plain answers at strength 5 it was .35 to 1.1."""
+spread; they are in six of seven training faces. Of men's plain answers at strength 5 it was .35 to 1.1."""
 
 CORNERS, MIDDLE = (48, 54), (51, 57, 62, 66)
 """Points at the mouth's corners, and in its middle."""

@@ -29,6 +29,9 @@ BROWS, BROWS_EDGE = 0.33, 0.02
 JAW, JAW_EDGE = 0.78, 0.03
 """Height below which there are neck and shoulders beside the jaw."""
 
+BLURS = 3
+"""Running means of a smooth blur."""
+
 
 def below(side: int, zoom: float, height: float, edge: float) -> Tensor:
     """1 below a height, 0 well above it, float32 (side, 1).
@@ -78,6 +81,11 @@ def running_mean(side: int, size: int) -> Tensor:
     place = torch.arange(side)
     near = ((place[:, None] - place).abs() <= size // 2).float()
     return near / near.sum(dim=1, keepdim=True)
+
+
+def smooth_blur(side: int, size: int) -> Tensor:
+    """`BLURS` running means one after the other, nearly a Gaussian, as one matrix (side, side)."""
+    return torch.linalg.matrix_power(running_mean(side, size), BLURS)
 
 
 def ellipse(

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE
 from voice2face_gan.models.generators.attributes import LUMINANCE, mean_over
-from voice2face_gan.models.generators.regions import ellipse, running_mean
+from voice2face_gan.models.generators.regions import BLURS, ellipse, smooth_blur
 
 NOSE = (0.5, 0.52), (0.11, 0.17), 0.15
 """An ellipse around the nose from between the brows to the nostrils: centre, radii and edge as of
@@ -65,7 +65,6 @@ most. Plain answers of 300 training voices have .400 and .166 in the mean, of st
 .031; their variants .391 and .162, of .066 and .040."""
 
 _DARKEST = 0.1  # of a mean colour, above black: it is divided by
-_BLURS = 3  # running means in a row are nearly a Gaussian
 _BROWS = (range(17, 22), range(22, 27))  # landmarks
 
 
@@ -95,8 +94,8 @@ class Skin(nn.Module):
             left, right = (ellipse(side, zoom, tuple(place), BROW_RADII, BROW_EDGE) for place in centres)
             hair = sum(torch.from_numpy(mean_over(_hair(brow), side, zoom)) for brow in _BROWS) / 2
             # A mean of n has the variance (n^2 - 1) / 12.
-            size = 2 * round((12 * (WIDTH * side) ** 2 / _BLURS + 1) ** 0.5 / 2 - 0.5) + 1
-            around = torch.linalg.matrix_power(running_mean(side, size), _BLURS)
+            size = 2 * round((12 * (WIDTH * side) ** 2 / BLURS + 1) ** 0.5 / 2 - 0.5) + 1
+            around = smooth_blur(side, size)
             hair = torch.tensor(LUMINANCE)[:, None, None] * hair
         self.register_buffer("nose", nose, persistent=False)
         self.register_buffer("mouth", mouth, persistent=False)
