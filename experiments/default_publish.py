@@ -89,7 +89,7 @@ def publish(composed: Path, report: dict, out: Path, looked: str = "") -> None:
         "side": str(checkpoint.generator_config.side),
         "detail_evaluations": evaluations(checkpoint.generator_config.detail_steps),
         "face_detail": f"{checkpoint.generator_config.face_detail:g}",
-        "faces_taught": f"{checkpoint.info['data']['generator']['faces']:,}",
+        "voices_taught": f"{checkpoint.info['data']['generator']['voices']:,}",
         "looked": looked,
         "half_pixels": f"{checkpoint.info['half_precision']['pixels']:.3f}",
         "made_by": f" The encoder was {made}." if (made := checkpoint.info.get("encoder_made_by")) else "",

@@ -372,7 +372,8 @@ def test_a_diffusion_is_distilled_to_fewer_evaluations_and_only_if_there_is_one(
     [
         ("face-detail", ["model.generator.detail_channels=[]"], "needs model.generator.detail_channels"),
         ("face-detail", ["appearance_model.part='hair'"], "part must be refiner, detail, distillation"),
-        ("face-detail", ["gan.l1=1"], "has one loss"),
+        ("face-detail", ["gan.l1=1"], "only the refiner learns"),
+        ("face-detail", ["appearance_model.embedding_loss=1"], "has one loss"),
         ("face-detail", ["face_embedding.simulated_voices=0.5"], "by themselves"),
         ("face-detail", ["appearance_model.teacher_steps=2"], "needs appearance_model.part = 'distillation'"),
         ("face-detail-portraits", ["appearance_model.portraits=0"], "portraits must be above 0"),
@@ -382,7 +383,7 @@ def test_a_diffusion_is_distilled_to_fewer_evaluations_and_only_if_there_is_one(
             ["appearance_model.head_weight=2"],
             "needs appearance_model.part = 'detail'",
         ),
-        ("appearance-model", ["appearance_model.portraits=0.5"], "a refiner learns from all faces"),
+        ("appearance-model", ["appearance_model.portraits=0.5"], "only a diffusion learns from portraits"),
         ("face-detail-distilled", ["model.generator.detail_steps=3"], "detail_steps of 1 or 2"),
         ("face-detail-distilled", ["model.generator.detail_guidance=2"], "detail_guidance of 1"),
         ("face-detail-distilled", ["appearance_model.teacher_steps=0"], "teacher_steps must be 1 or more"),

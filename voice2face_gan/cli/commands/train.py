@@ -239,7 +239,8 @@ def _side_of_landmarks(data: str) -> int | None:
 
 
 def _recipe_of(name: str, overrides):
-    """The recipe that a checkpoint was trained with; of a distilled diffusion that of its teacher."""
+    """The recipe that a checkpoint was trained with; of a distilled diffusion, calibrated or not, that of its
+    teacher."""
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.models.classifier_space import CLASSIFIER
     from voice2face_gan.models.reader_space import ReaderSpace
@@ -255,7 +256,7 @@ def _recipe_of(name: str, overrides):
     now, model = checkpoint.tables(), about.get("model", {})
     model = {name: {k: now[name].get(k, v) for k, v in table.items()} for name, table in model.items()}
     about = {**about, "model": model}
-    if about.get("appearance_model", {}).get("part") == "distillation":
+    if about.get("appearance_model", {}).get("part") in ("distillation", "calibration"):
         # It has no teacher any more: its diffusion learns at all levels of noise, as that one did.
         before = load_recipe("face-detail").to_dict()
         drawn = {key: before["model"]["generator"][key] for key in ("detail_steps", "detail_smallest")}

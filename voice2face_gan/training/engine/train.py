@@ -25,6 +25,7 @@ from voice2face_gan.training.engine.warm_start import (
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.appearance_model import AppearanceModelStage
+from voice2face_gan.training.stages.calibration import CalibrationStage
 from voice2face_gan.training.stages.detail import DetailDistillationStage, DetailStage
 from voice2face_gan.training.stages.distillation import DistillationStage
 from voice2face_gan.training.stages.encoder_base import EncoderStage
@@ -47,7 +48,12 @@ GAN_STAGES = {
 }
 
 # Of an appearance model by appearance_model.part.
-_PARTS = {"refiner": AppearanceModelStage, "detail": DetailStage, "distillation": DetailDistillationStage}
+_PARTS = {
+    "refiner": AppearanceModelStage,
+    "detail": DetailStage,
+    "distillation": DetailDistillationStage,
+    "calibration": CalibrationStage,
+}
 
 
 def train(

@@ -249,7 +249,7 @@ def given_nets(run: Run) -> tuple[Checkpoint, dict] | None:
 
     Raises:
         CheckpointError: it cannot be read, or its nets are not those of the recipe; or there is none, and the
-            recipe distils it.
+            recipe distils or calibrates it.
     """
     given, recipe = run.settings.get("init"), run.recipe
     checkpoint = None if given is None else load_checkpoint(given)
@@ -269,9 +269,13 @@ def _check_teacher(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
     """
     Raises:
         CheckpointError: the recipe distils a diffusion, and the checkpoint has none, or one that was
-            distilled into as few evaluations.
+            distilled into as few evaluations; or as `_check_calibrated`.
     """
-    if recipe.model.generator.type != "appearance_model" or recipe.appearance_model.part != "distillation":
+    if recipe.model.generator.type != "appearance_model":
+        return
+    if recipe.appearance_model.part == "calibration":
+        return _check_calibrated(recipe, checkpoint)
+    if recipe.appearance_model.part != "distillation":
         return
     steps = recipe.model.generator.detail_steps
     teacher = "face-detail-distilled" if steps == 1 else "face-detail or face-detail-portraits"
@@ -288,6 +292,26 @@ def _check_teacher(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
             f"The diffusion of {checkpoint.folder} is distilled already "
             f"(detail_steps = {config.detail_steps}), and the recipe {recipe.name} asks for {steps}: {advice}"
         )
+
+
+def _check_calibrated(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
+    """
+    Raises:
+        CheckpointError: the recipe calibrates a model, and there is none, or its detail is drawn otherwise
+            than the recipe says.
+    """
+    advice = "give default, or a run of the recipe face-detail-one-step, with --init."
+    if checkpoint is None:
+        raise CheckpointError(f"The recipe {recipe.name} calibrates a trained model: {advice}")
+    theirs, ours = checkpoint.generator_config, recipe.model.generator
+    if theirs.type != ours.type:  # refused as one of another type
+        return
+    for name in ("detail_channels", "detail_steps", "detail_smallest"):
+        if (there := getattr(theirs, name)) != (here := getattr(ours, name)):
+            raise CheckpointError(
+                f"The detail of {checkpoint.folder} is drawn with model.generator.{name} = {there}, and the "
+                f"recipe {recipe.name} says {here}: {advice}"
+            )
 
 
 def _check_same(

@@ -159,7 +159,8 @@ def _face_decoder(recipe: Recipe) -> _Checks:
 
 def _appearance_model(recipe: Recipe) -> _Checks:
     own = recipe.appearance_model
-    for name in ("feature_matching", "coarse_loss", "embedding_loss"):
+    weights = ("embedding_loss", "attribute_loss", "image_loss", "fine_loss")
+    for name in ("feature_matching", "coarse_loss", *weights):
         yield f"appearance_model.{name} must not be negative", getattr(own, name) >= 0
     yield "appearance_model.flow_iterations must be 1 or more", own.flow_iterations >= 1
     share = own.embedding_share
@@ -170,11 +171,16 @@ def _appearance_model(recipe: Recipe) -> _Checks:
     )
     models = recipe.model.generator.type == "appearance_model" and not recipe.encoder_alone
     yield f"appearance_model.part must be {', '.join(PARTS)}", own.part in PARTS
-    details = models and own.part != "refiner"
+    details = models and own.part in ("detail", "distillation")
+    calibrates = models and own.part == "calibration"
     distils = models and own.part == "distillation"
     yield (
         "model.generator.type = 'appearance_model' needs gan.g_adversarial above 0",
-        not models or details or recipe.gan.g_adversarial > 0,
+        not models or details or calibrates or recipe.gan.g_adversarial > 0,
+    )
+    yield (
+        "appearance_model.part = 'calibration' needs appearance_model.embedding_loss above 0",
+        not calibrates or own.embedding_loss > 0,
     )
     yield (
         f"appearance_model.part = '{own.part}' needs model.generator.detail_channels",

@@ -93,8 +93,9 @@ def _decodes(values: Values) -> bool:
     return values["model.generator.type"] == "face_decoder"
 
 
-def _draws_detail(values: Values) -> bool:
-    return _models_appearance(values) and values["appearance_model.part"] != "refiner"
+def _part(values: Values) -> str:
+    """What is trained of an appearance model; empty for other generators."""
+    return values["appearance_model.part"] if _models_appearance(values) else ""
 
 
 def _models_appearance(values: Values) -> bool:
@@ -227,37 +228,53 @@ _RULES = (
             "gan.l1",
             "r3gan.*",
             *(f"appearance_model.{name}" for name in ("feature_matching", "coarse_loss", "window")),
-            *("appearance_model.embedding_loss", "appearance_model.embedding_share"),
+            "appearance_model.embedding_share",
         ),
-        _draws_detail,
-        "the diffusion of an appearance model has one loss, and no discriminator",
+        lambda v: _part(v) not in ("", "refiner"),
+        "of an appearance model only the refiner learns against a discriminator",
         take={
             "gan.g_adversarial": 0.0,
             "gan.d_identity": 0.0,
             "gan.l1": 0.0,
-            "appearance_model.embedding_loss": 0.0,
             "appearance_model.feature_matching": 0.0,
         },
     ),
     Idle(
+        ("appearance_model.embedding_loss",),
+        lambda v: _part(v) in ("detail", "distillation"),
+        "the diffusion of an appearance model has one loss",
+        take={"appearance_model.embedding_loss": 0.0},
+    ),
+    Idle(
+        tuple(f"appearance_model.{name}_loss" for name in ("attribute", "image", "fine")),
+        lambda v: _part(v) not in ("", "calibration"),
+        "it needs appearance_model.part = 'calibration'",
+    ),
+    Idle(
         ("face_embedding.simulated_voices",),
-        lambda v: _draws_detail(v) and v["appearance_model.part"] == "detail",
+        lambda v: _part(v) == "detail",
         "with appearance_model.part = 'detail' faces are trained on by themselves",
         take={"face_embedding.simulated_voices": 0.0},
     ),
     Idle(
+        ("face_embedding.simulated_voices", "face_embedding.fully_visible", "data.flip"),
+        lambda v: _part(v) == "calibration",
+        "with appearance_model.part = 'calibration' e is that of the data's voices",
+        take={"face_embedding.simulated_voices": 0.0},
+    ),
+    Idle(
         ("appearance_model.portraits",),
-        lambda v: _models_appearance(v) and v["appearance_model.part"] == "refiner",
-        "a refiner learns from all faces",
+        lambda v: _part(v) in ("refiner", "calibration"),
+        "only a diffusion learns from portraits",
     ),
     Idle(
         ("appearance_model.head_weight",),
-        lambda v: _models_appearance(v) and v["appearance_model.part"] != "detail",
+        lambda v: _part(v) not in ("", "detail"),
         "it needs appearance_model.part = 'detail'",
     ),
     Idle(
         ("appearance_model.teacher_*",),
-        lambda v: _models_appearance(v) and v["appearance_model.part"] != "distillation",
+        lambda v: _part(v) not in ("", "distillation"),
         "it needs appearance_model.part = 'distillation'",
     ),
     Idle(("run.compile",), _models_appearance, "the networks of an appearance model are not compiled"),
@@ -367,7 +384,7 @@ _RULES = (
     ),
     Idle(
         ("face_embedding.strength_range",),
-        lambda v: not v["face_embedding.simulated_voices"],
+        lambda v: not v["face_embedding.simulated_voices"] and _part(v) != "calibration",
         "it needs face_embedding.simulated_voices above 0",
     ),
     Idle(

@@ -194,12 +194,14 @@ class FaceDecoderRecipe:
 @dataclass(frozen=True)
 class AppearanceModelRecipe:
     """What the stages of the appearance model add to [gan] and [r3gan] (training/stages/appearance_model.py,
-    detail.py).
+    detail.py, calibration.py).
 
     Args:
         part: what the iterations train: "refiner", against a discriminator; "detail", the diffusion
-            (training/stages/detail.py), which needs model.generator.detail_channels; or "distillation", the
-            same in one or two evaluations (model.generator.detail_steps), from a trained one.
+            (training/stages/detail.py), which needs model.generator.detail_channels; "distillation", the
+            same in one or two evaluations (model.generator.detail_steps), from a trained one; or
+            "calibration", the face decoder's stem, so that a trained model's faces show what e says
+            (training/stages/calibration.py).
         decoder: checkpoint of the recipe face-decoder, on the same face space: what e says of a face.
         flow_iterations: of the flow, before the first iteration, of 256 faces each.
         feature_matching: weight of the difference of the discriminator's maps between a refined face and the
@@ -209,6 +211,9 @@ class AppearanceModelRecipe:
         embedding_loss: of 1 - cosine between the space's reading of the refined image and the one that e
             calls for, each less the average face's.
         embedding_share: part of a batch whose images are read, above 0.
+        attribute_loss: of the squared difference of the sex and age that the space reads in an image and
+            those of e, where the model is calibrated; image_loss: of the squared change of its pixels; and
+            fine_loss: of that of what is finer than training/stages/calibration.py says.
         window: side in pixels, a multiple of 32, of the part of the images that an iteration judges
             (training/augmentation/windows.py); the whole image where it is as large.
         portraits: share of the faces that a diffusion learns from: those that are most like portraits
@@ -225,6 +230,9 @@ class AppearanceModelRecipe:
     coarse_loss: float = 4.0
     embedding_loss: float = 1.0
     embedding_share: float = 0.25
+    attribute_loss: float = 0.05
+    image_loss: float = 1.0
+    fine_loss: float = 60.0
     window: int = 64
     portraits: float = 1.0
     head_weight: float = 1.0
@@ -232,7 +240,7 @@ class AppearanceModelRecipe:
     teacher_guidance: float = 2.0
 
 
-PARTS = ("refiner", "detail", "distillation")
+PARTS = ("refiner", "detail", "distillation", "calibration")
 """What the stages of an appearance model train."""
 
 PAIRINGS = ("all-to-all", "one-to-one", "all-to-one", "all-to-mean")

@@ -186,12 +186,18 @@ class GanStage:
             info = {**self.given.info, "face_space": self.space.summary()}
             self.given = replace(self.given, face_space=self.space.map_tensors(), info=info)
 
-    def _set_networks(self, generator: nn.Module, discriminator: Sequence[nn.Module]) -> None:
+    def _set_networks(
+        self, generator: nn.Module, discriminator: Sequence[nn.Module], learns: nn.Module | None = None
+    ) -> None:
         """Takes the networks, which are on the device, of the discriminator none or more; makes their
-        optimisers and the generator's EMA."""
+        optimisers and the generator's EMA.
+
+        Args:
+            learns: whose weights are learned instead of the generator's own.
+        """
         self.generator = generator
         self.discriminator_parameters = [p for net in discriminator for p in net.parameters()]
-        self.generator_parameters = [p for p in generator.parameters() if p.requires_grad]
+        self.generator_parameters = [p for p in (learns or generator).parameters() if p.requires_grad]
         self.generator_optimiser = adam(self.generator_parameters, self.settings)
         self.discriminator_optimiser = None
         if self.discriminator_parameters:
