@@ -1,11 +1,10 @@
-"""Skin: lines along noses, patches around mouths and faint brows are held, and colours are those that skin
-has."""
+"""Skin: lines along noses, patches around mouths, faint brows and pale lips are held, and colours are skin's."""
 
 import pytest
 import torch
 
 from voice2face_gan.models.generators.attributes import LUMINANCE
-from voice2face_gan.models.generators.skin import FAINT, SKIN, WIDTH, WITHIN, Skin
+from voice2face_gan.models.generators.skin import FAINT, PALE, SKIN, WIDTH, WITHIN, Skin
 
 
 def average(side: int = 64) -> torch.Tensor:
@@ -69,7 +68,7 @@ def test_brows_are_at_most_so_faint(side):
 
     strengths = torch.tensor([-0.5, 0.02, 0.3, 0.6])
     other = strengths[:, None, None, None] * brows.float().expand(4, 3, side, side)
-    after = skin.with_brows(other)
+    after = skin.not_lighter(other, skin.brows, skin.hair, FAINT)
     torch.testing.assert_close(after[:2], other[:2])
     assert (lighter(other)[2:] > 1.5 * FAINT).all()
     found = lighter(after)
@@ -80,7 +79,24 @@ def test_brows_are_at_most_so_faint(side):
     coloured = after[3].mean(dim=(1, 2))
     torch.testing.assert_close(coloured, coloured[:1].expand(3))
     light = torch.full((1, 3, side, side), 0.5)
-    torch.testing.assert_close(skin.with_brows(light), light, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        skin.not_lighter(light, skin.brows, skin.hair, FAINT), light, atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_lips_are_at_most_so_pale(side):
+    skin = Skin(side, 1.0)
+    lips = skin.red.sum(dim=0) > 0.3 * skin.red.sum(dim=0).max()
+    rows, columns = (where.float().mean() / side for where in lips.nonzero().t())
+    assert 0.68 < rows < 0.76 and abs(columns - 0.5) < 0.02
+    assert skin.red.sum() == pytest.approx(1, abs=1e-4)
+    other = torch.tensor([-0.5, 0.02, 0.4])[:, None, None, None] * lips.float().expand(3, 3, side, side)
+    after = skin.not_lighter(other, skin.lips, skin.red, PALE)
+    torch.testing.assert_close(after[:2], other[:2])
+    found, before = ((skin.red * part[2]).sum() for part in (after, other))
+    assert 0.01 < found < 0.6 * before, "paler than the average face's, and less so than before"
+    assert (after - other)[..., : side // 2, :].abs().max() < 0.01, "eyes and above"
 
 
 def test_a_patch_around_the_mouth_is_fainter_in_all_colours_alike():
@@ -142,7 +158,9 @@ def test_all_of_the_face_is_in_another_light_and_its_middle_alone_says_which():
 def test_forward_is_all_of_it():
     skin, usual = Skin(64, 1.0), average()
     face = usual + 0.3 * torch.randn(3, 3, 64, 64)
-    other = skin.without_patch(skin.without_lines(skin.with_brows(face - usual)))
+    other = skin.not_lighter(face - usual, skin.brows, skin.hair, FAINT)
+    other = skin.not_lighter(other, skin.lips, skin.red, PALE)
+    other = skin.without_patch(skin.without_lines(other))
     torch.testing.assert_close(skin(face, usual), skin.coloured(usual + other))
     assert not torch.allclose(skin(face, usual), skin.coloured(face), atol=0.02)
     torch.testing.assert_close(skin(usual, usual), skin.coloured(usual))

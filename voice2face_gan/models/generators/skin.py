@@ -1,20 +1,21 @@
-"""The skin and brows of generated faces: no line along the nose, no patch around the mouth, brows, and a
-colour that skin has.
+"""The skin, brows and lips of generated faces: no line along the nose, no patch around the mouth, no brows or
+lips that vanish, and a colour that skin has.
 
 A voice tells little, so that what it says of a texture is drawn some times as far from the average face as it
 says (`strength`). Small errors grow as much, and the noise of a variant adds to them. Along both sides of a
 nose they become hard dark lines, where the average face has a soft shadow; a shaved chin becomes a grey
-patch; fair brows vanish; skin is grey or orange. So these parts of what differs from the average face are
-made less:
+patch; fair brows and pale lips vanish; skin is grey or orange. So these parts of what differs from the
+average face are made less:
 
     f    of the nose, what is narrower than it in a row of pixels       f LINES / (LINES^2 + r^2)^1/2
     g    of the brows, what is narrower than they are                   g FAINT / b, where b > FAINT
+    l    of the lips, likewise                                          l PALE / p, where p > PALE
     m    mean colour around the mouth, less the cheeks'                 m PATCH / (PATCH^2 + |m|^2)^1/2
 
-r is the root mean square of f, b how much lighter than the average face's the brows are in g. Each gets one
-factor, which leaves its shape: pixels held within limits one by one make a nose a box. Then the mean colour c
-of the cheeks is moved, and all of the texture as other light would move it, to c' of the same luminance,
-whose differences d of red and green, and of green and blue, are near those of SKIN:
+r is the root mean square of f, b and p how much lighter than the average face's brows are in g, and lips in
+l. Each gets one factor, which leaves its shape: pixels held within limits one by one make a nose a box. Then
+the mean colour c of the cheeks is moved, and all of the texture as other light would move it, to c' of the
+same luminance, whose differences d of red and green, and of green and blue, are near those of SKIN:
 
     d' = SKIN + WITHIN tanh((d - SKIN) / WITHIN)        texture' + 1 = (texture + 1) (c' + 1) / (c + 1)
 """
@@ -46,6 +47,9 @@ BROW_RADII, BROW_EDGE, BROW_BELOW = (0.13, 0.05), 0.25, 0.004
 BROW_HEIGHT = (0.014, 0.02)
 """How far a brow's hair reaches above and below its landmarks, in fractions of the side, at zoom 1."""
 
+LIPS_RADII, LIPS_EDGE = (0.13, 0.055), 0.25
+"""The same around the lips, whose centre is the mean of their outline's."""
+
 WIDTH = 0.12
 """Of the blur that tells what is narrow, its standard deviation in fractions of the side."""
 
@@ -56,6 +60,9 @@ LINES = 0.03
 FAINT = 0.06
 """How much lighter than the average face's brows are at most; 1 to 5 in 100 plain answers' are lighter."""
 
+PALE = 0.06
+"""The same of lips; before, they are .05 lighter in the middle of plain answers, up to .19 of variants."""
+
 PATCH = 0.03
 """Length of m that it is held below; before, it is some .02 in the middle of plain answers, .07 at most."""
 
@@ -65,7 +72,7 @@ most. Plain answers of 300 training voices have .400 and .166 in the mean, of st
 .031; their variants .391 and .162, of .066 and .040."""
 
 _DARKEST = 0.1  # of a mean colour, above black: it is divided by
-_BROWS = (range(17, 22), range(22, 27))  # landmarks
+_BROWS, _LIPS = (range(17, 22), range(22, 27)), range(48, 60)  # landmarks
 
 
 class Skin(nn.Module):
@@ -77,9 +84,10 @@ class Skin(nn.Module):
         zoom: size of their faces, relative to the template.
 
     Attributes:
-        nose, mouth, brows: (side, side), 1 on them.
+        nose, mouth, brows, lips: (side, side), 1 on them.
         around: (side, side), blurs a row of pixels.
-        hair: (3, side, side), whose product with a texture is the mean luminance of the brows' hair.
+        hair, red: (3, side, side), whose products with a texture are the mean luminance of the brows' hair
+            and of the lips.
         cheeks, patch: (side, side), weights of a mean over the cheeks; and of the difference m.
     """
 
@@ -96,27 +104,37 @@ class Skin(nn.Module):
             # A mean of n has the variance (n^2 - 1) / 12.
             size = 2 * round((12 * (WIDTH * side) ** 2 / BLURS + 1) ** 0.5 / 2 - 0.5) + 1
             around = smooth_blur(side, size)
-            hair = torch.tensor(LUMINANCE)[:, None, None] * hair
+            outline = MEAN_SHAPE[[*_LIPS]]
+            lips = ellipse(side, zoom, tuple(outline.mean(axis=0)), LIPS_RADII, LIPS_EDGE)
+            red = torch.from_numpy(mean_over(outline, side, zoom))
+            hair, red = (torch.tensor(LUMINANCE)[:, None, None] * part for part in (hair, red))
         self.register_buffer("nose", nose, persistent=False)
         self.register_buffer("mouth", mouth, persistent=False)
         self.register_buffer("brows", torch.maximum(left, right), persistent=False)
         self.register_buffer("around", around, persistent=False)
         self.register_buffer("hair", hair, persistent=False)
+        self.register_buffer("lips", lips, persistent=False)
+        self.register_buffer("red", red, persistent=False)
         self.register_buffer("cheeks", cheeks / cheeks.sum(), persistent=False)
         self.register_buffer("patch", mouth / mouth.sum() - beside / beside.sum(), persistent=False)
 
     def forward(self, texture: Tensor, average: Tensor) -> Tensor:
-        other = self.with_brows(texture - average)
+        other = self.not_lighter(texture - average, self.brows, self.hair, FAINT)
+        other = self.not_lighter(other, self.lips, self.red, PALE)
         other = self.without_patch(self.without_lines(other))
         return self.coloured(average + other)
 
-    def with_brows(self, other: Tensor) -> Tensor:
-        """What differs from the average face (B, 3, side, side), with brows that are not fainter than
-        that."""
+    def not_lighter(self, other: Tensor, mask: Tensor, weights: Tensor, most: float) -> Tensor:
+        """What differs from the average face (B, 3, side, side), with brows or lips that are not lighter
+        against what is around them than by `most`.
+
+        Args:
+            mask: (side, side), 1 on them. weights: (3, side, side), of their mean luminance.
+        """
         narrow = other - self.around @ other @ self.around.t()
-        lighter = (self.hair * narrow).sum(dim=(1, 2, 3), keepdim=True)
-        share = FAINT / lighter.clamp(min=FAINT)
-        return other - (1 - share) * self.brows * narrow
+        lighter = (weights * narrow).sum(dim=(1, 2, 3), keepdim=True)
+        share = most / lighter.clamp(min=most)
+        return other - (1 - share) * mask * narrow
 
     def without_lines(self, other: Tensor) -> Tensor:
         """What differs from the average face (B, 3, side, side), without hard lines along the nose."""
