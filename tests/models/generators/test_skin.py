@@ -1,4 +1,4 @@
-"""Skin: lines along noses, patches around mouths, faint brows and pale lips are held, and colours are skin's."""
+"""Skin: lines along noses, patches around mouths, faint brows and pale lips are held; colours are of skin."""
 
 import pytest
 import torch

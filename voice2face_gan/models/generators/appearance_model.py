@@ -5,7 +5,7 @@
     both         -> landmarks, texture      + principal components times coefficients
                  -> lips closed, eyes open  (expression.py)
                  -> a moustache or none, no glasses (attributes.py); both sides alike
-                 -> brows, no lines along the nose, no grey or orange skin (skin.py)
+                 -> brows, lips, no lines along the nose, no grey or orange skin (skin.py)
                  -> warp                    the texture drawn in the shape of the landmarks
     (coarse image, e, noise) -> diffusion   hair, skin and background (detail.py, hair_contrast.py), where
                                             there is such a net
@@ -67,7 +67,7 @@ class AppearanceModel(nn.Module):
         texture: texture coefficients -> what they add to the texture, (B, 3 texture_side^2).
         expression: what changes as lips and lids open.
         attributes: what changes with a moustache and glasses.
-        skin: its colour, brows, and lines along the nose.
+        skin: its colour, brows, lips, and lines along the nose.
         flow: the coefficients' distribution.
         diffusion: of detail, or None. refiner: see the module.
         detailed: (texture_side, texture_side), how much of the detail each pixel gets.

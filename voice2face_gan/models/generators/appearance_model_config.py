@@ -56,8 +56,9 @@ class AppearanceModelConfig(GeneratorSettings):
             its shoulders are drawn from, 0 to 1: no voice tells light from one side or a turned head, and
             half of either is a line along the nose, half a moustache or one shoulder. Hair is not the same on
             both sides.
-        skin: "even", it is without hard lines along the nose or a patch around the mouth, brows do not
-            vanish, and it is of colours that skin has (skin.py); "drawn", as e and coefficients draw it.
+        skin: "even", it is without hard lines along the nose or a patch around the mouth, brows and lips
+            do not vanish, and it is of colours that skin has (skin.py); "drawn", as e and coefficients draw
+            it.
         refinement: factor of what the refiner adds to eyes, nose and mouth, 0 to 1; it learns at 1.
         hair_refinement: the same for forehead, hair and jaw; below 1 there are fewer specks on foreheads.
         background_refinement: share of the refiner's work that is kept beyond the head, 0 to 1: a background
