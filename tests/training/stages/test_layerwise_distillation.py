@@ -15,9 +15,13 @@ from voice2face_gan.models.encoders.lstm import PIECE, LstmEncoder, LstmEncoderC
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import EncoderRecipe
 from voice2face_gan.training.stages import layerwise_distillation as module
+from voice2face_gan.training.stages.distilled_layers import (
+    WhitenedLinear,
+    check_frames,
+    fit_bands,
+    teacher_states,
+)
 from voice2face_gan.training.stages.layerwise_distillation import SEGMENT_FRAMES, LayerwiseDistillation
-from voice2face_gan.training.stages.student_layers import WhitenedLinear
-from voice2face_gan.training.stages.teacher_states import check_frames, fit_bands, teacher_states
 
 SAMPLES = (PIECE - 1) * HOP + WINDOW
 SIZES = (40, 256, 256, 256, 256)

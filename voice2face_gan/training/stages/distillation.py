@@ -37,9 +37,9 @@ from voice2face_gan.models.registry import EncoderConfig, build_encoder
 from voice2face_gan.training.augmentation.clip_augmenter import ClipAugmenter
 from voice2face_gan.training.augmentation.speaker_perturbation import SpeakerPerturbation
 from voice2face_gan.training.ridge import RidgeMap, fold_into_last_layer
+from voice2face_gan.training.stages.distilled_layers import check_frames
 from voice2face_gan.training.stages.encoder_base import EncoderStage
 from voice2face_gan.training.stages.layerwise_distillation import LayerwiseDistillation
-from voice2face_gan.training.stages.teacher_states import check_frames
 
 PERTURBATIONS = 25  # of each clip, beside the fixed speeds
 

@@ -28,9 +28,13 @@ from voice2face_gan.models.encoders.lstm import PIECE, LstmEncoder, without_nois
 from voice2face_gan.training.augmentation.data_echoing import EchoBuffer
 from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.recipe.schema import EncoderRecipe
+from voice2face_gan.training.stages.distilled_layers import (
+    LayerStates,
+    StudentLayers,
+    fit_bands,
+    teacher_states,
+)
 from voice2face_gan.training.stages.losses import detached
-from voice2face_gan.training.stages.student_layers import StudentLayers
-from voice2face_gan.training.stages.teacher_states import LayerStates, fit_bands, teacher_states
 
 SEGMENT_FRAMES = (1, 4, 16, 40, 80, PIECE)  # of a layer by itself, one after the other
 SEPARATE_SHARE = 0.6  # of the iterations: each layer by itself
