@@ -64,6 +64,14 @@ def test_the_encoder_of_a_composed_checkpoint_brings_its_limits(parts, read_stor
     )
 
 
+def test_a_generator_of_a_composed_checkpoint(parts, read_store, tmp_path):
+    encoder, generator = parts
+    first = load_checkpoint(compose(encoder, generator, read_store, read_store).save(tmp_path / "first"))
+    again = compose(first, first, read_store, read_store)
+    for name in ("iterations", "data", "recipe", "gender"):
+        assert again.info[name] == first.info[name], name
+
+
 def test_a_strength_is_that_of_validation_people_or_the_given_one(parts, read_store, cli, tmp_path):
     encoder, generator = parts
     given = [part.save(tmp_path / name) for part, name in ((encoder, "e"), (generator, "g"))]

@@ -79,19 +79,22 @@ def compose(
     soft_clip = controls.soft_clip or e_limits(faces)
     controls = replace(controls, strength=1.0, soft_clip=soft_clip)
     probe = gender_probe(paired.of_split("train"), encoder.encoder, controls, torch.device("cpu"))
-    kept = encoder.info  # where it is composed itself, of a generator of its own
+    kept, made = encoder.info, generator.info  # where these are composed themselves, of both networks
     recipe = _with_space(kept.get("encoder_recipe", kept["recipe"]), "encoder", kept["face_space"]["name"])
     about = {
-        "recipe": _with_space(generator.info["recipe"], "face_embedding", KEPT),
+        "recipe": _with_space(made["recipe"], "face_embedding", KEPT),
         "encoder_recipe": recipe,
         "distillation": kept["distillation"],
         "face_space": kept["face_space"],
         "iterations": {
             "encoder": kept.get("iteration") or kept["iterations"]["encoder"],
-            "gan": generator.info["iteration"],
+            "gan": made.get("iteration") or made["iterations"]["gan"],
         },
-        "gender": generator.info["gender"],
-        "data": {"generator": generator.info["data"], "encoder": kept["data"].get("encoder", kept["data"])},
+        "gender": made["gender"],
+        "data": {
+            "generator": made["data"].get("generator", made["data"]),
+            "encoder": kept["data"].get("encoder", kept["data"]),
+        },
         **{k: kept[k] for k in ("encoder_made_by",) if k in kept},
         **(info or {}),
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voice2face_gan.cli.commands.train import _default_recipe, _side_of_landmarks
+from voice2face_gan.cli.commands.train import _default_recipe, _recipe_of, _side_of_landmarks
 from voice2face_gan.faces.mean_shape import MEAN_SHAPE
 from voice2face_gan.models.checkpoint import load_checkpoint
 
@@ -203,6 +203,25 @@ def test_a_recipe_of_a_face_space_wants_a_voice_encoder(cli):
         cli("train", "--data", "synthetic:20", "--recipe", "r3gan-face-embedding", "--iterations", 1)
     )
     assert "needs a trained voice encoder" in said and list(cli.here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "begins"),
+    [
+        ("face-detail-calibrated", "default, or a run"),
+        ("face-detail-distilled", "a run of the recipe face-detail,"),
+    ],
+)
+def test_a_recipe_that_goes_on_with_a_model_says_which(cli, recipe, begins):
+    said = error(cli("train", "--data", "synthetic:20", "--recipe", recipe, "--iterations", 1))
+    assert f"goes on with a trained model: give {begins}" in said and list(cli.here.iterdir()) == []
+
+
+def test_a_calibrated_model_is_fine_tuned_by_the_recipe_of_its_diffusion():
+    recipe = _recipe_of("default", ())
+    assert recipe.name == "face-detail" and recipe.appearance_model.part == "detail"
+    assert recipe.model.generator.head_gain == load_checkpoint("default").generator_config.head_gain
+    assert recipe.model.generator.detail_steps > 1, "all levels of noise are learned again"
 
 
 def test_a_store_without_levels_is_refused_before_a_run_folder_is_made(cli, store, tmp_path):

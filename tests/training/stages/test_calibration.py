@@ -13,7 +13,7 @@ from voice2face_gan.errors import CheckpointError, DataError, RecipeError
 from voice2face_gan.models.checkpoint import load_checkpoint
 from voice2face_gan.models.conditioning import soft_clip
 from voice2face_gan.models.generators.regions import smooth_blur
-from voice2face_gan.models.registry import build_generator
+from voice2face_gan.models.registry import build_generator, generator_config
 from voice2face_gan.training.engine.warm_start import given_nets
 from voice2face_gan.training.probes.gender import embed_store
 from voice2face_gan.training.recipe.recipe import load_recipe
@@ -64,9 +64,9 @@ def make_stage(marked, recipe, space_encoder):
     return make
 
 
-def some_model(config):
+def some_model(config, seed: int = 3):
     """Weights of a model whose faces differ by e and noise, and its config."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     model = build_generator(config)
     for name, part in model.named_parameters():
         if name.startswith(("decoder.", "shape.", "texture.")) and part.ndim > 1:
@@ -144,7 +144,7 @@ def test_e_is_that_of_voices_at_strengths_of_the_recipe(make_stage, marked):
 
 
 def test_a_calibration_goes_on_where_it_was(make_stage):
-    whole, rest = make_stage(), make_stage()
+    whole, rest = make_stage(), make_stage(given=some_model(make_stage().config, seed=4))
     whole.step(0)
     rest.load(deepcopy(whole.state()))
     again, found = rest.step(1), whole.step(1)
@@ -162,6 +162,12 @@ def test_what_is_calibrated_is_a_trained_model_with_the_same_detail(make_stage, 
     assert given_nets(run)[0].folder == tmp_path / "one"
     two = replace(made, generator_config=replace(made.generator_config, detail_steps=2))
     run.settings["init"] = str(two.save(tmp_path / "two"))
+    other = build_generator(generator_config({"type": "r3gan", "embedding": 64, "width": 2}))
+    other = replace(made, generator_config=other.config, generator=other)
+    with pytest.raises(CheckpointError, match="other has no appearance model to calibrate: give default"):
+        run.settings["init"] = str(other.save(tmp_path / "other"))
+        given_nets(run)
+    run.settings["init"] = str(tmp_path / "two")
     with pytest.raises(CheckpointError, match="two is drawn with .*detail_steps = 2, and .* 1: "):
         given_nets(run)
 
@@ -180,6 +186,7 @@ def test_a_model_without_voices_is_not_calibrated(marked, recipe, space_encoder)
     [
         ("appearance_model.embedding_loss=0", "needs appearance_model.embedding_loss above 0"),
         ("appearance_model.fine_loss=-1", "fine_loss must not be negative"),
+        ("appearance_model.flow_iterations=5", "fitted already"),
         ("appearance_model.portraits=0.5", "only a diffusion learns from portraits"),
         ("face_embedding.simulated_voices=0.5", "e is that of the data's voices"),
         ("gan.g_adversarial=1", "only the refiner learns against a discriminator"),

@@ -2,7 +2,7 @@
 
 import click
 
-from voice2face_gan.cli._console import NumberRange, json_option, open_data, print_json, say
+from voice2face_gan.cli._console import STRENGTH, NumberRange, json_option, open_data, print_json, say
 
 
 @click.command()
@@ -23,7 +23,7 @@ from voice2face_gan.cli._console import NumberRange, json_option, open_data, pri
 )
 @click.option(
     "--strength",
-    type=NumberRange(0),
+    type=STRENGTH,
     help="What the checkpoint multiplies e by. [default: the lowest within a point of U + G of the best]",
 )
 @json_option
@@ -35,7 +35,7 @@ def compose(encoder, generator, out, data, faces, judge, trained_on, licence, he
           --data vox.store --faces utk.store -o mine
 
     It gets a gender probe (fitted on training people), limits of e (from training faces), and the strength at
-    which the faces of validation people match best; or another, for faces at lower ones are preferred.
+    which the faces of validation people match best (or --strength: readers prefer lower ones).
     """
     from dataclasses import replace
 

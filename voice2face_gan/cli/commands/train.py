@@ -53,7 +53,7 @@ SIDE = 128  # of the shipped face decoder
     "--init",
     metavar="CKPT",
     help="Fine-tune the nets of a checkpoint, a run or 'default', with its recipe unless --recipe is given; "
-    "the generator learns at 0.1 times gan.lr.",
+    "the generator learns at 0.1 times gan.lr, but what the recipe adds to it.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--seed", type=SEED, default=0, show_default=True)
@@ -239,8 +239,8 @@ def _side_of_landmarks(data: str) -> int | None:
 
 
 def _recipe_of(name: str, overrides):
-    """The recipe that a checkpoint was trained with; of a distilled diffusion, calibrated or not, that of its
-    teacher."""
+    """The recipe that a checkpoint was trained with; of a distilled diffusion, or a calibrated model, that of
+    the diffusion that it began with."""
     from voice2face_gan.models.checkpoint import load_checkpoint
     from voice2face_gan.models.classifier_space import CLASSIFIER
     from voice2face_gan.models.reader_space import ReaderSpace

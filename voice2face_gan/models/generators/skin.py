@@ -48,7 +48,7 @@ BROW_HEIGHT = (0.014, 0.02)
 """How far a brow's hair reaches above and below its landmarks, in fractions of the side, at zoom 1."""
 
 LIPS_RADII, LIPS_EDGE = (0.13, 0.055), 0.25
-"""The same around the lips, whose centre is the mean of their outline's."""
+"""The same around the lips, whose centre is the mean of their outline's landmarks."""
 
 WIDTH = 0.12
 """Of the blur that tells what is narrow, its standard deviation in fractions of the side."""
@@ -61,7 +61,7 @@ FAINT = 0.06
 """How much lighter than the average face's brows are at most; 1 to 5 in 100 plain answers' are lighter."""
 
 PALE = 0.06
-"""The same of lips; before, they are .05 lighter in the middle of plain answers, up to .19 of variants."""
+"""The same of lips; before, their median is .05 lighter of plain answers, the most .19 of variants."""
 
 PATCH = 0.03
 """Length of m that it is held below; before, it is some .02 in the middle of plain answers, .07 at most."""

@@ -219,8 +219,8 @@ def check_given(run: Run, store: Store) -> None:
             GE2EEncoder(recipe.encoder.teacher or None)
             FaceSpace.load(recipe.encoder.space)
     else:
+        given = given_nets(run)  # first: with --init its voice encoder is given as well
         encoder = given_encoder(run, records)
-        given = given_nets(run)
         if given is not None:
             check_zoom(given[0], store)
         if recipe.face_embedding.space and encoder is not None:
@@ -297,15 +297,15 @@ def _check_teacher(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
 def _check_calibrated(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
     """
     Raises:
-        CheckpointError: the recipe calibrates a model, and there is none, or its detail is drawn otherwise
-            than the recipe says.
+        CheckpointError: the recipe calibrates a model, and there is none, or one of another kind, or its
+            detail is drawn otherwise than the recipe says.
     """
     advice = "give default, or a run of the recipe face-detail-one-step, with --init."
     if checkpoint is None:
         raise CheckpointError(f"The recipe {recipe.name} calibrates a trained model: {advice}")
     theirs, ours = checkpoint.generator_config, recipe.model.generator
-    if theirs.type != ours.type:  # refused as one of another type
-        return
+    if theirs.type != ours.type:
+        raise CheckpointError(f"{checkpoint.folder} has no appearance model to calibrate: {advice}")
     for name in ("detail_channels", "detail_steps", "detail_smallest"):
         if (there := getattr(theirs, name)) != (here := getattr(ours, name)):
             raise CheckpointError(

@@ -34,6 +34,11 @@ _OF_GENERATOR = (
     "model.*",
 )
 _OF_VOICES = ("model.encoder.*",)
+# What an appearance model's parts begin with that are not fitted from nothing.
+_BEGINS = {
+    "distillation": "a run of the recipe face-detail, face-detail-portraits or face-detail-distilled",
+    "calibration": "default, or a run of the recipe face-detail-one-step,",
+}
 _READING = tuple(f"face_embedding.{name}" for name in ("perceptual_loss", "l1_left", "simulated_l1"))
 # e of a face space is as it is
 _SIMULATED = {"model.controls.normalise_embedding": False, "model.controls.embedding_noise_std": 0.0}
@@ -257,6 +262,11 @@ _RULES = (
         take={"face_embedding.simulated_voices": 0.0},
     ),
     Idle(
+        ("appearance_model.decoder", "appearance_model.flow_iterations"),
+        lambda v: _part(v) == "calibration",
+        "a model that is calibrated is fitted already",
+    ),
+    Idle(
         ("face_embedding.simulated_voices", "face_embedding.fully_visible", "data.flip"),
         lambda v: _part(v) == "calibration",
         "with appearance_model.part = 'calibration' e is that of the data's voices",
@@ -469,6 +479,12 @@ def check_encoder(recipe: Recipe, given: bool) -> None:
             )
         return
     if recipe.face_embedding.space and not given:
+        models = recipe.model.generator.type == "appearance_model"
+        begins = _BEGINS.get(recipe.appearance_model.part) if models else None
+        if begins:
+            raise RecipeError(
+                f"Recipe {recipe.name} goes on with a trained model: give {begins} with --init."
+            )
         decodes = recipe.model.generator.type == "face_decoder"
         alone = (
             " Or name a face space or a face reader with --set face_embedding.space=FOLDER."

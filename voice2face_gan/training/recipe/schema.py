@@ -88,8 +88,8 @@ class GanRecipe:
     Args:
         iterations, batch: length of the stage.
         lr, betas: of Adam, for generator, trunk, discriminator and classifier. With `train --init` the
-            generator's rate is 0.1 times this (FINE_TUNE_RATE in training/stages/gan_base.py), the others'
-            this. The voice encoder's rate is encoder.lr.
+            generator's rate is 0.1 times this (FINE_TUNE_RATE in training/stages/gan_base.py), but for what
+            is distilled or calibrated; the others' is this. The voice encoder's rate is encoder.lr.
         d_lr_factor: learning rate of trunk, discriminator and classifier, as a part of the generator's.
         d_identity: weight of the identity loss in the discriminator's step, beside the adversarial one.
         g_adversarial, g_identity: weights of the two losses in the generator's step. The R3GAN stage has no

@@ -4,19 +4,20 @@ A voice's e calls for an embedding of the face space, and what the space reads i
 another one: some elements of e are drawn weakly, age most of all, and each element moves others. Expression,
 skin and detail, which come after the face decoder, add to that. So e is given to the decoder by a linear map,
 which is learned through all that follows and becomes part of the decoder's first layer, its stem; everything
-else stays. Each iteration draws e_i of the data's voices, at the strengths of face_embedding.strength_range
-and clipped as a checkpoint clips it, and noise z_i, 0 for every second face as in plain answers. g_i is its
-face, b_i the face that it was before training; read(g) is an embedding and attributes(g) are sex and age,
-each less its mean over plain answers before training, and what e calls for likewise:
+else stays. The map has no offset, so that the average face (e = 0) stays too. Each iteration draws e_i of the
+data's voices, at the strengths of face_embedding.strength_range and clipped as a checkpoint clips it, and
+noise z_i, 0 for every second face as in plain answers. g_i is its face, b_i the face that it was before
+training, by the recipe's settings; read(g) is an embedding and attributes(g) are sex and age, each less its
+mean over plain answers before training, and what e calls for likewise; squares are means over numbers:
 
     L = embedding_loss (1 - cos(read(g_i), target(e_i)))
       + attribute_loss |attributes(g_i) - sex_age(e_i)|^2
       + image_loss |g_i - b_i|^2
       + fine_loss |what is finer than FINE pixels of g_i - b_i|^2
 
-with the weights of [appearance_model]. Of the map, e to e, nothing is added, so that the average face stays.
-The last two terms hold what changes to what a face differs by at a glance: likeness that only a face network
-sees is in fine lines. No identity is learned: which e a voice has is the voice encoder's.
+with the weights of [appearance_model]. Without the last two terms the map draws fine lines, in which a face
+network sees likeness and people see faults. No identity is learned: which e a voice has is the voice
+encoder's.
 """
 
 from copy import deepcopy
@@ -123,8 +124,8 @@ class CalibrationStage(GanStage):
     @cached_property
     @torch.no_grad()
     def means(self) -> list[Tensor]:
-        """Means over plain answers before training: what is read, an embedding (K,), sex and age (2,), and
-        what e calls for, likewise."""
+        """Means over plain answers before training, read without shifts and zooms: an embedding (K,), sex and
+        age (2,), and what e calls for, likewise."""
         found = []
         for piece in range(0, PLAIN, _READ):
             e, z = self._drawn(piece // _READ, _READ)
