@@ -98,8 +98,8 @@ def test_lips_are_at_most_so_pale(side):
     def lighter(part):
         return (skin.red * (part - skin.around @ part @ skin.around.t())).sum()
 
-    assert lighter(other[2]) > 2 * PALE
-    assert 0.8 * PALE < lighter(after[2]) < 1.6 * PALE, "paler than the average face's by so much"
+    assert lighter(other[2]) > 4 * PALE
+    assert PALE < lighter(after[2]) < 2.5 * PALE, "the mask is soft at its edges"
     assert (after - other)[..., : side // 2, :].abs().max() < 0.01, "eyes and above"
 
 

@@ -162,8 +162,8 @@ def test_what_is_calibrated_is_a_trained_model_with_the_same_detail(make_stage, 
     assert given_nets(run)[0].folder == tmp_path / "one"
     two = replace(made, generator_config=replace(made.generator_config, detail_steps=2))
     run.settings["init"] = str(two.save(tmp_path / "two"))
-    other = build_generator(generator_config({"type": "r3gan", "embedding": 64, "width": 2}))
-    other = replace(made, generator_config=other.config, generator=other)
+    config = generator_config({"type": "r3gan", "embedding": 64, "width": 2})
+    other = replace(made, generator_config=config, generator=build_generator(config))
     with pytest.raises(CheckpointError, match="other has no appearance model to calibrate: give default"):
         run.settings["init"] = str(other.save(tmp_path / "other"))
         given_nets(run)
