@@ -102,21 +102,8 @@ def main() -> None:
     generator = trained(work / "calibrated", *device, new=shown)
 
     composed = work / "composed"
-    about = ("--trained-on", TRAINED_ON, "--licence", LICENCE)
-    run(
-        "compose",
-        encoder,
-        generator,
-        "-o",
-        composed,
-        "--data",
-        pairs,
-        "--faces",
-        heads["utkface"],
-        *about,
-        "--strength",
-        STRENGTH,
-    )
+    about = ("--trained-on", TRAINED_ON, "--licence", LICENCE, "--strength", STRENGTH)
+    run("compose", encoder, generator, "-o", composed, "--data", pairs, "--faces", heads["utkface"], *about)
 
     speech = [stores[name] for name in (*PAIRED, "voices")]
     looked = options.looked.read_text(encoding="utf-8").strip() if options.looked else ""

@@ -9,6 +9,26 @@ _SMALL_MODERN = (
     "data.crop_frames=[100,200]",
     "run.precision='fp32'",
 )
+_SMALL_MODEL = (
+    "model.generator.side=64",
+    "model.generator.narrow=4",
+    "model.generator.shape_components=3",
+    "model.generator.texture_components=5",
+    "model.generator.flow_width=16",
+    "model.generator.flow_blocks=1",
+    "model.generator.flow_steps=2",
+    "model.generator.channels=[4,4,4]",
+    "gan.batch=6",
+    "gan.iterations=4",
+    "run.precision='fp32'",
+    "run.tensorboard=false",
+)
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """Overrides of a recipe of an appearance model: small nets, few iterations."""
+    return _SMALL_MODEL
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,19 @@ def average(side: int = 64) -> torch.Tensor:
     return image
 
 
+def place(weights):
+    """Where the weights (3, side, side) of a mean are large, and the mean row and column, of the side."""
+    assert weights.sum() == pytest.approx(1, abs=1e-4)
+    large = weights.sum(dim=0) > 0.3 * weights.sum(dim=0).max()
+    return large, *(where.float().mean() / len(large) for where in large.nonzero().t())
+
+
+def lighter(skin, weights, other):
+    """How much lighter than what is around it that place is, (B,)."""
+    narrow = other - skin.around @ other @ skin.around.t()
+    return (weights * narrow).sum(dim=(1, 2, 3))
+
+
 @pytest.mark.parametrize("side", [32, 64])
 def test_lines_along_the_nose_are_fainter_by_one_factor(side):
     skin = Skin(side, 1.0)
@@ -57,22 +70,15 @@ def test_what_is_wide_or_lies_across_the_nose_stays():
 @pytest.mark.parametrize("side", [32, 64])
 def test_brows_are_at_most_so_faint(side):
     skin = Skin(side, 1.0)
-    brows = skin.hair.sum(dim=0) > 0.3 * skin.hair.sum(dim=0).max()
-    rows, columns = (where.float().mean() / side for where in brows.nonzero().t())
+    brows, rows, columns = place(skin.hair)
     assert 0.33 < rows < 0.38 and abs(columns - 0.5) < 0.02
-    assert skin.hair.sum() == pytest.approx(1, abs=1e-4)
-
-    def lighter(other):
-        narrow = other - skin.around @ other @ skin.around.t()
-        return (skin.hair * narrow).sum(dim=(1, 2, 3))
-
     strengths = torch.tensor([-0.5, 0.02, 0.3, 0.6])
     other = strengths[:, None, None, None] * brows.float().expand(4, 3, side, side)
     after = skin.not_lighter(other, skin.brows, skin.hair, FAINT)
     torch.testing.assert_close(after[:2], other[:2])
-    assert (lighter(other)[2:] > 1.5 * FAINT).all()
-    found = lighter(after)
-    assert FAINT < found[3] < 0.6 * lighter(other)[3]
+    found, given = (lighter(skin, skin.hair, part) for part in (after, other))
+    assert (given[2:] > 1.5 * FAINT).all()
+    assert FAINT < found[3] < 0.6 * given[3]
     left = after - other + skin.brows * (other - skin.around @ other @ skin.around.t())
     torch.testing.assert_close(left[2], left[3], atol=1e-5, rtol=0)
     assert (after[3] - other[3])[:, side // 2 :].abs().max() < 0.01, "the nose and below"
@@ -87,19 +93,14 @@ def test_brows_are_at_most_so_faint(side):
 @pytest.mark.parametrize("side", [32, 64])
 def test_lips_are_at_most_so_pale(side):
     skin = Skin(side, 1.0)
-    lips = skin.red.sum(dim=0) > 0.3 * skin.red.sum(dim=0).max()
-    rows, columns = (where.float().mean() / side for where in lips.nonzero().t())
+    lips, rows, columns = place(skin.red)
     assert 0.68 < rows < 0.76 and abs(columns - 0.5) < 0.02
-    assert skin.red.sum() == pytest.approx(1, abs=1e-4)
     other = torch.tensor([-0.5, 0.02, 0.4])[:, None, None, None] * lips.float().expand(3, 3, side, side)
     after = skin.not_lighter(other, skin.lips, skin.red, PALE)
     torch.testing.assert_close(after[:2], other[:2])
-
-    def lighter(part):
-        return (skin.red * (part - skin.around @ part @ skin.around.t())).sum()
-
-    assert lighter(other[2]) > 4 * PALE
-    assert PALE < lighter(after[2]) < 2.5 * PALE, "the mask is soft at its edges"
+    found, given = (lighter(skin, skin.red, part)[2] for part in (after, other))
+    assert given > 4 * PALE
+    assert PALE < found < 2.5 * PALE, "the mask is soft at its edges"
     assert (after - other)[..., : side // 2, :].abs().max() < 0.01, "eyes and above"
 
 

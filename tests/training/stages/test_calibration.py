@@ -21,31 +21,19 @@ from voice2face_gan.training.run.folder import Run
 from voice2face_gan.training.stages.calibration import FINE, CalibrationStage
 
 CPU = torch.device("cpu")
-SMALL = (
-    "model.generator.side=64",
+OWN = (
     "model.generator.texture_side=32",
-    "model.generator.narrow=4",
     "model.generator.linear=8",
-    "model.generator.shape_components=3",
-    "model.generator.texture_components=5",
     "model.generator.texture_noise=2",
-    "model.generator.flow_width=16",
-    "model.generator.flow_blocks=1",
-    "model.generator.flow_steps=2",
-    "model.generator.channels=[4,4,4]",
     "model.generator.detail_channels=[16,16,16]",
-    "gan.batch=6",
-    "gan.iterations=4",
-    "run.precision='fp32'",
-    "run.tensorboard=false",
 )
 
 
 @pytest.fixture
-def recipe(space_folder):
+def recipe(small_model, space_folder):
     """Function (*overrides) -> the recipe of small nets."""
     folder = f"face_embedding.space={json.dumps(str(space_folder))}"
-    return lambda *overrides: load_recipe("face-detail-calibrated", (*SMALL, folder, *overrides))
+    return lambda *overrides: load_recipe("face-detail-calibrated", (*small_model, *OWN, folder, *overrides))
 
 
 @pytest.fixture
@@ -98,11 +86,11 @@ def test_the_loss_is_that_of_the_text(make_stage):
     first = stage.before.state_dict()
     stage.step(0)
     model, space = stage.generator, stage.space
-    e, z = stage._drawn(1, 6)
+    e, z = stage._e(stage.streams, 1), stage.streams.every_second_z(1, 8)
     with torch.no_grad():
         faces, before = model(e, z).clamp(-1, 1), stage.before(e, z).clamp(-1, 1)
         embedding, attributes = space.read(faces, stage.streams.zooms(1))
-        plain = [stage._drawn(i, 32)[0] for i in range(4)]
+        plain = [stage._e(replace(stage.streams, batch=32), i) for i in range(4)]
         read = [space.read(stage.before(e, torch.zeros(32, 8)).clamp(-1, 1)) for e in plain]
         means = [torch.cat(parts).mean(dim=0) for parts in zip(*read, strict=True)]
         asked = [torch.cat(parts).mean(dim=0) for parts in zip(*map(space.target, plain), strict=True)]
@@ -130,7 +118,7 @@ def test_e_is_that_of_voices_at_strengths_of_the_recipe(make_stage, marked):
     voices = voices.select(voices.has_voice)
     known = embed_store(voices, stage.encoder, stage.controls, CPU)
     torch.testing.assert_close(stage.voices, known)
-    e, z = stage._drawn(2, 64)
+    e, z = stage._e(stage.streams, 2), stage.streams.every_second_z(2, 8)
     items = torch.from_numpy(stage.sampler.draw(2, 64))
     # Elements far below their limits are as they are.
     strengths = []

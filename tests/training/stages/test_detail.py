@@ -28,35 +28,23 @@ from voice2face_gan.training.stages.detail import (
 )
 
 CPU = torch.device("cpu")
-SMALL = (
-    "model.generator.side=64",
+OWN = (
     "model.generator.texture_side=32",
-    "model.generator.narrow=4",
     "model.generator.linear=0",
-    "model.generator.shape_components=3",
-    "model.generator.texture_components=5",
     "model.generator.texture_noise=2",
-    "model.generator.flow_width=16",
-    "model.generator.flow_blocks=1",
-    "model.generator.flow_steps=2",
-    "model.generator.channels=[4,4,4]",
     "appearance_model.flow_iterations=5",
-    "gan.batch=6",
-    "gan.iterations=4",
     "run.log_every=1",
-    "run.precision='fp32'",
-    "run.tensorboard=false",
 )
 DETAIL = ("model.generator.detail_channels=[16,16,16]", "model.generator.detail_steps=2")
 STUDENT = {"kind": DetailDistillationStage, "name": "face-detail-distilled"}
 
 
 @pytest.fixture
-def recipe(space_folder, decoder_folder):
+def recipe(small_model, space_folder, decoder_folder):
     """Function (name, *overrides) -> a recipe of small nets."""
     folder = f"face_embedding.space={json.dumps(str(space_folder))}"
     decoder = f"appearance_model.decoder={json.dumps(str(decoder_folder))}"
-    return lambda name, *overrides: load_recipe(name, (*SMALL, folder, decoder, *overrides))
+    return lambda name, *overrides: load_recipe(name, (*small_model, *OWN, folder, decoder, *overrides))
 
 
 @pytest.fixture

@@ -159,16 +159,11 @@ class FaceDecoder(nn.Module):
 
     def texture(self, stem: Tensor) -> Tensor:
         """The texture (B, 3, side, side) of the stem's numbers."""
-        if self.linear is None:
-            return self.head(stem)
-        texture = self.linear.texture_of(stem)
-        return texture + self.head_gain * self.head(stem) if self.head_gain else texture
-
-    def head(self, stem: Tensor) -> Tensor:
-        """What the texture head gives (B, 3, side, side) of the stem's numbers, at a gain of 1."""
         texture = self.texture_head(stem)
         if texture.shape[-1] != self.side:
             texture = F.interpolate(texture, (self.side, self.side), mode="bilinear", align_corners=False)
+        if self.linear is not None:
+            texture = self.head_gain * texture + self.linear.texture_of(stem)
         return texture
 
     def landmarks(self, stem: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from voice2face_gan.models.registry import (
     learns_landmarks,
     takes_voices,
 )
+from voice2face_gan.training.recipe.keys import BEGINS
 from voice2face_gan.training.recipe.schema import Recipe
 from voice2face_gan.training.run.folder import Run, read_state
 from voice2face_gan.training.stages.face_decoder import check_landmarks
@@ -219,8 +220,8 @@ def check_given(run: Run, store: Store) -> None:
             GE2EEncoder(recipe.encoder.teacher or None)
             FaceSpace.load(recipe.encoder.space)
     else:
-        given = given_nets(run)  # first: with --init its voice encoder is given as well
         encoder = given_encoder(run, records)
+        given = given_nets(run)
         if given is not None:
             check_zoom(given[0], store)
         if recipe.face_embedding.space and encoder is not None:
@@ -300,7 +301,7 @@ def _check_calibrated(recipe: Recipe, checkpoint: Checkpoint | None) -> None:
         CheckpointError: the recipe calibrates a model, and there is none, or one of another kind, or its
             detail is drawn otherwise than the recipe says.
     """
-    advice = "give default, or a run of the recipe face-detail-one-step, with --init."
+    advice = f"give {BEGINS['calibration']} with --init."
     if checkpoint is None:
         raise CheckpointError(f"The recipe {recipe.name} calibrates a trained model: {advice}")
     theirs, ours = checkpoint.generator_config, recipe.model.generator

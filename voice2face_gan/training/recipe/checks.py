@@ -172,15 +172,14 @@ def _appearance_model(recipe: Recipe) -> _Checks:
     models = recipe.model.generator.type == "appearance_model" and not recipe.encoder_alone
     yield f"appearance_model.part must be {', '.join(PARTS)}", own.part in PARTS
     details = models and own.part in ("detail", "distillation")
-    calibrates = models and own.part == "calibration"
     distils = models and own.part == "distillation"
     yield (
         "model.generator.type = 'appearance_model' needs gan.g_adversarial above 0",
-        not models or details or calibrates or recipe.gan.g_adversarial > 0,
+        not models or own.part != "refiner" or recipe.gan.g_adversarial > 0,
     )
     yield (
         "appearance_model.part = 'calibration' needs appearance_model.embedding_loss above 0",
-        not calibrates or own.embedding_loss > 0,
+        not models or own.part != "calibration" or own.embedding_loss > 0,
     )
     yield (
         f"appearance_model.part = '{own.part}' needs model.generator.detail_channels",

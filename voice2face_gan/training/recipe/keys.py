@@ -35,7 +35,7 @@ _OF_GENERATOR = (
 )
 _OF_VOICES = ("model.encoder.*",)
 # What an appearance model's parts begin with that are not fitted from nothing.
-_BEGINS = {
+BEGINS = {
     "distillation": "a run of the recipe face-detail, face-detail-portraits or face-detail-distilled",
     "calibration": "default, or a run of the recipe face-detail-one-step,",
 }
@@ -480,7 +480,7 @@ def check_encoder(recipe: Recipe, given: bool) -> None:
         return
     if recipe.face_embedding.space and not given:
         models = recipe.model.generator.type == "appearance_model"
-        begins = _BEGINS.get(recipe.appearance_model.part) if models else None
+        begins = BEGINS.get(recipe.appearance_model.part) if models else None
         if begins:
             raise RecipeError(
                 f"Recipe {recipe.name} goes on with a trained model: give {begins} with --init."

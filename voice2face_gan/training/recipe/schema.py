@@ -209,7 +209,7 @@ class AppearanceModelRecipe:
         coarse_loss: of the absolute difference of averaged pixels between a refined face and the coarse one,
             where coefficients are drawn.
         embedding_loss: of 1 - cosine between the space's reading of the refined image and the one that e
-            calls for, each less the average face's.
+            calls for, each less the average face's; where a model is calibrated, each less its mean.
         embedding_share: part of a batch whose images are read, above 0.
         attribute_loss: of the squared difference of the sex and age that the space reads in an image and
             those of e, where the model is calibrated; image_loss: of the squared change of its pixels; and

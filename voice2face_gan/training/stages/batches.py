@@ -85,6 +85,17 @@ class RandomStreams:
             z[torch.from_numpy(drawn < zero_share)] = 0
         return z[self.shard].to(self.device)
 
+    def every_second_z(self, iteration: int, size: int) -> Tensor:
+        """z (B, size), standard normal, but 0 for every second face, as plain answers have it."""
+        z = self.z(iteration, size)
+        plain = torch.arange(len(z), device=self.device)[:, None] % 2 == 0
+        return torch.where(plain, 0, z)
+
+    def strengths(self, iteration: int, between: tuple[float, float]) -> Tensor:
+        """(B, 1), uniform between two numbers."""
+        drawn = random_source(self.seed, "strength", iteration).uniform(*between, (self.batch, 1))
+        return torch.from_numpy(drawn.astype(np.float32)[self.shard]).to(self.device)
+
     def own_z(self, iteration: int, share: float) -> Tensor:
         """bool (B,): which faces come with their own z, a share of the batch."""
         drawn = random_source(self.seed, "own z", iteration).random(self.batch)[self.shard]
@@ -256,9 +267,7 @@ class FaceEmbeddingBatches:
     def _predicted(self, iteration: int, e: Tensor) -> Tensor:
         """e' (B, 64): what a voice encoder would predict of e."""
         seed, batch, mine = self.streams.seed, self.streams.batch, self.streams.shard
-        source = random_source(seed, "strength", iteration)
-        strength = source.uniform(*self.settings.strength_range, (batch, 1))
-        strength = torch.from_numpy(strength.astype(np.float32)).to(e.device)[mine]
+        strength = self.streams.strengths(iteration, self.settings.strength_range)
         noise = gaussian((batch, e.shape[1]), seed, "noise", iteration).to(e.device)[mine]
         return strength * self.of_voices(e, noise)
 

@@ -21,21 +21,23 @@ encoder's.
 """
 
 from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from voice2face_gan.data.batches.sampling import EpochSampler, gaussian, random_source
+from voice2face_gan.data.batches.sampling import EpochSampler
 from voice2face_gan.errors import DataError
 from voice2face_gan.models.conditioning import soft_clip
 from voice2face_gan.models.generators.appearance_model_config import AppearanceModelConfig
 from voice2face_gan.models.generators.regions import smooth_blur
 from voice2face_gan.models.registry import build_generator
+from voice2face_gan.training.engine.distributed import SingleProcess
 from voice2face_gan.training.fits.faces import spread
 from voice2face_gan.training.probes.gender import embed_store
+from voice2face_gan.training.stages.batches import RandomStreams
 from voice2face_gan.training.stages.gan_base import GanStage
 from voice2face_gan.training.stages.losses import detached, weighted_sum
 from voice2face_gan.training.stages.speech2face_losses import embedding_loss
@@ -87,7 +89,7 @@ class CalibrationStage(GanStage):
         self.sampler = EpochSampler(len(voices), self.seed, "voices")
         self.blur = smooth_blur(self.config.side, FINE).to(self.device)
         own = self.recipe.appearance_model
-        self.weights = {
+        self.g_weights = {
             "G_embedding": own.embedding_loss,
             "G_attributes": own.attribute_loss,
             "G_image": own.image_loss,
@@ -101,10 +103,10 @@ class CalibrationStage(GanStage):
 
     def step(self, iteration: int) -> dict[str, Tensor]:
         self._set_lr(iteration)
-        e, z = self._drawn(iteration, self.settings.batch, self.streams.shard)
+        e, z = self._e(self.streams, iteration), self.streams.every_second_z(iteration, self.config.z_dim)
         with torch.no_grad():
-            before = self._faces(e, z, {})
-        faces = self._faces(e, z, {STEM: self.before.get_parameter(STEM) @ self.map.weight})
+            before = self._faces({}, e, z)
+        faces = self._faces({STEM: self._stem()}, e, z)
         change = faces - before
         parts = *self.space.read(faces, self.streams.zooms(iteration)), *self.space.target(e)
         parts = (part - mean for part, mean in zip(parts, self.means, strict=True))
@@ -115,9 +117,9 @@ class CalibrationStage(GanStage):
             "G_image": change.square().mean(),
             "G_fine": (change - self.blur @ change @ self.blur.t()).square().mean(),
         }
-        self._step_generator(weighted_sum(losses, self.weights))
+        self._step_generator(weighted_sum(losses, self.g_weights))
         with torch.no_grad():
-            self.generator.get_parameter(STEM).copy_(self.before.get_parameter(STEM) @ self.map.weight)
+            self.generator.get_parameter(STEM).copy_(self._stem())
         self._update_ema(iteration)
         return detached(losses)
 
@@ -126,25 +128,25 @@ class CalibrationStage(GanStage):
     def means(self) -> list[Tensor]:
         """Means over plain answers before training, read without shifts and zooms: an embedding (K,), sex and
         age (2,), and what e calls for, likewise."""
-        found = []
-        for piece in range(0, PLAIN, _READ):
-            e, z = self._drawn(piece // _READ, _READ)
-            found.append((*self.space.read(self._faces(e, torch.zeros_like(z), {})), *self.space.target(e)))
+        # The same in all processes.
+        streams, found = replace(self.streams, batch=_READ, processes=SingleProcess(self.device)), []
+        for piece in range(PLAIN // _READ):
+            e = self._e(streams, piece)
+            found.append((*self.space.read(self._faces({}, e)), *self.space.target(e)))
         return [torch.cat(parts).mean(dim=0) for parts in zip(*found, strict=True)]
 
-    def _drawn(self, iteration: int, count: int, mine: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """e (count, embedding) of voices and z (count, z_dim), of a process's part of the batch."""
-        items = torch.from_numpy(self.sampler.draw(iteration, count)[mine])
-        source = random_source(self.seed, "strength", iteration)
-        strength = source.uniform(*self.recipe.face_embedding.strength_range, (count, 1))[mine]
-        strength = torch.from_numpy(strength.astype(np.float32)).to(self.device)
-        e = soft_clip(strength * self.voices[items], self.limits)
-        z = gaussian((count, self.config.z_dim), self.seed, "z", iteration)[mine].to(self.device)
-        plain = torch.arange(len(z), device=self.device)[:, None] % 2 == 0
-        return e, torch.where(plain, 0, z)
+    def _e(self, streams: RandomStreams, iteration: int) -> Tensor:
+        """e (B, embedding) of voices, as the generator takes it."""
+        items = self.sampler.draw(iteration, streams.batch)[streams.shard]
+        strength = streams.strengths(iteration, self.recipe.face_embedding.strength_range)
+        return soft_clip(strength * self.voices[torch.from_numpy(items)], self.limits)
 
-    def _faces(self, e: Tensor, z: Tensor, changed: dict[str, Tensor]) -> Tensor:
-        """Faces (B, 3, side, side), in [-1, 1], of the generator before training with some weights
-        changed."""
+    def _stem(self) -> Tensor:
+        """The weights of the stem with the map in it."""
+        return self.before.get_parameter(STEM) @ self.map.weight
+
+    def _faces(self, changed: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+        """Faces (B, 3, side, side), in [-1, 1], of e and z by the generator before training, some of its
+        weights changed."""
         with self.autocast():
-            return functional_call(self.before, changed, (e, z)).float().clamp(-1, 1)
+            return functional_call(self.before, changed, inputs).float().clamp(-1, 1)

@@ -218,9 +218,7 @@ class DetailDistillationStage(DetailStage):
         and x at the largest sigma. Every second face has no noise but e's own, as plain answers have."""
         model, batch = self.generator, self.batches.draw(iteration)
         e = batch.clipped_e(self.limits)
-        z = self.streams.z(iteration, self.config.z_dim)
-        plain = torch.arange(len(z), device=self.device)[:, None] % 2 == 0
-        noise = model.noise(e, torch.where(plain, 0, z))
+        noise = model.noise(e, self.streams.every_second_z(iteration, self.config.z_dim))
         coefficients = model.flow.draw(e, model.truncated(noise))
         coarse = model.small(model.blurred(model.decoded(e, coefficients).image))
         return e, coarse, start(model.detail_start(noise, coarse))
